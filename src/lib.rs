@@ -1,1 +1,8 @@
+//! Chancery: a private certificate authority. Which room does what, and who may import whom, stands in
+//! `ARCHITECTURE.md` beside this file; `tests/house.rs` enforces it.
+#![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
+pub mod clock;
+pub mod entropy;
+pub mod error;
+pub mod model;

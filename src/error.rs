@@ -1,0 +1,207 @@
+//! The one vocabulary of failure. Rooms with precise enums (`pki`, `validation`) turn them into this at their
+//! door; `http/problem.rs` and `cli` turn it into a status, a problem type, an exit code.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What went wrong, as coarse as a caller can act on. `http/problem.rs` matches it exhaustively.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// The request cannot be parsed (400).
+    Malformed,
+    /// The media type is not the one that this endpoint takes (415).
+    UnsupportedMediaType,
+    /// The body, or a list in it, is over a limit (413).
+    TooLarge,
+    /// The method is not one of this resource (405).
+    MethodNotAllowed,
+    /// None of the media types asked for can be had (406).
+    NotAcceptable,
+    /// The request parses and its values contradict each other or the state (422).
+    Unprocessable,
+    /// No credential, or one that is unknown, expired or revoked (401).
+    Unauthenticated,
+    /// The credential is good and does not allow this (403).
+    Forbidden,
+    /// No such thing, or none that this caller may see (404).
+    NotFound,
+    /// It exists already, or its state forbids the move (409).
+    Conflict,
+    /// The certificate was revoked before (REST 409, ACME alreadyRevoked 400).
+    AlreadyRevoked,
+    /// The same Idempotency-Key came with another body (422).
+    IdempotencyMismatch,
+    /// A rule of a profile, a grant or the CA refuses (403).
+    Refused,
+    /// The CSR breaks a rule (422, ACME badCSR).
+    BadCsr,
+    /// A public key is weak, blocked or of a kind that is not accepted (422, ACME badPublicKey).
+    BadKey,
+    /// A name may not be certified (403, ACME rejectedIdentifier).
+    RejectedIdentifier,
+    /// An identifier type that is not supported (ACME unsupportedIdentifier).
+    UnsupportedIdentifier,
+    /// A revocation reason that this caller may not give (ACME badRevocationReason).
+    BadRevocationReason,
+    /// ACME badNonce.
+    BadNonce,
+    /// ACME badSignatureAlgorithm; the allowed ones stand in `allowed`.
+    BadSignatureAlgorithm,
+    /// ACME accountDoesNotExist.
+    AccountDoesNotExist,
+    /// ACME unauthorized for an account that is deactivated or revoked (401).
+    AccountInactive,
+    /// ACME unsupportedContact.
+    UnsupportedContact,
+    /// ACME invalidContact.
+    InvalidContact,
+    /// ACME orderNotReady.
+    OrderNotReady,
+    /// ACME userActionRequired.
+    UserActionRequired,
+    /// ACME externalAccountRequired.
+    ExternalAccountRequired,
+    /// ACME invalidProfile (draft-ietf-acme-profiles).
+    InvalidProfile,
+    /// Validation reached the target and its answer was not the key authorization (ACME incorrectResponse).
+    IncorrectResponse,
+    /// Validation could not reach the target (ACME connection).
+    Connection,
+    /// A DNS query of validation failed (ACME dns).
+    Dns,
+    /// A TLS handshake of validation failed (ACME tls).
+    Tls,
+    /// CAA forbids issuance (ACME caa).
+    Caa,
+    /// Too many requests (429); `retry_after` is set.
+    RateLimited,
+    /// The server runs without its unlock key (503).
+    Locked,
+    /// Database, signer or queue out of reach for now (503).
+    Unavailable,
+    /// It took longer than allowed and may still finish (504).
+    TimedOut,
+    /// The configuration is wrong (exit code 2).
+    Config,
+    /// The database holds something that cannot be (500).
+    Inconsistent,
+    /// A fault of ours (500). The cause is logged, never sent.
+    Internal,
+}
+
+/// One failure: kind, a sentence for people, and what a machine needs of it.
+#[derive(Debug)]
+pub struct Error {
+    pub kind: ErrorKind,
+    /// One sentence, lower case, without secrets: what was refused, why, what to do.
+    pub detail: String,
+    /// The rule behind a refusal, when there is one.
+    pub rule: Option<Box<Rule>>,
+    pub subproblems: Vec<Subproblem>,
+    pub retry_after: Option<Duration>,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+/// The rule that refused: the same four parts in ACME, REST, command line and dashboard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// Dotted name, such as `names.allow` or `key.rsa_bits`.
+    pub name: String,
+    /// The value that was seen.
+    pub value: String,
+    /// What is allowed.
+    pub allowed: String,
+    /// What to do next.
+    pub fix: String,
+}
+
+/// One part of a compound failure (RFC 8555 §6.7.1; REST `errors[]`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subproblem {
+    pub kind: ErrorKind,
+    pub detail: String,
+    /// `(type, value)` of the identifier it is about.
+    pub identifier: Option<(String, String)>,
+    /// JSON pointer into the request.
+    pub pointer: Option<String>,
+}
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
+        Error { kind, detail: detail.into(), rule: None, subproblems: Vec::new(), retry_after: None, source: None }
+    }
+
+    /// A refusal by a rule. The sentence is made of the four parts.
+    pub fn refused(
+        kind: ErrorKind,
+        rule: impl Into<String>,
+        value: impl fmt::Display,
+        allowed: impl fmt::Display,
+        fix: impl fmt::Display,
+    ) -> Self {
+        let (name, value, allowed, fix) = (rule.into(), value.to_string(), allowed.to_string(), fix.to_string());
+        let detail = format!("{name} refuses {value}: allowed is {allowed}; {fix}");
+        Error { rule: Some(Box::new(Rule { name, value, allowed, fix })), ..Error::new(kind, detail) }
+    }
+
+    /// A fault of ours: `detail` and `source` go to the log, never to a client.
+    pub fn internal(detail: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Error::new(ErrorKind::Internal, detail).because(source)
+    }
+
+    pub fn malformed(detail: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Malformed, detail)
+    }
+
+    pub fn not_found(what: impl fmt::Display) -> Self {
+        Error::new(ErrorKind::NotFound, format!("no such {what}"))
+    }
+
+    pub fn inconsistent(detail: impl Into<String>) -> Self {
+        Error::new(ErrorKind::Inconsistent, detail)
+    }
+
+    /// Adds the cause, which is logged and not sent.
+    pub fn because(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.retry_after = Some(after);
+        self
+    }
+
+    pub fn with_subproblems(mut self, subproblems: Vec<Subproblem>) -> Self {
+        self.subproblems = subproblems;
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|s| s as _)
+    }
+}
+
+impl Error {
+    /// Detail and every cause, for the one log line where the failure stops travelling.
+    pub fn chain(&self) -> String {
+        let mut text = self.detail.clone();
+        let mut next = std::error::Error::source(self);
+        while let Some(cause) = next {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+            next = cause.source();
+        }
+        text
+    }
+}

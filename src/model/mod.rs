@@ -1,0 +1,8 @@
+//! Records and rules without IO. Floor 0: every room may use it.
+
+pub mod id;
+pub mod identifier;
+pub mod key;
+pub mod reason;
+pub mod serial;
+pub mod validity;

@@ -1,0 +1,88 @@
+//! Validity periods in whole seconds, both ends included (RFC 5280 §4.1.2.5).
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+impl Validity {
+    /// Both ends are cut to whole seconds; the end may not lie before the start.
+    pub fn new(not_before: Timestamp, not_after: Timestamp) -> Result<Self> {
+        let (not_before, not_after) = (not_before.truncated(), not_after.truncated());
+        if not_after < not_before {
+            return Err(Error::malformed(format!("notAfter {not_after} lies before notBefore {not_before}")));
+        }
+        Ok(Validity { not_before, not_after })
+    }
+
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
+    }
+
+    pub fn not_after(&self) -> Timestamp {
+        self.not_after
+    }
+
+    /// Both ends count: `notAfter - notBefore + 1 s` (the one-second incident, Mozilla bug 1715455).
+    pub fn length(&self) -> Duration {
+        self.not_after.since(self.not_before) + Duration::from_secs(1)
+    }
+
+    pub fn contains(&self, at: Timestamp) -> bool {
+        self.not_before <= at && at < self.not_after + Duration::from_secs(1)
+    }
+}
+
+/// What was asked of the validity. Explicit values are honoured exactly or refused; only defaults are
+/// backdated and capped by the issuer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RequestedValidity {
+    pub not_before: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+    /// Length from notBefore; at most one of this and `not_after`.
+    pub ttl: Option<Duration>,
+}
+
+/// `90d`, `12h`, `30m`, `45s`, `2w`, `1y` (365 d), sums such as `1d12h`, or ISO 8601 `P90D`, `PT12H`.
+pub fn parse_duration(text: &str) -> Result<Duration> {
+    let refuse = || {
+        let shown = super::identifier::shown(text);
+        Error::malformed(format!("\"{shown}\" is not a duration: write 90d, 12h, 30m or ISO 8601 (P90D, PT12H)"))
+    };
+    let (mut rest, iso) = match text.strip_prefix('P') {
+        Some(rest) => (rest, true),
+        None => (text, false),
+    };
+    let (mut total, mut time_part, mut seen) = (0u64, !iso, false);
+    while !rest.is_empty() {
+        if iso && !time_part && rest.starts_with('T') {
+            (rest, time_part) = (&rest[1..], true);
+        }
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = rest.get(..digits).and_then(|d| d.parse().ok()).ok_or_else(refuse)?;
+        let unit = rest.get(digits..).and_then(|r| r.chars().next()).ok_or_else(refuse)?;
+        let secs = match (iso, time_part, unit) {
+            (false, _, 's') | (true, true, 'S') => 1,
+            (false, _, 'm') | (true, true, 'M') => 60,
+            (false, _, 'h') | (true, true, 'H') => 3_600,
+            (false, _, 'd') | (true, false, 'D') => 86_400,
+            (false, _, 'w') | (true, false, 'W') => 7 * 86_400,
+            (false, _, 'y') | (true, false, 'Y') => 365 * 86_400,
+            _ => return Err(refuse()),
+        };
+        total = number.checked_mul(secs).and_then(|n| total.checked_add(n)).ok_or_else(refuse)?;
+        rest = rest.get(digits + unit.len_utf8()..).ok_or_else(refuse)?;
+        seen = true;
+    }
+    // a century bounds what any profile may say
+    if !seen || total == 0 || total > 100 * 365 * 86_400 {
+        return Err(refuse());
+    }
+    Ok(Duration::from_secs(total))
+}
