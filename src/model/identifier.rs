@@ -100,7 +100,10 @@ fn check_label(label: &str) -> std::result::Result<(), &'static str> {
         }
         // an A-label must decode, hold something that needed encoding, and encode back to itself (RUSTSEC-2024-0421)
         let (unicode, outcome) = idna::domain_to_unicode(label);
-        if outcome.is_err() || unicode.is_ascii() || idna::domain_to_ascii_strict(&unicode).as_deref() != Ok(label) {
+        if outcome.is_err()
+            || unicode.is_ascii()
+            || idna::domain_to_ascii_strict(&unicode).ok().as_deref() != Some(label)
+        {
             return Err("an xn-- label is not valid punycode");
         }
     }
