@@ -6,3 +6,4 @@ pub mod clock;
 pub mod entropy;
 pub mod error;
 pub mod model;
+pub mod pki;

@@ -1,0 +1,3 @@
+//! X.509 as pure functions: bytes in, bytes out. Floor 1.
+
+pub mod signer;
