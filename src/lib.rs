@@ -7,3 +7,4 @@ pub mod entropy;
 pub mod error;
 pub mod model;
 pub mod pki;
+pub mod store;

@@ -1,5 +1,7 @@
 //! Records and rules without IO. Floor 0: every room may use it.
 
+pub mod actor;
+pub mod audit;
 pub mod id;
 pub mod identifier;
 pub mod key;

@@ -1,0 +1,148 @@
+//! Audit events: appended in the transaction that caused them, one hash chain a lane of this replica.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::engine::{On, RawTx, Row, insert_many, q, statements};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::{AuditEvent, ChainedEvent};
+use crate::model::id::{EventId, ReplicaId};
+
+statements! {
+    INSERT = "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        postgres "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) \
+              SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], \
+              $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[])";
+    PAGE = "SELECT writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash \
+            FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2";
+    OF_OBJECT = "SELECT writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash \
+            FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2";
+    CHAIN = "SELECT writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash \
+             FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
+             ORDER BY writer, lane, seq LIMIT $4";
+}
+
+/// The free ends of this replica's chains. A transaction takes one for the time of its commit.
+#[derive(Debug, Default)]
+pub struct Lanes {
+    free: Mutex<Vec<Lane>>,
+    next: AtomicI64,
+}
+
+/// The end of one chain: the last sequence number and hash that are committed.
+#[derive(Debug, Clone, Copy)]
+pub struct Lane {
+    number: i64,
+    seq: i64,
+    head: [u8; 32],
+}
+
+impl Lanes {
+    /// A free lane, or a new one: never waits, so it cannot deadlock with row locks.
+    pub fn take(&self) -> Lane {
+        let reused = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+        reused.unwrap_or_else(|| Lane { number: self.next.fetch_add(1, Ordering::Relaxed), seq: 0, head: [0; 32] })
+    }
+
+    /// Gives a lane back whose head is known to be what the database has.
+    pub fn give(&self, lane: Lane) {
+        self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lane);
+    }
+}
+
+impl Lane {
+    pub fn chain(
+        &mut self,
+        writer: ReplicaId,
+        id: EventId,
+        at: Timestamp,
+        actor: &Actor,
+        event: AuditEvent,
+    ) -> ChainedEvent {
+        let mut chained = ChainedEvent {
+            writer,
+            lane: self.number,
+            seq: self.seq + 1,
+            id,
+            at,
+            action: event.action.to_owned(),
+            outcome: event.outcome.name().to_owned(),
+            actor: actor.to_string(),
+            object: event.object,
+            request_id: actor.request_id.clone(),
+            detail: event.detail.to_string(),
+            previous: self.head,
+            hash: [0; 32],
+        };
+        chained.hash = chained.compute_hash();
+        self.seq = chained.seq;
+        self.head = chained.hash;
+        chained
+    }
+}
+
+pub(super) async fn insert(tx: &mut RawTx, events: Vec<ChainedEvent>) -> Result<()> {
+    let rows = events.into_iter().map(|e| {
+        vec![
+            e.writer.to_vec().into(),
+            e.lane.into(),
+            e.seq.into(),
+            e.id.to_vec().into(),
+            e.at.into(),
+            e.action.into(),
+            e.outcome.into(),
+            e.actor.into(),
+            e.object.into(),
+            e.request_id.into(),
+            e.detail.into(),
+            e.previous.to_vec().into(),
+            e.hash.to_vec().into(),
+        ]
+    });
+    insert_many(tx, INSERT, rows.collect()).await.map(drop)
+}
+
+/// Newest first, before `before` (exclusive; `None` starts at the newest).
+pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<EventId>, limit: i64) -> Result<Vec<ChainedEvent>> {
+    let before = before.map_or(vec![0xff; 16], EventId::to_vec);
+    q(PAGE).bind(before).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+}
+
+/// Events of one object, oldest first.
+pub async fn of_object<'a>(on: impl Into<On<'a>>, object: &str, limit: i64) -> Result<Vec<ChainedEvent>> {
+    q(OF_OBJECT).bind(object).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+}
+
+/// The chains in order, after the given place: fsck walks them all.
+pub async fn chain_after<'a>(
+    on: impl Into<On<'a>>,
+    (writer, lane, seq): (ReplicaId, i64, i64),
+    limit: i64,
+) -> Result<Vec<ChainedEvent>> {
+    q(CHAIN).bind(writer.to_vec()).bind(lane).bind(seq).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+}
+
+fn event(row: &Row) -> Result<ChainedEvent> {
+    Ok(ChainedEvent {
+        writer: row.id("writer")?,
+        lane: row.get("lane")?,
+        seq: row.get("seq")?,
+        id: row.id("id")?,
+        at: row.time("at")?,
+        action: row.get("action")?,
+        outcome: row.get("outcome")?,
+        actor: row.get("actor")?,
+        object: row.get("object")?,
+        request_id: row.get("request_id")?,
+        detail: row.get("detail")?,
+        previous: hash(row.get("previous")?)?,
+        hash: hash(row.get("hash")?)?,
+    })
+}
+
+fn hash(bytes: Vec<u8>) -> Result<[u8; 32]> {
+    bytes.as_slice().try_into().map_err(|_| Error::inconsistent("an audit hash is not 32 bytes"))
+}

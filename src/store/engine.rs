@@ -1,0 +1,516 @@
+//! The only file that knows there are two engines. One SQL text a statement in the portable subset with `$1`
+//! placeholders; what differs (row locks, bulk inserts) is a second text beside the first. Transactions on SQLite
+//! begin IMMEDIATE; a unique violation is `Conflict`; a lost connection is `Unavailable`.
+
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite, Transaction};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// One statement. `postgres` differs from `sqlite` only for row locks (`FOR UPDATE`) and bulk inserts (UNNEST).
+#[derive(Debug, Clone, Copy)]
+pub struct Sql {
+    pub name: &'static str,
+    pub sqlite: &'static str,
+    pub postgres: &'static str,
+}
+
+/// `statements! { FIND = "SELECT …"; CLAIM = "SELECT …", postgres "SELECT … FOR UPDATE"; }` makes consts of type
+/// `Sql` and `ALL`, which the test that prepares every statement reads.
+macro_rules! statements {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr $(, postgres $pg:expr)?;)+) => {
+        $($(#[$doc])* pub(in crate::store) const $name: $crate::store::engine::Sql = $crate::store::engine::Sql {
+            name: concat!(module_path!(), "::", stringify!($name)),
+            sqlite: $sql,
+            postgres: $crate::store::engine::pick(&[$sql $(, $pg)?]),
+        };)+
+        pub(in crate::store) const ALL: &[$crate::store::engine::Sql] = &[$($name),+];
+    };
+}
+pub(in crate::store) use statements;
+
+pub const fn pick(texts: &[&'static str]) -> &'static str {
+    texts[texts.len() - 1]
+}
+
+#[derive(Debug, Clone)]
+pub enum Db {
+    Pg { pool: PgPool, volatile: PgPool },
+    Lite { write: SqlitePool, read: SqlitePool },
+}
+
+/// One open transaction; dropped = rolled back.
+#[derive(Debug)]
+pub enum RawTx {
+    Pg(Transaction<'static, Postgres>),
+    Lite(Transaction<'static, Sqlite>),
+}
+
+/// Where a statement runs.
+pub enum On<'a> {
+    Db(&'a Db),
+    Tx(&'a mut RawTx),
+}
+
+impl<'a> From<&'a Db> for On<'a> {
+    fn from(db: &'a Db) -> Self {
+        On::Db(db)
+    }
+}
+
+impl<'a> From<&'a mut RawTx> for On<'a> {
+    fn from(tx: &'a mut RawTx) -> Self {
+        On::Tx(tx)
+    }
+}
+
+impl Db {
+    /// SQLite in one file: WAL, synchronous=FULL (a CA must not lose serials), one writer, several readers.
+    pub async fn open_sqlite(path: &Path) -> Result<Db> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(Duration::from_secs(10))
+            .disable_statement_logging();
+        let write = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.clone())
+            .await
+            .map_err(unreachable_db)?;
+        let read = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(unreachable_db)?;
+        Ok(Db::Lite { write, read })
+    }
+
+    /// Postgres by URL; `verify-full` unless the host is loopback or a socket or the URL says otherwise is the
+    /// business of the configuration. `volatile` commits without waiting for the disk: nonces only.
+    pub async fn open_postgres(url: &str, connections: u32) -> Result<Db> {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|e| Error::new(ErrorKind::Config, "the database URL cannot be read").because(e))?
+            .application_name("chancery")
+            .options([("statement_timeout", "30000"), ("idle_in_transaction_session_timeout", "60000")])
+            .disable_statement_logging();
+        let pool = PgPoolOptions::new()
+            .max_connections(connections)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_with(options.clone())
+            .await
+            .map_err(unreachable_db)?;
+        let volatile = PgPoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with(options.options([("synchronous_commit", "off")]));
+        Ok(Db::Pg { pool, volatile })
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self, Db::Pg { .. })
+    }
+
+    pub fn engine(&self) -> &'static str {
+        if self.is_postgres() { "postgres" } else { "sqlite" }
+    }
+
+    /// The same database through connections that do not wait for durable commits (Postgres; SQLite as it is).
+    pub fn volatile(&self) -> Db {
+        match self {
+            Db::Pg { volatile, .. } => Db::Pg { pool: volatile.clone(), volatile: volatile.clone() },
+            Db::Lite { .. } => self.clone(),
+        }
+    }
+
+    pub async fn begin(&self) -> Result<RawTx> {
+        match self {
+            Db::Pg { pool, .. } => pool.begin().await.map(RawTx::Pg).map_err(convert),
+            Db::Lite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(RawTx::Lite).map_err(convert),
+        }
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Db::Pg { pool, volatile } => {
+                volatile.close().await;
+                pool.close().await;
+            }
+            Db::Lite { write, read } => {
+                read.close().await;
+                write.close().await;
+            }
+        }
+    }
+
+    /// (open, idle) connections, for metrics.
+    pub fn connections(&self) -> (u32, usize) {
+        match self {
+            Db::Pg { pool, .. } => (pool.size(), pool.num_idle()),
+            Db::Lite { read, write } => (read.size() + write.size(), read.num_idle() + write.num_idle()),
+        }
+    }
+
+    /// Prepares one statement without running it: the test that every statement fits both engines.
+    pub async fn prepare(&self, sql: &Sql) -> Result<()> {
+        match self {
+            Db::Pg { pool, .. } => {
+                let mut conn = pool.acquire().await.map_err(convert)?;
+                (&mut *conn)
+                    .prepare(sqlx::SqlSafeStr::into_sql_str(sql.sqlite.replace_bulk(sql)))
+                    .await
+                    .map_err(convert)?;
+                (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(sql.postgres)).await.map(drop).map_err(convert)
+            }
+            Db::Lite { write, .. } => {
+                let mut conn = write.acquire().await.map_err(convert)?;
+                (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(sql.sqlite)).await.map(drop).map_err(convert)
+            }
+        }
+    }
+}
+
+trait ReplaceBulk {
+    fn replace_bulk(self, sql: &Sql) -> &'static str;
+}
+
+impl ReplaceBulk for &'static str {
+    /// A bulk insert runs its one-row text on Postgres too; a row-lock variant does not.
+    fn replace_bulk(self, sql: &Sql) -> &'static str {
+        if sql.postgres.contains("UNNEST") { self } else { sql.postgres }
+    }
+}
+
+impl RawTx {
+    /// An error here means *unknown*: the caller reads again by id and never signs again blindly.
+    pub async fn commit(self) -> Result<()> {
+        match self {
+            RawTx::Pg(tx) => tx.commit().await,
+            RawTx::Lite(tx) => tx.commit().await,
+        }
+        .map_err(convert)
+    }
+
+    pub fn is_postgres(&self) -> bool {
+        matches!(self, RawTx::Pg(_))
+    }
+
+    /// A savepoint that undoes a failed row on Postgres, where one failed statement aborts the transaction.
+    pub async fn savepoint(&mut self) -> Result<()> {
+        self.plain("SAVEPOINT one_row").await
+    }
+
+    pub async fn release(&mut self) -> Result<()> {
+        self.plain("RELEASE SAVEPOINT one_row").await
+    }
+
+    pub async fn undo(&mut self) -> Result<()> {
+        self.plain("ROLLBACK TO SAVEPOINT one_row").await
+    }
+
+    async fn plain(&mut self, sql: &'static str) -> Result<()> {
+        match self {
+            RawTx::Pg(tx) => (&mut **tx).execute(sql).await.map(drop),
+            RawTx::Lite(tx) => (&mut **tx).execute(sql).await.map(drop),
+        }
+        .map_err(convert)
+    }
+
+    /// A lock of the whole installation until the transaction ends (migrations, initialisation). SQLite's one
+    /// writer is that lock already.
+    pub async fn lock_installation(&mut self) -> Result<()> {
+        match self {
+            RawTx::Pg(tx) => {
+                (&mut **tx).execute("SELECT pg_advisory_xact_lock(7166187265001)").await.map(drop).map_err(convert)
+            }
+            RawTx::Lite(_) => Ok(()),
+        }
+    }
+}
+
+/// A bound value. `None` is NULL.
+#[derive(Debug, Clone)]
+pub enum Arg {
+    Bytes(Option<Vec<u8>>),
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bool(bool),
+}
+
+macro_rules! args {
+    ($($from:ty => $variant:ident($value:ident => $made:expr);)+) => {$(
+        impl From<$from> for Arg {
+            fn from($value: $from) -> Arg { Arg::$variant($made) }
+        }
+    )+};
+}
+args! {
+    Vec<u8> => Bytes(v => Some(v));
+    &[u8] => Bytes(v => Some(v.to_vec()));
+    Option<Vec<u8>> => Bytes(v => v);
+    i64 => Int(v => Some(v));
+    u32 => Int(v => Some(i64::from(v)));
+    Option<i64> => Int(v => v);
+    crate::clock::Timestamp => Int(v => Some(v.micros()));
+    Option<crate::clock::Timestamp> => Int(v => v.map(crate::clock::Timestamp::micros));
+    &str => Text(v => Some(v.to_owned()));
+    String => Text(v => Some(v));
+    &String => Text(v => Some(v.clone()));
+    Option<String> => Text(v => v);
+    Option<&str> => Text(v => v.map(str::to_owned));
+    bool => Bool(v => v);
+}
+
+/// One statement with its values.
+#[must_use]
+pub struct Query {
+    sql: Sql,
+    args: Vec<Arg>,
+}
+
+pub fn q(sql: Sql) -> Query {
+    Query { sql, args: Vec::with_capacity(8) }
+}
+
+macro_rules! bound {
+    ($text:expr, $args:expr, $db:ty) => {{
+        let mut query = sqlx::query::<$db>($text);
+        for arg in $args {
+            query = match arg {
+                Arg::Bytes(v) => query.bind(v),
+                Arg::Int(v) => query.bind(v),
+                Arg::Text(v) => query.bind(v),
+                Arg::Bool(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
+
+impl Query {
+    pub fn bind(mut self, value: impl Into<Arg>) -> Self {
+        self.args.push(value.into());
+        self
+    }
+
+    pub async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>> {
+        match on.into() {
+            On::Db(Db::Pg { pool, .. }) => {
+                wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(pool).await, Row::Pg)
+            }
+            On::Db(Db::Lite { read, .. }) => {
+                wrap(bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(read).await, Row::Lite)
+            }
+            On::Tx(RawTx::Pg(tx)) => {
+                wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(&mut **tx).await, Row::Pg)
+            }
+            On::Tx(RawTx::Lite(tx)) => {
+                wrap(bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(&mut **tx).await, Row::Lite)
+            }
+        }
+        .map_err(|e| at(self.sql.name, e))
+    }
+
+    pub async fn fetch_optional<'a>(self, on: impl Into<On<'a>>) -> Result<Option<Row>> {
+        Ok(self.fetch_all(on).await?.into_iter().next())
+    }
+
+    /// Exactly one row, else an inconsistency error.
+    pub async fn fetch_one<'a>(self, on: impl Into<On<'a>>) -> Result<Row> {
+        let name = self.sql.name;
+        self.fetch_optional(on).await?.ok_or_else(|| Error::inconsistent(format!("{name} found no row")))
+    }
+
+    /// How many rows it touched.
+    pub async fn execute<'a>(self, on: impl Into<On<'a>>) -> Result<u64> {
+        match on.into() {
+            On::Db(Db::Pg { pool, .. }) => {
+                bound!(self.sql.postgres, self.args, Postgres).execute(pool).await.map(|r| r.rows_affected())
+            }
+            On::Db(Db::Lite { write, .. }) => {
+                bound!(self.sql.sqlite, self.args, Sqlite).execute(write).await.map(|r| r.rows_affected())
+            }
+            On::Tx(RawTx::Pg(tx)) => {
+                bound!(self.sql.postgres, self.args, Postgres).execute(&mut **tx).await.map(|r| r.rows_affected())
+            }
+            On::Tx(RawTx::Lite(tx)) => {
+                bound!(self.sql.sqlite, self.args, Sqlite).execute(&mut **tx).await.map(|r| r.rows_affected())
+            }
+        }
+        .map_err(|e| at(self.sql.name, e))
+    }
+}
+
+/// Inserts many rows with one statement: `sql.postgres` takes one array a column (UNNEST), `sql.sqlite` is the
+/// portable INSERT of one row, which Postgres runs too when there is only one.
+pub async fn insert_many(tx: &mut RawTx, sql: Sql, rows: Vec<Vec<Arg>>) -> Result<u64> {
+    if rows.len() < 2 || !tx.is_postgres() {
+        let one = Sql { postgres: sql.sqlite, ..sql };
+        let mut touched = 0;
+        for args in rows {
+            touched += Query { sql: one, args }.execute(&mut *tx).await?;
+        }
+        return Ok(touched);
+    }
+    let RawTx::Pg(pg) = tx else { return Err(Error::inconsistent("a bulk insert reached the wrong engine")) };
+    let columns = transpose(rows)?;
+    let mut query = sqlx::query::<Postgres>(sql.postgres);
+    for column in columns {
+        query = match column {
+            Column::Bytes(v) => query.bind(v),
+            Column::Int(v) => query.bind(v),
+            Column::Text(v) => query.bind(v),
+            Column::Bool(v) => query.bind(v),
+        };
+    }
+    query.execute(&mut **pg).await.map(|r| r.rows_affected()).map_err(|e| at(sql.name, convert(e)))
+}
+
+enum Column {
+    Bytes(Vec<Option<Vec<u8>>>),
+    Int(Vec<Option<i64>>),
+    Text(Vec<Option<String>>),
+    Bool(Vec<bool>),
+}
+
+fn transpose(rows: Vec<Vec<Arg>>) -> Result<Vec<Column>> {
+    let mut columns: Vec<Column> = Vec::new();
+    for (n, row) in rows.into_iter().enumerate() {
+        for (i, arg) in row.into_iter().enumerate() {
+            if n == 0 {
+                columns.push(match arg {
+                    Arg::Bytes(v) => Column::Bytes(vec![v]),
+                    Arg::Int(v) => Column::Int(vec![v]),
+                    Arg::Text(v) => Column::Text(vec![v]),
+                    Arg::Bool(v) => Column::Bool(vec![v]),
+                });
+                continue;
+            }
+            match (columns.get_mut(i), arg) {
+                (Some(Column::Bytes(c)), Arg::Bytes(v)) => c.push(v),
+                (Some(Column::Int(c)), Arg::Int(v)) => c.push(v),
+                (Some(Column::Text(c)), Arg::Text(v)) => c.push(v),
+                (Some(Column::Bool(c)), Arg::Bool(v)) => c.push(v),
+                _ => return Err(Error::inconsistent("rows of one bulk insert have different columns")),
+            }
+        }
+    }
+    Ok(columns)
+}
+
+#[derive(Debug)]
+pub enum Row {
+    Pg(PgRow),
+    Lite(SqliteRow),
+}
+
+/// A type that both engines decode.
+pub trait Col:
+    for<'r> sqlx::Decode<'r, Postgres> + sqlx::Type<Postgres> + for<'r> sqlx::Decode<'r, Sqlite> + sqlx::Type<Sqlite>
+{
+}
+impl<T> Col for T where
+    T: for<'r> sqlx::Decode<'r, Postgres>
+        + sqlx::Type<Postgres>
+        + for<'r> sqlx::Decode<'r, Sqlite>
+        + sqlx::Type<Sqlite>
+{
+}
+
+impl Row {
+    /// A column by name; one that is missing or of another type is an inconsistency of the database.
+    pub fn get<T: Col>(&self, column: &str) -> Result<T> {
+        match self {
+            Row::Pg(row) => row.try_get(column),
+            Row::Lite(row) => row.try_get(column),
+        }
+        .map_err(|e| Error::inconsistent(format!("column {column} cannot be read")).because(e))
+    }
+
+    pub fn time(&self, column: &str) -> Result<crate::clock::Timestamp> {
+        self.get::<i64>(column).map(crate::clock::Timestamp::from_micros)
+    }
+
+    pub fn time_opt(&self, column: &str) -> Result<Option<crate::clock::Timestamp>> {
+        Ok(self.get::<Option<i64>>(column)?.map(crate::clock::Timestamp::from_micros))
+    }
+
+    pub fn id<T: TryFrom<Vec<u8>, Error = Error>>(&self, column: &str) -> Result<T> {
+        T::try_from(self.get::<Vec<u8>>(column)?)
+    }
+
+    pub fn id_opt<T: TryFrom<Vec<u8>, Error = Error>>(&self, column: &str) -> Result<Option<T>> {
+        self.get::<Option<Vec<u8>>>(column)?.map(T::try_from).transpose()
+    }
+
+    /// A JSON column; what does not parse is an inconsistency.
+    pub fn json<T: serde::de::DeserializeOwned>(&self, column: &str) -> Result<T> {
+        let text: String = self.get(column)?;
+        serde_json::from_str(&text)
+            .map_err(|e| Error::inconsistent(format!("column {column} is not its JSON")).because(e))
+    }
+}
+
+fn wrap<R, D: Database>(rows: Result<Vec<R>, sqlx::Error>, make: fn(R) -> Row) -> Result<Vec<Row>, Error>
+where
+    R: sqlx::Row<Database = D>,
+{
+    rows.map(|rows| rows.into_iter().map(make).collect()).map_err(convert)
+}
+
+fn at(name: &str, error: impl Into<Error>) -> Error {
+    let mut error = error.into();
+    if matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable) {
+        error.detail = format!("{} ({name})", error.detail);
+    }
+    error
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Error {
+        convert(error)
+    }
+}
+
+pub(in crate::store) fn convert(error: sqlx::Error) -> Error {
+    let kind = match &error {
+        sqlx::Error::Database(e) if e.is_unique_violation() => ErrorKind::Conflict,
+        // 40001 serialization, 40P01 deadlock, 55P03 lock, 57xxx shutdown and cancel, 53xxx resources, SQLite busy and full
+        sqlx::Error::Database(e) => match e.code().as_deref() {
+            Some("40001" | "40P01" | "55P03" | "5" | "6" | "13" | "10") => ErrorKind::Unavailable,
+            Some(code) if code.starts_with("57") || code.starts_with("53") || code.starts_with("08") => {
+                ErrorKind::Unavailable
+            }
+            Some("517" | "261" | "262" | "778" | "1034" | "4874") => ErrorKind::Unavailable,
+            _ => ErrorKind::Internal,
+        },
+        sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::WorkerCrashed => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    let detail = match kind {
+        ErrorKind::Conflict => "a row with this key exists already",
+        ErrorKind::Unavailable => "the database is out of reach or busy",
+        _ => "a database statement failed",
+    };
+    let made = Error::new(kind, detail).because(error);
+    if kind == ErrorKind::Unavailable { made.retry_after(Duration::from_secs(1)) } else { made }
+}
+
+fn unreachable_db(error: sqlx::Error) -> Error {
+    Error::new(ErrorKind::Unavailable, "the database cannot be opened").because(error)
+}

@@ -1,0 +1,54 @@
+//! Migrations under a lock. Same numbers and names for both engines; a database whose schema is newer than this
+//! binary is refused.
+
+use std::borrow::Cow;
+
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+
+use super::engine::Db;
+use crate::error::{Error, ErrorKind, Result};
+
+macro_rules! migrations {
+    ($($version:literal $name:literal),+) => {
+        const LIST: &[(i64, &str, &str, &str)] = &[$((
+            $version,
+            $name,
+            include_str!(concat!("../../migrations/sqlite/", $name, ".sql")),
+            include_str!(concat!("../../migrations/postgres/", $name, ".sql")),
+        )),+];
+    };
+}
+migrations!(1 "0001_core");
+
+/// The schema version of this binary.
+pub const LATEST: i64 = LIST[LIST.len() - 1].0;
+
+pub async fn run(db: &Db) -> Result<()> {
+    let steps = LIST.iter().map(|(version, name, sqlite, postgres)| {
+        let sql = if db.is_postgres() { *postgres } else { *sqlite };
+        let sql = sqlx::SqlSafeStr::into_sql_str(sql);
+        Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql, false)
+    });
+    let migrator = Migrator::with_migrations(steps.collect());
+    let outcome = match db {
+        Db::Pg { pool, .. } => migrator.run(pool).await,
+        Db::Lite { write, .. } => migrator.run(write).await,
+    };
+    outcome.map_err(|error| match error {
+        MigrateError::VersionMissing(version) => Error::refused(
+            ErrorKind::Config,
+            "database.schema",
+            format!("schema version {version}"),
+            format!("at most {LATEST}, the newest that this binary knows"),
+            "start the newer chancery that made it, or restore a backup of before",
+        ),
+        MigrateError::VersionMismatch(version) => Error::refused(
+            ErrorKind::Config,
+            "database.schema",
+            format!("a migration {version} with another content"),
+            "the migrations that this binary ships",
+            "point --database-url at a database of Chancery's own",
+        ),
+        other => Error::new(ErrorKind::Unavailable, "the database could not be migrated").because(other),
+    })
+}

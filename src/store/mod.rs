@@ -1,0 +1,151 @@
+//! The only room that speaks SQL. One file a repository: private rows become domain records here, and columns
+//! that make no sense become a named inconsistency error.
+
+pub mod audit;
+pub mod engine;
+pub mod migrate;
+pub mod versions;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::entropy::Entropy;
+use crate::error::Result;
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::id::{EventId, ReplicaId};
+use audit::{Lane, Lanes};
+use engine::{Db, On, RawTx, Sql};
+
+/// Every statement of the room, for the test that prepares them all on both engines.
+pub fn statements() -> Vec<Sql> {
+    [audit::ALL, versions::ALL].concat()
+}
+
+/// The database of one replica. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub db: Db,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    replica: ReplicaId,
+    lanes: Arc<Lanes>,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Store({}, {})", self.db.engine(), self.replica)
+    }
+}
+
+impl Store {
+    pub fn new(db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self> {
+        let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
+        Ok(Store { db, clock, entropy, replica, lanes: Arc::new(Lanes::default()) })
+    }
+
+    /// This process in audit chains and intents; never the same twice.
+    pub fn replica(&self) -> ReplicaId {
+        self.replica
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A transaction in the name of `actor`. Its audit events are chained and written when it commits.
+    pub async fn begin(&self, actor: &Actor) -> Result<Tx> {
+        let raw = self.db.begin().await?;
+        Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new() })
+    }
+
+    /// Writes one event in a transaction of its own: refusals that change nothing else.
+    pub async fn record(&self, actor: &Actor, event: AuditEvent) -> Result<()> {
+        let mut tx = self.begin(actor).await?;
+        tx.audit(event);
+        tx.commit().await
+    }
+}
+
+/// One open transaction with its audit events. Dropped = rolled back, events included.
+pub struct Tx {
+    raw: RawTx,
+    store: Store,
+    actor: Actor,
+    events: Vec<(Actor, AuditEvent)>,
+}
+
+impl fmt::Debug for Tx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tx({}, {} events)", self.actor, self.events.len())
+    }
+}
+
+impl Tx {
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
+    /// Adds an event that is written, in its chain, when this transaction commits.
+    pub fn audit(&mut self, event: AuditEvent) {
+        self.events.push((self.actor.clone(), event));
+    }
+
+    /// The same for another actor: a group commit carries the events of several.
+    pub fn audit_as(&mut self, actor: &Actor, event: AuditEvent) {
+        self.events.push((actor.clone(), event));
+    }
+
+    pub fn raw(&mut self) -> &mut RawTx {
+        &mut self.raw
+    }
+
+    /// Writes the audit events and commits. A lane (one hash chain) is held from here to the end of the commit, so
+    /// its order is the order in the database; when the outcome is unknown the lane is given up and never continued.
+    pub async fn commit(self) -> Result<()> {
+        let Tx { mut raw, store, events, .. } = self;
+        if events.is_empty() {
+            return raw.commit().await;
+        }
+        let before = store.lanes.take();
+        let mut lane = before;
+        if let Err(error) = append(&mut raw, &store, events, &mut lane).await {
+            store.lanes.give(before);
+            return Err(error);
+        }
+        raw.commit().await?;
+        store.lanes.give(lane);
+        Ok(())
+    }
+}
+
+async fn append(raw: &mut RawTx, store: &Store, events: Vec<(Actor, AuditEvent)>, lane: &mut Lane) -> Result<()> {
+    let mut rows = Vec::with_capacity(events.len());
+    for (actor, event) in events {
+        let now = store.now();
+        let id = EventId::new(now, store.entropy.as_ref())?;
+        rows.push(lane.chain(store.replica, id, now, &actor, event));
+    }
+    audit::insert(raw, rows).await
+}
+
+impl<'a> From<&'a mut Tx> for On<'a> {
+    fn from(tx: &'a mut Tx) -> Self {
+        On::Tx(&mut tx.raw)
+    }
+}
+
+impl<'a> From<&'a Store> for On<'a> {
+    fn from(store: &'a Store) -> Self {
+        On::Db(&store.db)
+    }
+}
