@@ -2,8 +2,10 @@
 
 pub mod actor;
 pub mod audit;
+pub mod certificate;
 pub mod id;
 pub mod identifier;
+pub mod issuer;
 pub mod key;
 pub mod reason;
 pub mod serial;

@@ -2,8 +2,14 @@
 //! that make no sense become a named inconsistency error.
 
 pub mod audit;
+pub mod certificates;
+pub mod crls;
 pub mod engine;
+pub mod hierarchy;
+pub mod jobs;
 pub mod migrate;
+pub mod profiles;
+pub mod revocations;
 pub mod versions;
 
 use std::fmt;
@@ -20,7 +26,17 @@ use engine::{Db, On, RawTx, Sql};
 
 /// Every statement of the room, for the test that prepares them all on both engines.
 pub fn statements() -> Vec<Sql> {
-    [audit::ALL, versions::ALL].concat()
+    [
+        audit::ALL,
+        certificates::ALL,
+        crls::ALL,
+        hierarchy::ALL,
+        jobs::ALL,
+        profiles::ALL,
+        revocations::ALL,
+        versions::ALL,
+    ]
+    .concat()
 }
 
 /// The database of one replica. Cheap to clone.

@@ -1,0 +1,117 @@
+//! A certificate as a row: everything that a list shows without reading its DER.
+
+use serde::{Deserialize, Serialize};
+
+use super::id::{AccountId, CertificateId, IssuerId, OrderId, ReplicaId};
+use super::identifier::Identifier;
+use super::reason::RevocationReason;
+use super::serial::SerialNumber;
+use super::validity::Validity;
+use crate::clock::Timestamp;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    pub id: CertificateId,
+    pub serial: SerialNumber,
+    pub issuer_id: IssuerId,
+    /// The issuer's slug.
+    pub issuer: String,
+    pub profile: String,
+    pub profile_revision: i64,
+    pub status: CertificateStatus,
+    /// RFC 4514.
+    pub subject: String,
+    pub names: Vec<Identifier>,
+    pub validity: Validity,
+    pub spki_sha256: [u8; 32],
+    /// SHA-256 of the DER; none before it is sealed.
+    pub fingerprint: Option<[u8; 32]>,
+    pub key_algorithm: String,
+    pub via: String,
+    pub requester: String,
+    pub account_id: Option<AccountId>,
+    pub order_id: Option<OrderId>,
+    pub replica_id: ReplicaId,
+    pub intended_at: Timestamp,
+    pub issued_at: Option<Timestamp>,
+}
+
+/// intended → valid → revoked; expired follows from the clock. A revoked intent has no fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateStatus {
+    /// On disk, perhaps signed, never given to anybody.
+    Intended,
+    Valid,
+    Revoked {
+        at: Timestamp,
+        reason: RevocationReason,
+    },
+}
+
+impl CertificateStatus {
+    /// The word in SQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CertificateStatus::Intended => "intended",
+            CertificateStatus::Valid => "valid",
+            CertificateStatus::Revoked { .. } => "revoked",
+        }
+    }
+}
+
+/// What a reader is told: the stored state and the clock together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ShownStatus {
+    Intended,
+    Valid,
+    Revoked,
+    Expired,
+}
+
+impl ShownStatus {
+    pub const fn name(self) -> &'static str {
+        match self {
+            ShownStatus::Intended => "intended",
+            ShownStatus::Valid => "valid",
+            ShownStatus::Revoked => "revoked",
+            ShownStatus::Expired => "expired",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        use ShownStatus::{Expired, Intended, Revoked, Valid};
+        [Intended, Valid, Revoked, Expired].into_iter().find(|s| s.name() == name)
+    }
+}
+
+impl Certificate {
+    pub fn shown_status(&self, now: Timestamp) -> ShownStatus {
+        match self.status {
+            CertificateStatus::Intended => ShownStatus::Intended,
+            CertificateStatus::Revoked { .. } => ShownStatus::Revoked,
+            CertificateStatus::Valid if self.validity.not_after() < now.truncated() => ShownStatus::Expired,
+            CertificateStatus::Valid => ShownStatus::Valid,
+        }
+    }
+
+    /// `certificate:crt_…`, as audit names it.
+    pub fn object(&self) -> String {
+        format!("certificate:{}", self.id)
+    }
+}
+
+/// What a list is narrowed to. Everything given must hold.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CertificateFilter {
+    pub status: Option<ShownStatus>,
+    pub profile: Option<String>,
+    /// The issuer's slug.
+    pub issuer: Option<String>,
+    pub account_id: Option<AccountId>,
+    /// Exact requester as printed (`token:…`).
+    pub requester: Option<String>,
+    pub expires_before: Option<Timestamp>,
+    /// A name: exact (`www.example.org`), a suffix (`*.example.org`) or a prefix (`www*`).
+    pub name: Option<String>,
+}

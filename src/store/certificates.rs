@@ -1,0 +1,358 @@
+//! Certificates: serials, intents, outcomes, lookups, keyset lists. Intents and outcomes are written for groups.
+
+use super::engine::{On, RawTx, Row, insert_many, q, statements};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
+use crate::model::id::{CertificateId, OrderId};
+use crate::model::identifier::Identifier;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::SerialNumber;
+use crate::model::validity::Validity;
+
+macro_rules! columns {
+    () => {
+        "c.id, c.serial, c.issuer_id, c.issuer, c.profile, c.profile_revision, c.status, c.subject, c.names, \
+         c.not_before, c.not_after, c.spki_sha256, c.fingerprint, c.key_algorithm, c.via, c.requester, c.account_id, \
+         c.order_id, c.replica_id, c.intended_at, c.issued_at, c.revoked_at, c.reason"
+    };
+}
+
+/// The conditions of a list; `$1` is the cursor, `$8` the limit. A NULL condition holds for every row.
+macro_rules! filters {
+    () => {
+        " AND ($2 IS NULL OR c.profile = $2) AND ($3 IS NULL OR c.issuer = $3) AND ($4 IS NULL OR c.account_id = $4) \
+         AND ($5 IS NULL OR c.requester = $5) AND ($6 IS NULL OR c.not_after < $6) \
+         AND ($7 IS NULL OR c.status = $7) AND ($9 IS NULL OR c.not_after >= $9) AND ($10 IS NULL OR c.not_after < $10)"
+    };
+}
+
+statements! {
+    RESERVE = "INSERT INTO serials (serial, certificate_id) VALUES ($1, $2)",
+        postgres "INSERT INTO serials (serial, certificate_id) SELECT * FROM UNNEST($1::bytea[], $2::bytea[])";
+    INSERT = "INSERT INTO certificates (id, serial, issuer_id, issuer, profile, profile_revision, status, subject, names, not_before, \
+              not_after, spki_sha256, key_algorithm, via, requester, account_id, order_id, replica_id, intended_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, 'intended', $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+        postgres "INSERT INTO certificates (id, serial, issuer_id, issuer, profile, profile_revision, status, subject, names, not_before, \
+              not_after, spki_sha256, key_algorithm, via, requester, account_id, order_id, replica_id, intended_at) \
+              SELECT a, b, c, d, e, f, 'intended', g, h, i, j, k, l, m, n, o, p, q, r FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[], \
+              $4::text[], $5::text[], $6::bigint[], $7::text[], $8::text[], $9::bigint[], $10::bigint[], $11::bytea[], $12::text[], \
+              $13::text[], $14::text[], $15::bytea[], $16::bytea[], $17::bytea[], $18::bigint[]) \
+              AS u(a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, q, r)";
+    INSERT_BODY = "INSERT INTO certificate_bodies (certificate_id, tbs, request) VALUES ($1, $2, $3)",
+        postgres "INSERT INTO certificate_bodies (certificate_id, tbs, request) SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[])";
+    INSERT_NAME = "INSERT INTO certificate_names (name, certificate_id, reversed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+        postgres "INSERT INTO certificate_names (name, certificate_id, reversed) SELECT * FROM UNNEST($1::text[], $2::bytea[], $3::text[]) ON CONFLICT DO NOTHING";
+    ISSUED = "UPDATE certificates SET status = 'valid', fingerprint = $2, issued_at = $3 WHERE id = $1 AND status = 'intended' \
+              AND NOT EXISTS (SELECT 1 FROM blocked_keys b WHERE b.spki_sha256 = certificates.spki_sha256)",
+        postgres "UPDATE certificates SET status = 'valid', fingerprint = u.f, issued_at = u.t \
+              FROM UNNEST($1::bytea[], $2::bytea[], $3::bigint[]) AS u(i, f, t) WHERE id = u.i AND status = 'intended' \
+              AND NOT EXISTS (SELECT 1 FROM blocked_keys b WHERE b.spki_sha256 = certificates.spki_sha256)";
+    STORE_DER = "UPDATE certificate_bodies SET der = $2 WHERE certificate_id = $1",
+        postgres "UPDATE certificate_bodies SET der = u.d FROM UNNEST($1::bytea[], $2::bytea[]) AS u(i, d) WHERE certificate_id = u.i";
+    REVOKE = "UPDATE certificates SET status = 'revoked', revoked_at = $2, reason = $3 WHERE id = $1 AND status <> 'revoked'";
+    BY_ID = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1");
+    LOCK = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1"),
+        postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1 FOR UPDATE");
+    BY_SERIAL = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1");
+    BY_FINGERPRINT = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.fingerprint = $1");
+    BY_ORDER = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.order_id = $1");
+    BY_KEY = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.spki_sha256 = $1 AND c.id > $2 ORDER BY c.id LIMIT $3");
+    STALE = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.status = 'intended' AND c.intended_at < $1 ORDER BY c.intended_at LIMIT $2");
+    DER = "SELECT der FROM certificate_bodies WHERE certificate_id = $1";
+    BODY = "SELECT tbs, request, der FROM certificate_bodies WHERE certificate_id = $1";
+    LIST = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(), " ORDER BY c.id DESC LIMIT $8"),
+        postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1 AND ($2::text IS NULL OR c.profile = $2) AND ($3::text IS NULL OR c.issuer = $3) \
+            AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
+            AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) ORDER BY c.id DESC LIMIT $8");
+    LIST_BY_NAME = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(),
+        " AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.name >= $11 AND n.name < $12) ORDER BY c.id DESC LIMIT $8"),
+        postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1 AND ($2::text IS NULL OR c.profile = $2) AND ($3::text IS NULL OR c.issuer = $3) \
+            AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
+            AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) \
+            AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.name >= $11 AND n.name < $12) ORDER BY c.id DESC LIMIT $8");
+    LIST_BY_SUFFIX = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(),
+        " AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $11 AND n.reversed < $12) ORDER BY c.id DESC LIMIT $8"),
+        postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1 AND ($2::text IS NULL OR c.profile = $2) AND ($3::text IS NULL OR c.issuer = $3) \
+            AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
+            AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) \
+            AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $11 AND n.reversed < $12) ORDER BY c.id DESC LIMIT $8");
+    WALK = concat!("SELECT ", columns!(), ", b.tbs, b.der FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id WHERE c.id > $1 ORDER BY c.id LIMIT $2");
+    COUNTS = "SELECT issuer, profile, status, COUNT(*) AS n FROM certificates GROUP BY issuer, profile, status";
+}
+
+/// A certificate before its signature, with the bytes that will be signed.
+#[derive(Debug, Clone)]
+pub struct Intent {
+    pub certificate: Certificate,
+    pub tbs: Vec<u8>,
+    /// The CSR in DER, when there was one.
+    pub request: Option<Vec<u8>>,
+}
+
+/// A signed and verified certificate.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    pub id: CertificateId,
+    pub der: Vec<u8>,
+    pub fingerprint: [u8; 32],
+    pub issued_at: Timestamp,
+}
+
+/// Reserves the serials and writes the intents, all in the caller's transaction. A serial that exists is a conflict.
+pub async fn intend(tx: &mut RawTx, intents: &[Intent]) -> Result<()> {
+    let ids = || intents.iter().map(|i| &i.certificate);
+    let reserve = ids().map(|c| vec![c.serial.octets().into(), c.id.to_vec().into()]);
+    insert_many(tx, RESERVE, reserve.collect()).await?;
+    let rows = ids().map(|c| {
+        Ok(vec![
+            c.id.to_vec().into(),
+            c.serial.octets().into(),
+            c.issuer_id.to_vec().into(),
+            (&c.issuer).into(),
+            (&c.profile).into(),
+            c.profile_revision.into(),
+            (&c.subject).into(),
+            json(&c.names)?.into(),
+            c.validity.not_before().into(),
+            c.validity.not_after().into(),
+            c.spki_sha256.to_vec().into(),
+            (&c.key_algorithm).into(),
+            (&c.via).into(),
+            (&c.requester).into(),
+            c.account_id.map(|id| id.to_vec()).into(),
+            c.order_id.map(OrderId::to_vec).into(),
+            c.replica_id.to_vec().into(),
+            c.intended_at.into(),
+        ])
+    });
+    insert_many(tx, INSERT, rows.collect::<Result<_>>()?).await?;
+    let bodies = intents
+        .iter()
+        .map(|i| vec![i.certificate.id.to_vec().into(), i.tbs.clone().into(), i.request.clone().into()]);
+    insert_many(tx, INSERT_BODY, bodies.collect()).await?;
+    let names =
+        ids().flat_map(|c| c.names.iter().map(|n| vec![n.value().into(), c.id.to_vec().into(), reversed(n).into()]));
+    insert_many(tx, INSERT_NAME, names.collect()).await.map(drop)
+}
+
+/// Stores the signed certificates. Returns how many intents were still open: one that recovery revoked, or whose
+/// key was blocked meanwhile, does not count, and then nothing of the group may be released.
+pub async fn complete(tx: &mut RawTx, outcomes: &[Outcome]) -> Result<u64> {
+    let rows = outcomes
+        .iter()
+        .map(|o| vec![o.id.to_vec().into(), o.fingerprint.to_vec().into(), o.issued_at.into()])
+        .collect();
+    let open = insert_many(tx, ISSUED, rows).await?;
+    let ders = outcomes.iter().map(|o| vec![o.id.to_vec().into(), o.der.clone().into()]).collect();
+    insert_many(tx, STORE_DER, ders).await?;
+    Ok(open)
+}
+
+/// Whether it was open or valid before. The row in `revocations` is the caller's to add.
+pub async fn revoke<'a>(
+    on: impl Into<On<'a>>,
+    id: CertificateId,
+    at: Timestamp,
+    reason: RevocationReason,
+) -> Result<bool> {
+    Ok(q(REVOKE).bind(id.to_vec()).bind(at).bind(reason.name()).execute(on).await? == 1)
+}
+
+pub async fn find<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<Option<Certificate>> {
+    one(q(BY_ID).bind(id.to_vec()).fetch_optional(on).await?)
+}
+
+/// The row, locked until the transaction ends.
+pub async fn lock<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<Option<Certificate>> {
+    one(q(LOCK).bind(id.to_vec()).fetch_optional(on).await?)
+}
+
+pub async fn find_by_serial<'a>(on: impl Into<On<'a>>, serial: &SerialNumber) -> Result<Option<Certificate>> {
+    one(q(BY_SERIAL).bind(serial.octets()).fetch_optional(on).await?)
+}
+
+pub async fn find_by_fingerprint<'a>(on: impl Into<On<'a>>, sha256: &[u8]) -> Result<Option<Certificate>> {
+    one(q(BY_FINGERPRINT).bind(sha256).fetch_optional(on).await?)
+}
+
+pub async fn find_by_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Option<Certificate>> {
+    one(q(BY_ORDER).bind(order.to_vec()).fetch_optional(on).await?)
+}
+
+/// Certificates of one key, oldest first, after `after`.
+pub async fn of_key<'a>(
+    on: impl Into<On<'a>>,
+    spki_sha256: &[u8; 32],
+    after: CertificateId,
+    limit: i64,
+) -> Result<Vec<Certificate>> {
+    q(BY_KEY)
+        .bind(spki_sha256.to_vec())
+        .bind(after.to_vec())
+        .bind(limit)
+        .fetch_all(on)
+        .await?
+        .iter()
+        .map(row)
+        .collect()
+}
+
+/// Intents older than `before`: no issuance takes that long, so whoever made them is gone or gave up.
+pub async fn stale_intents<'a>(on: impl Into<On<'a>>, before: Timestamp, limit: i64) -> Result<Vec<Certificate>> {
+    q(STALE).bind(before).bind(limit).fetch_all(on).await?.iter().map(row).collect()
+}
+
+/// The DER; none for an intent without outcome.
+pub async fn der<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<Option<Vec<u8>>> {
+    match q(DER).bind(id.to_vec()).fetch_optional(on).await? {
+        Some(row) => row.get("der"),
+        None => Ok(None),
+    }
+}
+
+/// (to-be-signed bytes, CSR).
+pub async fn body<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<Option<(Vec<u8>, Option<Vec<u8>>)>> {
+    let Some(row) = q(BODY).bind(id.to_vec()).fetch_optional(on).await? else { return Ok(None) };
+    Ok(Some((row.get("tbs")?, row.get("request")?)))
+}
+
+/// Newest first, at most `limit`, before `before` (exclusive).
+pub async fn list<'a>(
+    on: impl Into<On<'a>>,
+    filter: &CertificateFilter,
+    before: Option<CertificateId>,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<Certificate>> {
+    let range = filter.name.as_deref().map(NameRange::parse);
+    let sql = match &range {
+        None => LIST,
+        Some(NameRange { suffix: false, .. }) => LIST_BY_NAME,
+        Some(NameRange { suffix: true, .. }) => LIST_BY_SUFFIX,
+    };
+    let (status, alive_from, over_before) = match filter.status {
+        None => (None, None, None),
+        Some(ShownStatus::Intended) => (Some("intended"), None, None),
+        Some(ShownStatus::Revoked) => (Some("revoked"), None, None),
+        Some(ShownStatus::Valid) => (Some("valid"), Some(now.truncated()), None),
+        Some(ShownStatus::Expired) => (Some("valid"), None, Some(now.truncated())),
+    };
+    let mut query = q(sql)
+        .bind(before.map_or(vec![0xff; 16], CertificateId::to_vec))
+        .bind(filter.profile.clone())
+        .bind(filter.issuer.clone())
+        .bind(filter.account_id.map(|id| id.to_vec()))
+        .bind(filter.requester.clone())
+        .bind(filter.expires_before)
+        .bind(status)
+        .bind(limit)
+        .bind(alive_from)
+        .bind(over_before);
+    if let Some(range) = range {
+        query = query.bind(range.from).bind(range.to);
+    }
+    query.fetch_all(on).await?.iter().map(row).collect()
+}
+
+/// All certificates in the order of their ids with (to-be-signed bytes, DER), after `after`: fsck.
+pub async fn walk<'a>(
+    on: impl Into<On<'a>>,
+    after: CertificateId,
+    limit: i64,
+) -> Result<Vec<(Certificate, Vec<u8>, Option<Vec<u8>>)>> {
+    let rows = q(WALK).bind(after.to_vec()).bind(limit).fetch_all(on).await?;
+    rows.iter().map(|r| Ok((row(r)?, r.get("tbs")?, r.get("der")?))).collect()
+}
+
+/// (issuer, profile, status, count): for start and metrics housekeeping, not for requests.
+pub async fn counts<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, String, String, i64)>> {
+    let rows = q(COUNTS).fetch_all(on).await?;
+    rows.iter().map(|r| Ok((r.get("issuer")?, r.get("profile")?, r.get("status")?, r.get("n")?))).collect()
+}
+
+/// A half-open range of names or of reversed names.
+struct NameRange {
+    suffix: bool,
+    from: String,
+    to: String,
+}
+
+impl NameRange {
+    /// `*.example.org` = below it, `www*` = prefix, else exact.
+    fn parse(text: &str) -> NameRange {
+        let text = text.to_lowercase();
+        if let Some(suffix) = text.strip_prefix("*.") {
+            let from = format!("{}.", reverse_labels(suffix));
+            return NameRange { suffix: true, to: after_prefix(&from), from };
+        }
+        match text.strip_suffix('*') {
+            Some(prefix) => NameRange { suffix: false, from: prefix.to_owned(), to: after_prefix(prefix) },
+            None => NameRange { suffix: false, to: format!("{text}\u{1}"), from: text },
+        }
+    }
+}
+
+/// Greater than everything that begins with `prefix`: both engines compare names as bytes.
+fn after_prefix(prefix: &str) -> String {
+    format!("{prefix}\u{10ffff}")
+}
+
+fn reverse_labels(name: &str) -> String {
+    name.split('.').rev().collect::<Vec<_>>().join(".")
+}
+
+fn reversed(name: &Identifier) -> String {
+    match name {
+        Identifier::Dns(dns) => reverse_labels(dns.as_str()),
+        other => other.value(),
+    }
+}
+
+fn json(names: &[Identifier]) -> Result<String> {
+    serde_json::to_string(names).map_err(|e| Error::internal("names do not serialise", e))
+}
+
+fn one(found: Option<Row>) -> Result<Option<Certificate>> {
+    found.as_ref().map(row).transpose()
+}
+
+fn row(row: &Row) -> Result<Certificate> {
+    let status: String = row.get("status")?;
+    let status = match (status.as_str(), row.time_opt("revoked_at")?, row.get::<Option<String>>("reason")?) {
+        ("intended", None, None) => CertificateStatus::Intended,
+        ("valid", None, None) => CertificateStatus::Valid,
+        ("revoked", Some(at), Some(reason)) => CertificateStatus::Revoked {
+            at,
+            reason: RevocationReason::from_name(&reason)
+                .map_err(|e| Error::inconsistent("a certificate has an unknown reason").because(e))?,
+        },
+        _ => return Err(Error::inconsistent(format!("a certificate has the status {status} and does not fit it"))),
+    };
+    Ok(Certificate {
+        id: row.id("id")?,
+        serial: SerialNumber::from_octets(&row.get::<Vec<u8>>("serial")?)?,
+        issuer_id: row.id("issuer_id")?,
+        issuer: row.get("issuer")?,
+        profile: row.get("profile")?,
+        profile_revision: row.get("profile_revision")?,
+        status,
+        subject: row.get("subject")?,
+        names: row.json("names")?,
+        validity: Validity::new(row.time("not_before")?, row.time("not_after")?)?,
+        spki_sha256: sha256(row.get("spki_sha256")?)?,
+        fingerprint: row.get::<Option<Vec<u8>>>("fingerprint")?.map(sha256).transpose()?,
+        key_algorithm: row.get("key_algorithm")?,
+        via: row.get("via")?,
+        requester: row.get("requester")?,
+        account_id: row.id_opt("account_id")?,
+        order_id: row.id_opt("order_id")?,
+        replica_id: row.id("replica_id")?,
+        intended_at: row.time("intended_at")?,
+        issued_at: row.time_opt("issued_at")?,
+    })
+}
+
+fn sha256(bytes: Vec<u8>) -> Result<[u8; 32]> {
+    bytes.as_slice().try_into().map_err(|_| Error::inconsistent("a SHA-256 in the database is not 32 bytes"))
+}

@@ -1,0 +1,244 @@
+//! The installation, domains, keys, issuers with their certificates, and OCSP responders.
+
+use super::engine::{On, Row, q, statements};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::id::{IssuerId, KeyId};
+use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
+use crate::pki::signer::{KeyPurpose, SealedKey};
+
+statements! {
+    INSTALLATION = "SELECT id, created_at, key_check, status_key, epoch FROM installation";
+    INSERT_INSTALLATION = "INSERT INTO installation (one, id, created_at, key_check, status_key, epoch) VALUES (1, $1, $2, $3, $4, 0)";
+    DOMAINS = "SELECT id, slug, name, created_at FROM domains ORDER BY slug";
+    INSERT_DOMAIN = "INSERT INTO domains (id, slug, name, created_at) VALUES ($1, $2, $3, $4)";
+    KEYS = "SELECT id, purpose, algorithm, public_key, sealed FROM keys";
+    KEY = "SELECT id, purpose, algorithm, public_key, sealed FROM keys WHERE id = $1";
+    INSERT_KEY = "INSERT INTO keys (id, purpose, algorithm, public_key, sealed, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    ISSUERS = "SELECT id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at FROM issuers ORDER BY slug";
+    LOCK_ISSUER = "SELECT id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at FROM issuers WHERE id = $1",
+        postgres "SELECT id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at FROM issuers WHERE id = $1 FOR UPDATE";
+    INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";
+    CRL_STORED = "UPDATE issuers SET crl_counter = $2, crl_dirty = FALSE WHERE id = $1";
+    ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
+    INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    RESPONDERS = "SELECT id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at FROM responders WHERE not_after > $1 ORDER BY issuer_id, not_after DESC";
+    INSERT_RESPONDER = "INSERT INTO responders (id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+}
+
+/// The one row that says: this database belongs to a Chancery.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    pub id: Vec<u8>,
+    pub created_at: Timestamp,
+    pub key_check: Vec<u8>,
+    pub status_key: Vec<u8>,
+    pub epoch: i64,
+}
+
+pub async fn installation<'a>(on: impl Into<On<'a>>) -> Result<Option<Installation>> {
+    let Some(row) = q(INSTALLATION).fetch_optional(on).await? else { return Ok(None) };
+    Ok(Some(Installation {
+        id: row.get("id")?,
+        created_at: row.time("created_at")?,
+        key_check: row.get("key_check")?,
+        status_key: row.get("status_key")?,
+        epoch: row.get("epoch")?,
+    }))
+}
+
+pub async fn insert_installation<'a>(on: impl Into<On<'a>>, row: &Installation) -> Result<()> {
+    q(INSERT_INSTALLATION)
+        .bind(row.id.clone())
+        .bind(row.created_at)
+        .bind(row.key_check.clone())
+        .bind(row.status_key.clone())
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+pub async fn domains<'a>(on: impl Into<On<'a>>) -> Result<Vec<Domain>> {
+    let rows = q(DOMAINS).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Domain {
+                id: row.id("id")?,
+                slug: row.get("slug")?,
+                name: row.get("name")?,
+                created_at: row.time("created_at")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn insert_domain<'a>(on: impl Into<On<'a>>, domain: &Domain) -> Result<()> {
+    q(INSERT_DOMAIN)
+        .bind(domain.id.to_vec())
+        .bind(&domain.slug)
+        .bind(&domain.name)
+        .bind(domain.created_at)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+pub async fn keys<'a>(on: impl Into<On<'a>>) -> Result<Vec<SealedKey>> {
+    q(KEYS).fetch_all(on).await?.iter().map(key_row).collect()
+}
+
+pub async fn key<'a>(on: impl Into<On<'a>>, id: KeyId) -> Result<Option<SealedKey>> {
+    q(KEY).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(key_row).transpose()
+}
+
+pub async fn insert_key<'a>(on: impl Into<On<'a>>, key: &SealedKey, now: Timestamp) -> Result<()> {
+    q(INSERT_KEY)
+        .bind(key.id.to_vec())
+        .bind(key.purpose.name())
+        .bind(key.algorithm.name())
+        .bind(key.public_key.clone())
+        .bind(key.sealed.clone())
+        .bind(now)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+pub async fn issuers<'a>(on: impl Into<On<'a>>) -> Result<Vec<Issuer>> {
+    q(ISSUERS).fetch_all(on).await?.iter().map(issuer_row).collect()
+}
+
+/// The issuer's row, locked until the transaction ends: who builds its CRL owns the number.
+pub async fn lock_issuer<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<Option<Issuer>> {
+    q(LOCK_ISSUER).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(issuer_row).transpose()
+}
+
+pub async fn insert_issuer<'a>(on: impl Into<On<'a>>, issuer: &Issuer) -> Result<()> {
+    q(INSERT_ISSUER)
+        .bind(issuer.id.to_vec())
+        .bind(&issuer.slug)
+        .bind(&issuer.domain)
+        .bind(&issuer.name)
+        .bind(issuer.role.name())
+        .bind(issuer.key_id.to_vec())
+        .bind(issuer.parent_id.map(IssuerId::to_vec))
+        .bind(issuer.status.name())
+        .bind(&issuer.status_url)
+        .bind(issuer.crl_counter)
+        .bind(issuer.crl_dirty)
+        .bind(issuer.created_at)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+/// In the transaction of the revocation that makes it so.
+pub async fn mark_crl_dirty<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<()> {
+    q(MARK_CRL_DIRTY).bind(id.to_vec()).execute(on).await.map(drop)
+}
+
+/// In the transaction that stores the CRL of this counter.
+pub async fn crl_stored<'a>(on: impl Into<On<'a>>, id: IssuerId, counter: i64) -> Result<()> {
+    q(CRL_STORED).bind(id.to_vec()).bind(counter).execute(on).await.map(drop)
+}
+
+pub async fn issuer_certificates<'a>(on: impl Into<On<'a>>) -> Result<Vec<IssuerCertificate>> {
+    let rows = q(ISSUER_CERTIFICATES).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(IssuerCertificate {
+                id: row.id("id")?,
+                issuer_id: row.id("issuer_id")?,
+                certificate_id: row.id("certificate_id")?,
+                der: row.get("der")?,
+                not_before: row.time("not_before")?,
+                not_after: row.time("not_after")?,
+                created_at: row.time("created_at")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn insert_issuer_certificate<'a>(on: impl Into<On<'a>>, c: &IssuerCertificate) -> Result<()> {
+    q(INSERT_ISSUER_CERTIFICATE)
+        .bind(c.id.to_vec())
+        .bind(c.issuer_id.to_vec())
+        .bind(c.certificate_id.to_vec())
+        .bind(c.der.clone())
+        .bind(c.not_before)
+        .bind(c.not_after)
+        .bind(c.created_at)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+/// Responders that are not over at `now`, the longest-lived of each issuer first.
+pub async fn responders<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<Responder>> {
+    let rows = q(RESPONDERS).bind(now).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Responder {
+                id: row.id("id")?,
+                issuer_id: row.id("issuer_id")?,
+                key_id: row.id("key_id")?,
+                certificate_id: row.id("certificate_id")?,
+                der: row.get("der")?,
+                not_before: row.time("not_before")?,
+                not_after: row.time("not_after")?,
+                created_at: row.time("created_at")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn insert_responder<'a>(on: impl Into<On<'a>>, r: &Responder) -> Result<()> {
+    q(INSERT_RESPONDER)
+        .bind(r.id.to_vec())
+        .bind(r.issuer_id.to_vec())
+        .bind(r.key_id.to_vec())
+        .bind(r.certificate_id.to_vec())
+        .bind(r.der.clone())
+        .bind(r.not_before)
+        .bind(r.not_after)
+        .bind(r.created_at)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+fn key_row(row: &Row) -> Result<SealedKey> {
+    let (purpose, algorithm): (String, String) = (row.get("purpose")?, row.get("algorithm")?);
+    Ok(SealedKey {
+        id: row.id("id")?,
+        purpose: KeyPurpose::from_name(&purpose)
+            .ok_or_else(|| Error::inconsistent(format!("a key has the purpose {purpose}")))?,
+        algorithm: algorithm
+            .try_into()
+            .map_err(|e| Error::inconsistent("a key has an unknown algorithm").because(e))?,
+        public_key: row.get("public_key")?,
+        sealed: row.get("sealed")?,
+    })
+}
+
+fn issuer_row(row: &Row) -> Result<Issuer> {
+    let (role, status): (String, String) = (row.get("role")?, row.get("status")?);
+    let slug: String = row.get("slug")?;
+    let wrong = |what: &str| Error::inconsistent(format!("issuer {slug} has an unknown {what}"));
+    Ok(Issuer {
+        id: row.id("id")?,
+        domain: row.get("domain")?,
+        name: row.get("name")?,
+        role: IssuerRole::from_name(&role).ok_or_else(|| wrong("role"))?,
+        key_id: row.id("key_id")?,
+        parent_id: row.id_opt("parent_id")?,
+        status: IssuerStatus::from_name(&status).ok_or_else(|| wrong("status"))?,
+        status_url: row.get("status_url")?,
+        crl_counter: row.get("crl_counter")?,
+        crl_dirty: row.get("crl_dirty")?,
+        created_at: row.time("created_at")?,
+        slug,
+    })
+}

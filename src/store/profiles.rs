@@ -1,0 +1,57 @@
+//! Profiles as data with revisions, and ACME directories.
+
+use super::engine::{On, q, statements};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::id::{DirectoryId, ProfileId};
+
+statements! {
+    LIST = "SELECT id, slug, revision, config, updated_at FROM profiles ORDER BY slug";
+    INSERT = "INSERT INTO profiles (id, slug, revision, config, created_at, updated_at) VALUES ($1, $2, 1, $3, $4, $4)";
+    INSERT_REVISION = "INSERT INTO profile_revisions (profile_id, revision, config, actor, created_at) VALUES ($1, $2, $3, $4, $5)";
+    DIRECTORIES = "SELECT slug, config FROM acme_directories ORDER BY slug";
+    INSERT_DIRECTORY = "INSERT INTO acme_directories (id, slug, config, created_at) VALUES ($1, $2, $3, $4)";
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredProfile {
+    pub id: ProfileId,
+    pub slug: String,
+    pub revision: i64,
+    /// `ProfileConfig` as JSON.
+    pub config: String,
+    pub updated_at: Timestamp,
+}
+
+pub async fn list<'a>(on: impl Into<On<'a>>) -> Result<Vec<StoredProfile>> {
+    let rows = q(LIST).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(StoredProfile {
+                id: row.id("id")?,
+                slug: row.get("slug")?,
+                revision: row.get("revision")?,
+                config: row.get("config")?,
+                updated_at: row.time("updated_at")?,
+            })
+        })
+        .collect()
+}
+
+/// The first revision of a new profile; its slug must be free.
+pub async fn insert(tx: &mut super::Tx, id: ProfileId, slug: &str, config: &str) -> Result<()> {
+    let (now, actor) = (tx.now(), tx.actor().to_string());
+    q(INSERT).bind(id.to_vec()).bind(slug).bind(config).bind(now).execute(&mut *tx).await?;
+    q(INSERT_REVISION).bind(id.to_vec()).bind(1i64).bind(config).bind(actor).bind(now).execute(tx).await.map(drop)
+}
+
+/// (slug, configuration as JSON) of every ACME directory.
+pub async fn directories<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, String)>> {
+    let rows = q(DIRECTORIES).fetch_all(on).await?;
+    rows.iter().map(|row| Ok((row.get("slug")?, row.get("config")?))).collect()
+}
+
+pub async fn insert_directory(tx: &mut super::Tx, id: DirectoryId, slug: &str, config: &str) -> Result<()> {
+    let now = tx.now();
+    q(INSERT_DIRECTORY).bind(id.to_vec()).bind(slug).bind(config).bind(now).execute(tx).await.map(drop)
+}

@@ -1,0 +1,83 @@
+//! Revocations in a narrow table of their own, and keys that may never be certified again.
+
+use super::engine::{On, q, statements};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::id::{CertificateId, IssuerId};
+use crate::model::reason::RevocationReason;
+use crate::model::serial::SerialNumber;
+
+statements! {
+    INSERT = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after) VALUES ($1, $2, $3, $4, $5, $6)";
+    PAGE = "SELECT serial, certificate_id, revoked_at, reason, not_after FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4";
+    FIND = "SELECT serial, certificate_id, revoked_at, reason, not_after FROM revocations WHERE issuer_id = $1 AND serial = $2";
+    BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revocation {
+    pub serial: SerialNumber,
+    pub certificate_id: CertificateId,
+    pub revoked_at: Timestamp,
+    pub reason: RevocationReason,
+    pub not_after: Timestamp,
+}
+
+pub async fn insert<'a>(on: impl Into<On<'a>>, issuer: IssuerId, r: &Revocation) -> Result<()> {
+    q(INSERT)
+        .bind(issuer.to_vec())
+        .bind(r.serial.octets())
+        .bind(r.certificate_id.to_vec())
+        .bind(r.revoked_at)
+        .bind(r.reason.name())
+        .bind(r.not_after)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+/// In the order of serials, after `after`, those whose certificate ends at `alive_at` or later.
+pub async fn page<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    after: Option<&SerialNumber>,
+    alive_at: Timestamp,
+    limit: i64,
+) -> Result<Vec<Revocation>> {
+    let after = after.map_or(Vec::new(), |s| s.octets().to_vec());
+    let rows = q(PAGE).bind(issuer.to_vec()).bind(after).bind(alive_at).bind(limit).fetch_all(on).await?;
+    rows.iter().map(revocation).collect()
+}
+
+pub async fn find<'a>(on: impl Into<On<'a>>, issuer: IssuerId, serial: &SerialNumber) -> Result<Option<Revocation>> {
+    q(FIND).bind(issuer.to_vec()).bind(serial.octets()).fetch_optional(on).await?.as_ref().map(revocation).transpose()
+}
+
+/// Blocks a key for ever; blocking it twice changes nothing.
+pub async fn block_key<'a>(
+    on: impl Into<On<'a>>,
+    spki_sha256: &[u8; 32],
+    reason: &str,
+    at: Timestamp,
+    actor: &str,
+) -> Result<()> {
+    q(BLOCK).bind(spki_sha256.to_vec()).bind(reason).bind(at).bind(actor).execute(on).await.map(drop)
+}
+
+/// Why the key is blocked, if it is.
+pub async fn blocked<'a>(on: impl Into<On<'a>>, spki_sha256: &[u8; 32]) -> Result<Option<String>> {
+    q(BLOCKED).bind(spki_sha256.to_vec()).fetch_optional(on).await?.map(|row| row.get("reason")).transpose()
+}
+
+fn revocation(row: &super::engine::Row) -> Result<Revocation> {
+    let reason: String = row.get("reason")?;
+    Ok(Revocation {
+        serial: SerialNumber::from_octets(&row.get::<Vec<u8>>("serial")?)?,
+        certificate_id: row.id("certificate_id")?,
+        revoked_at: row.time("revoked_at")?,
+        reason: RevocationReason::from_name(&reason)
+            .map_err(|e| Error::inconsistent("a revocation has an unknown reason").because(e))?,
+        not_after: row.time("not_after")?,
+    })
+}
