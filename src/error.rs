@@ -15,6 +15,8 @@ pub enum ErrorKind {
     TooLarge,
     /// The method is not one of this resource (405).
     MethodNotAllowed,
+    /// The request did not arrive in the time that it has (408).
+    SlowRequest,
     /// None of the media types asked for can be had (406).
     NotAcceptable,
     /// The request parses and its values contradict each other or the state (422).

@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod entropy;
 pub mod error;
+pub mod http;
 pub mod model;
 pub mod pki;
 pub mod store;
