@@ -1,4 +1,8 @@
 //! Shared HTTP manners: problem documents, extractors, caller, layers, caching, page links. Floor 5.
 
+pub mod error_page;
+pub mod extract;
 pub mod kinds;
+pub mod layers;
 pub mod problem;
+mod scan;

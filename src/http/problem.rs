@@ -33,6 +33,10 @@ pub struct Context<'a> {
 #[derive(Debug, Clone)]
 pub struct Failure(pub Arc<Error>);
 
+/// Marks a response whose failure is rendered.
+#[derive(Debug, Clone, Copy)]
+pub struct Told;
+
 /// Status and a `Failure` for the layer; without the layer the body stays empty.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
@@ -63,6 +67,7 @@ pub fn render(error: &Error, dialect: Dialect, context: &Context<'_>, mut header
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
+    response.extensions_mut().insert(Told);
     response
 }
 

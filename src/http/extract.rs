@@ -1,0 +1,167 @@
+//! Strict extractors. JSON: size limit, media type, time limit, depth, no key twice, no U+0000, no unknown member,
+//! and a pointer to what is wrong. Query: each parameter once, none unknown. The caller is decided before either.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+
+use super::scan;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What a REST body may have.
+pub const BODY_LIMIT: usize = 1 << 20;
+
+/// How long a body may take to arrive.
+pub const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// A JSON body of at most `LIMIT` bytes, with its raw bytes for the hash of an Idempotency-Key.
+#[derive(Debug)]
+pub struct Json<T, const LIMIT: usize = BODY_LIMIT> {
+    pub value: T,
+    pub raw: Bytes,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for Json<T, LIMIT> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        expect_json(&parts.headers)?;
+        let raw = read(&parts.headers, body, LIMIT).await?;
+        Ok(Json { value: parse(&raw)?, raw })
+    }
+}
+
+/// The whole body, within a limit and the time that a body has.
+pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes> {
+    let too_large = || {
+        Error::refused(ErrorKind::TooLarge, "body.size", "this body", format!("at most {limit} bytes"), "send less")
+    };
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|n| n > u64::try_from(limit).unwrap_or(u64::MAX)) {
+        return Err(too_large());
+    }
+    match tokio::time::timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
+        Ok(Err(e)) => Err(Error::malformed("the body broke off").because(e)),
+        Err(_) => Err(Error::new(
+            ErrorKind::SlowRequest,
+            format!("the body did not arrive within {} seconds; send it again", BODY_TIME.as_secs()),
+        )),
+    }
+}
+
+/// JSON that says each thing once, and nothing that `T` does not know (`deny_unknown_fields`).
+pub fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T> {
+    if raw.is_empty() {
+        return Err(scan::pointed(ErrorKind::Malformed, String::new(), "it is empty; a JSON object is expected"));
+    }
+    scan::check(raw)?;
+    serde_json::from_slice(raw).map_err(|e| told(raw, &e))
+}
+
+fn told(raw: &[u8], error: &serde_json::Error) -> Error {
+    let line_start: usize =
+        raw.split(|b| *b == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
+    // serde names the column of the last byte that it read
+    let pointer = scan::pointer_at(raw, line_start + error.column());
+    let text = error.to_string();
+    let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
+    let short: String = sentence.chars().filter(|c| !c.is_control()).take(300).collect();
+    match error.classify() {
+        serde_json::error::Category::Data => scan::pointed(ErrorKind::Malformed, pointer, short),
+        _ => Error::malformed(format!(
+            "the body is not JSON: {short}, line {} column {}",
+            error.line(),
+            error.column()
+        )),
+    }
+}
+
+fn expect_json(headers: &HeaderMap) -> Result<()> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let media = given.split(';').next().unwrap_or_default().trim();
+    if media.eq_ignore_ascii_case("application/json") {
+        return Ok(());
+    }
+    let shown = if media.is_empty() { "no Content-Type".to_owned() } else { crate::model::identifier::shown(media) };
+    let fix = "send Content-Type: application/json";
+    Err(Error::refused(ErrorKind::UnsupportedMediaType, "body.media_type", shown, "application/json", fix))
+}
+
+/// Query parameters, each at most once, none unknown, no U+0000.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
+        let query = parts.uri.query().unwrap_or_default();
+        if query.len() > 8_192 {
+            return Err(Error::new(ErrorKind::TooLarge, "the query is longer than 8192 bytes"));
+        }
+        let mut seen = std::collections::HashSet::new();
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            let shown = crate::model::identifier::shown(&key);
+            if key.contains('\0') || value.contains('\0') {
+                return Err(Error::malformed(format!("query parameter \"{shown}\" holds U+0000, which no text may")));
+            }
+            if !seen.insert(key) {
+                return Err(Error::malformed(format!("query parameter \"{shown}\" stands there twice")));
+            }
+        }
+        let axum::extract::Query(value) = axum::extract::Query::try_from_uri(&parts.uri).map_err(|rejection| {
+            let text: String = rejection.body_text().chars().filter(|c| !c.is_control()).take(300).collect();
+            Error::malformed(format!("the query cannot be read: {text}"))
+        })?;
+        Ok(Query(value))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters here")]
+    struct Thing {
+        names: Vec<String>,
+        inner: Option<Inner>,
+    }
+
+    #[derive(Debug, serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only its shape matters here")]
+    struct Inner {
+        count: u32,
+    }
+
+    fn refusal(text: &str) -> (Option<String>, String) {
+        let error = parse::<Thing>(text.as_bytes()).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Malformed);
+        (error.subproblems.first().and_then(|s| s.pointer.clone()), error.detail)
+    }
+
+    #[test]
+    fn a_pointer_leads_to_what_is_wrong() {
+        assert_eq!(refusal(r#"{"names":["a", 1]}"#).0.as_deref(), Some("/names/1"));
+        assert_eq!(refusal("{\"names\":[],\n \"inner\": {\"count\": \"x\"}}").0.as_deref(), Some("/inner/count"));
+        assert_eq!(refusal(r#"{"names":[],"nmae":1}"#).0.as_deref(), Some("/nmae"));
+        assert_eq!(refusal("[]").0.as_deref(), Some(""));
+        assert_eq!(refusal("").0.as_deref(), Some(""));
+        assert_eq!(refusal(r#"{"names":[]"#).0, None);
+    }
+
+    #[test]
+    fn what_is_well_formed_passes() {
+        assert_eq!(parse::<Thing>(br#"{"names":["a"],"inner":{"count":1}}"#).unwrap().names, ["a"]);
+    }
+}

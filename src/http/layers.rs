@@ -1,0 +1,200 @@
+//! What wraps every route: a request id, security headers, a time limit, a net for panics, and the rendering of
+//! failures in the router's dialect. Layers nest: the inner one renders, the outer one leaves it as it is.
+
+use std::fmt;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use futures_util::FutureExt;
+
+use super::problem::{self, Context, Dialect, Failure};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::error::{Error, ErrorKind};
+use crate::model::id::RequestId;
+
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Longer than any issuance may take; what runs on in a task of its own is not cut.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the layers need of the server.
+#[derive(Clone)]
+pub struct Manners {
+    /// Without a slash at its end.
+    pub external_url: Arc<str>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+}
+
+impl fmt::Debug for Manners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Manners({})", self.external_url)
+    }
+}
+
+/// The id of the request, `req_…`: an extension of every request inside the layers.
+#[derive(Debug, Clone)]
+pub struct Tracked(pub Arc<str>);
+
+/// Wraps all routes of `router`.
+pub fn manners<S: Clone + Send + Sync + 'static>(router: Router<S>, manners: Manners, dialect: Dialect) -> Router<S> {
+    router.layer(from_fn_with_state((manners, dialect), around))
+}
+
+/// The fallback of the whole server.
+pub async fn not_found() -> Error {
+    Error::not_found("path here; the REST API begins at /api/v1, the ACME directory is /acme/default/directory")
+}
+
+async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut request: Request, next: Next) -> Response {
+    let outer = request.extensions().get::<Tracked>().cloned();
+    let Tracked(id) = outer.clone().unwrap_or_else(|| fresh(&manners));
+    request.extensions_mut().insert(Tracked(id.clone()));
+    let context = Context { external_url: &manners.external_url, request_id: &id };
+    let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let response = match tokio::time::timeout(TIME_LIMIT, guarded).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(panic)) => bare(&Error::new(ErrorKind::Internal, panic_text(panic.as_ref())), dialect, &context),
+        Err(_) => bare(&Error::new(ErrorKind::TimedOut, "the request ran into its time limit"), dialect, &context),
+    };
+    let mut response = told(response, dialect, &context);
+    if outer.is_none() {
+        finish(response.headers_mut(), &id);
+    }
+    response
+}
+
+fn fresh(manners: &Manners) -> Tracked {
+    let made = RequestId::new(manners.clock.now(), manners.entropy.as_ref());
+    // without randomness a request still gets its answer; nothing is signed then anyway
+    Tracked(made.map_or_else(|_| "req_unknown".into(), |id| id.to_string().into()))
+}
+
+fn bare(error: &Error, dialect: Dialect, context: &Context<'_>) -> Response {
+    problem::render(error, dialect, context, HeaderMap::new())
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text =
+        panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
+    format!("a handler panicked: {}", text.unwrap_or_default())
+}
+
+/// Renders a failure; also the bare refusals of axum itself (404, 405, a path that is not UTF-8).
+fn told(mut response: Response, dialect: Dialect, context: &Context<'_>) -> Response {
+    let error = match response.extensions_mut().remove::<Failure>() {
+        Some(Failure(error)) => error,
+        None if is_bare(&response) => Arc::new(of_status(response.status())),
+        None => return response,
+    };
+    let headers = std::mem::take(response.headers_mut());
+    problem::render(&error, dialect, context, headers)
+}
+
+fn is_bare(response: &Response) -> bool {
+    let failed = response.status().is_client_error() || response.status().is_server_error();
+    let media = response.headers().get(header::CONTENT_TYPE);
+    // `render` marks its own bodies, so that an outer layer does not tell a text one again
+    let told = response.extensions().get::<problem::Told>().is_some();
+    failed && !told && media.is_none_or(|media| media.as_bytes() == b"text/plain; charset=utf-8")
+}
+
+fn of_status(status: StatusCode) -> Error {
+    match status {
+        StatusCode::NOT_FOUND => Error::not_found("path here"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Error::new(ErrorKind::MethodNotAllowed, "this path has other methods: see the Allow header")
+        }
+        StatusCode::PAYLOAD_TOO_LARGE => Error::new(ErrorKind::TooLarge, "the body is over the limit"),
+        StatusCode::UNSUPPORTED_MEDIA_TYPE => {
+            Error::new(ErrorKind::UnsupportedMediaType, "this media type is not taken")
+        }
+        status if status.is_client_error() => Error::malformed("the path, the query or a header cannot be parsed"),
+        status => Error::new(ErrorKind::Internal, format!("a bare {status} came out of a handler")),
+    }
+}
+
+fn finish(headers: &mut HeaderMap, id: &str) {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    let mut default = |name: HeaderName, value: &'static str| {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    };
+    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+    default(header::REFERRER_POLICY, "no-referrer");
+    default(header::X_FRAME_OPTIONS, "DENY");
+    default(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{ManualClock, Timestamp};
+    use crate::entropy::SeededEntropy;
+    use axum::body::{Body, to_bytes};
+    use axum::routing::get;
+    use serde_json::Value;
+    use tower::ServiceExt;
+
+    fn app() -> Router {
+        let made = Manners {
+            external_url: "https://ca.test".into(),
+            clock: Arc::new(ManualClock::at(Timestamp::from_secs(1_700_000_000))),
+            entropy: Arc::new(SeededEntropy::new(1)),
+        };
+        async fn refuse() -> Error {
+            Error::malformed("no")
+        }
+        async fn fall() -> Error {
+            panic!("secret thing")
+        }
+        let acme = manners(Router::new().route("/acme", get(refuse)), made.clone(), Dialect::Acme);
+        let plain = manners(Router::new().route("/crl", get(refuse)), made.clone(), Dialect::Plain);
+        let rest = Router::new().route("/rest", get(refuse)).route("/panic", get(fall)).merge(acme).merge(plain);
+        manners(rest.fallback(not_found), made, Dialect::Rest)
+    }
+
+    async fn call(method: &str, path: &str) -> (StatusCode, HeaderMap, String) {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let (parts, body) = app().oneshot(request).await.unwrap().into_parts();
+        (parts.status, parts.headers, String::from_utf8(to_bytes(body, 1 << 20).await.unwrap().to_vec()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn each_dialect_tells_the_same_failure_once() {
+        let (status, headers, body) = call("GET", "/rest").await;
+        assert_eq!(
+            (status.as_u16(), headers[header::CONTENT_TYPE].to_str().unwrap()),
+            (400, "application/problem+json")
+        );
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(body["instance"], headers[REQUEST_ID].to_str().unwrap());
+        assert_eq!(body["type"], "https://ca.test/errors/malformed");
+        assert!(call("GET", "/acme").await.2.contains("urn:ietf:params:acme:error:malformed"));
+        assert_eq!(call("GET", "/crl").await.2, "malformed: no\n");
+    }
+
+    #[tokio::test]
+    async fn unknown_paths_and_methods_are_problems() {
+        assert!(call("GET", "/nothing").await.2.contains("\"code\":\"not_found\""));
+        let (status, headers, body) = call("DELETE", "/rest").await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+        assert_eq!(headers[header::ALLOW], "GET,HEAD");
+        assert!(body.contains("\"code\":\"method_not_allowed\""), "{body}");
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_a_problem_without_its_text() {
+        let (status, _, body) = call("GET", "/panic").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        assert!(!body.contains("secret") && body.contains("\"code\":\"internal\""));
+    }
+}
