@@ -6,6 +6,7 @@ pub mod clock;
 pub mod entropy;
 pub mod error;
 pub mod http;
+pub mod keys;
 pub mod model;
 pub mod pki;
 pub mod store;
