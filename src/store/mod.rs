@@ -5,6 +5,7 @@ pub mod audit;
 pub mod certificates;
 pub mod crls;
 pub mod engine;
+pub mod guards;
 pub mod hierarchy;
 pub mod jobs;
 pub mod migrate;
@@ -30,6 +31,7 @@ pub fn statements() -> Vec<Sql> {
         audit::ALL,
         certificates::ALL,
         crls::ALL,
+        guards::ALL,
         hierarchy::ALL,
         jobs::ALL,
         profiles::ALL,

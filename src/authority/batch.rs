@@ -1,0 +1,108 @@
+//! Group commits. One worker a lane takes what is waiting (no linger timer), writes it in one transaction and
+//! answers each caller after the commit. A failed group is retried row by row, so one bad row fails alone.
+//! Two lanes each for intents and outcomes, so that a slow commit does not stall all.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::{Error, ErrorKind, Result};
+
+/// At most this many rows share a transaction.
+const GROUP: usize = 64;
+/// What may wait in one lane before callers are told to come back.
+const WAITING: usize = 2_048;
+const LANES: usize = 2;
+
+struct Item<T> {
+    row: T,
+    answer: oneshot::Sender<Result<()>>,
+}
+
+/// A queue of rows of one kind.
+pub struct Batcher<T> {
+    lanes: Vec<mpsc::Sender<Item<T>>>,
+    next: AtomicUsize,
+}
+
+impl<T> std::fmt::Debug for Batcher<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Batcher")
+    }
+}
+
+/// Writes a group in one transaction: the outer error fails (and retries) the group, the inner ones a row each.
+pub trait WriteGroup<T>: Send + Sync + 'static {
+    fn write(&self, rows: Arc<Vec<T>>) -> impl Future<Output = Result<Vec<Result<()>>>> + Send;
+}
+
+impl<T: Clone + Send + Sync + 'static> Batcher<T> {
+    /// Spawns the workers; they end when the batcher is dropped.
+    pub fn start<W: WriteGroup<T>>(writer: W) -> Self {
+        let writer = Arc::new(writer);
+        let lanes = (0..LANES).map(|_| {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            tokio::spawn(work(receiver, Arc::clone(&writer)));
+            sender
+        });
+        Batcher { lanes: lanes.collect(), next: AtomicUsize::new(0) }
+    }
+
+    /// Returns after the commit that contains `row`. An error whose kind is `Unavailable` leaves it unknown.
+    pub async fn commit(&self, row: T) -> Result<()> {
+        let (answer, committed) = oneshot::channel();
+        let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len().max(1);
+        let busy = || {
+            Error::new(ErrorKind::Unavailable, "too many requests wait for the database; try again in a second")
+                .retry_after(std::time::Duration::from_secs(1))
+        };
+        let sender = self.lanes.get(lane).ok_or_else(busy)?;
+        sender.try_send(Item { row, answer }).map_err(|_| busy())?;
+        committed.await.map_err(|_| Error::new(ErrorKind::Unavailable, "the writer stopped before the commit"))?
+    }
+}
+
+async fn work<T: Clone + Send + Sync + 'static, W: WriteGroup<T>>(
+    mut queue: mpsc::Receiver<Item<T>>,
+    writer: Arc<W>,
+) {
+    let mut items = Vec::with_capacity(GROUP);
+    while queue.recv_many(&mut items, GROUP).await > 0 {
+        let (rows, answers): (Vec<T>, Vec<_>) = items.drain(..).map(|item| (item.row, item.answer)).unzip();
+        let rows = Arc::new(rows);
+        metrics::histogram!("chancery_commit_group_rows")
+            .record(f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)));
+        match writer.write(Arc::clone(&rows)).await {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    // the caller may be gone: its row is committed all the same, and recovery sees to it
+                    let _ = answer.send(result);
+                }
+            }
+            Err(error) if answers.len() == 1 => {
+                for answer in answers {
+                    let _ = answer.send(Err(Error::new(error.kind, error.detail.clone()).because(error.chain())));
+                }
+            }
+            Err(_) => one_by_one(rows.as_ref(), answers, writer.as_ref()).await,
+        }
+    }
+}
+
+async fn one_by_one<T: Clone + Send + Sync + 'static, W: WriteGroup<T>>(
+    rows: &[T],
+    answers: Vec<oneshot::Sender<Result<()>>>,
+    writer: &W,
+) {
+    for (row, answer) in rows.iter().zip(answers) {
+        let outcome = match writer.write(Arc::new(vec![row.clone()])).await {
+            Ok(mut results) => {
+                results.pop().unwrap_or_else(|| Err(Error::inconsistent("a written row has no result")))
+            }
+            Err(error) => Err(error),
+        };
+        let _ = answer.send(outcome);
+    }
+}

@@ -1,0 +1,115 @@
+//! What must still hold when the intent is committed. Key block, token, grant with its count, account and order
+//! are read again inside the intent's transaction, so that nothing that ended meanwhile gets a certificate.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::certificate::Certificate;
+use crate::model::id::{GrantId, OrderId, TokenId};
+use crate::store::{Tx, guards, revocations};
+
+/// Conditions of one issuance besides the key block, which always holds.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
+    /// The token that asks: not revoked, not expired.
+    pub token: Option<TokenId>,
+    /// The grant that it acts under: alive, and one use of its count is taken.
+    pub grant: Option<GrantId>,
+    /// The ACME order that this finalizes: moves from ready to processing, its account being valid.
+    pub order: Option<OrderId>,
+    /// The Idempotency-Key that this request came with.
+    pub idempotency: Option<IdempotencyClaim>,
+}
+
+/// Claimed in the intent's transaction, so that a retry after any crash finds it.
+#[derive(Debug, Clone)]
+pub struct IdempotencyClaim {
+    pub actor: String,
+    pub key: String,
+    pub request_sha256: [u8; 32],
+    pub expires_at: crate::clock::Timestamp,
+}
+
+/// Checks and takes everything for one intent. An error refuses this row only, and what it had taken is undone.
+pub(super) async fn hold(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<()> {
+    if guard.idempotency.is_none() {
+        return take(tx, guard, certificate).await;
+    }
+    tx.raw().savepoint().await?;
+    match take(tx, guard, certificate).await {
+        Ok(()) => tx.raw().release().await,
+        Err(error) => {
+            tx.raw().undo().await?;
+            Err(error)
+        }
+    }
+}
+
+async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<()> {
+    let now = tx.now();
+    if let Some(reason) = revocations::blocked(&mut *tx, &certificate.spki_sha256).await? {
+        return Err(Error::refused(
+            ErrorKind::BadKey,
+            "key.blocked",
+            "this public key",
+            format!("a key that was not reported as compromised ({reason})"),
+            "make a new key",
+        ));
+    }
+    if let Some(token) = guard.token
+        && !guards::token_alive(&mut *tx, token, now).await?
+    {
+        return Err(Error::new(
+            ErrorKind::Unauthenticated,
+            "the token was revoked or has expired; ask for a new one",
+        ));
+    }
+    if let Some(order) = guard.order
+        && !guards::order_to_processing(&mut *tx, order, certificate.id, now).await?
+    {
+        return Err(Error::new(
+            ErrorKind::OrderNotReady,
+            "the order is not ready: it was finalized before, has expired, or its account was deactivated; make a new order",
+        ));
+    }
+    if let Some(claim) = &guard.idempotency
+        && !guards::claim_key(
+            &mut *tx,
+            &claim.actor,
+            &claim.key,
+            &claim.request_sha256,
+            certificate.id,
+            now,
+            claim.expires_at,
+        )
+        .await?
+    {
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            "a request with this Idempotency-Key is under way or was answered; repeat it to get its answer",
+        ));
+    }
+    if let Some(grant) = guard.grant
+        && !guards::use_grant(tx, grant, now).await?
+    {
+        return Err(Error::refused(
+            ErrorKind::Refused,
+            "grant.alive",
+            format!("grant {grant}"),
+            "a grant that is not revoked, not expired and not used up",
+            "ask an operator for a new one",
+        ));
+    }
+    Ok(())
+}
+
+/// The second half, in the transaction of the outcome.
+pub(super) async fn settle(tx: &mut Tx, guard: &Guard) -> Result<()> {
+    if let Some(order) = guard.order
+        && !guards::order_to_valid(&mut *tx, order).await?
+    {
+        return Err(Error::inconsistent(format!("order {order} left processing while its certificate was made")));
+    }
+    if let Some(claim) = &guard.idempotency {
+        guards::answer_key(tx, &claim.actor, &claim.key, 201).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! The one use case that issues, for every surface, in the order of the house: issuer, serial, prepare on the
+//! bytes that will be signed, intent committed, seal and verify, outcome committed, answer. From the intent on it
+//! runs in a task of its own, which no client's disconnect cancels.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::batch::WriteGroup;
+use super::guard::{self, Guard};
+use super::recovery::ISSUANCE_DEADLINE;
+use super::snapshot::{LoadedIssuer, LoadedProfile};
+use super::Authority;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::{Actor, ActorKind};
+use crate::model::audit::AuditEvent;
+use crate::model::certificate::{Certificate, CertificateStatus};
+use crate::model::id::{AccountId, CertificateId};
+use crate::model::identifier::Identifier;
+use crate::model::issuer::IssuerStatus;
+use crate::model::serial::SerialNumber;
+use crate::model::validity::RequestedValidity;
+use crate::pki::issuer::{Ask, IssuerKey};
+use crate::pki::prepared::Prepared;
+use crate::pki::request::CertificateRequest;
+use crate::store::certificates::{self, Intent, Outcome};
+use crate::store::{Store, Tx};
+
+/// What is asked. Names are those of the request unless given.
+#[derive(Debug)]
+pub struct Issuance {
+    pub profile: String,
+    /// The issuer's slug; the domain's current one when absent.
+    pub issuer: Option<String>,
+    pub request: CertificateRequest,
+    /// The names to certify: for ACME the order's identifiers, else those of the CSR.
+    pub names: Option<Vec<Identifier>>,
+    pub common_name: Option<String>,
+    pub validity: RequestedValidity,
+    pub guard: Guard,
+}
+
+/// A certificate that is committed and may be given out.
+#[derive(Debug, Clone)]
+pub struct Issued {
+    pub certificate: Certificate,
+    pub der: Vec<u8>,
+    /// Intermediates in DER, nearest first, without the root.
+    pub chain: Vec<Vec<u8>>,
+}
+
+impl Authority {
+    /// Issues one certificate. A refusal is audited and says why; after a crash or an unknown commit nothing is
+    /// released and recovery revokes what may have been signed.
+    pub async fn issue(self: &Arc<Self>, actor: &Actor, issuance: Issuance) -> Result<Issued> {
+        let started = crate::clock::monotonic();
+        let (profile, via) = (issuance.profile.clone(), actor.via());
+        let (authority, actor) = (Arc::clone(self), actor.clone());
+        let names = issuance.names.clone().unwrap_or_else(|| issuance.request.names().into_iter().collect());
+        let task = tokio::spawn(async move { authority.run(&actor, issuance, &names).await });
+        let outcome = task.await.map_err(|e| Error::internal("the issuance task ended early", e))?;
+        let seconds = started.elapsed().as_secs_f64();
+        metrics::histogram!("chancery_issuance_duration_seconds", "protocol" => via, "stage" => "total").record(seconds);
+        match &outcome {
+            Ok(issued) => metrics::counter!("chancery_certificates_issued_total",
+                "issuer" => issued.certificate.issuer.clone(), "profile" => profile, "protocol" => via)
+            .increment(1),
+            Err(error) => metrics::counter!("chancery_issuance_rejected_total",
+                "profile" => "any", "protocol" => via, "code" => format!("{:?}", error.kind))
+            .increment(1),
+        }
+        outcome
+    }
+
+    /// What would be issued, without a trace: the same checks on the same bytes, nothing committed.
+    pub fn preview(&self, actor: &Actor, issuance: &Issuance) -> Result<Prepared> {
+        let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
+        let (_, _, _, prepared) = self.prepare(actor, issuance, serial)?;
+        Ok(prepared)
+    }
+
+    async fn run(&self, actor: &Actor, issuance: Issuance, names: &[Identifier]) -> Result<Issued> {
+        match self.run_checked(actor, &issuance).await {
+            Err(error) if is_refusal(error.kind) => {
+                let detail = json!({"profile": issuance.profile, "names": names, "why": error.detail,
+                    "rule": error.rule.as_ref().map(|r| r.name.clone())});
+                self.store.record(actor, AuditEvent::refused("certificate.rejected", "", detail)).await?;
+                Err(error)
+            }
+            other => other,
+        }
+    }
+
+    async fn run_checked(&self, actor: &Actor, issuance: &Issuance) -> Result<Issued> {
+        let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
+        let (issuer, profile, key, prepared) = self.prepare(actor, issuance, serial)?;
+        let certificate = self.describe(actor, issuance, &issuer, &profile, &prepared)?;
+        let row = IntentRow {
+            intent: Intent {
+                tbs: prepared.tbs().to_vec(),
+                request: issuance.request.der().map(<[u8]>::to_vec),
+                certificate: certificate.clone(),
+            },
+            actor: actor.clone(),
+            guard: issuance.guard.clone(),
+        };
+        self.intents.commit(row).await?;
+        match self.finish(actor, issuance, certificate.clone(), &key, prepared).await {
+            Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), ..issued }),
+            Err(error) => {
+                // it may have been signed: nobody gets it, and it goes on the CRL now rather than after the deadline
+                if let Err(later) = self.abandon(actor, certificate.id, &error.detail).await {
+                    tracing::error!(certificate = %certificate.id, error = %later.chain(), "an intent is left to recovery");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn finish(
+        &self,
+        actor: &Actor,
+        issuance: &Issuance,
+        mut certificate: Certificate,
+        key: &IssuerKey,
+        prepared: Prepared,
+    ) -> Result<Issued> {
+        if self.store.now().since(certificate.intended_at) > ISSUANCE_DEADLINE {
+            return Err(Error::new(ErrorKind::TimedOut, "the database took too long; try again"));
+        }
+        let sealed = key.seal(prepared).await?;
+        let outcome = Outcome {
+            id: certificate.id,
+            fingerprint: sealed.fingerprint(),
+            issued_at: self.store.now(),
+            der: sealed.into_der(),
+        };
+        let row =
+            OutcomeRow { outcome: outcome.clone(), object: certificate.object(), actor: actor.clone(), guard: issuance.guard.clone() };
+        self.commit_outcome(row, &certificate).await?;
+        certificate.status = CertificateStatus::Valid;
+        certificate.fingerprint = Some(outcome.fingerprint);
+        certificate.issued_at = Some(outcome.issued_at);
+        Ok(Issued { certificate, der: outcome.der, chain: Vec::new() })
+    }
+
+    /// An error on COMMIT means unknown: the row is read again by id, and what it says counts.
+    async fn commit_outcome(&self, row: OutcomeRow, certificate: &Certificate) -> Result<()> {
+        let Err(error) = self.outcomes.commit(row).await else { return Ok(()) };
+        if !matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Internal) {
+            return Err(error);
+        }
+        match certificates::find(&self.store, certificate.id).await {
+            Ok(Some(found)) if found.status == CertificateStatus::Valid => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    fn prepare(
+        &self,
+        actor: &Actor,
+        issuance: &Issuance,
+        serial: SerialNumber,
+    ) -> Result<(Arc<LoadedIssuer>, Arc<LoadedProfile>, Arc<IssuerKey>, Prepared)> {
+        let snapshot = self.snapshot();
+        let profile = Arc::clone(snapshot.profile(&issuance.profile)?);
+        let domain = profile.profile.domain();
+        let issuer = match &issuance.issuer {
+            Some(slug) => Arc::clone(snapshot.issuer(slug)?),
+            None => Arc::clone(snapshot.issuer_for(domain)?),
+        };
+        check_issuer(&issuer, domain, &issuance.profile)?;
+        let key = issuer.key.clone().ok_or_else(|| {
+            Error::new(
+                ErrorKind::Locked,
+                "the server is locked: it runs without its unlock key and signs nothing; start it with --unlock-key",
+            )
+        })?;
+        let ask = Ask {
+            serial,
+            now: self.store.now(),
+            names: issuance.names.clone(),
+            common_name: issuance.common_name.clone(),
+            validity: issuance.validity,
+            via_acme: matches!(actor.kind, ActorKind::Account(_)),
+            reserved_allowed: matches!(actor.kind, ActorKind::System),
+        };
+        let prepared = key.prepare(&profile.profile, &issuance.request, &ask)?;
+        Ok((issuer, profile, key, prepared))
+    }
+
+    fn describe(
+        &self,
+        actor: &Actor,
+        issuance: &Issuance,
+        issuer: &LoadedIssuer,
+        profile: &LoadedProfile,
+        prepared: &Prepared,
+    ) -> Result<Certificate> {
+        let now = self.store.now();
+        let facts = prepared.facts();
+        Ok(Certificate {
+            id: CertificateId::new(now, self.store.entropy.as_ref())?,
+            serial: facts.serial.clone(),
+            issuer_id: issuer.issuer.id,
+            issuer: issuer.issuer.slug.clone(),
+            profile: issuance.profile.clone(),
+            profile_revision: profile.revision,
+            status: CertificateStatus::Intended,
+            subject: facts.subject.clone(),
+            names: facts.names.clone(),
+            validity: facts.validity,
+            spki_sha256: facts.spki_sha256,
+            fingerprint: None,
+            key_algorithm: issuance.request.public_key().algorithm.name(),
+            via: actor.via().to_owned(),
+            requester: actor.to_string(),
+            account_id: account_of(actor),
+            order_id: issuance.guard.order,
+            replica_id: self.store.replica(),
+            intended_at: now,
+            issued_at: None,
+        })
+    }
+
+    /// The chain that goes with a certificate: intermediates in DER, nearest first.
+    pub fn chain_of(&self, certificate: &Certificate) -> Vec<Vec<u8>> {
+        self.snapshot().chain(certificate.issuer_id).into_iter().map(<[u8]>::to_vec).collect()
+    }
+}
+
+fn check_issuer(issuer: &LoadedIssuer, domain: &str, profile: &str) -> Result<()> {
+    let slug = &issuer.issuer.slug;
+    if issuer.issuer.domain != domain {
+        return Err(Error::refused(
+            ErrorKind::Refused,
+            "profile.domain",
+            format!("issuer {slug} of domain {}", issuer.issuer.domain),
+            format!("an issuer of domain {domain} for profile {profile}"),
+            "leave the issuer out to get the current one",
+        ));
+    }
+    match issuer.issuer.status {
+        IssuerStatus::Active => Ok(()),
+        IssuerStatus::Retired => Err(Error::refused(
+            ErrorKind::Refused,
+            "issuer.active",
+            format!("issuer {slug}, which is retired"),
+            "an active issuer",
+            "leave the issuer out to get the current one",
+        )),
+    }
+}
+
+fn account_of(actor: &Actor) -> Option<AccountId> {
+    match actor.kind {
+        ActorKind::Account(id) => Some(id),
+        _ => None,
+    }
+}
+
+/// A decision about the request, not a fault of ours: audited as refused.
+fn is_refusal(kind: ErrorKind) -> bool {
+    !matches!(
+        kind,
+        ErrorKind::Internal | ErrorKind::Inconsistent | ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Locked
+    )
+}
+
+/// One intent on its way to the disk.
+#[derive(Debug, Clone)]
+pub(super) struct IntentRow {
+    intent: Intent,
+    actor: Actor,
+    guard: Guard,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct OutcomeRow {
+    outcome: Outcome,
+    object: String,
+    actor: Actor,
+    guard: Guard,
+}
+
+/// Writes both kinds of groups.
+pub(super) struct Writer(pub(super) Store);
+
+impl WriteGroup<IntentRow> for Writer {
+    async fn write(&self, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<()>>> {
+        let mut tx = self.0.begin(&Actor::system("issuance")).await?;
+        let mut results = Vec::with_capacity(rows.len());
+        let mut held = Vec::with_capacity(rows.len());
+        for row in rows.iter() {
+            match guard::hold(&mut tx, &row.guard, &row.intent.certificate).await {
+                Ok(()) => {
+                    held.push(row.intent.clone());
+                    audit_intent(&mut tx, row);
+                    results.push(Ok(()));
+                }
+                Err(error) if is_refusal(error.kind) => results.push(Err(error)),
+                // a failed statement has ended the transaction: the group goes row by row
+                Err(error) => return Err(error),
+            }
+        }
+        if held.is_empty() {
+            return Ok(results);
+        }
+        certificates::intend(tx.raw(), &held).await?;
+        tx.commit().await?;
+        Ok(results)
+    }
+}
+
+fn audit_intent(tx: &mut Tx, row: &IntentRow) {
+    let c = &row.intent.certificate;
+    let detail = json!({"serial": c.serial, "names": c.names, "issuer": c.issuer, "profile": c.profile,
+        "revision": c.profile_revision, "not_after": c.validity.not_after()});
+    tx.audit_as(&row.actor, AuditEvent::done("certificate.intended", c.object(), detail));
+}
+
+impl WriteGroup<OutcomeRow> for Writer {
+    async fn write(&self, rows: Arc<Vec<OutcomeRow>>) -> Result<Vec<Result<()>>> {
+        let mut tx = self.0.begin(&Actor::system("issuance")).await?;
+        let outcomes: Vec<_> = rows.iter().map(|r| r.outcome.clone()).collect();
+        let open = certificates::complete(tx.raw(), &outcomes).await?;
+        if open != u64::try_from(outcomes.len()).unwrap_or(u64::MAX) {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the certificate was revoked or its key blocked while it was made; make a new request with a new key",
+            ));
+        }
+        for row in rows.iter() {
+            guard::settle(&mut tx, &row.guard).await?;
+            let detail = json!({"sha256": crate::model::serial::to_hex(&row.outcome.fingerprint)});
+            tx.audit_as(&row.actor, AuditEvent::done("certificate.issued", &row.object, detail));
+        }
+        tx.commit().await?;
+        Ok(rows.iter().map(|_| Ok(())).collect())
+    }
+}

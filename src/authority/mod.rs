@@ -1,0 +1,82 @@
+//! The CA's decisions: choose an issuer, issue, revoke, hierarchy, CRL, OCSP, recovery, audit. Knows the traits
+//! `Signer` and `KeyStore`, never `keys`.
+
+mod batch;
+pub mod guard;
+pub mod hierarchy;
+pub mod issue;
+mod queries;
+pub mod recovery;
+mod revoke;
+pub mod snapshot;
+
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Notify;
+
+use crate::error::Result;
+use crate::pki::signer::KeyStore;
+use crate::store::Store;
+use batch::Batcher;
+use issue::{IntentRow, OutcomeRow, Writer};
+use snapshot::Snapshot;
+
+/// The one object behind every surface that issues, revokes or answers about certificates.
+pub struct Authority {
+    pub(crate) store: Store,
+    pub(crate) keys: Arc<dyn KeyStore>,
+    snapshot: ArcSwap<Snapshot>,
+    intents: Batcher<IntentRow>,
+    outcomes: Batcher<OutcomeRow>,
+    /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
+    pub revoked: Notify,
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({:?})", self.store)
+    }
+}
+
+impl Authority {
+    /// Opens an initialised installation. Needs a tokio runtime: the commit workers are spawned here.
+    pub async fn open(store: Store, keys: Arc<dyn KeyStore>) -> Result<Arc<Self>> {
+        let snapshot = Snapshot::load(&store, keys.as_ref()).await?;
+        Ok(Arc::new(Authority {
+            intents: Batcher::start(Writer(store.clone())),
+            outcomes: Batcher::start(Writer(store.clone())),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            revoked: Notify::new(),
+            store,
+            keys,
+        }))
+    }
+
+    /// Issuers, profiles and responders as this replica last read them.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Reads hierarchy and profiles again when another process has changed them; called every second.
+    pub async fn refresh(&self) -> Result<bool> {
+        let versions = crate::store::versions::read(&self.store).await?;
+        let known = self.snapshot.load().versions;
+        if (versions.hierarchy, versions.profiles) == (known.hierarchy, known.profiles) {
+            return Ok(false);
+        }
+        self.reload().await?;
+        Ok(true)
+    }
+
+    pub async fn reload(&self) -> Result<()> {
+        let fresh = Snapshot::load(&self.store, self.keys.as_ref()).await?;
+        self.snapshot.store(Arc::new(fresh));
+        Ok(())
+    }
+
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+}

@@ -1,0 +1,61 @@
+//! Reading certificates: what the surfaces ask, without knowing the store.
+
+use super::Authority;
+use crate::error::Result;
+use crate::model::audit::ChainedEvent;
+use crate::model::certificate::{Certificate, CertificateFilter};
+use crate::model::id::{CertificateId, EventId, OrderId};
+use crate::model::serial::SerialNumber;
+use crate::store::{audit, certificates, revocations};
+
+impl Authority {
+    pub async fn certificate(&self, id: CertificateId) -> Result<Option<Certificate>> {
+        certificates::find(&self.store, id).await
+    }
+
+    pub async fn certificate_by_serial(&self, serial: &SerialNumber) -> Result<Option<Certificate>> {
+        certificates::find_by_serial(&self.store, serial).await
+    }
+
+    pub async fn certificate_by_fingerprint(&self, sha256: &[u8]) -> Result<Option<Certificate>> {
+        certificates::find_by_fingerprint(&self.store, sha256).await
+    }
+
+    pub async fn certificate_of_order(&self, order: OrderId) -> Result<Option<Certificate>> {
+        certificates::find_by_order(&self.store, order).await
+    }
+
+    /// The DER of a certificate that was given out; an intent has none.
+    pub async fn certificate_der(&self, id: CertificateId) -> Result<Option<Vec<u8>>> {
+        certificates::der(&self.store, id).await
+    }
+
+    /// Newest first, at most `limit`, before `before` (exclusive).
+    pub async fn certificates(
+        &self,
+        filter: &CertificateFilter,
+        before: Option<CertificateId>,
+        limit: u16,
+    ) -> Result<Vec<Certificate>> {
+        certificates::list(&self.store, filter, before, i64::from(limit), self.store.now()).await
+    }
+
+    /// (issuer, profile, status, count); a full count, so never on a request.
+    pub async fn certificate_counts(&self) -> Result<Vec<(String, String, String, i64)>> {
+        certificates::counts(&self.store).await
+    }
+
+    pub async fn audit_events(&self, before: Option<EventId>, limit: u16) -> Result<Vec<ChainedEvent>> {
+        audit::page(&self.store, before, i64::from(limit)).await
+    }
+
+    /// The history of one object (`certificate:crt_…`), oldest first.
+    pub async fn events_of(&self, object: &str) -> Result<Vec<ChainedEvent>> {
+        audit::of_object(&self.store, object, 500).await
+    }
+
+    /// Why a key may not be certified, if so.
+    pub async fn key_blocked(&self, spki_sha256: &[u8; 32]) -> Result<Option<String>> {
+        revocations::blocked(&self.store, spki_sha256).await
+    }
+}

@@ -1,0 +1,109 @@
+//! Revocation: status, the narrow row, the dirty CRL, the version that every replica polls and the audit event
+//! in one transaction (RFC 5280 §5.3.1 for reasons). Also what recovery does to an intent without outcome.
+
+use serde_json::json;
+
+use super::Authority;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
+use crate::model::id::{CertificateId, OrderId};
+use crate::model::reason::RevocationReason;
+use crate::store::revocations::Revocation;
+use crate::store::versions::{self, Topic};
+use crate::store::{Tx, certificates, guards, hierarchy, revocations};
+
+impl Authority {
+    /// Revokes one certificate. A second time is `AlreadyRevoked`; an expired one is refused.
+    pub async fn revoke(&self, actor: &Actor, id: CertificateId, reason: RevocationReason) -> Result<Certificate> {
+        let mut tx = self.store.begin(actor).await?;
+        let certificate =
+            certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
+        let now = tx.now();
+        match certificate.shown_status(now) {
+            ShownStatus::Valid | ShownStatus::Intended => {}
+            ShownStatus::Revoked => {
+                return Err(Error::new(
+                    ErrorKind::AlreadyRevoked,
+                    format!("certificate {id} with serial {} was revoked before", certificate.serial),
+                ));
+            }
+            ShownStatus::Expired => {
+                return Err(Error::refused(
+                    ErrorKind::Conflict,
+                    "revocation.expired",
+                    format!("certificate {id}, over since {}", certificate.validity.not_after()),
+                    "a certificate that has not expired",
+                    "nothing needs to be done",
+                ));
+            }
+        }
+        let certificate = write_revocation(&mut tx, certificate, now, reason).await?;
+        if reason == RevocationReason::KeyCompromise {
+            let (key, by) = (certificate.spki_sha256, tx.actor().to_string());
+            revocations::block_key(&mut tx, &key, reason.name(), now, &by).await?;
+        }
+        let detail = json!({"serial": certificate.serial, "names": certificate.names, "issuer": certificate.issuer,
+            "profile": certificate.profile, "reason": reason.name()});
+        tx.audit(AuditEvent::done("certificate.revoked", certificate.object(), detail));
+        tx.commit().await?;
+        metrics::counter!("chancery_certificates_revoked_total",
+            "issuer" => certificate.issuer.clone(), "reason" => reason.name())
+        .increment(1);
+        self.revoked.notify_waiters();
+        Ok(certificate)
+    }
+
+    /// Gives up an intent: it may have been signed, so it is revoked, listed, and its order ends.
+    pub(super) async fn abandon(&self, actor: &Actor, id: CertificateId, why: &str) -> Result<()> {
+        let mut tx = self.store.begin(actor).await?;
+        let Some(certificate) = certificates::lock(&mut tx, id).await? else { return Ok(()) };
+        if certificate.status != CertificateStatus::Intended {
+            return Ok(());
+        }
+        let now = tx.now();
+        let order = certificate.order_id;
+        let certificate = write_revocation(&mut tx, certificate, now, RevocationReason::Unspecified).await?;
+        if let Some(order) = order {
+            end_order(&mut tx, order).await?;
+        }
+        guards::free_key(&mut tx, id).await?;
+        let detail = json!({"serial": certificate.serial, "why": why});
+        tx.audit(AuditEvent::done("certificate.abandoned", certificate.object(), detail));
+        tx.commit().await?;
+        metrics::counter!("chancery_intents_abandoned_total").increment(1);
+        self.revoked.notify_waiters();
+        Ok(())
+    }
+}
+
+async fn end_order(tx: &mut Tx, order: OrderId) -> Result<()> {
+    let problem = json!({"type": "urn:ietf:params:acme:error:serverInternal", "status": 500,
+        "detail": "the certificate of this order could not be made; make a new order"});
+    guards::order_to_invalid(tx, order, &problem.to_string()).await.map(drop)
+}
+
+async fn write_revocation(
+    tx: &mut Tx,
+    mut certificate: Certificate,
+    now: Timestamp,
+    reason: RevocationReason,
+) -> Result<Certificate> {
+    if !certificates::revoke(&mut *tx, certificate.id, now, reason).await? {
+        return Err(Error::inconsistent(format!("certificate {} changed under its lock", certificate.id)));
+    }
+    let row = Revocation {
+        serial: certificate.serial.clone(),
+        certificate_id: certificate.id,
+        revoked_at: now,
+        reason,
+        not_after: certificate.validity.not_after(),
+    };
+    revocations::insert(&mut *tx, certificate.issuer_id, &row).await?;
+    hierarchy::mark_crl_dirty(&mut *tx, certificate.issuer_id).await?;
+    versions::bump(&mut *tx, Topic::Revocations).await?;
+    certificate.status = CertificateStatus::Revoked { at: now, reason };
+    Ok(certificate)
+}

@@ -1,0 +1,143 @@
+//! Issuers, profiles and responders, read once and immutable; swapped whole when a version row moves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::id::IssuerId;
+use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus};
+use crate::pki::issuer::IssuerKey;
+use crate::pki::profile::{Profile, ProfileConfig};
+use crate::pki::signer::{KeyStore, SealedKey};
+use crate::store::versions::{self, Versions};
+use crate::store::{Store, hierarchy, profiles};
+
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    pub versions: Versions,
+    pub domains: Vec<Domain>,
+    /// By slug.
+    pub issuers: BTreeMap<String, Arc<LoadedIssuer>>,
+    /// By slug.
+    pub profiles: BTreeMap<String, Arc<LoadedProfile>>,
+}
+
+/// An issuer with its certificates, the longest-lived first, and its key when the seal is loaded.
+#[derive(Debug)]
+pub struct LoadedIssuer {
+    pub issuer: Issuer,
+    pub certificates: Vec<IssuerCertificate>,
+    pub sealed_key: SealedKey,
+    /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
+    pub key: Option<Arc<IssuerKey>>,
+}
+
+#[derive(Debug)]
+pub struct LoadedProfile {
+    pub profile: Profile,
+    pub config: ProfileConfig,
+    pub revision: i64,
+    pub updated_at: Timestamp,
+}
+
+impl LoadedIssuer {
+    /// The certificate that new ones chain to.
+    pub fn certificate(&self) -> Result<&IssuerCertificate> {
+        let missing = || Error::inconsistent(format!("issuer {} has no certificate", self.issuer.slug));
+        self.certificates.first().ok_or_else(missing)
+    }
+}
+
+impl Snapshot {
+    pub(super) async fn load(store: &Store, keys: &dyn KeyStore) -> Result<Snapshot> {
+        // the versions are read first: a change in between is read again by the next refresh
+        let versions = versions::read(store).await?;
+        let sealed: BTreeMap<_, _> = hierarchy::keys(store).await?.into_iter().map(|k| (k.id.bytes(), k)).collect();
+        let certificates = hierarchy::issuer_certificates(store).await?;
+        let mut issuers = BTreeMap::new();
+        for issuer in hierarchy::issuers(store).await? {
+            let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
+            let sealed_key = sealed_key
+                .ok_or_else(|| Error::inconsistent(format!("the key of issuer {} is missing", issuer.slug)))?;
+            let own: Vec<_> = certificates.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect();
+            let key = match own.first() {
+                Some(newest) if keys.can_open(sealed_key.purpose) => {
+                    Some(Arc::new(IssuerKey::new(&issuer, &newest.der, keys.open(&sealed_key)?)?))
+                }
+                _ => None,
+            };
+            let loaded = LoadedIssuer { certificates: own, sealed_key, key, issuer };
+            issuers.insert(loaded.issuer.slug.clone(), Arc::new(loaded));
+        }
+        let mut loaded_profiles = BTreeMap::new();
+        for row in profiles::list(store).await? {
+            let config: ProfileConfig = serde_json::from_str(&row.config)
+                .map_err(|e| Error::inconsistent(format!("profile {} is not its JSON", row.slug)).because(e))?;
+            let profile = Profile::new(config.clone())?;
+            let loaded = LoadedProfile { profile, config, revision: row.revision, updated_at: row.updated_at };
+            loaded_profiles.insert(row.slug, Arc::new(loaded));
+        }
+        let domains = hierarchy::domains(store).await?;
+        Ok(Snapshot { versions, domains, issuers, profiles: loaded_profiles })
+    }
+
+    pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {
+        self.profiles.get(slug).ok_or_else(|| {
+            let known: Vec<_> = self.profiles.keys().map(String::as_str).collect();
+            Error::refused(
+                ErrorKind::InvalidProfile,
+                "profile.exists",
+                format!("profile \"{}\"", crate::model::identifier::shown(slug)),
+                known.join(", "),
+                "name one of these",
+            )
+        })
+    }
+
+    pub fn issuer(&self, slug: &str) -> Result<&Arc<LoadedIssuer>> {
+        let shown = || format!("issuer \"{}\"", crate::model::identifier::shown(slug));
+        self.issuers.get(slug).ok_or_else(|| Error::not_found(shown()))
+    }
+
+    pub fn issuer_by_id(&self, id: IssuerId) -> Option<&Arc<LoadedIssuer>> {
+        self.issuers.values().find(|i| i.issuer.id == id)
+    }
+
+    /// The issuer that signs for a domain: active, issuing, its certificate ending last.
+    pub fn issuer_for(&self, domain: &str) -> Result<&Arc<LoadedIssuer>> {
+        let fit = |i: &&Arc<LoadedIssuer>| {
+            i.issuer.domain == domain
+                && i.issuer.role == IssuerRole::Issuing
+                && i.issuer.status == IssuerStatus::Active
+        };
+        let latest = |i: &&Arc<LoadedIssuer>| i.certificates.first().map(|c| c.not_after);
+        self.issuers.values().filter(fit).max_by_key(latest).ok_or_else(|| {
+            Error::refused(
+                ErrorKind::Refused,
+                "profile.domain",
+                format!("trust domain \"{domain}\", which has no active issuer"),
+                "a domain with an active issuer",
+                format!("run chancery ca create {domain}"),
+            )
+        })
+    }
+
+    /// The roots of a domain in DER, newest first.
+    pub fn roots(&self, domain: &str) -> Vec<&[u8]> {
+        let roots = self.issuers.values().filter(|i| i.issuer.domain == domain && i.issuer.role == IssuerRole::Root);
+        roots.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice())).collect()
+    }
+
+    /// The certificates above an issuer's leaf, without the root: the issuer's own first.
+    pub fn chain(&self, issuer: IssuerId) -> Vec<&[u8]> {
+        let mut chain = Vec::new();
+        let mut next = self.issuer_by_id(issuer);
+        // a hierarchy is a few levels; the bound stops a loop that a damaged database might hold
+        while let Some(loaded) = next.filter(|i| i.issuer.role == IssuerRole::Issuing && chain.len() < 8) {
+            chain.extend(loaded.certificates.first().map(|c| c.der.as_slice()));
+            next = loaded.issuer.parent_id.and_then(|id| self.issuer_by_id(id));
+        }
+        chain
+    }
+}
