@@ -2,7 +2,6 @@
 //! `ARCHITECTURE.md` beside this file; `tests/house.rs` enforces it.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
-pub mod authority;
 pub mod clock;
 pub mod entropy;
 pub mod error;

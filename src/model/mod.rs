@@ -7,6 +7,8 @@ pub mod id;
 pub mod identifier;
 pub mod issuer;
 pub mod key;
+pub mod names;
+pub mod network;
 pub mod reason;
 pub mod serial;
 pub mod validity;

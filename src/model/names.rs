@@ -1,0 +1,233 @@
+//! Rules over names: what a profile or a grant allows. DNS names are compared label by label; a wildcard is the
+//! set of names that it stands for; an empty list allows nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::identifier::{DnsName, Identifier, shown};
+use super::network::IpNetwork;
+use crate::error::{Error, ErrorKind, Result};
+
+/// One rule, written as people write it: `*` any DNS name or address, `example.org` the name and all below it,
+/// `.example.org` only below, `=host.example.org` exactly, `10.0.0.0/8` addresses, `@example.org` mailboxes,
+/// `spiffe://td/` URIs that begin so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum NameRule {
+    Any,
+    Suffix(String),
+    Below(String),
+    Exact(String),
+    Network(IpNetwork),
+    Mailbox(String),
+    Uri(String),
+}
+
+impl NameRule {
+    pub fn parse(text: &str) -> Result<Self> {
+        let dns = |name: &str| DnsName::parse(name).map(|n| n.as_str().to_owned());
+        if text == "*" {
+            Ok(NameRule::Any)
+        } else if text.contains("://") || text.starts_with("urn:") {
+            Ok(NameRule::Uri(text.to_owned()))
+        } else if let Some(domain) = text.strip_prefix('@') {
+            dns(domain).map(NameRule::Mailbox)
+        } else if let Some(name) = text.strip_prefix('=') {
+            dns(name).map(NameRule::Exact)
+        } else if let Some(suffix) = text.strip_prefix('.').or_else(|| text.strip_prefix("*.")) {
+            dns(suffix).map(NameRule::Below)
+        } else if let Ok(network) = text.parse::<IpNetwork>() {
+            Ok(NameRule::Network(network))
+        } else {
+            dns(text).map(NameRule::Suffix)
+        }
+    }
+
+    /// Does the rule allow every name that `name` stands for?
+    pub fn covers(&self, name: &Identifier) -> bool {
+        match (self, name) {
+            (NameRule::Any, Identifier::Dns(_) | Identifier::Ip(_)) => true,
+            (NameRule::Suffix(suffix), Identifier::Dns(dns)) => dns.is_within(suffix),
+            (NameRule::Below(suffix), Identifier::Dns(dns)) => {
+                dns.is_within(suffix) && (dns.is_wildcard() || dns.base() != suffix)
+            }
+            (NameRule::Exact(exact), Identifier::Dns(dns)) => dns.as_str() == exact,
+            (NameRule::Network(network), Identifier::Ip(ip)) => network.contains(*ip),
+            (NameRule::Mailbox(domain), Identifier::Email(address)) => {
+                address.rsplit_once('@').is_some_and(|(_, host)| host == domain)
+            }
+            (NameRule::Uri(prefix), Identifier::Uri(uri)) => uri.starts_with(prefix.as_str()),
+            _ => false,
+        }
+    }
+
+    /// Could the rule allow any name that `name` stands for? Deny rules ask this, so that a wildcard cannot cover
+    /// a forbidden child.
+    pub fn touches(&self, name: &Identifier) -> bool {
+        if self.covers(name) {
+            return true;
+        }
+        let Identifier::Dns(dns) = name else { return false };
+        match self {
+            NameRule::Suffix(s) | NameRule::Below(s) | NameRule::Exact(s) if dns.is_wildcard() => {
+                let host = s.strip_prefix("*.").unwrap_or(s);
+                host.split_once('.').is_some_and(|(_, parent)| parent == dns.base())
+            }
+            _ => false,
+        }
+    }
+
+    /// Does the rule itself speak of reserved names, so that it mentions them explicitly?
+    fn mentions_reserved(&self, own: &[String]) -> bool {
+        match self {
+            NameRule::Suffix(s) | NameRule::Below(s) | NameRule::Exact(s) => {
+                Identifier::dns(s).is_ok_and(|name| is_reserved(&name, own)) || s == "svc" || s == "cluster.local"
+            }
+            NameRule::Network(network) => network.to_string().starts_with("127.") || network.to_string().starts_with("::1"),
+            NameRule::Any | NameRule::Mailbox(_) | NameRule::Uri(_) => false,
+        }
+    }
+}
+
+impl std::fmt::Display for NameRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            NameRule::Any => f.write_str("*"),
+            NameRule::Suffix(s) | NameRule::Uri(s) => f.write_str(s),
+            NameRule::Below(s) => write!(f, ".{s}"),
+            NameRule::Exact(s) => write!(f, "={s}"),
+            NameRule::Network(n) => write!(f, "{n}"),
+            NameRule::Mailbox(s) => write!(f, "@{s}"),
+        }
+    }
+}
+
+impl TryFrom<String> for NameRule {
+    type Error = Error;
+    fn try_from(text: String) -> Result<Self> {
+        NameRule::parse(&text)
+    }
+}
+
+impl From<NameRule> for String {
+    fn from(rule: NameRule) -> String {
+        rule.to_string()
+    }
+}
+
+/// Names that need explicit mention: loopback, the names inside a Kubernetes cluster, and the CA's own hosts.
+pub fn is_reserved(name: &Identifier, own_hosts: &[String]) -> bool {
+    match name {
+        Identifier::Dns(dns) => {
+            let base = dns.base();
+            let first = base.split('.').next().unwrap_or(base);
+            dns.is_within("localhost")
+                || dns.is_within("svc")
+                || dns.is_within("cluster.local")
+                || first.starts_with("kubernetes")
+                || own_hosts.iter().any(|own| dns.as_str() == own || (dns.is_wildcard() && covers_child(base, own)))
+        }
+        Identifier::Ip(ip) => ip.is_loopback() || own_hosts.iter().any(|own| *own == ip.to_string()),
+        Identifier::Email(_) | Identifier::Uri(_) => false,
+    }
+}
+
+fn covers_child(base: &str, host: &str) -> bool {
+    host.split_once('.').is_some_and(|(_, parent)| parent == base)
+}
+
+/// Allow and deny lists. Deny beats allow; an empty allow list allows nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NameRules {
+    pub allow: Vec<NameRule>,
+    pub deny: Vec<NameRule>,
+}
+
+impl NameRules {
+    /// Refuses a name that no rule allows, that one denies, or that is reserved and not mentioned. `rule` names
+    /// the rule in the refusal, `who` whose list it is.
+    pub fn check(&self, name: &Identifier, own_hosts: &[String], rule: &str, who: &str) -> Result<()> {
+        let refuse = |why: String, fix: &str| {
+            Err(Error::refused(
+                ErrorKind::RejectedIdentifier,
+                rule,
+                format!("{} \"{}\"", name.kind(), shown(&name.value())),
+                why,
+                fix,
+            ))
+        };
+        if let Some(denied) = self.deny.iter().find(|r| r.touches(name)) {
+            return refuse(format!("any name of {who} outside {denied}"), "ask for another name");
+        }
+        let allowing: Vec<_> = self.allow.iter().filter(|r| r.covers(name)).collect();
+        if allowing.is_empty() {
+            let list: Vec<_> = self.allow.iter().take(10).map(ToString::to_string).collect();
+            let list = if list.is_empty() { "nothing (the list is empty)".to_owned() } else { list.join(", ") };
+            return refuse(format!("{list} by {who}"), "ask for a name under these, or an operator for another rule");
+        }
+        if is_reserved(name, own_hosts) && !allowing.iter().any(|r| r.mentions_reserved(own_hosts)) {
+            return refuse(
+                format!("a name that is not reserved (loopback, *.svc, *.cluster.local, kubernetes*, the CA's own hosts), or one that {who} mentions itself"),
+                "ask an operator to allow this name by itself",
+            );
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(allow: &[&str], deny: &[&str]) -> NameRules {
+        let parse = |list: &[&str]| list.iter().map(|t| NameRule::parse(t).unwrap()).collect();
+        NameRules { allow: parse(allow), deny: parse(deny) }
+    }
+
+    fn allowed(rules: &NameRules, name: &str) -> bool {
+        rules.check(&Identifier::guess(name).unwrap(), &["ca.corp.test".to_owned()], "names.allow", "the test").is_ok()
+    }
+
+    #[test]
+    fn suffixes_are_compared_by_label() {
+        let rules = rules(&["example.org"], &["=bad.example.org"]);
+        for (name, expected) in [
+            ("example.org", true),
+            ("a.example.org", true),
+            ("*.a.example.org", true),
+            ("evilexample.org", false),
+            ("example.org.evil.test", false),
+            ("bad.example.org", false),
+            ("*.example.org", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(allowed(&rules, name), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_empty_list_allows_nothing() {
+        assert!(!allowed(&rules(&[], &[]), "a.example.org"));
+    }
+
+    #[test]
+    fn reserved_names_need_explicit_mention() {
+        let any = rules(&["*"], &[]);
+        for name in ["localhost", "a.localhost", "x.svc", "db.default.svc.cluster.local", "kubernetes", "127.0.0.1",
+            "::1", "ca.corp.test", "*.corp.test"] {
+            assert!(!allowed(&any, name), "{name}");
+        }
+        assert!(allowed(&any, "www.corp.test"));
+        assert!(allowed(&rules(&["svc"], &[]), "db.default.svc"));
+        assert!(allowed(&rules(&["=localhost", "127.0.0.0/8"], &[]), "localhost"));
+        assert!(!allowed(&rules(&["corp.test"], &[]), "ca.corp.test"));
+        assert!(allowed(&rules(&["=ca.corp.test"], &[]), "ca.corp.test"));
+    }
+
+    #[test]
+    fn below_leaves_the_name_itself_out() {
+        let below = rules(&[".example.org"], &[]);
+        assert!(!allowed(&below, "example.org"));
+        assert!(allowed(&below, "*.example.org"));
+    }
+}
