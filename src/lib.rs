@@ -9,4 +9,5 @@ pub mod http;
 pub mod keys;
 pub mod model;
 pub mod pki;
+pub mod server;
 pub mod store;

@@ -36,7 +36,7 @@ pub async fn run(db: &Db) -> Result<()> {
     };
     outcome.map_err(|error| match error {
         MigrateError::VersionMissing(version) => Error::refused(
-            ErrorKind::Config,
+            ErrorKind::Conflict,
             "database.schema",
             format!("schema version {version}"),
             format!("at most {LATEST}, the newest that this binary knows"),
