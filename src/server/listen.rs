@@ -1,0 +1,207 @@
+//! Sockets: bind with a sentence when that fails, accept within limits, TLS handshake and headers within a time,
+//! HTTP/1.1 and HTTP/2, and a stop that lets requests in flight finish.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
+
+use super::config::{Config, Listen};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Connections at once on one listener; more wait in the backlog of the system.
+const CONNECTIONS: usize = 4_096;
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// A request's headers, and the silence between two requests.
+const HEADERS: Duration = Duration::from_secs(20);
+const HTTP2_STREAMS: u32 = 128;
+
+/// The three sockets, bound and not yet served.
+#[derive(Debug)]
+pub struct Sockets {
+    pub https: TcpListener,
+    pub http: TcpListener,
+    pub ops: TcpListener,
+}
+
+/// What they are bound to: port 0 has become a port.
+#[derive(Debug, Clone, Copy)]
+pub struct Addresses {
+    pub https: SocketAddr,
+    pub http: SocketAddr,
+    pub ops: SocketAddr,
+}
+
+impl Sockets {
+    pub async fn bind(config: &Config) -> Result<Sockets> {
+        Ok(Sockets {
+            https: bind(config.listen, "HTTPS", "--listen").await?,
+            http: bind(config.listen_http, "plain HTTP", "--listen-http").await?,
+            ops: bind(config.listen_ops, "metrics and health", "--listen-ops").await?,
+        })
+    }
+
+    pub fn addresses(&self) -> Result<Addresses> {
+        let of = |listener: &TcpListener| {
+            listener.local_addr().map_err(|e| Error::internal("a bound socket has no address", e))
+        };
+        Ok(Addresses { https: of(&self.https)?, http: of(&self.http)?, ops: of(&self.ops)? })
+    }
+}
+
+async fn bind(listen: Listen, what: &str, flag: &str) -> Result<TcpListener> {
+    let mut outcome = TcpListener::bind(listen.address).await;
+    let without_ipv6 = |e: &io::Error| e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT);
+    if listen.is_default && listen.address.is_ipv6() && outcome.as_ref().is_err_and(without_ipv6) {
+        outcome = TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.address.port())).await;
+    }
+    outcome.map_err(|e| {
+        let (why, fix) = match e.kind() {
+            io::ErrorKind::AddrInUse => ("the port is in use", "stop the program that has it or"),
+            io::ErrorKind::PermissionDenied => ("ports below 1024 need CAP_NET_BIND_SERVICE", "grant it or"),
+            io::ErrorKind::AddrNotAvailable => ("this machine has no such address", "name one that it has or"),
+            _ => ("the system refuses", "check the address or"),
+        };
+        let detail = format!("cannot listen on {} for {what}: {why}; {fix} choose another with {flag} ADDR", listen.address);
+        Error::new(ErrorKind::Unavailable, detail).because(e)
+    })
+}
+
+/// How far a stop has come. Every listener and connection watches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    Running,
+    /// No new connections; requests in flight finish.
+    Draining,
+}
+
+/// Connections that are open now, over all listeners.
+#[derive(Debug, Clone, Default)]
+pub struct Connections(Arc<AtomicUsize>);
+
+impl Connections {
+    pub fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    fn enter(&self) -> Entered {
+        let now = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        gauge(now);
+        Entered(self.clone())
+    }
+}
+
+struct Entered(Connections);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        gauge(self.0.0.fetch_sub(1, Ordering::SeqCst) - 1);
+    }
+}
+
+fn gauge(open: usize) {
+    metrics::gauge!("chancery_connections").set(u32::try_from(open).map_or(f64::MAX, f64::from));
+}
+
+/// Serves `router` on `listener` until a stop; returns when it no longer accepts. Connections go on in tasks of
+/// their own and count in `connections`.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<rustls::ServerConfig>>,
+    router: Router,
+    mut stop: watch::Receiver<Stop>,
+    connections: Connections,
+) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let acceptor = tls.map(TlsAcceptor::from);
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = stop.wait_for(|s| *s != Stop::Running) => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // out of file descriptors, or a client that went away between SYN and accept
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let entered = connections.enter();
+        tokio::spawn(async move {
+            connection(stream, peer, acceptor, router, stop).await;
+            drop((permit, entered));
+        });
+    }
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    mut stop: watch::Receiver<Stop>,
+) {
+    // small answers must not wait for Nagle; a socket that refuses the option is about to fail anyway
+    let _ = stream.set_nodelay(true);
+    let Some(acceptor) = acceptor else { return speak(stream, peer, router, stop).await };
+    let handshake = tokio::select! {
+        outcome = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => outcome,
+        _ = stop.wait_for(|s| *s != Stop::Running) => return,
+    };
+    match handshake {
+        Ok(Ok(stream)) => speak(stream, peer, router, stop).await,
+        Ok(Err(error)) => {
+            metrics::counter!("chancery_tls_handshake_failures_total").increment(1);
+            tracing::debug!(%peer, %error, "TLS handshake failed");
+        }
+        Err(_) => metrics::counter!("chancery_tls_handshake_failures_total").increment(1),
+    }
+}
+
+async fn speak<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<Stop>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request.map(Body::new))
+    });
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(64 * 1024);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEADERS))
+        .keep_alive_timeout(HANDSHAKE)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_header_list_size(32 * 1024);
+    let conversation = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(conversation);
+    let outcome = tokio::select! {
+        outcome = conversation.as_mut() => outcome,
+        _ = stop.wait_for(|s| *s != Stop::Running) => {
+            conversation.as_mut().graceful_shutdown();
+            conversation.await
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::debug!(%peer, %error, "connection ended early");
+    }
+}
