@@ -17,7 +17,10 @@ const QUIET: &str = "info,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=er
 /// Starts logging for this process. A second call changes nothing.
 pub fn start_logs(filter: Option<&str>) -> Result<()> {
     let filter = EnvFilter::try_new(filter.unwrap_or(QUIET)).map_err(|e| {
-        Error::new(ErrorKind::Config, format!("CHANCERY_LOG is not a log filter ({e}); write it as info or chancery=debug"))
+        Error::new(
+            ErrorKind::Config,
+            format!("CHANCERY_LOG is not a log filter ({e}); write it as info or chancery=debug"),
+        )
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // fails only when a subscriber is set already, which is the state that was asked for
@@ -30,18 +33,50 @@ pub fn start_logs(filter: Option<&str>) -> Result<()> {
 }
 
 /// Counters: family, help, label sets that exist from the start.
-const COUNTERS: &[(&str, &str, &[&[(&str, &str)]])] = &[
-    ("chancery_certificates_issued_total", "Certificates issued", &[&[("protocol", "rest")], &[("protocol", "acme")], &[("protocol", "cli")], &[("protocol", "internal")]]),
+type Family = (&'static str, &'static str, &'static [&'static [(&'static str, &'static str)]]);
+const COUNTERS: &[Family] = &[
+    (
+        "chancery_certificates_issued_total",
+        "Certificates issued",
+        &[&[("protocol", "rest")], &[("protocol", "acme")], &[("protocol", "cli")], &[("protocol", "internal")]],
+    ),
     ("chancery_certificates_revoked_total", "Certificates revoked", &[&[]]),
-    ("chancery_issuance_rejected_total", "Requests for a certificate that a rule refused", &[&[("protocol", "rest")], &[("protocol", "acme")], &[("protocol", "cli")], &[("protocol", "internal")]]),
+    (
+        "chancery_issuance_rejected_total",
+        "Requests for a certificate that a rule refused",
+        &[&[("protocol", "rest")], &[("protocol", "acme")], &[("protocol", "cli")], &[("protocol", "internal")]],
+    ),
     ("chancery_signing_errors_total", "Signatures that failed or did not verify", &[&[]]),
     ("chancery_intents_recovered_total", "Intents without outcome that recovery revoked", &[&[]]),
     ("chancery_crl_publish_failures_total", "CRLs that could not be built or stored", &[&[]]),
-    ("chancery_ocsp_requests_total", "OCSP requests by the status answered", &[&[("status", "good")], &[("status", "revoked")], &[("status", "unknown")], &[("status", "error")]]),
-    ("chancery_acme_requests_total", "ACME requests by status class", &[&[("status", "2xx")], &[("status", "4xx")], &[("status", "5xx")]]),
-    ("chancery_acme_challenges_total", "Challenges decided", &[&[("type", "http-01"), ("outcome", "valid")], &[("type", "http-01"), ("outcome", "invalid")]]),
+    (
+        "chancery_ocsp_requests_total",
+        "OCSP requests by the status answered",
+        &[&[("status", "good")], &[("status", "revoked")], &[("status", "unknown")], &[("status", "error")]],
+    ),
+    (
+        "chancery_acme_requests_total",
+        "ACME requests by status class",
+        &[&[("status", "2xx")], &[("status", "4xx")], &[("status", "5xx")]],
+    ),
+    (
+        "chancery_acme_challenges_total",
+        "Challenges decided",
+        &[&[("type", "http-01"), ("outcome", "valid")], &[("type", "http-01"), ("outcome", "invalid")]],
+    ),
     ("chancery_acme_nonce_rejected_total", "ACME requests with a nonce that was not good", &[&[]]),
-    ("chancery_http_requests_total", "HTTP requests by listener and status class", &[&[("listener", "https"), ("status", "2xx")], &[("listener", "https"), ("status", "4xx")], &[("listener", "https"), ("status", "5xx")], &[("listener", "http"), ("status", "2xx")], &[("listener", "http"), ("status", "4xx")], &[("listener", "http"), ("status", "5xx")]]),
+    (
+        "chancery_http_requests_total",
+        "HTTP requests by listener and status class",
+        &[
+            &[("listener", "https"), ("status", "2xx")],
+            &[("listener", "https"), ("status", "4xx")],
+            &[("listener", "https"), ("status", "5xx")],
+            &[("listener", "http"), ("status", "2xx")],
+            &[("listener", "http"), ("status", "4xx")],
+            &[("listener", "http"), ("status", "5xx")],
+        ],
+    ),
     ("chancery_tls_handshake_failures_total", "TLS handshakes that failed or took too long", &[&[]]),
 ];
 

@@ -64,7 +64,8 @@ impl Sockets {
 
 async fn bind(listen: Listen, what: &str, flag: &str) -> Result<TcpListener> {
     let mut outcome = TcpListener::bind(listen.address).await;
-    let without_ipv6 = |e: &io::Error| e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT);
+    let without_ipv6 =
+        |e: &io::Error| e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT);
     if listen.is_default && listen.address.is_ipv6() && outcome.as_ref().is_err_and(without_ipv6) {
         outcome = TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.address.port())).await;
     }
@@ -75,7 +76,8 @@ async fn bind(listen: Listen, what: &str, flag: &str) -> Result<TcpListener> {
             io::ErrorKind::AddrNotAvailable => ("this machine has no such address", "name one that it has or"),
             _ => ("the system refuses", "check the address or"),
         };
-        let detail = format!("cannot listen on {} for {what}: {why}; {fix} choose another with {flag} ADDR", listen.address);
+        let detail =
+            format!("cannot listen on {} for {what}: {why}; {fix} choose another with {flag} ADDR", listen.address);
         Error::new(ErrorKind::Unavailable, detail).because(e)
     })
 }
@@ -131,7 +133,7 @@ pub async fn serve(
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            _ = stop.wait_for(|s| *s != Stop::Running) => return,
+            () = stopped(&mut stop) => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -163,7 +165,7 @@ async fn connection(
     let Some(acceptor) = acceptor else { return speak(stream, peer, router, stop).await };
     let handshake = tokio::select! {
         outcome = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => outcome,
-        _ = stop.wait_for(|s| *s != Stop::Running) => return,
+        () = stopped(&mut stop) => return,
     };
     match handshake {
         Ok(Ok(stream)) => speak(stream, peer, router, stop).await,
@@ -196,7 +198,7 @@ where
     tokio::pin!(conversation);
     let outcome = tokio::select! {
         outcome = conversation.as_mut() => outcome,
-        _ = stop.wait_for(|s| *s != Stop::Running) => {
+        () = stopped(&mut stop) => {
             conversation.as_mut().graceful_shutdown();
             conversation.await
         }
@@ -204,4 +206,9 @@ where
     if let Err(error) = outcome {
         tracing::debug!(%peer, %error, "connection ended early");
     }
+}
+
+/// A sender that is gone counts as a stop.
+async fn stopped(stop: &mut watch::Receiver<Stop>) {
+    drop(stop.wait_for(|s| *s != Stop::Running).await);
 }

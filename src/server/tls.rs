@@ -55,8 +55,9 @@ pub fn server_config(certificate: Arc<HotCertificate>) -> Result<Arc<rustls::Ser
 
 /// Chain and key in PEM as rustls has them; the key must be the one of the first certificate.
 pub fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
-    let chain: Vec<CertificateDer<'static>> =
-        CertificateDer::pem_slice_iter(chain).collect::<Result<_, _>>().map_err(|e| format!("the certificate: {e}"))?;
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(chain)
+        .collect::<Result<_, _>>()
+        .map_err(|e| format!("the certificate: {e}"))?;
     if chain.is_empty() {
         return Err("there is no certificate in it".to_owned());
     }
@@ -67,7 +68,8 @@ pub fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
 /// The operator's own certificate.
 pub fn load_own(own: &OwnCertificate) -> Result<CertifiedKey> {
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|e| config_error(format!("cannot read {}: {e}; check [tls] in the settings", path.display())))
+        std::fs::read(path)
+            .map_err(|e| config_error(format!("cannot read {}: {e}; check [tls] in the settings", path.display())))
     };
     let (chain, key) = (read(&own.certificate)?, read(&own.key)?);
     certified_key(&chain, &key).map_err(|why| {
