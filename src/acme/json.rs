@@ -128,8 +128,19 @@ mod tests {
     #[test]
     fn takes_one_object_and_nothing_after_it() {
         assert!(parse_object(br#" {"a":{"b":[1,true,null,"x"]}} "#, "t").is_ok());
-        for bad in [&b"{} {}"[..], b"{}x", b"", b"[]", b"\xef\xbb\xbf{}", b"{\"a\":1,\"a\":1}", b"{\"x\":{\"a\":1,\"\\u0061\":2}}",
-            b"{\"a\":\"\\u0000\"}", b"{\"\\u0000\":1}", b"\xff", b"{\"a\":[[{\"b\":1,\"b\":1}]]}"] {
+        for bad in [
+            &b"{} {}"[..],
+            b"{}x",
+            b"",
+            b"[]",
+            b"\xef\xbb\xbf{}",
+            b"{\"a\":1,\"a\":1}",
+            b"{\"x\":{\"a\":1,\"\\u0061\":2}}",
+            b"{\"a\":\"\\u0000\"}",
+            b"{\"\\u0000\":1}",
+            b"\xff",
+            b"{\"a\":[[{\"b\":1,\"b\":1}]]}",
+        ] {
             assert!(parse_object(bad, "t").is_err(), "{}", String::from_utf8_lossy(bad));
         }
     }

@@ -98,7 +98,8 @@ impl Jws {
 
     /// The same for one JWS inside another (key change).
     pub fn from_members(outer: &Map<String, Value>) -> Result<Self> {
-        if let Some(name) = outer.keys().find(|name| !matches!(name.as_str(), "protected" | "payload" | "signature")) {
+        if let Some(name) = outer.keys().find(|name| !matches!(name.as_str(), "protected" | "payload" | "signature"))
+        {
             return Err(Error::malformed(format!(
                 "the JWS has a member \"{}\": a flattened JWS has protected, payload and signature only, and no unprotected header (RFC 8555 §6.2)",
                 crate::model::identifier::shown(name)
@@ -119,7 +120,12 @@ impl Jws {
         Self::from_header(&header, input, payload, signature)
     }
 
-    fn from_header(header: &Map<String, Value>, input: Vec<u8>, payload: Vec<u8>, signature: Vec<u8>) -> Result<Self> {
+    fn from_header(
+        header: &Map<String, Value>,
+        input: Vec<u8>,
+        payload: Vec<u8>,
+        signature: Vec<u8>,
+    ) -> Result<Self> {
         const WHAT: &str = "the protected header";
         if header.contains_key("crit") {
             return Err(Error::malformed("\"crit\" is refused: this server knows no critical header parameter"));
@@ -162,7 +168,9 @@ impl Payload {
         if self.0.is_empty() {
             return Ok(());
         }
-        Err(Error::malformed("this resource is read by POST-as-GET: its payload is the empty string, not {} (RFC 8555 §6.3)"))
+        Err(Error::malformed(
+            "this resource is read by POST-as-GET: its payload is the empty string, not {} (RFC 8555 §6.3)",
+        ))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -204,12 +212,12 @@ fn holds(algorithm: Algorithm, key: &Jwk, input: &[u8], signature: &[u8]) -> boo
 fn small_order(x: &[u8; 32]) -> bool {
     const ORDER_8: [[u8; 32]; 2] = [
         [
-            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
-            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5,
+            0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
         ],
         [
-            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
-            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a,
+            0x20, 0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
         ],
     ];
     let mut y = *x;

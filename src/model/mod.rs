@@ -1,5 +1,6 @@
 //! Records and rules without IO. Floor 0: every room may use it.
 
+pub mod acme;
 pub mod actor;
 pub mod audit;
 pub mod certificate;

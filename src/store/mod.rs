@@ -1,14 +1,19 @@
 //! The only room that speaks SQL. One file a repository: private rows become domain records here, and columns
 //! that make no sense become a named inconsistency error.
 
+pub mod accounts;
 pub mod audit;
+pub mod authorizations;
 pub mod certificates;
+pub mod challenges;
 pub mod crls;
 pub mod engine;
 pub mod guards;
 pub mod hierarchy;
 pub mod jobs;
 pub mod migrate;
+pub mod nonces;
+pub mod orders;
 pub mod profiles;
 pub mod revocations;
 pub mod versions;
@@ -28,12 +33,17 @@ use engine::{Db, On, RawTx, Sql};
 /// Every statement of the room, for the test that prepares them all on both engines.
 pub fn statements() -> Vec<Sql> {
     [
+        accounts::ALL,
         audit::ALL,
+        authorizations::ALL,
         certificates::ALL,
+        challenges::ALL,
         crls::ALL,
         guards::ALL,
         hierarchy::ALL,
         jobs::ALL,
+        nonces::ALL,
+        orders::ALL,
         profiles::ALL,
         revocations::ALL,
         versions::ALL,

@@ -1,0 +1,109 @@
+//! ACME accounts (RFC 8555 §7.1.2). One key has one account in a directory: a unique constraint, so that two
+//! concurrent registrations cannot make two.
+
+use super::engine::{On, Row, q, statements};
+use crate::error::{Error, Result};
+use crate::model::acme::{Account, AccountKey, AccountStatus};
+use crate::model::id::AccountId;
+
+macro_rules! columns {
+    () => {
+        "id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from"
+    };
+}
+
+statements! {
+    INSERT = "INSERT INTO acme_accounts (id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (directory, thumbprint) DO NOTHING";
+    FIND = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1");
+    LOCK = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
+    BY_KEY = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE directory = $1 AND thumbprint = $2");
+    HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
+    SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
+    DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND status = 'valid'";
+    SET_KEY = "UPDATE acme_accounts SET jwk = $3, thumbprint = $4, public_key = $5 WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
+}
+
+/// False when the key has an account in this directory already.
+pub async fn insert<'a>(on: impl Into<On<'a>>, account: &Account) -> Result<bool> {
+    let query = q(INSERT)
+        .bind(account.id.to_vec())
+        .bind(&account.directory)
+        .bind(account.status.name())
+        .bind(&account.key.jwk)
+        .bind(account.key.thumbprint.to_vec())
+        .bind(account.key.public_key.clone())
+        .bind(contact_text(&account.contact)?)
+        .bind(&account.url)
+        .bind(account.terms_agreed)
+        .bind(account.created_at)
+        .bind(&account.created_from);
+    Ok(query.execute(on).await? == 1)
+}
+
+pub async fn find<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Account>> {
+    q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
+}
+
+pub async fn lock<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Account>> {
+    q(LOCK).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
+}
+
+pub async fn find_by_key<'a>(
+    on: impl Into<On<'a>>,
+    directory: &str,
+    thumbprint: &[u8; 32],
+) -> Result<Option<Account>> {
+    let query = q(BY_KEY).bind(directory).bind(thumbprint.to_vec());
+    query.fetch_optional(on).await?.as_ref().map(account).transpose()
+}
+
+/// Is this SubjectPublicKeyInfo the key of any account?
+pub async fn has_key<'a>(on: impl Into<On<'a>>, public_key: &[u8]) -> Result<bool> {
+    Ok(q(HAS_KEY).bind(public_key).fetch_optional(on).await?.is_some())
+}
+
+pub async fn set_contact<'a>(on: impl Into<On<'a>>, id: AccountId, contact: &[String]) -> Result<bool> {
+    Ok(q(SET_CONTACT).bind(id.to_vec()).bind(contact_text(contact)?).execute(on).await? == 1)
+}
+
+pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<bool> {
+    Ok(q(DEACTIVATE).bind(id.to_vec()).execute(on).await? == 1)
+}
+
+/// Moves the account from the key that it had to another one; false when the key has changed meanwhile.
+pub async fn set_key<'a>(on: impl Into<On<'a>>, id: AccountId, old: &[u8; 32], new: &AccountKey) -> Result<bool> {
+    let query = q(SET_KEY)
+        .bind(id.to_vec())
+        .bind(old.to_vec())
+        .bind(&new.jwk)
+        .bind(new.thumbprint.to_vec())
+        .bind(new.public_key.clone());
+    Ok(query.execute(on).await? == 1)
+}
+
+fn contact_text(contact: &[String]) -> Result<String> {
+    serde_json::to_string(contact).map_err(|e| Error::internal("contacts cannot be written as JSON", e))
+}
+
+fn account(row: &Row) -> Result<Account> {
+    let thumbprint: Vec<u8> = row.get("thumbprint")?;
+    Ok(Account {
+        id: row.id("id")?,
+        directory: row.get("directory")?,
+        status: AccountStatus::from_name(&row.get::<String>("status")?)?,
+        key: AccountKey {
+            jwk: row.get("jwk")?,
+            thumbprint: thumbprint
+                .try_into()
+                .map_err(|_| Error::inconsistent("a thumbprint in the database is not 32 bytes"))?,
+            public_key: row.get("public_key")?,
+        },
+        contact: row.json("contact")?,
+        url: row.get("url")?,
+        terms_agreed: row.get("terms_agreed")?,
+        created_at: row.time("created_at")?,
+        created_from: row.get("created_from")?,
+    })
+}

@@ -1,0 +1,116 @@
+//! ACME orders (RFC 8555 §7.1.3). Every move says in its WHERE from which state it goes; finalize's two moves
+//! stand in `guards`, inside the authority's transactions.
+
+use serde_json::Value;
+
+use super::engine::{On, Row, q, statements};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::acme::{Order, OrderStatus};
+use crate::model::id::{AccountId, OrderId};
+
+macro_rules! columns {
+    () => {
+        "id, account_id, directory, status, identifiers, profile, not_before, not_after, error, certificate_id, expires_at, created_at"
+    };
+}
+
+statements! {
+    INSERT = "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, not_before, not_after, expires_at, created_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    FIND = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1");
+    LOCK = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1 FOR UPDATE");
+    PAGE = "SELECT id FROM acme_orders WHERE account_id = $1 AND id > $2 AND status <> 'invalid' \
+            AND (status NOT IN ('pending', 'ready') OR expires_at > $3) ORDER BY id LIMIT $4";
+    OPEN = "SELECT COUNT(*) AS n FROM acme_orders WHERE account_id = $1 AND status IN ('pending', 'ready') AND expires_at > $2";
+    READY = "UPDATE acme_orders SET status = 'ready' WHERE id = $1 AND status = 'pending' AND NOT EXISTS \
+             (SELECT 1 FROM acme_authorizations a WHERE a.order_id = acme_orders.id AND a.status <> 'valid')";
+    FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status IN ('pending', 'ready')";
+    FAIL_OF_ACCOUNT = "UPDATE acme_orders SET status = 'invalid' WHERE account_id = $1 AND status IN ('pending', 'ready')";
+    EXPIRE = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND expires_at <= $1";
+}
+
+pub async fn insert<'a>(on: impl Into<On<'a>>, order: &Order) -> Result<()> {
+    let identifiers = serde_json::to_string(&order.identifiers)
+        .map_err(|e| Error::internal("identifiers cannot be written as JSON", e))?;
+    q(INSERT)
+        .bind(order.id.to_vec())
+        .bind(order.account_id.to_vec())
+        .bind(&order.directory)
+        .bind(order.status.name())
+        .bind(identifiers)
+        .bind(&order.profile)
+        .bind(order.not_before)
+        .bind(order.not_after)
+        .bind(order.expires_at)
+        .bind(order.created_at)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+pub async fn find<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<Order>> {
+    q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(order).transpose()
+}
+
+/// Locks the row: whoever settles an authorization holds its order, so that two of one order cannot both see the
+/// other one pending.
+pub async fn lock<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<Order>> {
+    q(LOCK).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(order).transpose()
+}
+
+/// Ids of an account's orders that are not invalid, oldest first, after `after` (exclusive).
+pub async fn page<'a>(
+    on: impl Into<On<'a>>,
+    account: AccountId,
+    after: Option<OrderId>,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<OrderId>> {
+    let after = after.map_or(vec![0; 16], OrderId::to_vec);
+    let query = q(PAGE).bind(account.to_vec()).bind(after).bind(now).bind(limit);
+    query.fetch_all(on).await?.iter().map(|row| row.id("id")).collect()
+}
+
+/// How many orders of this account are pending or ready.
+pub async fn open_of<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timestamp) -> Result<i64> {
+    q(OPEN).bind(account.to_vec()).bind(now).fetch_one(on).await?.get("n")
+}
+
+/// pending → ready when every authorization is valid; says whether it moved.
+pub async fn to_ready<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<bool> {
+    Ok(q(READY).bind(id.to_vec()).execute(on).await? == 1)
+}
+
+/// pending or ready → invalid with its problem.
+pub async fn fail<'a>(on: impl Into<On<'a>>, id: OrderId, problem: &Value) -> Result<bool> {
+    Ok(q(FAIL).bind(id.to_vec()).bind(problem.to_string()).execute(on).await? == 1)
+}
+
+pub async fn fail_of_account<'a>(on: impl Into<On<'a>>, account: AccountId) -> Result<u64> {
+    q(FAIL_OF_ACCOUNT).bind(account.to_vec()).execute(on).await
+}
+
+/// Housekeeping: what ran out becomes invalid in its row too.
+pub async fn expire<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {
+    q(EXPIRE).bind(now).execute(on).await
+}
+
+fn order(row: &Row) -> Result<Order> {
+    let error: Option<String> = row.get("error")?;
+    Ok(Order {
+        id: row.id("id")?,
+        account_id: row.id("account_id")?,
+        directory: row.get("directory")?,
+        status: OrderStatus::from_name(&row.get::<String>("status")?)?,
+        identifiers: row.json("identifiers")?,
+        profile: row.get("profile")?,
+        not_before: row.time_opt("not_before")?,
+        not_after: row.time_opt("not_after")?,
+        error: error.as_deref().and_then(|text| serde_json::from_str(text).ok()),
+        certificate_id: row.id_opt("certificate_id")?,
+        expires_at: row.time("expires_at")?,
+        created_at: row.time("created_at")?,
+    })
+}
