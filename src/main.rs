@@ -1,1 +1,3 @@
+//! Parses the arguments and hands over to `cli`.
+
 fn main() {}

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
@@ -116,6 +117,14 @@ impl Db {
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(options.options([("synchronous_commit", "off")]));
         Ok(Db::Pg { pool, volatile })
+    }
+
+    /// Runs the steps that are missing, under the migrator's lock.
+    pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
+        match self {
+            Db::Pg { pool, .. } => migrator.run(pool).await,
+            Db::Lite { write, .. } => migrator.run(write).await,
+        }
     }
 
     pub fn is_postgres(&self) -> bool {

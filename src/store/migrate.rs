@@ -30,11 +30,7 @@ pub async fn run(db: &Db) -> Result<()> {
         Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql, false)
     });
     let migrator = Migrator::with_migrations(steps.collect());
-    let outcome = match db {
-        Db::Pg { pool, .. } => migrator.run(pool).await,
-        Db::Lite { write, .. } => migrator.run(write).await,
-    };
-    outcome.map_err(|error| match error {
+    db.migrate(&migrator).await.map_err(|error| match error {
         MigrateError::VersionMissing(version) => Error::refused(
             ErrorKind::Conflict,
             "database.schema",

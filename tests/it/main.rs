@@ -1,2 +1,4 @@
+//! The integration tests: one binary, one module a resource.
+
 #[test]
 fn t() {}
