@@ -1,0 +1,169 @@
+//! One attempt: its deadline, its timeline, and the only way from a name to a connection — resolve once, check
+//! every address, dial a checked one (security.md T1: what was checked is what is dialled, so that a second DNS
+//! answer changes nothing). Denied addresses are skipped; the attempt fails when none is left.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use tokio::net::TcpStream;
+use url::Host;
+
+use super::error::{DialFailure, ValidationError, place};
+use super::limits::Place;
+use super::resolver::DnsFailure;
+use super::{ValidationConfig, Validator};
+use crate::clock::{Timestamp, monotonic};
+use crate::model::identifier::shown;
+
+/// What an attempt came to, and how. The timeline is for operators; it holds no byte of any body.
+#[derive(Debug)]
+pub struct Outcome {
+    pub result: Result<(), ValidationError>,
+    pub timeline: Vec<Step>,
+}
+
+/// One thing that was done or seen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub at: Timestamp,
+    pub what: StepKind,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    Resolve,
+    Deny,
+    Dial,
+    Tls,
+    Request,
+    Response,
+    Redirect,
+    Result,
+}
+
+/// Characters kept of one step.
+const MAX_STEP: usize = 400;
+
+pub(super) struct Attempt<'a> {
+    pub validator: &'a Validator,
+    deadline: Instant,
+    timeline: Vec<Step>,
+    /// Held until the attempt ends.
+    _place: Place,
+}
+
+/// A connection to an address that passed the guard. Dropping it gives the target's place back.
+#[derive(Debug)]
+pub(super) struct Connected {
+    pub stream: TcpStream,
+    pub target: SocketAddr,
+    pub place: Place,
+}
+
+impl<'a> Attempt<'a> {
+    /// Waits for a place first; the deadline is counted from there. `Err` is the outcome when none came free.
+    pub async fn begin(validator: &'a Validator) -> Result<Self, Outcome> {
+        let timeouts = &validator.config.timeouts;
+        match validator.limits.attempt(timeouts.queue).await {
+            Some(place) => {
+                Ok(Attempt { validator, deadline: monotonic() + timeouts.total, timeline: Vec::new(), _place: place })
+            }
+            None => {
+                let busy = ValidationError::Busy;
+                let step = Step { at: validator.clock.now(), what: StepKind::Result, detail: busy.detail() };
+                Err(Outcome { result: Err(busy), timeline: vec![step] })
+            }
+        }
+    }
+
+    pub fn end(mut self, result: Result<(), ValidationError>) -> Outcome {
+        let detail = result.as_ref().map_or_else(ValidationError::detail, |()| "control is proved".to_owned());
+        self.note(StepKind::Result, detail);
+        Outcome { result, timeline: self.timeline }
+    }
+
+    pub fn config(&self) -> &ValidationConfig {
+        &self.validator.config
+    }
+
+    pub fn note(&mut self, what: StepKind, detail: impl Into<String>) {
+        let detail = detail.into().chars().filter(|c| !c.is_control()).take(MAX_STEP).collect();
+        self.timeline.push(Step { at: self.validator.clock.now(), what, detail });
+    }
+
+    /// `None` when the attempt's time is over first.
+    pub async fn within<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::time::timeout_at(self.deadline.into(), work).await.ok()
+    }
+
+    /// Resolves `host`, drops denied addresses, and dials the others in turn until one accepts.
+    pub async fn connect(&mut self, host: &Host<String>, port: u16) -> Result<Connected, ValidationError> {
+        let mut denied = None;
+        let mut last = None;
+        let mut tried = 0;
+        for address in self.addresses(host).await? {
+            let target = SocketAddr::new(address, port);
+            if let Err(denial) = self.validator.guard.check(target) {
+                self.note(StepKind::Deny, format!("{}: {denial}", place(target)));
+                denied.get_or_insert((target, denial));
+                continue;
+            }
+            tried += 1;
+            match self.dial(target).await? {
+                Ok(connected) => return Ok(connected),
+                Err(failure) => last = Some((target, failure)),
+            }
+        }
+        let host = host.to_string();
+        Err(match (last, denied) {
+            (Some((target, failure)), _) => ValidationError::Dial { host, target, failure, tried },
+            (None, Some((target, denial))) => ValidationError::Denied { host, target, denial },
+            (None, None) => ValidationError::Dns { host, failure: DnsFailure::NoAddress },
+        })
+    }
+
+    async fn addresses(&mut self, host: &Host<String>) -> Result<Vec<IpAddr>, ValidationError> {
+        let name = match host {
+            Host::Ipv4(address) => return Ok(vec![IpAddr::V4(*address)]),
+            Host::Ipv6(address) => return Ok(vec![IpAddr::V6(*address)]),
+            Host::Domain(name) => name.trim_end_matches('.'),
+        };
+        let resolver = &self.validator.resolver;
+        let answer = self.within(resolver.addresses(name)).await.unwrap_or(Err(DnsFailure::Timeout));
+        match answer {
+            Ok(found) => {
+                let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();
+                self.note(StepKind::Resolve, format!("{} is {} ({})", shown(name), list.join(", "), found.source));
+                Ok(found.addresses)
+            }
+            Err(failure) => {
+                self.note(StepKind::Resolve, format!("{}: {failure}", shown(name)));
+                Err(ValidationError::Dns { host: name.to_owned(), failure })
+            }
+        }
+    }
+
+    /// The outer error ends the attempt, the inner one lets the next address be tried.
+    async fn dial(&mut self, target: SocketAddr) -> Result<Result<Connected, DialFailure>, ValidationError> {
+        let timeouts = &self.validator.config.timeouts;
+        let wait = self.remaining().min(timeouts.queue);
+        let held = self.validator.limits.connection(target.ip(), wait).await.ok_or(ValidationError::Busy)?;
+        let patience = self.remaining().min(timeouts.dial);
+        let dialled = match tokio::time::timeout(patience, TcpStream::connect(target)).await {
+            Ok(Ok(stream)) => Ok(Connected { stream, target, place: held }),
+            Ok(Err(error)) => Err(DialFailure::of(&error)),
+            Err(_) => Err(DialFailure::Timeout),
+        };
+        let seen = dialled.as_ref().map_or_else(|failure| failure.words(), |_| "connected".to_owned());
+        self.note(StepKind::Dial, format!("{}: {seen}", place(target)));
+        Ok(dialled)
+    }
+
+    fn remaining(&self) -> Duration {
+        self.deadline.saturating_duration_since(monotonic())
+    }
+}

@@ -1,0 +1,338 @@
+//! Why control over a name was not proved, precisely, and the one sentence that the owner of the name gets to see.
+//! Nothing in here holds bytes of a response body: what a server inside the network answers is not for the client.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::guard::Denial;
+use super::resolver::DnsFailure;
+use crate::error::{Error, ErrorKind};
+use crate::model::identifier::shown;
+
+/// One reason. `target` and `place` are `ADDRESS port PORT` for addresses, `http://host:port` for redirects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValidationError {
+    /// The method cannot prove this kind of identifier (a wildcard, a mail address).
+    UnsupportedIdentifier {
+        identifier: String,
+        method: &'static str,
+    },
+    /// A token that we cannot have made, or a key authorization of another token. A fault of ours.
+    BadToken,
+    /// No place among the running attempts came free. Says nothing about the name: try again.
+    Busy,
+    Dns {
+        host: String,
+        failure: DnsFailure,
+    },
+    /// Every address of the name is denied; the first one and why.
+    Denied {
+        host: String,
+        target: SocketAddr,
+        denial: Denial,
+    },
+    /// No address could be connected to; the last one tried and why.
+    Dial {
+        host: String,
+        target: SocketAddr,
+        failure: DialFailure,
+        tried: usize,
+    },
+    Tls {
+        target: SocketAddr,
+        failure: TlsFailure,
+    },
+    Http {
+        target: SocketAddr,
+        failure: HttpFailure,
+    },
+    Redirect {
+        target: SocketAddr,
+        failure: RedirectFailure,
+    },
+    Status {
+        target: SocketAddr,
+        status: u16,
+    },
+    Body {
+        target: SocketAddr,
+        seen: BodySeen,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DialFailure {
+    Refused,
+    Timeout,
+    Unreachable,
+    Reset,
+    /// Anything else, by its kind in std::io.
+    Other(std::io::ErrorKind),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFailure {
+    Timeout,
+    Closed,
+    /// An alert, no common version (1.2 or 1.3) or cipher, or no TLS at all.
+    Handshake,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HttpFailure {
+    /// Connected, and no complete response header within the time.
+    HeaderTimeout,
+    /// The header came, the body did not end within the time.
+    BodyTimeout,
+    /// Closed or reset before a complete response header.
+    ClosedBeforeHeader,
+    /// Closed or reset before the end of the body.
+    ClosedInBody,
+    HeaderTooLarge,
+    NotHttp,
+}
+
+/// What a redirect did wrong. `to` is its scheme, host and port, without path, query and user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedirectFailure {
+    NoLocation,
+    SeveralLocations,
+    /// Not parseable, not ASCII, or longer than 2,000 bytes.
+    BadLocation,
+    Scheme {
+        scheme: String,
+    },
+    UserInfo {
+        to: String,
+    },
+    Port {
+        to: String,
+        port: u16,
+    },
+    /// `http://name.well-known/…`: the slash behind the name is missing.
+    MissingSlash {
+        to: String,
+    },
+    Loop {
+        to: String,
+    },
+    TooMany {
+        limit: usize,
+    },
+}
+
+/// The kind of body that was not the key authorization.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodySeen {
+    Empty,
+    TooLong {
+        limit: usize,
+    },
+    LeadingWhitespace,
+    /// The token without `.thumbprint`.
+    TokenOnly,
+    /// The right token with another account's thumbprint.
+    OtherAccount,
+    /// Our thumbprint behind another token.
+    OtherToken,
+    Html,
+    Other,
+}
+
+impl ValidationError {
+    /// True when nothing was learned about the name: the caller tries again and fails no challenge.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, ValidationError::Busy | ValidationError::BadToken)
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            ValidationError::UnsupportedIdentifier { .. } => ErrorKind::UnsupportedIdentifier,
+            ValidationError::BadToken => ErrorKind::Inconsistent,
+            ValidationError::Busy => ErrorKind::Unavailable,
+            ValidationError::Dns { .. } => ErrorKind::Dns,
+            ValidationError::Tls { .. } => ErrorKind::Tls,
+            ValidationError::Denied { .. }
+            | ValidationError::Dial { .. }
+            | ValidationError::Http { .. }
+            | ValidationError::Redirect { .. } => ErrorKind::Connection,
+            ValidationError::Status { .. } | ValidationError::Body { .. } => ErrorKind::IncorrectResponse,
+        }
+    }
+
+    /// One sentence of at most 400 characters without control characters: where, what was seen, what to do.
+    pub fn detail(&self) -> String {
+        self.sentence().chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
+    }
+
+    fn sentence(&self) -> String {
+        match self {
+            ValidationError::UnsupportedIdentifier { identifier, method } => {
+                format!("{} cannot be proved by {method}: choose another challenge type", shown(identifier))
+            }
+            ValidationError::BadToken => "the stored challenge token is not one that this server makes".to_owned(),
+            ValidationError::Busy => "too many validations are running on the CA server: try again later".to_owned(),
+            ValidationError::Dns { host, failure } => {
+                format!("{}: {failure}, asked from the CA server; {}", shown(host), dns_fix(failure))
+            }
+            ValidationError::Denied { host, target, denial } => format!(
+                "{} ({}) is not connected to: {denial}; give the name an address that the CA server may use",
+                place(*target),
+                shown(host)
+            ),
+            ValidationError::Dial { host, target, failure, tried } => format!(
+                "{} ({}) {} from the CA server{}; open the port to it and keep the responder running",
+                place(*target),
+                shown(host),
+                failure.words(),
+                if *tried > 1 { format!(", as the last of {tried} addresses") } else { String::new() }
+            ),
+            ValidationError::Tls { target, failure } => format!(
+                "{} {} in the TLS handshake with the CA server; offer TLS 1.2 or 1.3 there (any certificate will do)",
+                place(*target),
+                failure.words()
+            ),
+            ValidationError::Http { target, failure } => {
+                format!(
+                    "{} {} to the CA server; answer with the key authorization at once",
+                    place(*target),
+                    failure.words()
+                )
+            }
+            ValidationError::Redirect { target, failure } => {
+                format!("{} answered the CA server with a redirect {}", place(*target), failure.words())
+            }
+            ValidationError::Status { target, status } => format!(
+                "{} answered the CA server with status {status} in place of 200; serve the key authorization \
+                 under /.well-known/acme-challenge/",
+                place(*target)
+            ),
+            ValidationError::Body { target, seen } => format!(
+                "{} answered the CA server with {} in place of the key authorization TOKEN.THUMBPRINT; serve \
+                 exactly that",
+                place(*target),
+                seen.words()
+            ),
+        }
+    }
+}
+
+const MAX_DETAIL: usize = 400;
+
+impl From<ValidationError> for Error {
+    fn from(error: ValidationError) -> Error {
+        let outcome = Error::new(error.kind(), error.detail());
+        if error == ValidationError::Busy { outcome.retry_after(Duration::from_secs(5)) } else { outcome }
+    }
+}
+
+impl std::fmt::Display for ValidationError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail())
+    }
+}
+
+impl std::error::Error for ValidationError {}
+
+/// `192.0.2.1 port 80`.
+pub(super) fn place(target: SocketAddr) -> String {
+    format!("{} port {}", target.ip(), target.port())
+}
+
+fn dns_fix(failure: &DnsFailure) -> &'static str {
+    match failure {
+        DnsFailure::NxDomain | DnsFailure::NoAddress => "add an A or AAAA record and try again",
+        DnsFailure::BadName => "ask for another name",
+        DnsFailure::ServFail
+        | DnsFailure::Refused
+        | DnsFailure::Code(_)
+        | DnsFailure::Timeout
+        | DnsFailure::Unreachable
+        | DnsFailure::BadAnswer => "check the zone's servers, or set acme.resolvers on the CA server",
+    }
+}
+
+impl DialFailure {
+    pub(super) fn of(error: &std::io::Error) -> Self {
+        use std::io::ErrorKind as Io;
+        match error.kind() {
+            Io::ConnectionRefused => DialFailure::Refused,
+            Io::TimedOut => DialFailure::Timeout,
+            Io::HostUnreachable | Io::NetworkUnreachable | Io::AddrNotAvailable => DialFailure::Unreachable,
+            Io::ConnectionReset | Io::ConnectionAborted => DialFailure::Reset,
+            other => DialFailure::Other(other),
+        }
+    }
+
+    pub(super) fn words(self) -> String {
+        match self {
+            DialFailure::Refused => "refused the connection".to_owned(),
+            DialFailure::Timeout => "did not accept a connection in time".to_owned(),
+            DialFailure::Unreachable => "is not reachable".to_owned(),
+            DialFailure::Reset => "reset the connection".to_owned(),
+            DialFailure::Other(kind) => format!("could not be connected to ({kind})"),
+        }
+    }
+}
+
+impl TlsFailure {
+    fn words(self) -> &'static str {
+        match self {
+            TlsFailure::Timeout => "did not answer in time",
+            TlsFailure::Closed => "closed the connection",
+            TlsFailure::Handshake => "failed",
+        }
+    }
+}
+
+impl HttpFailure {
+    fn words(self) -> &'static str {
+        match self {
+            HttpFailure::HeaderTimeout => "accepted the connection and sent no complete response header in time",
+            HttpFailure::BodyTimeout => "sent a response whose body did not end in time",
+            HttpFailure::ClosedBeforeHeader => "closed the connection before it sent a response",
+            HttpFailure::ClosedInBody => "closed the connection before it sent the whole body",
+            HttpFailure::HeaderTooLarge => "sent a response header over 16 KB or 100 fields",
+            HttpFailure::NotHttp => "sent something that is not an HTTP/1.1 response",
+        }
+    }
+}
+
+impl RedirectFailure {
+    fn words(&self) -> String {
+        match self {
+            RedirectFailure::NoLocation => "without a Location header; name the target there".to_owned(),
+            RedirectFailure::SeveralLocations => "with several Location headers; send one".to_owned(),
+            RedirectFailure::BadLocation => {
+                "whose Location is not a URL of at most 2000 ASCII characters; mend it".to_owned()
+            }
+            RedirectFailure::Scheme { scheme } => {
+                format!("to a {} URL; only http and https are followed", shown(scheme))
+            }
+            RedirectFailure::UserInfo { to } => format!("to {} with user or password; leave them out", shown(to)),
+            RedirectFailure::Port { to, port } => {
+                format!("to {}, port {port}; only ports 80 and 443 and the configured ones are followed", shown(to))
+            }
+            RedirectFailure::MissingSlash { to } => {
+                format!("to {}; the slash between host name and path is missing", shown(to))
+            }
+            RedirectFailure::Loop { to } => format!("to {} that it was sent from before; end the loop", shown(to)),
+            RedirectFailure::TooMany { limit } => format!("after {limit} others; shorten the chain"),
+        }
+    }
+}
+
+impl BodySeen {
+    fn words(self) -> String {
+        match self {
+            BodySeen::Empty => "an empty body".to_owned(),
+            BodySeen::TooLong { limit } => format!("a body longer than {limit} bytes"),
+            BodySeen::LeadingWhitespace => "a body that begins with white space".to_owned(),
+            BodySeen::TokenOnly => "the token alone, without the account's thumbprint,".to_owned(),
+            BodySeen::OtherAccount => "the key authorization of another account key".to_owned(),
+            BodySeen::OtherToken => "the key authorization of another token".to_owned(),
+            BodySeen::Html => "an HTML page".to_owned(),
+            BodySeen::Other => "another body".to_owned(),
+        }
+    }
+}

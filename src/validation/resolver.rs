@@ -1,0 +1,234 @@
+//! Names to addresses for validation: A and AAAA, never from a cache, always the name as it stands (a search
+//! domain would prove control over another name). Without `resolvers` this follows `/etc/hosts` and then
+//! `/etc/resolv.conf`, as getaddrinfo does with "files dns"; both are read anew each time, so that a changed
+//! file needs no restart. With `resolvers` the hosts file is not looked at.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::TokioResolver;
+use hickory_resolver::config::{
+    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
+};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::{Name, RecordType};
+
+use super::config::ValidationConfig;
+
+/// Why a name has no address that could be tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DnsFailure {
+    /// The name does not exist.
+    NxDomain,
+    /// The name exists, with neither A nor AAAA records.
+    NoAddress,
+    /// The DNS server could not answer.
+    ServFail,
+    /// The DNS server does not want to answer us.
+    Refused,
+    /// Another response code.
+    Code(u16),
+    /// No answer in time.
+    Timeout,
+    /// The DNS servers cannot be reached, or there are none.
+    Unreachable,
+    /// An answer that makes no sense, such as a loop of aliases.
+    BadAnswer,
+    /// The text is no name that DNS could hold.
+    BadName,
+}
+
+/// The addresses of one name, in the order in which they are tried: AAAA and A in turns (RFC 8555 §8.3, RFC 8305).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    pub addresses: Vec<IpAddr>,
+    /// `hosts file`, `system DNS` or `configured DNS`, for the timeline.
+    pub source: &'static str,
+}
+
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    servers: Vec<SocketAddr>,
+    timeout: Duration,
+}
+
+/// More addresses than this are not looked at: one name must not make a port scanner of us.
+const MAX_ADDRESSES: usize = 8;
+/// Queries sent again to the same servers when nothing came back.
+const RETRIES: u32 = 2;
+
+impl Resolver {
+    pub fn new(config: &ValidationConfig) -> Self {
+        Resolver { servers: config.resolvers.clone(), timeout: config.timeouts.resolve }
+    }
+
+    /// All addresses of `host`, which is a DNS name without a trailing dot. Takes `resolve_ms` at most.
+    pub async fn addresses(&self, host: &str) -> Result<Resolved, DnsFailure> {
+        tokio::time::timeout(self.timeout, self.look_up(host)).await.unwrap_or(Err(DnsFailure::Timeout))
+    }
+
+    async fn look_up(&self, host: &str) -> Result<Resolved, DnsFailure> {
+        if self.servers.is_empty() {
+            let found = hosts_file(host).await;
+            if !found.is_empty() {
+                return Ok(in_turns(found, "hosts file"));
+            }
+            // RFC 6761 §6.3: localhost is loopback and is never asked of a DNS server
+            if host == "localhost" || host.ends_with(".localhost") {
+                return Ok(in_turns(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()], "hosts file"));
+            }
+        }
+        let mut name = Name::from_ascii(host).map_err(|_| DnsFailure::BadName)?;
+        name.set_fqdn(true);
+        let source = if self.servers.is_empty() { "system DNS" } else { "configured DNS" };
+        let dns = self.client().await?;
+        let (v6, v4) = tokio::join!(query(&dns, &name, RecordType::AAAA), query(&dns, &name, RecordType::A));
+        let found = match (v6, v4) {
+            (Ok(v6), Ok(v4)) => [v6, v4].concat(),
+            (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.is_empty() => some,
+            (Ok(_), Err(failure)) | (Err(failure), Ok(_)) => return Err(failure),
+            // the A answer is the one that people know how to look up
+            (Err(_), Err(failure)) => return Err(failure),
+        };
+        if found.is_empty() { Err(DnsFailure::NoAddress) } else { Ok(in_turns(found, source)) }
+    }
+
+    /// A client for one name: no cache, no shared query, no memory of which server was slow.
+    async fn client(&self) -> Result<TokioResolver, DnsFailure> {
+        let config = if self.servers.is_empty() {
+            // the search list is left out on purpose
+            ResolverConfig::from_name_servers(system_servers().await?)
+        } else {
+            ResolverConfig::from_name_servers(self.servers.iter().map(|s| name_server(*s)).collect())
+        };
+        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        limit(builder.options_mut(), self.timeout);
+        builder.build().map_err(|_| DnsFailure::Unreachable)
+    }
+}
+
+fn limit(options: &mut ResolverOpts, whole: Duration) {
+    options.cache_size = 0;
+    options.use_hosts_file = ResolveHosts::Never;
+    options.attempts = RETRIES as usize;
+    options.timeout = whole / (RETRIES + 1);
+    options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+    // one server after the other, as resolv.conf(5) says; the answer then does not depend on a race
+    options.num_concurrent_reqs = 1;
+}
+
+fn name_server(address: SocketAddr) -> NameServerConfig {
+    let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
+    udp.port = address.port();
+    tcp.port = address.port();
+    NameServerConfig::new(address.ip(), true, vec![udp, tcp])
+}
+
+async fn system_servers() -> Result<Vec<NameServerConfig>, DnsFailure> {
+    let text = tokio::fs::read("/etc/resolv.conf").await.map_err(|_| DnsFailure::Unreachable)?;
+    let (config, _) = hickory_resolver::system_conf::parse_resolv_conf(text).map_err(|_| DnsFailure::Unreachable)?;
+    Ok(config.name_servers)
+}
+
+async fn query(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsFailure> {
+    match dns.lookup(name.clone(), kind).await {
+        Ok(found) => Ok(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect()),
+        Err(error) => match failure(&error) {
+            DnsFailure::NoAddress => Ok(Vec::new()),
+            other => Err(other),
+        },
+    }
+}
+
+fn failure(error: &NetError) -> DnsFailure {
+    match error {
+        NetError::Dns(DnsError::NoRecordsFound(none)) => code(none.response_code),
+        NetError::Dns(DnsError::ResponseCode(seen)) => code(*seen),
+        NetError::Timeout => DnsFailure::Timeout,
+        NetError::Io(_) | NetError::NoConnections | NetError::Busy => DnsFailure::Unreachable,
+        _ => DnsFailure::BadAnswer,
+    }
+}
+
+fn code(seen: ResponseCode) -> DnsFailure {
+    match seen {
+        ResponseCode::NoError => DnsFailure::NoAddress,
+        ResponseCode::NXDomain => DnsFailure::NxDomain,
+        ResponseCode::ServFail => DnsFailure::ServFail,
+        ResponseCode::Refused => DnsFailure::Refused,
+        other => DnsFailure::Code(other.into()),
+    }
+}
+
+async fn hosts_file(host: &str) -> Vec<IpAddr> {
+    match tokio::fs::read("/etc/hosts").await {
+        Ok(bytes) => in_hosts(&String::from_utf8_lossy(&bytes), host),
+        Err(_) => Vec::new(),
+    }
+}
+
+/// hosts(5): an address, then names; `#` begins a comment.
+fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
+    text.lines()
+        .filter_map(|line| {
+            let mut words = line.split('#').next()?.split_whitespace();
+            let address = words.next()?.parse().ok()?;
+            words.any(|name| name.trim_end_matches('.').eq_ignore_ascii_case(host)).then_some(address)
+        })
+        .collect()
+}
+
+fn in_turns(found: Vec<IpAddr>, source: &'static str) -> Resolved {
+    let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv6);
+    let mut addresses: Vec<IpAddr> = Vec::new();
+    for turn in 0..v6.len().max(v4.len()) {
+        for address in [v6.get(turn), v4.get(turn)].into_iter().flatten() {
+            if !addresses.contains(address) {
+                addresses.push(*address);
+            }
+        }
+    }
+    addresses.truncate(MAX_ADDRESSES);
+    Resolved { addresses, source }
+}
+
+impl fmt::Display for DnsFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DnsFailure::NxDomain => f.write_str("the name does not exist in DNS (NXDOMAIN)"),
+            DnsFailure::NoAddress => f.write_str("the name has neither A nor AAAA records"),
+            DnsFailure::ServFail => f.write_str("the DNS server answered SERVFAIL"),
+            DnsFailure::Refused => f.write_str("the DNS server answered REFUSED"),
+            DnsFailure::Code(code) => write!(f, "the DNS server answered with code {code}"),
+            DnsFailure::Timeout => f.write_str("the DNS servers did not answer in time"),
+            DnsFailure::Unreachable => f.write_str("no DNS server could be reached"),
+            DnsFailure::BadAnswer => f.write_str("the DNS answer made no sense, or its aliases go in a circle"),
+            DnsFailure::BadName => f.write_str("it is not a name that DNS can hold"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_lines_match_names_without_regard_to_case_and_comments() {
+        let text = "# 10.0.0.9 web.corp\n10.0.0.1 WEB.corp web # alias\n::2\tweb.corp\nnonsense web.corp\n";
+        let expected: Vec<IpAddr> = vec!["10.0.0.1".parse().unwrap(), "::2".parse().unwrap()];
+        assert_eq!(in_hosts(text, "web.corp"), expected);
+        assert!(in_hosts(text, "alias").is_empty());
+    }
+
+    #[test]
+    fn addresses_alternate_beginning_with_ipv6_and_are_bounded() {
+        let found = (1..=9).map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n))).chain(["fd00::1".parse().unwrap()]);
+        let order = in_turns(found.collect(), "t").addresses;
+        assert_eq!(order.len(), MAX_ADDRESSES);
+        assert_eq!(order[0], "fd00::1".parse::<IpAddr>().unwrap());
+        assert_eq!(order[1], "10.0.0.1".parse::<IpAddr>().unwrap());
+    }
+}
