@@ -2,5 +2,11 @@
 
 pub mod algorithm;
 pub mod der;
+pub mod general_name;
+pub mod key_policy;
+pub mod name;
 pub mod oids;
+pub mod pem;
+pub mod request;
+mod rsa_weakness;
 pub mod signer;

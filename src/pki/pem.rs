@@ -1,0 +1,123 @@
+//! PEM around DER (RFC 7468), read as leniently as people paste it (text before and after, CRLF, any line
+//! length) and in time linear to its length; and the certs-only PKCS#7 that old platforms want (RFC 2315).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::{der, oids};
+use crate::error::{Error, Result};
+
+pub const CERTIFICATE: &str = "CERTIFICATE";
+
+/// One block: what stands in its BEGIN line, and its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    pub label: String,
+    pub der: Vec<u8>,
+}
+
+pub fn encode(label: &str, der: &[u8]) -> String {
+    let body = STANDARD.encode(der);
+    let mut out = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 40);
+    out.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = body.as_str();
+    while !rest.is_empty() {
+        let (line, tail) = rest.split_at_checked(64).unwrap_or((rest, ""));
+        out.push_str(line);
+        out.push('\n');
+        rest = tail;
+    }
+    out.push_str(&format!("-----END {label}-----\n"));
+    out
+}
+
+/// Every block of `text`, in order; what stands between them is ignored.
+pub fn decode_all(text: &str) -> Result<Vec<Block>> {
+    let mut blocks = Vec::new();
+    let mut open: Option<(&str, String)> = None;
+    for line in text.lines() {
+        let line = line.trim();
+        let begin = line.strip_prefix("-----BEGIN ").and_then(|l| l.strip_suffix("-----"));
+        let end = line.strip_prefix("-----END ").and_then(|l| l.strip_suffix("-----"));
+        open = match (open, begin, end) {
+            (None, Some(label), _) => Some((label, String::new())),
+            (None, None, _) => None,
+            (Some(_), Some(_), _) => return Err(bad("a block begins inside another one")),
+            (Some((label, body)), None, Some(end)) if end == label => {
+                let der = STANDARD.decode(&body).map_err(|_| bad("a block is not base64"))?;
+                blocks.push(Block { label: label.to_owned(), der });
+                None
+            }
+            (Some(_), None, Some(_)) => return Err(bad("a block ends with another label")),
+            // encapsulated headers of RFC 1421, as in encrypted keys: nothing here reads those
+            (Some(_), None, None) if line.contains(':') => return Err(bad("a block has headers")),
+            (Some((label, mut body)), None, None) => {
+                body.extend(line.chars().filter(|c| !c.is_whitespace()));
+                Some((label, body))
+            }
+        };
+    }
+    match open {
+        Some(_) => Err(bad("a block has no END line")),
+        None => Ok(blocks),
+    }
+}
+
+fn bad(why: &str) -> Error {
+    Error::malformed(format!("the PEM text cannot be read: {why}"))
+}
+
+/// The certificates of a bundle; blocks of other kinds are skipped.
+pub fn certificates(text: &str) -> Result<Vec<Vec<u8>>> {
+    let blocks = decode_all(text)?;
+    let certificates: Vec<_> = blocks.into_iter().filter(|b| b.label == CERTIFICATE).map(|b| b.der).collect();
+    if certificates.is_empty() {
+        return Err(bad("it holds no block of -----BEGIN CERTIFICATE-----"));
+    }
+    Ok(certificates)
+}
+
+/// A degenerate SignedData without signers: version 1, no digests, data without content (RFC 2315 §9.1).
+pub fn p7b(certificates: &[&[u8]]) -> Vec<u8> {
+    let content = der::sequence(&[&der::oid(&oids::PKCS7_DATA)]);
+    let empty_set = der::tlv(der::SET, &[]);
+    let members = der::constructed(der::context_constructed(0), certificates);
+    let signed = der::sequence(&[&der::unsigned(&[1]), &empty_set, &content, &members, &empty_set]);
+    let explicit = der::tlv(der::context_constructed(0), &signed);
+    der::sequence(&[&der::oid(&oids::PKCS7_SIGNED_DATA), &explicit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        for length in [0, 1, 47, 48, 49, 500] {
+            let text = encode("X Y", &vec![7; length]);
+            assert!(text.lines().all(|l| l.len() <= 64));
+            assert_eq!(decode_all(&text).unwrap(), [Block { label: "X Y".into(), der: vec![7; length] }]);
+        }
+    }
+
+    #[test]
+    fn text_around_blocks_is_ignored_and_broken_blocks_are_refused() {
+        let text =
+            format!("Certificate:\r\n{}\r\nend\n{}", encode("A", b"1").replace('\n', "\r\n"), encode("A", b"2"));
+        assert_eq!(decode_all(&text).unwrap().len(), 2);
+        for bad in [
+            "-----BEGIN A-----\nAA==\n",
+            "-----BEGIN A-----\nAA==\n-----END B-----\n",
+            "-----BEGIN A-----\n-----BEGIN A-----\n-----END A-----",
+            "-----BEGIN A-----\n!!!!\n-----END A-----",
+            "-----BEGIN A-----\nProc-Type: 4,ENCRYPTED\n-----END A-----",
+        ] {
+            assert!(decode_all(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ten_megabytes_of_dashes_take_no_time() {
+        assert_eq!(decode_all(&"-----BEGIN -".repeat(900_000)).unwrap(), []);
+    }
+}
