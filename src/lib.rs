@@ -2,6 +2,7 @@
 //! `ARCHITECTURE.md` beside this file; `tests/house.rs` enforces it.
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
+pub mod access;
 pub mod acme;
 pub mod clock;
 pub mod entropy;

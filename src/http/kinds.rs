@@ -355,7 +355,7 @@ pub const fn row(kind: ErrorKind) -> Row {
             fix: "Ask an operator for an EAB key.",
         },
         ErrorKind::InvalidProfile => Row {
-            status: StatusCode::BAD_REQUEST,
+            status: StatusCode::UNPROCESSABLE_ENTITY,
             code: "invalid_profile",
             title: "No such profile here",
             acme: "invalidProfile",

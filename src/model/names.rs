@@ -82,7 +82,9 @@ impl NameRule {
             NameRule::Suffix(s) | NameRule::Below(s) | NameRule::Exact(s) => {
                 Identifier::dns(s).is_ok_and(|name| is_reserved(&name, own)) || s == "svc" || s == "cluster.local"
             }
-            NameRule::Network(network) => network.to_string().starts_with("127.") || network.to_string().starts_with("::1"),
+            NameRule::Network(network) => {
+                network.to_string().starts_with("127.") || network.to_string().starts_with("::1")
+            }
             NameRule::Any | NameRule::Mailbox(_) | NameRule::Uri(_) => false,
         }
     }
@@ -167,7 +169,9 @@ impl NameRules {
         }
         if is_reserved(name, own_hosts) && !allowing.iter().any(|r| r.mentions_reserved(own_hosts)) {
             return refuse(
-                format!("a name that is not reserved (loopback, *.svc, *.cluster.local, kubernetes*, the CA's own hosts), or one that {who} mentions itself"),
+                format!(
+                    "a name that is not reserved (loopback, *.svc, *.cluster.local, kubernetes*, the CA's own hosts), or one that {who} mentions itself"
+                ),
                 "ask an operator to allow this name by itself",
             );
         }
@@ -185,7 +189,9 @@ mod tests {
     }
 
     fn allowed(rules: &NameRules, name: &str) -> bool {
-        rules.check(&Identifier::guess(name).unwrap(), &["ca.corp.test".to_owned()], "names.allow", "the test").is_ok()
+        rules
+            .check(&Identifier::guess(name).unwrap(), &["ca.corp.test".to_owned()], "names.allow", "the test")
+            .is_ok()
     }
 
     #[test]
@@ -213,8 +219,17 @@ mod tests {
     #[test]
     fn reserved_names_need_explicit_mention() {
         let any = rules(&["*"], &[]);
-        for name in ["localhost", "a.localhost", "x.svc", "db.default.svc.cluster.local", "kubernetes", "127.0.0.1",
-            "::1", "ca.corp.test", "*.corp.test"] {
+        for name in [
+            "localhost",
+            "a.localhost",
+            "x.svc",
+            "db.default.svc.cluster.local",
+            "kubernetes",
+            "127.0.0.1",
+            "::1",
+            "ca.corp.test",
+            "*.corp.test",
+        ] {
             assert!(!allowed(&any, name), "{name}");
         }
         assert!(allowed(&any, "www.corp.test"));

@@ -8,14 +8,17 @@ pub mod certificates;
 pub mod challenges;
 pub mod crls;
 pub mod engine;
+pub mod grants;
 pub mod guards;
 pub mod hierarchy;
+pub mod idempotency;
 pub mod jobs;
 pub mod migrate;
 pub mod nonces;
 pub mod orders;
 pub mod profiles;
 pub mod revocations;
+pub mod tokens;
 pub mod versions;
 
 use std::fmt;
@@ -39,13 +42,16 @@ pub fn statements() -> Vec<Sql> {
         certificates::ALL,
         challenges::ALL,
         crls::ALL,
+        grants::ALL,
         guards::ALL,
         hierarchy::ALL,
+        idempotency::ALL,
         jobs::ALL,
         nonces::ALL,
         orders::ALL,
         profiles::ALL,
         revocations::ALL,
+        tokens::ALL,
         versions::ALL,
     ]
     .concat()

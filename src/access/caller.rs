@@ -1,0 +1,149 @@
+//! The caller of a request: an actor, its role and its scope, with one function for each decision.
+
+use super::permission::{self, Permission};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::{Actor, ActorKind, Role};
+use crate::model::certificate::Certificate;
+use crate::model::grant::Scope;
+use crate::model::id::{GrantId, TokenId};
+use crate::model::identifier::Identifier;
+use crate::model::token::Token;
+
+#[derive(Debug, Clone)]
+pub struct Caller {
+    actor: Actor,
+    role: Role,
+    token: TokenId,
+    grant: Option<GrantId>,
+    scope: Option<Scope>,
+}
+
+/// What somebody asks to be certified.
+#[derive(Debug, Clone, Copy)]
+pub struct Wish<'a> {
+    pub profile: &'a str,
+    /// The slug of the issuer that will sign.
+    pub issuer: &'a str,
+    pub names: &'a [Identifier],
+    pub common_name: Option<&'a str>,
+}
+
+impl Caller {
+    pub(super) fn of_token(token: &Token, request_id: &str) -> Self {
+        let actor = Actor {
+            kind: ActorKind::Token(token.id, token.role),
+            name: token.name.clone(),
+            request_id: request_id.to_owned(),
+            grant: token.grant_id,
+        };
+        Caller { actor, role: token.role, token: token.id, grant: token.grant_id, scope: token.scope.clone() }
+    }
+
+    pub fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    pub fn token(&self) -> TokenId {
+        self.token
+    }
+
+    pub fn grant(&self) -> Option<GrantId> {
+        self.grant
+    }
+
+    /// May the role do this at all?
+    pub fn may(&self, permission: Permission) -> Result<()> {
+        permission::require(self.role, permission)
+    }
+
+    /// May it have a certificate with these names? Every name, the subject, the profile and the issuer must fit.
+    pub fn may_issue(&self, wish: &Wish<'_>) -> Result<()> {
+        self.may(Permission::Issue)?;
+        let Some(scope) = &self.scope else {
+            return if permission::is_free(self.role) { Ok(()) } else { Err(no_grant(self.role)) };
+        };
+        scope.check_profile(wish.profile)?;
+        scope.check_issuer(wish.issuer)?;
+        wish.names.iter().try_for_each(|name| scope.check_name(name))?;
+        let other = wish.common_name.filter(|cn| !wish.names.iter().any(|name| name.value() == **cn));
+        other.map_or(Ok(()), |cn| scope.check_subject(cn))
+    }
+
+    /// A certificate that it may not see is not found, as one that does not exist.
+    pub fn may_see(&self, certificate: &Certificate) -> Result<()> {
+        self.may(Permission::ReadCertificates)?;
+        if self.owns(certificate) || (self.sees_others() && self.reaches(certificate)) {
+            return Ok(());
+        }
+        Err(Error::not_found(format!("certificate {}", certificate.id)))
+    }
+
+    pub fn may_revoke(&self, certificate: &Certificate) -> Result<()> {
+        self.may(Permission::Revoke)?;
+        self.may_see(certificate)
+    }
+
+    /// Tokens are made by an administrator without bounds, so that none is wider than its maker.
+    pub fn may_manage_tokens(&self) -> Result<()> {
+        self.may(Permission::ManageTokens)?;
+        match self.scope {
+            None => Ok(()),
+            Some(_) => Err(Error::refused(
+                ErrorKind::Forbidden,
+                "token.scope",
+                "an administrator's token with a grant",
+                "an administrator's token without one",
+                "create it on the server's host with chancery token create",
+            )),
+        }
+    }
+
+    /// The requester that a list is narrowed to, if it must be.
+    pub fn only_own(&self) -> Option<String> {
+        (!self.sees_others()).then(|| self.actor.to_string())
+    }
+
+    pub fn sees_issuer(&self, slug: &str) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.sees_issuer(slug))
+    }
+
+    pub fn sees_profile(&self, slug: &str) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.sees_profile(slug))
+    }
+
+    /// The certificates within its scope, of whomever.
+    pub fn reaches(&self, certificate: &Certificate) -> bool {
+        let within = |scope: &Scope| {
+            scope.sees_issuer(&certificate.issuer)
+                && scope.sees_profile(&certificate.profile)
+                && (!permission::allows(self.role, Permission::Revoke)
+                    || certificate.names.iter().all(|name| scope.check_name(name).is_ok()))
+        };
+        self.scope.as_ref().is_none_or(within)
+    }
+
+    fn owns(&self, certificate: &Certificate) -> bool {
+        certificate.requester == self.actor.to_string()
+    }
+
+    fn sees_others(&self) -> bool {
+        match self.role {
+            Role::Requester => false,
+            Role::Viewer | Role::Auditor | Role::Operator | Role::Admin => true,
+        }
+    }
+}
+
+fn no_grant(role: Role) -> Error {
+    Error::refused(
+        ErrorKind::Forbidden,
+        "token.grant",
+        format!("a {} token without a grant", role.name()),
+        "operator and admin may ask for a name without one",
+        "create a token with --allow-name",
+    )
+}

@@ -1,0 +1,102 @@
+//! What a role may do. One table, exhaustive on both sides: a new permission does not compile before every role
+//! has said yes or no to it.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Role;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Permission {
+    /// Issuers, profiles, domains.
+    ReadHierarchy,
+    /// Certificates within the scope; a requester sees its own.
+    ReadCertificates,
+    ReadAudit,
+    ReadTokens,
+    ReadChecks,
+    Issue,
+    /// Within the scope; a requester revokes its own.
+    Revoke,
+    ManageTokens,
+}
+
+impl Permission {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Permission::ReadHierarchy => "read issuers and profiles",
+            Permission::ReadCertificates => "read certificates",
+            Permission::ReadAudit => "read the audit log",
+            Permission::ReadTokens => "read tokens",
+            Permission::ReadChecks => "read the system's checks",
+            Permission::Issue => "issue certificates",
+            Permission::Revoke => "revoke certificates",
+            Permission::ManageTokens => "create and revoke tokens",
+        }
+    }
+}
+
+/// May the role at all? The scope narrows further.
+pub const fn allows(role: Role, permission: Permission) -> bool {
+    use Permission::{
+        Issue, ManageTokens, ReadAudit, ReadCertificates, ReadChecks, ReadHierarchy, ReadTokens, Revoke,
+    };
+    match role {
+        Role::Viewer => match permission {
+            ReadHierarchy | ReadCertificates | ReadChecks => true,
+            ReadAudit | ReadTokens | Issue | Revoke | ManageTokens => false,
+        },
+        Role::Auditor => match permission {
+            ReadHierarchy | ReadCertificates | ReadAudit | ReadTokens | ReadChecks => true,
+            Issue | Revoke | ManageTokens => false,
+        },
+        Role::Requester => match permission {
+            ReadHierarchy | ReadCertificates | Issue | Revoke => true,
+            ReadAudit | ReadTokens | ReadChecks | ManageTokens => false,
+        },
+        Role::Operator => match permission {
+            ReadHierarchy | ReadCertificates | ReadAudit | ReadChecks | Issue | Revoke => true,
+            ReadTokens | ManageTokens => false,
+        },
+        Role::Admin => match permission {
+            ReadHierarchy | ReadCertificates | ReadAudit | ReadTokens | ReadChecks | Issue | Revoke
+            | ManageTokens => true,
+        },
+    }
+}
+
+/// May the role ask for a name without a grant?
+pub const fn is_free(role: Role) -> bool {
+    match role {
+        Role::Operator | Role::Admin => true,
+        Role::Viewer | Role::Auditor | Role::Requester => false,
+    }
+}
+
+pub fn require(role: Role, permission: Permission) -> Result<()> {
+    if allows(role, permission) {
+        return Ok(());
+    }
+    let able: Vec<_> = Role::ALL.into_iter().filter(|r| allows(*r, permission)).map(Role::name).collect();
+    Err(Error::refused(
+        ErrorKind::Forbidden,
+        "role",
+        format!("role {} to {}", role.name(), permission.name()),
+        able.join(", "),
+        "ask an administrator for a token of such a role",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_administrator_manages_tokens() {
+        for role in Role::ALL {
+            assert_eq!(allows(role, Permission::ManageTokens), role == Role::Admin);
+            assert_eq!(
+                allows(role, Permission::Issue),
+                matches!(role, Role::Requester | Role::Operator | Role::Admin)
+            );
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Create, list and revoke API tokens. The secret is returned once and only its SHA-256 is kept.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::secret::Secret;
+use super::{Access, permission};
+use crate::clock::{Timestamp, days};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::{Actor, Role};
+use crate::model::audit::AuditEvent;
+use crate::model::grant::{Grant, Scope};
+use crate::model::id::{GrantId, TokenId};
+use crate::model::names::NameRule;
+use crate::model::token::Token;
+use crate::store::versions::{self, Topic};
+use crate::store::{self, Store};
+
+pub const DEFAULT_LIFE: Duration = days(90);
+pub const MAX_LIFE: Duration = days(365);
+
+/// What is asked. A list that is absent is left to the role; one that is empty allows nothing.
+#[derive(Debug, Clone, Default)]
+pub struct NewToken {
+    pub name: String,
+    pub role: Option<Role>,
+    pub expires_in: Option<Duration>,
+    /// Names, address ranges in CIDR, or beginnings of URIs, as `--allow-name` takes them.
+    pub allow_names: Option<Vec<String>>,
+    pub subjects: Option<Vec<String>>,
+    pub profiles: Option<Vec<String>>,
+    pub issuers: Option<Vec<String>>,
+    pub max_count: Option<i64>,
+}
+
+impl Access {
+    /// Makes a token. Call `Caller::may_manage_tokens` first when the actor is a token.
+    pub async fn create_token(&self, actor: &Actor, new: &NewToken) -> Result<(Token, Secret)> {
+        let mut tx = self.store.begin(actor).await?;
+        let (token, secret) = create(&mut tx, actor, new).await?;
+        tx.commit().await?;
+        Ok((token, secret))
+    }
+
+    /// Newest first, before `before`.
+    pub async fn tokens(&self, before: Option<TokenId>, limit: u16) -> Result<Vec<Token>> {
+        store::tokens::page(&self.store, before, i64::from(limit)).await
+    }
+
+    pub async fn token(&self, id: TokenId) -> Result<Token> {
+        store::tokens::find(&self.store, id).await?.ok_or_else(|| Error::not_found(format!("token {id}")))
+    }
+
+    /// Here at once, on other replicas within 5 s; an issuance under way reads the token again.
+    pub async fn revoke_token(&self, actor: &Actor, id: TokenId) -> Result<Token> {
+        let mut tx = self.store.begin(actor).await?;
+        let now = tx.now();
+        if !store::tokens::revoke(&mut tx, id, now).await? {
+            return match store::tokens::find(&mut tx, id).await? {
+                Some(_) => Err(Error::new(ErrorKind::Conflict, format!("token {id} was revoked before"))),
+                None => Err(Error::not_found(format!("token {id}"))),
+            };
+        }
+        versions::bump(&mut tx, Topic::Access).await?;
+        tx.audit(AuditEvent::done("token.revoked", format!("token:{id}"), json!({})));
+        tx.commit().await?;
+        self.forget();
+        self.token(id).await
+    }
+}
+
+/// The same inside somebody's transaction.
+pub(super) async fn create(tx: &mut store::Tx, actor: &Actor, new: &NewToken) -> Result<(Token, Secret)> {
+    let store: Store = tx.store().clone();
+    let now = store.now();
+    let role = new.role.unwrap_or(Role::Requester);
+    let expires_at = now + life(new.expires_in)?;
+    let scope = scope(role, new)?;
+    let secret = Secret::draw(store.entropy.as_ref())?;
+    let grant = match scope {
+        Some(scope) => Some(Grant {
+            id: GrantId::new(now, store.entropy.as_ref())?,
+            scope,
+            expires_at: Some(expires_at),
+            max_count: new.max_count,
+            used_count: 0,
+            created_at: now,
+            revoked_at: None,
+        }),
+        None => None,
+    };
+    let token = Token {
+        id: TokenId::new(now, store.entropy.as_ref())?,
+        name: name(&new.name)?,
+        role,
+        grant_id: grant.as_ref().map(|g| g.id),
+        scope: grant.as_ref().map(|g| g.scope.clone()),
+        created_by: actor.to_string(),
+        created_at: now,
+        expires_at,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    if let Some(grant) = &grant {
+        store::grants::insert(&mut *tx, grant).await?;
+    }
+    store::tokens::insert(&mut *tx, &token, &secret.sha256()).await?;
+    versions::bump(&mut *tx, Topic::Access).await?;
+    tx.audit(created(&token));
+    Ok((token, secret))
+}
+
+fn created(token: &Token) -> AuditEvent {
+    let detail =
+        json!({"name": token.name, "role": token.role.name(), "scope": token.scope, "expires_at": token.expires_at});
+    AuditEvent::done("token.created", format!("token:{}", token.id), detail)
+}
+
+fn life(asked: Option<Duration>) -> Result<Duration> {
+    let life = asked.unwrap_or(DEFAULT_LIFE);
+    if life.is_zero() || life > MAX_LIFE {
+        let value = format!("{} seconds", life.as_secs());
+        return Err(Error::refused(ErrorKind::Unprocessable, "token.expires", value, "at most 365d", "ask for less"));
+    }
+    Ok(life)
+}
+
+fn name(text: &str) -> Result<String> {
+    let text = text.trim();
+    let fits = !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control);
+    if fits {
+        return Ok(text.to_owned());
+    }
+    let shown = format!("\"{}\"", crate::model::identifier::shown(text));
+    Err(Error::refused(
+        ErrorKind::Unprocessable,
+        "token.name",
+        shown,
+        "1 to 100 printable characters",
+        "name what uses it",
+    ))
+}
+
+/// None: no bounds, which only a role that needs no grant may be left with.
+fn scope(role: Role, new: &NewToken) -> Result<Option<Scope>> {
+    let bounded = new.allow_names.is_some()
+        || new.subjects.is_some()
+        || new.profiles.is_some()
+        || new.issuers.is_some()
+        || new.max_count.is_some();
+    if !bounded {
+        return Ok(None);
+    }
+    if new.max_count.is_some_and(|n| n < 1) {
+        return Err(Error::new(ErrorKind::Unprocessable, "a count of uses is 1 or more"));
+    }
+    let free = permission::is_free(role);
+    let all = || vec!["*".to_owned()];
+    // what is not mentioned stays open for operators only; profiles and issuers choose nothing that a name does not
+    let mut scope = Scope {
+        profiles: new.profiles.clone().unwrap_or_else(all),
+        issuers: new.issuers.clone().unwrap_or_else(all),
+        subjects: new.subjects.clone().unwrap_or_else(|| if free { all() } else { Vec::new() }),
+        ..Scope::default()
+    };
+    match &new.allow_names {
+        None if free => scope.names = vec![NameRule::Any],
+        None => {}
+        Some(texts) => scope.names = texts.iter().map(|text| NameRule::parse(text)).collect::<Result<_>>()?,
+    }
+    Ok(Some(scope))
+}
+
+/// Whole seconds until it ends, for those who show it.
+pub fn remaining(token: &Token, now: Timestamp) -> u64 {
+    token.expires_at.since(now).as_secs()
+}

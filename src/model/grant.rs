@@ -1,0 +1,113 @@
+//! A grant bounds what its holder may ask for: names, addresses, URIs, subjects, profiles, issuers, expiry, count.
+//! Each list is an allow-list, and an empty one allows nothing; `*` stands for everything and must be written.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::GrantId;
+use super::identifier::{Identifier, shown};
+use super::names::NameRule;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A grant as its row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    pub id: GrantId,
+    pub scope: Scope,
+    pub expires_at: Option<Timestamp>,
+    pub max_count: Option<i64>,
+    pub used_count: i64,
+    pub created_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+}
+
+/// The allow-lists.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scope {
+    /// DNS names, addresses, mailboxes and URIs, as `NameRule` writes them.
+    pub names: Vec<NameRule>,
+    /// Common names that are no name of the certificate, or `*`.
+    pub subjects: Vec<String>,
+    pub profiles: Vec<String>,
+    pub issuers: Vec<String>,
+}
+
+impl Scope {
+    /// May it ask for this name?
+    pub fn check_name(&self, name: &Identifier) -> Result<()> {
+        let fits = self.names.iter().any(|rule| rule.covers(name));
+        refuse_unless(fits, ErrorKind::RejectedIdentifier, "grant.names", &name.value(), listed(&self.names))
+    }
+
+    /// A common name that is also a name of the certificate is judged there.
+    pub fn check_subject(&self, common_name: &str) -> Result<()> {
+        let as_name = Identifier::guess(common_name).is_ok_and(|name| self.check_name(&name).is_ok());
+        let fits = as_name || any_is(&self.subjects, common_name);
+        refuse_unless(fits, ErrorKind::Refused, "grant.subjects", common_name, listed(&self.subjects))
+    }
+
+    pub fn check_profile(&self, slug: &str) -> Result<()> {
+        refuse_unless(self.sees_profile(slug), ErrorKind::Refused, "grant.profiles", slug, listed(&self.profiles))
+    }
+
+    pub fn check_issuer(&self, slug: &str) -> Result<()> {
+        refuse_unless(self.sees_issuer(slug), ErrorKind::Refused, "grant.issuers", slug, listed(&self.issuers))
+    }
+
+    pub fn sees_profile(&self, slug: &str) -> bool {
+        any_is(&self.profiles, slug)
+    }
+
+    pub fn sees_issuer(&self, slug: &str) -> bool {
+        any_is(&self.issuers, slug)
+    }
+}
+
+fn any_is(list: &[String], value: &str) -> bool {
+    list.iter().any(|entry| entry == "*" || entry == value)
+}
+
+fn listed(list: &[impl fmt::Display]) -> String {
+    if list.is_empty() {
+        "nothing".to_owned()
+    } else {
+        list.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn refuse_unless(fits: bool, kind: ErrorKind, rule: &str, value: &str, allowed: String) -> Result<()> {
+    if fits {
+        return Ok(());
+    }
+    Err(Error::refused(
+        kind,
+        rule,
+        format!("\"{}\"", shown(value)),
+        allowed,
+        "ask an administrator for a wider grant",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_scope_allows_nothing() {
+        let scope = Scope::default();
+        for name in ["a.example", "10.0.0.1", "a@b.example", "urn:x:y"] {
+            assert!(scope.check_name(&Identifier::guess(name).unwrap()).is_err());
+        }
+        assert!(scope.check_profile("tls-server").is_err() && scope.check_issuer("tls-1").is_err());
+        assert!(scope.check_subject("alice").is_err());
+    }
+
+    #[test]
+    fn a_common_name_needs_a_subject_or_a_name_rule() {
+        let scope = Scope { names: vec![NameRule::parse("lab.example").unwrap()], ..Scope::default() };
+        assert!(scope.check_subject("db.lab.example").is_ok() && scope.check_subject("kubernetes-admin").is_err());
+    }
+}
