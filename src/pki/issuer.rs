@@ -1,0 +1,313 @@
+//! An issuer's certificate and key: `prepare` builds the bytes, reads them back, and runs policy and lint on them;
+//! `seal` signs and verifies. Root, issuing and responder certificates take the same path with rules of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::algorithm::{algorithm_identifier, verify};
+use super::der::{self as asn1, DerError};
+use super::name::{DistinguishedName, SubjectFields};
+use super::policy;
+use super::prepared::{Facts, Prepared, SealedCertificate};
+use super::profile::{ExtendedKeyUsage, Profile};
+use super::request::CertificateRequest;
+use super::signer::Signer;
+use super::tbs::{self, Pointers, TbsView, Template};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::id::IssuerId;
+use crate::model::identifier::Identifier;
+use crate::model::issuer::Issuer;
+use crate::model::key::SignatureAlgorithm;
+use crate::model::serial::SerialNumber;
+use crate::model::validity::{RequestedValidity, Validity};
+
+/// What one issuance asks for, besides key and profile.
+#[derive(Debug)]
+pub struct Ask {
+    pub serial: SerialNumber,
+    pub now: Timestamp,
+    /// Those of the request when absent.
+    pub names: Option<Vec<Identifier>>,
+    pub common_name: Option<String>,
+    pub validity: RequestedValidity,
+    pub via_acme: bool,
+    /// The CA's own host names and addresses: reserved.
+    pub own_hosts: Vec<String>,
+    /// The server's own certificate names reserved names.
+    pub reserved_allowed: bool,
+}
+
+/// A name and a key, with the certificate that new ones chain to.
+pub struct IssuerKey {
+    id: IssuerId,
+    slug: String,
+    subject: Vec<u8>,
+    key_id: Vec<u8>,
+    validity: Validity,
+    usages: Vec<der::oid::ObjectIdentifier>,
+    pointers: Pointers,
+    signer: Arc<dyn Signer>,
+}
+
+impl std::fmt::Debug for IssuerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IssuerKey({})", self.slug)
+    }
+}
+
+impl IssuerKey {
+    /// Refuses a certificate that is no CA's or whose key is not the signer's.
+    pub fn new(issuer: &Issuer, certificate: &[u8], signer: Arc<dyn Signer>) -> Result<Self> {
+        let wrong = |why: &str| Error::inconsistent(format!("the certificate of issuer {} {why}", issuer.slug));
+        let unreadable = |e: DerError| wrong("cannot be read").because(e);
+        let (raw, ..) = tbs::split_certificate(certificate).map_err(unreadable)?;
+        let view = TbsView::parse(raw).map_err(unreadable)?;
+        if view.spki != signer.public_key() {
+            return Err(wrong("has another public key than its key row"));
+        }
+        if view.ca().map_err(unreadable)?.is_none() {
+            return Err(wrong("is no CA certificate"));
+        }
+        let key_id = match view.subject_key_id().map_err(unreadable)? {
+            Some(id) => id.to_vec(),
+            None => tbs::key_identifier(view.spki).map_err(unreadable)?,
+        };
+        Ok(IssuerKey {
+            id: issuer.id,
+            slug: issuer.slug.clone(),
+            subject: view.subject.to_vec(),
+            key_id,
+            validity: view.validity,
+            usages: view.extended_key_usage().map_err(unreadable)?,
+            pointers: Pointers { crl: issuer.crl_url(), ocsp: Some(issuer.ocsp_url()), issuer: issuer.certificate_url() },
+            signer,
+        })
+    }
+
+    pub fn signer(&self) -> &Arc<dyn Signer> {
+        &self.signer
+    }
+
+    /// The issuer's name in DER.
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
+    pub fn key_id(&self) -> &[u8] {
+        &self.key_id
+    }
+
+    pub fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// Builds what would be signed and judges those bytes by the profile and by lint.
+    pub fn prepare(&self, profile: &Profile, request: &CertificateRequest, ask: &Ask) -> Result<Prepared> {
+        let names = match &ask.names {
+            Some(names) => names.clone(),
+            None => request.names().into_iter().collect(),
+        };
+        let names = distinct(names);
+        let key = request.public_key();
+        profile.check_key(key.algorithm())?;
+        let fields = SubjectFields {
+            organization: profile.organizations().to_vec(),
+            common_name: profile.common_name(ask.common_name.as_deref(), &names)?,
+            ..SubjectFields::default()
+        };
+        let subject = DistinguishedName::build(&fields).map_err(|e| {
+            Error::refused(ErrorKind::Refused, format!("subject.{}", e.attribute), e.value, e.why, "ask for another value")
+        })?;
+        let validity = self.choose_validity(profile, &names, ask)?;
+        let template = Template {
+            serial: &ask.serial,
+            signature: SignatureAlgorithm::for_key(self.signer.algorithm()),
+            issuer: &self.subject,
+            validity,
+            subject,
+            spki: key.spki(),
+            names: &names,
+            key_usage: profile.key_usage(key.algorithm()),
+            usages: profile.usages(),
+            critical_usages: profile.critical_usages(),
+            ca: None,
+            authority_key_id: Some(&self.key_id),
+            pointers: (!profile.no_revocation()).then(|| self.pointers.clone()),
+            ocsp_no_check: false,
+            no_rev_avail: profile.no_revocation(),
+        };
+        let tbs = template.build()?;
+        policy::judge_leaf(&tbs, profile, &self.bounds(), ask)?;
+        self.prepared(tbs)
+    }
+
+    /// The certificate of a delegated OCSP responder (RFC 6960 §4.2.2.2): OCSPSigning, id-pkix-ocsp-nocheck,
+    /// no pointers.
+    pub fn prepare_responder(&self, spki: &[u8], serial: SerialNumber, now: Timestamp, life: Duration) -> Result<Prepared> {
+        let not_after = (now + life).min(self.validity.not_after());
+        let validity = Validity::new((now - crate::clock::minutes(60)).max(self.validity.not_before()), not_after)?;
+        let template = Template {
+            serial: &serial,
+            signature: SignatureAlgorithm::for_key(self.signer.algorithm()),
+            issuer: &self.subject,
+            validity,
+            subject: common_name(&format!("{} OCSP responder", self.slug))?,
+            spki,
+            names: &[],
+            key_usage: tbs::DIGITAL_SIGNATURE,
+            usages: &[ExtendedKeyUsage::OcspSigning],
+            critical_usages: false,
+            ca: None,
+            authority_key_id: Some(&self.key_id),
+            pointers: None,
+            ocsp_no_check: true,
+            no_rev_avail: false,
+        };
+        self.prepared(template.build()?)
+    }
+
+    /// A CA certificate below this one, path length 0, with the usages of its domain.
+    pub fn prepare_issuing(&self, below: &NewIssuer<'_>, serial: SerialNumber) -> Result<Prepared> {
+        let not_after = below.validity.not_after().min(self.validity.not_after());
+        let template = Template {
+            serial: &serial,
+            signature: SignatureAlgorithm::for_key(self.signer.algorithm()),
+            issuer: &self.subject,
+            validity: Validity::new(below.validity.not_before().max(self.validity.not_before()), not_after)?,
+            subject: common_name(below.name)?,
+            spki: below.spki,
+            names: &[],
+            key_usage: tbs::KEY_CERT_SIGN | tbs::CRL_SIGN | tbs::DIGITAL_SIGNATURE,
+            usages: below.usages,
+            critical_usages: false,
+            ca: Some(Some(0)),
+            authority_key_id: Some(&self.key_id),
+            pointers: Some(self.pointers.clone()),
+            ocsp_no_check: false,
+            no_rev_avail: false,
+        };
+        self.prepared(template.build()?)
+    }
+
+    /// Signs, and verifies the signature before anybody sees it.
+    pub async fn seal(&self, prepared: Prepared) -> Result<SealedCertificate> {
+        if prepared.issuer != self.id {
+            return Err(Error::inconsistent(format!("issuer {} was given bytes that another prepared", self.slug)));
+        }
+        seal(self.signer.as_ref(), prepared).await
+    }
+
+    fn prepared(&self, tbs: Vec<u8>) -> Result<Prepared> {
+        let facts = facts(&tbs)?;
+        Ok(Prepared { issuer: self.id, tbs, facts })
+    }
+
+    fn bounds(&self) -> policy::Bounds<'_> {
+        policy::Bounds { subject: &self.subject, key_id: &self.key_id, validity: self.validity, usages: &self.usages }
+    }
+
+    /// Explicit values are honoured exactly or refused later, on the bytes; defaults are backdated and capped.
+    fn choose_validity(&self, profile: &Profile, names: &[Identifier], ask: &Ask) -> Result<Validity> {
+        let asked = ask.validity;
+        let backdated = (ask.now - profile.backdate()).max(self.validity.not_before());
+        let not_before = asked.not_before.unwrap_or(backdated).truncated();
+        let last_second = Duration::from_secs(1);
+        let not_after = match (asked.not_after, asked.ttl) {
+            (Some(_), Some(_)) => {
+                return Err(Error::malformed("not_after and ttl contradict each other: give one of them"));
+            }
+            (Some(not_after), None) => not_after,
+            (None, Some(ttl)) => asked.not_before.unwrap_or(ask.now).truncated() + ttl - last_second,
+            (None, None) => {
+                let life = profile.default_lifetime(names, ask.via_acme);
+                (not_before + life - last_second).min(self.validity.not_after())
+            }
+        };
+        Validity::new(not_before, not_after)
+    }
+}
+
+/// What a new issuing CA is.
+#[derive(Debug)]
+pub struct NewIssuer<'a> {
+    pub name: &'a str,
+    pub spki: &'a [u8],
+    pub usages: &'a [ExtendedKeyUsage],
+    pub validity: Validity,
+}
+
+/// A self-signed root (RFC 5280 §4.2.1.1: without an authority key identifier). `id` is its issuer's.
+pub fn prepare_root(id: IssuerId, name: &str, signer: &dyn Signer, serial: SerialNumber, validity: Validity) -> Result<Prepared> {
+    let subject = common_name(name)?;
+    let issuer = subject.as_der().to_vec();
+    let template = Template {
+        serial: &serial,
+        signature: SignatureAlgorithm::for_key(signer.algorithm()),
+        issuer: &issuer,
+        validity,
+        subject,
+        spki: signer.public_key(),
+        names: &[],
+        key_usage: tbs::KEY_CERT_SIGN | tbs::CRL_SIGN,
+        usages: &[],
+        critical_usages: false,
+        ca: Some(None),
+        authority_key_id: None,
+        pointers: None,
+        ocsp_no_check: false,
+        no_rev_avail: false,
+    };
+    let tbs = template.build()?;
+    let facts = facts(&tbs)?;
+    Ok(Prepared { issuer: id, tbs, facts })
+}
+
+/// Seals a root, which has no `IssuerKey` before it exists.
+pub async fn seal_root(signer: &dyn Signer, prepared: Prepared) -> Result<SealedCertificate> {
+    seal(signer, prepared).await
+}
+
+async fn seal(signer: &dyn Signer, prepared: Prepared) -> Result<SealedCertificate> {
+    let unavailable = |e| Error::new(ErrorKind::Unavailable, "the signing key did not answer; try again").because(e);
+    let signature = signer.sign(&prepared.tbs).await.map_err(unavailable)?;
+    // a wrong signature (a broken HSM, a flipped bit) must not leave
+    verify(signer.public_key(), &prepared.tbs, &signature)
+        .map_err(|e| Error::internal("a signature of ours does not verify; the certificate is not released", e))?;
+    let algorithm = algorithm_identifier(SignatureAlgorithm::for_key(signer.algorithm()));
+    let der = asn1::sequence(&[&prepared.tbs, &algorithm, &asn1::bit_string(&signature)]);
+    let fingerprint = sha256(&der);
+    Ok(SealedCertificate { der, fingerprint, facts: prepared.facts })
+}
+
+fn facts(tbs: &[u8]) -> Result<Facts> {
+    let unreadable = |e: DerError| Error::internal("bytes that were just built cannot be read", e);
+    let view = TbsView::parse(tbs).map_err(unreadable)?;
+    Ok(Facts {
+        serial: SerialNumber::from_octets(view.serial)?,
+        subject: DistinguishedName::from_der(view.subject).map_err(unreadable)?.to_string(),
+        names: view.names().map_err(unreadable)?,
+        validity: view.validity,
+        spki_sha256: sha256(view.spki),
+    })
+}
+
+fn common_name(text: &str) -> Result<DistinguishedName> {
+    DistinguishedName::build(&SubjectFields::common_name(text)).map_err(|e| {
+        Error::refused(ErrorKind::Malformed, format!("subject.{}", e.attribute), e.value, e.why, "choose another name")
+    })
+}
+
+/// The names in the order given, each once.
+fn distinct(names: Vec<Identifier>) -> Vec<Identifier> {
+    let mut seen = std::collections::BTreeSet::new();
+    names.into_iter().filter(|n| seen.insert(n.clone())).collect()
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    out
+}
