@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use serde_json::json;
 
+use super::Authority;
 use super::batch::WriteGroup;
 use super::guard::{self, Guard};
 use super::recovery::ISSUANCE_DEADLINE;
 use super::snapshot::{LoadedIssuer, LoadedProfile};
-use super::Authority;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::{Actor, ActorKind};
 use crate::model::audit::AuditEvent;
@@ -40,6 +40,14 @@ pub struct Issuance {
     pub guard: Guard,
 }
 
+/// Who signs by which rules, and the bytes.
+struct Chosen {
+    issuer: Arc<LoadedIssuer>,
+    profile: Arc<LoadedProfile>,
+    key: Arc<IssuerKey>,
+    prepared: Prepared,
+}
+
 /// A certificate that is committed and may be given out.
 #[derive(Debug, Clone)]
 pub struct Issued {
@@ -60,7 +68,8 @@ impl Authority {
         let task = tokio::spawn(async move { authority.run(&actor, issuance, &names).await });
         let outcome = task.await.map_err(|e| Error::internal("the issuance task ended early", e))?;
         let seconds = started.elapsed().as_secs_f64();
-        metrics::histogram!("chancery_issuance_duration_seconds", "protocol" => via, "stage" => "total").record(seconds);
+        metrics::histogram!("chancery_issuance_duration_seconds", "protocol" => via, "stage" => "total")
+            .record(seconds);
         match &outcome {
             Ok(issued) => metrics::counter!("chancery_certificates_issued_total",
                 "issuer" => issued.certificate.issuer.clone(), "profile" => profile, "protocol" => via)
@@ -75,8 +84,7 @@ impl Authority {
     /// What would be issued, without a trace: the same checks on the same bytes, nothing committed.
     pub fn preview(&self, actor: &Actor, issuance: &Issuance) -> Result<Prepared> {
         let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
-        let (_, _, _, prepared) = self.prepare(actor, issuance, serial)?;
-        Ok(prepared)
+        self.prepare(actor, issuance, serial).map(|chosen| chosen.prepared)
     }
 
     async fn run(&self, actor: &Actor, issuance: Issuance, names: &[Identifier]) -> Result<Issued> {
@@ -93,7 +101,7 @@ impl Authority {
 
     async fn run_checked(&self, actor: &Actor, issuance: &Issuance) -> Result<Issued> {
         let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
-        let (issuer, profile, key, prepared) = self.prepare(actor, issuance, serial)?;
+        let Chosen { issuer, profile, key, prepared } = self.prepare(actor, issuance, serial)?;
         let certificate = self.describe(actor, issuance, &issuer, &profile, &prepared)?;
         let row = IntentRow {
             intent: Intent {
@@ -135,8 +143,12 @@ impl Authority {
             issued_at: self.store.now(),
             der: sealed.into_der(),
         };
-        let row =
-            OutcomeRow { outcome: outcome.clone(), object: certificate.object(), actor: actor.clone(), guard: issuance.guard.clone() };
+        let row = OutcomeRow {
+            outcome: outcome.clone(),
+            object: certificate.object(),
+            actor: actor.clone(),
+            guard: issuance.guard.clone(),
+        };
         self.commit_outcome(row, &certificate).await?;
         certificate.status = CertificateStatus::Valid;
         certificate.fingerprint = Some(outcome.fingerprint);
@@ -156,12 +168,7 @@ impl Authority {
         }
     }
 
-    fn prepare(
-        &self,
-        actor: &Actor,
-        issuance: &Issuance,
-        serial: SerialNumber,
-    ) -> Result<(Arc<LoadedIssuer>, Arc<LoadedProfile>, Arc<IssuerKey>, Prepared)> {
+    fn prepare(&self, actor: &Actor, issuance: &Issuance, serial: SerialNumber) -> Result<Chosen> {
         let snapshot = self.snapshot();
         let profile = Arc::clone(snapshot.profile(&issuance.profile)?);
         let domain = profile.profile.domain();
@@ -183,10 +190,11 @@ impl Authority {
             common_name: issuance.common_name.clone(),
             validity: issuance.validity,
             via_acme: matches!(actor.kind, ActorKind::Account(_)),
+            own_hosts: self.own_hosts.clone(),
             reserved_allowed: matches!(actor.kind, ActorKind::System),
         };
         let prepared = key.prepare(&profile.profile, &issuance.request, &ask)?;
-        Ok((issuer, profile, key, prepared))
+        Ok(Chosen { issuer, profile, key, prepared })
     }
 
     fn describe(
@@ -212,7 +220,7 @@ impl Authority {
             validity: facts.validity,
             spki_sha256: facts.spki_sha256,
             fingerprint: None,
-            key_algorithm: issuance.request.public_key().algorithm.name(),
+            key_algorithm: issuance.request.public_key().algorithm().name(),
             via: actor.via().to_owned(),
             requester: actor.to_string(),
             account_id: account_of(actor),
@@ -263,7 +271,11 @@ fn account_of(actor: &Actor) -> Option<AccountId> {
 fn is_refusal(kind: ErrorKind) -> bool {
     !matches!(
         kind,
-        ErrorKind::Internal | ErrorKind::Inconsistent | ErrorKind::Unavailable | ErrorKind::TimedOut | ErrorKind::Locked
+        ErrorKind::Internal
+            | ErrorKind::Inconsistent
+            | ErrorKind::Unavailable
+            | ErrorKind::TimedOut
+            | ErrorKind::Locked
     )
 }
 

@@ -3,7 +3,6 @@
 
 mod batch;
 pub mod guard;
-pub mod hierarchy;
 pub mod issue;
 mod queries;
 pub mod recovery;
@@ -27,6 +26,8 @@ use snapshot::Snapshot;
 pub struct Authority {
     pub(crate) store: Store,
     pub(crate) keys: Arc<dyn KeyStore>,
+    /// The CA's own host names and addresses: reserved names.
+    own_hosts: Vec<String>,
     snapshot: ArcSwap<Snapshot>,
     intents: Batcher<IntentRow>,
     outcomes: Batcher<OutcomeRow>,
@@ -42,13 +43,14 @@ impl fmt::Debug for Authority {
 
 impl Authority {
     /// Opens an initialised installation. Needs a tokio runtime: the commit workers are spawned here.
-    pub async fn open(store: Store, keys: Arc<dyn KeyStore>) -> Result<Arc<Self>> {
+    pub async fn open(store: Store, keys: Arc<dyn KeyStore>, own_hosts: Vec<String>) -> Result<Arc<Self>> {
         let snapshot = Snapshot::load(&store, keys.as_ref()).await?;
         Ok(Arc::new(Authority {
             intents: Batcher::start(Writer(store.clone())),
             outcomes: Batcher::start(Writer(store.clone())),
             snapshot: ArcSwap::from_pointee(snapshot),
             revoked: Notify::new(),
+            own_hosts,
             store,
             keys,
         }))
@@ -74,6 +76,10 @@ impl Authority {
         let fresh = Snapshot::load(&self.store, self.keys.as_ref()).await?;
         self.snapshot.store(Arc::new(fresh));
         Ok(())
+    }
+
+    pub fn own_hosts(&self) -> &[String] {
+        &self.own_hosts
     }
 
     pub fn store(&self) -> &Store {

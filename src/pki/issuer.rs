@@ -82,7 +82,11 @@ impl IssuerKey {
             key_id,
             validity: view.validity,
             usages: view.extended_key_usage().map_err(unreadable)?,
-            pointers: Pointers { crl: issuer.crl_url(), ocsp: Some(issuer.ocsp_url()), issuer: issuer.certificate_url() },
+            pointers: Pointers {
+                crl: issuer.crl_url(),
+                ocsp: Some(issuer.ocsp_url()),
+                issuer: issuer.certificate_url(),
+            },
             signer,
         })
     }
@@ -119,7 +123,13 @@ impl IssuerKey {
             ..SubjectFields::default()
         };
         let subject = DistinguishedName::build(&fields).map_err(|e| {
-            Error::refused(ErrorKind::Refused, format!("subject.{}", e.attribute), e.value, e.why, "ask for another value")
+            Error::refused(
+                ErrorKind::Refused,
+                format!("subject.{}", e.attribute),
+                e.value,
+                e.why,
+                "ask for another value",
+            )
         })?;
         let validity = self.choose_validity(profile, &names, ask)?;
         let template = Template {
@@ -146,7 +156,13 @@ impl IssuerKey {
 
     /// The certificate of a delegated OCSP responder (RFC 6960 §4.2.2.2): OCSPSigning, id-pkix-ocsp-nocheck,
     /// no pointers.
-    pub fn prepare_responder(&self, spki: &[u8], serial: SerialNumber, now: Timestamp, life: Duration) -> Result<Prepared> {
+    pub fn prepare_responder(
+        &self,
+        spki: &[u8],
+        serial: SerialNumber,
+        now: Timestamp,
+        life: Duration,
+    ) -> Result<Prepared> {
         let not_after = (now + life).min(self.validity.not_after());
         let validity = Validity::new((now - crate::clock::minutes(60)).max(self.validity.not_before()), not_after)?;
         let template = Template {
@@ -240,7 +256,13 @@ pub struct NewIssuer<'a> {
 }
 
 /// A self-signed root (RFC 5280 §4.2.1.1: without an authority key identifier). `id` is its issuer's.
-pub fn prepare_root(id: IssuerId, name: &str, signer: &dyn Signer, serial: SerialNumber, validity: Validity) -> Result<Prepared> {
+pub fn prepare_root(
+    id: IssuerId,
+    name: &str,
+    signer: &dyn Signer,
+    serial: SerialNumber,
+    validity: Validity,
+) -> Result<Prepared> {
     let subject = common_name(name)?;
     let issuer = subject.as_der().to_vec();
     let template = Template {
@@ -296,7 +318,13 @@ fn facts(tbs: &[u8]) -> Result<Facts> {
 
 fn common_name(text: &str) -> Result<DistinguishedName> {
     DistinguishedName::build(&SubjectFields::common_name(text)).map_err(|e| {
-        Error::refused(ErrorKind::Malformed, format!("subject.{}", e.attribute), e.value, e.why, "choose another name")
+        Error::refused(
+            ErrorKind::Malformed,
+            format!("subject.{}", e.attribute),
+            e.value,
+            e.why,
+            "choose another name",
+        )
     })
 }
 

@@ -62,7 +62,11 @@ fn standards(view: &TbsView<'_>, bounds: &Bounds<'_>) -> Result<()> {
         return Err(lint("issuer_name", "another name", "the issuer's subject byte for byte (RFC 5280 §4.1.2.4)"));
     }
     if view.authority_key_id().map_err(broken)? != Some(bounds.key_id) {
-        return Err(lint("authority_key_id", "another identifier", "the issuer's key identifier (RFC 5280 §4.2.1.1)"));
+        return Err(lint(
+            "authority_key_id",
+            "another identifier",
+            "the issuer's key identifier (RFC 5280 §4.2.1.1)",
+        ));
     }
     if view.ca().map_err(broken)?.is_some() {
         return Err(lint("basic_constraints", "CA:TRUE", "CA:FALSE in a leaf (RFC 5280 §4.2.1.9)"));
@@ -89,9 +93,16 @@ fn validity(view: &TbsView<'_>, profile: &Profile, bounds: &Bounds<'_>, ask: &As
     let refuse = |rule: &str, value: Timestamp, allowed: String, fix: &str| {
         Err(Error::refused(ErrorKind::Refused, format!("validity.{rule}"), value, allowed, fix))
     };
-    for (asked, got, rule) in [(ask.validity.not_before, from, "not_before"), (ask.validity.not_after, to, "not_after")] {
+    for (asked, got, rule) in
+        [(ask.validity.not_before, from, "not_before"), (ask.validity.not_after, to, "not_after")]
+    {
         if asked.is_some_and(|asked| asked.truncated() != got) {
-            return refuse(rule, got, "exactly the time that was asked for".into(), "report this: the CA built it wrongly");
+            return refuse(
+                rule,
+                got,
+                "exactly the time that was asked for".into(),
+                "report this: the CA built it wrongly",
+            );
         }
     }
     if to < ask.now.truncated() {
@@ -99,7 +110,12 @@ fn validity(view: &TbsView<'_>, profile: &Profile, bounds: &Bounds<'_>, ask: &As
     }
     let earliest = (ask.now - profile.backdate()).truncated();
     if from < earliest && from != bounds.validity.not_before() {
-        return refuse("not_before", from, format!("{earliest} or later by profile {}", profile.name()), "leave not_before out");
+        return refuse(
+            "not_before",
+            from,
+            format!("{earliest} or later by profile {}", profile.name()),
+            "leave not_before out",
+        );
     }
     // the part before now is the backdate, which is not the requester's to pay for; both ends count
     let max = profile.max_lifetime();
@@ -132,7 +148,8 @@ fn names(view: &TbsView<'_>, profile: &Profile, ask: &Ask) -> Result<()> {
     let server = profile.usages().contains(&ExtendedKeyUsage::ServerAuth);
     for common_name in subject.texts(&oids::COMMON_NAME).map_err(broken)? {
         // a verifier that still reads the CN must not learn a name that was not checked
-        let known = names.iter().any(|n| matches!(n, Identifier::Dns(_) | Identifier::Ip(_)) && n.value() == common_name);
+        let known =
+            names.iter().any(|n| matches!(n, Identifier::Dns(_) | Identifier::Ip(_)) && n.value() == common_name);
         if server && !profile.has_fixed_name() && !known {
             return Err(lint("common_name", format!("\"{common_name}\""), "one of the names in the SAN"));
         }
@@ -163,7 +180,11 @@ fn usages(view: &TbsView<'_>, profile: &Profile, bounds: &Bounds<'_>) -> Result<
     }
     let key_usage = view.key_usage().map_err(broken)?.unwrap_or(0);
     if key_usage == 0 || key_usage & (tbs::KEY_CERT_SIGN | tbs::CRL_SIGN) != 0 {
-        return Err(lint("key_usage", format!("{key_usage:#06x}"), "usages of a leaf, at least one (RFC 5280 §4.2.1.3)"));
+        return Err(lint(
+            "key_usage",
+            format!("{key_usage:#06x}"),
+            "usages of a leaf, at least one (RFC 5280 §4.2.1.3)",
+        ));
     }
     Ok(())
 }

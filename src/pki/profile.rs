@@ -133,7 +133,9 @@ impl Profile {
             text => parse_duration(text)?,
         };
         let slug_ok = |s: &str| {
-            !s.is_empty() && s.len() <= 63 && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+            !s.is_empty()
+                && s.len() <= 63
+                && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
         if !slug_ok(&config.name) || !slug_ok(&config.domain) {
             return Err(refuse("name", name.clone(), "lower-case letters, digits and hyphens, at most 63"));
@@ -143,24 +145,40 @@ impl Profile {
         }
         // leaves of three years are the longest that a shipped profile has (code signing, time stamping)
         if max > days(3 * 366) || backdate > days(1) || backdate >= default {
-            return Err(refuse("lifetime", config.lifetime.max.clone(), "a maximum of 3 y, a backdate of at most 1 d and below the default"));
+            return Err(refuse(
+                "lifetime",
+                config.lifetime.max.clone(),
+                "a maximum of 3 y, a backdate of at most 1 d and below the default",
+            ));
         }
         if config.extended_key_usage.is_empty() {
             return Err(refuse("extended_key_usage", "none".into(), "at least one (an empty list would mean any)"));
         }
         let time_stamping = config.extended_key_usage.contains(&ExtendedKeyUsage::TimeStamping);
         if time_stamping && (config.extended_key_usage.len() > 1 || !config.critical_extended_key_usage) {
-            return Err(refuse("extended_key_usage", "timeStamping".into(), "timeStamping alone and critical (RFC 3161 §2.3)"));
+            return Err(refuse(
+                "extended_key_usage",
+                "timeStamping".into(),
+                "timeStamping alone and critical (RFC 3161 §2.3)",
+            ));
         }
         if config.extended_key_usage.contains(&ExtendedKeyUsage::OcspSigning) {
-            return Err(refuse("extended_key_usage", "OCSPSigning".into(), "usages of leaves; responders are the CA's own"));
+            return Err(refuse(
+                "extended_key_usage",
+                "OCSPSigning".into(),
+                "usages of leaves; responders are the CA's own",
+            ));
         }
         if config.keys.is_empty() {
             return Err(refuse("keys", "none".into(), "at least one kind of key"));
         }
         let tls_server = config.extended_key_usage.contains(&ExtendedKeyUsage::ServerAuth);
         if tls_server && config.names.min == 0 {
-            return Err(refuse("names.min", "0".into(), "at least 1 for serverAuth (RFC 9525: names stand in the SAN)"));
+            return Err(refuse(
+                "names.min",
+                "0".into(),
+                "at least 1 for serverAuth (RFC 9525: names stand in the SAN)",
+            ));
         }
         if config.names.min > config.names.max || config.names.max > 100 {
             return Err(refuse("names.max", config.names.max.to_string(), "at least names.min and at most 100"));
@@ -282,7 +300,10 @@ impl Profile {
 
     /// The common name is a fixed or prefixed one of the profile (system:node:NAME), not one of the names.
     pub fn has_fixed_name(&self) -> bool {
-        matches!(self.config.subject.common_name, CommonNameRule::Fixed(_) | CommonNameRule::Prefixed(_) | CommonNameRule::AsAsked)
+        matches!(
+            self.config.subject.common_name,
+            CommonNameRule::Fixed(_) | CommonNameRule::Prefixed(_) | CommonNameRule::AsAsked
+        )
     }
 
     /// The common name that the certificate will have.
@@ -309,7 +330,9 @@ impl Profile {
             (CommonNameRule::Fixed(fixed), Some(asked)) => refuse(asked, format!("\"{fixed}\"")),
             (CommonNameRule::FirstDns, _) => Ok(first_dns()),
             (CommonNameRule::AsAsked, asked) => Ok(asked.map(str::to_owned)),
-            (CommonNameRule::Prefixed(prefix), Some(asked)) if asked.len() > prefix.len() && asked.starts_with(prefix.as_str()) => {
+            (CommonNameRule::Prefixed(prefix), Some(asked))
+                if asked.len() > prefix.len() && asked.starts_with(prefix.as_str()) =>
+            {
                 Ok(Some(asked.to_owned()))
             }
             (CommonNameRule::Prefixed(prefix), asked) => refuse(asked.unwrap_or(""), format!("{prefix}NAME")),

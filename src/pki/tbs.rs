@@ -1,13 +1,12 @@
 //! The TBSCertificate (RFC 5280 §4.1.2): written from a template, and read again for policy and lint, so that
 //! what was judged is what is signed. Issuer name, key identifier and public key are copied byte for byte.
 
-use std::net::IpAddr;
-
 use aws_lc_rs::digest::{SHA256, digest};
 use der::oid::ObjectIdentifier;
 
 use super::algorithm::algorithm_identifier;
 use super::der::{self as asn1, Cursor, DerError};
+use super::general_name;
 use super::name::DistinguishedName;
 use super::oids;
 use super::profile::ExtendedKeyUsage;
@@ -62,7 +61,8 @@ pub fn key_identifier(spki: &[u8]) -> Result<Vec<u8>, DerError> {
 
 impl Template<'_> {
     pub fn build(&self) -> Result<Vec<u8>> {
-        let validity = asn1::sequence(&[&asn1::time(self.validity.not_before()), &asn1::time(self.validity.not_after())]);
+        let validity =
+            asn1::sequence(&[&asn1::time(self.validity.not_before()), &asn1::time(self.validity.not_after())]);
         Ok(asn1::sequence(&[
             &[0xa0, 3, 2, 1, 2],
             &asn1::tlv(asn1::INTEGER, self.serial.octets()),
@@ -90,13 +90,14 @@ impl Template<'_> {
             let usages: Vec<_> = usages.iter().map(Vec::as_slice).collect();
             add(&oids::EXTENDED_KEY_USAGE, self.critical_usages, &asn1::sequence(&usages));
         }
-        let own = key_identifier(self.spki).map_err(|e| Error::malformed("the public key cannot be read").because(e))?;
+        let own =
+            key_identifier(self.spki).map_err(|e| Error::malformed("the public key cannot be read").because(e))?;
         add(&oids::SUBJECT_KEY_ID, false, &asn1::octet_string(&own));
         if let Some(id) = self.authority_key_id {
             add(&oids::AUTHORITY_KEY_ID, false, &asn1::sequence(&[&asn1::tlv(asn1::context(0), id)]));
         }
         if !self.names.is_empty() {
-            let names: Vec<_> = self.names.iter().map(general_name).collect();
+            let names: Vec<_> = self.names.iter().map(general_name::encode).collect();
             let names: Vec<_> = names.iter().map(Vec::as_slice).collect();
             add(&oids::SUBJECT_ALT_NAME, self.subject.is_empty(), &asn1::sequence(&names));
         }
@@ -128,16 +129,6 @@ fn information_access(pointers: &Pointers) -> Vec<u8> {
     let description = |id: &ObjectIdentifier, url: &str| asn1::sequence(&[&asn1::oid(id), &uri(url)]);
     let ocsp = pointers.ocsp.as_ref().map_or(Vec::new(), |url| description(&oids::AD_OCSP, url));
     asn1::sequence(&[&ocsp, &description(&oids::AD_CA_ISSUERS, &pointers.issuer)])
-}
-
-fn general_name(name: &Identifier) -> Vec<u8> {
-    match name {
-        Identifier::Email(text) => asn1::tlv(asn1::context(1), text.as_bytes()),
-        Identifier::Dns(dns) => asn1::tlv(asn1::context(2), dns.as_str().as_bytes()),
-        Identifier::Uri(text) => uri(text),
-        Identifier::Ip(IpAddr::V4(ip)) => asn1::tlv(asn1::context(7), &ip.octets()),
-        Identifier::Ip(IpAddr::V6(ip)) => asn1::tlv(asn1::context(7), &ip.octets()),
-    }
 }
 
 impl ExtendedKeyUsage {
@@ -177,7 +168,9 @@ pub struct TbsView<'a> {
 }
 
 /// (TBSCertificate, signature AlgorithmIdentifier, signature) of a Certificate.
-pub fn split_certificate(certificate: &[u8]) -> Result<(&[u8], &[u8], &[u8]), DerError> {
+pub type Parts<'a> = (&'a [u8], &'a [u8], &'a [u8]);
+
+pub fn split_certificate(certificate: &[u8]) -> Result<Parts<'_>, DerError> {
     let mut outer = asn1::only_sequence(certificate)?;
     let (tbs, algorithm) = (outer.expect(asn1::SEQUENCE)?.raw, outer.expect(asn1::SEQUENCE)?.raw);
     let signature = outer.bit_octets()?;
@@ -202,7 +195,7 @@ impl<'a> TbsView<'a> {
         let validity = Validity::new(from, to).map_err(|_| DerError("a validity ends before it begins"))?;
         let subject = tbs.expect(asn1::SEQUENCE)?.raw;
         let spki = tbs.expect(asn1::SEQUENCE)?.raw;
-        let mut extensions = Vec::new();
+        let mut extensions: Vec<(ObjectIdentifier, bool, &'a [u8])> = Vec::new();
         if let Some(wrapped) = tbs.optional(asn1::context_constructed(3))? {
             let mut wrapped = wrapped.inside();
             let mut list = wrapped.sequence()?;
@@ -276,24 +269,9 @@ impl<'a> TbsView<'a> {
         let mut inside = asn1::only_sequence(value)?;
         let mut names = Vec::new();
         while !inside.is_empty() {
-            names.push(read_general_name(inside.any()?)?);
+            let name = general_name::identifier(inside.any()?);
+            names.push(name.map_err(|_| DerError("a name in the SAN has a form that is not issued"))?);
         }
         Ok(names)
-    }
-}
-
-fn read_general_name(name: asn1::Tlv<'_>) -> Result<Identifier, DerError> {
-    let text = || std::str::from_utf8(name.content).map_err(|_| DerError("a name is not text"));
-    let wrong = |_| DerError("a name in the SAN is not valid");
-    match name.tag {
-        0x81 => Identifier::email(text()?).map_err(wrong),
-        0x82 => Identifier::dns(text()?).map_err(wrong),
-        0x86 => Identifier::uri(text()?).map_err(wrong),
-        0x87 => match name.content.len() {
-            4 => <[u8; 4]>::try_from(name.content).map(|o| Identifier::Ip(IpAddr::from(o))).map_err(|_| DerError("an address")),
-            16 => <[u8; 16]>::try_from(name.content).map(|o| Identifier::Ip(IpAddr::from(o))).map_err(|_| DerError("an address")),
-            _ => Err(DerError("an address has neither 4 nor 16 octets")),
-        },
-        _ => Err(DerError("a name in the SAN has a form that is not issued")),
     }
 }
