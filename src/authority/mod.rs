@@ -3,6 +3,7 @@
 
 mod batch;
 pub mod guard;
+pub mod hierarchy;
 pub mod issue;
 mod queries;
 pub mod recovery;
