@@ -4,6 +4,7 @@ pub mod acme;
 pub mod actor;
 pub mod audit;
 pub mod certificate;
+pub mod crl;
 pub mod grant;
 pub mod id;
 pub mod identifier;

@@ -313,32 +313,55 @@ pub fn named_bit_string(bits: u16) -> Vec<u8> {
 
 /// UTCTime through 2049, GeneralizedTime after (RFC 5280 §4.1.2.5).
 pub fn time(at: Timestamp) -> Vec<u8> {
-    let year = at.to_utc().year();
-    if (1950..2050).contains(&year) {
-        let text = time_text(at);
-        tlv(UTC_TIME, text.as_bytes().get(2..).unwrap_or_default())
-    } else {
-        generalized_time(at)
+    let mut out = Vec::with_capacity(17);
+    write_time(&mut out, at);
+    out
+}
+
+/// Appends what `time` gives: CRLs have a million of them.
+pub fn write_time(out: &mut Vec<u8>, at: Timestamp) {
+    let text = time_text(at);
+    match at.to_utc().year() {
+        1950..2050 => {
+            out.extend_from_slice(&[UTC_TIME, 13]);
+            out.extend_from_slice(text.get(2..).unwrap_or_default());
+        }
+        _ => {
+            out.extend_from_slice(&[GENERALIZED_TIME, 15]);
+            out.extend_from_slice(&text);
+        }
     }
 }
 
-/// GeneralizedTime, as OCSP wants everywhere (RFC 6960 §4.2.2.2).
+/// GeneralizedTime, as OCSP wants everywhere (RFC 6960 §4.2.2.1).
 pub fn generalized_time(at: Timestamp) -> Vec<u8> {
-    tlv(GENERALIZED_TIME, time_text(at).as_bytes())
+    tlv(GENERALIZED_TIME, &time_text(at))
 }
 
-fn time_text(at: Timestamp) -> String {
+/// `YYYYMMDDHHMMSSZ`. X.509 has no years beyond 9999 nor before 0.
+fn time_text(at: Timestamp) -> [u8; 15] {
     let t = at.to_utc();
-    let (date, time) = (t.date(), t.time());
-    format!(
-        "{:04}{:02}{:02}{:02}{:02}{:02}Z",
-        date.year(),
-        u8::from(date.month()),
-        date.day(),
-        time.hour(),
-        time.minute(),
-        time.second()
-    )
+    let year = t.year().clamp(0, 9999).unsigned_abs();
+    let digit = |n: u32| b'0' + (n % 10) as u8;
+    let pair = |n: u8| [digit(u32::from(n) / 10), digit(u32::from(n))];
+    let [mo, d, h, mi, s] = [u8::from(t.month()), t.day(), t.hour(), t.minute(), t.second()].map(pair);
+    [
+        digit(year / 1000),
+        digit(year / 100),
+        digit(year / 10),
+        digit(year),
+        mo[0],
+        mo[1],
+        d[0],
+        d[1],
+        h[0],
+        h[1],
+        mi[0],
+        mi[1],
+        s[0],
+        s[1],
+        b'Z',
+    ]
 }
 
 /// One Extension (RFC 5280 §4.1); DEFAULT FALSE is left out.

@@ -1,17 +1,22 @@
 //! X.509 as pure functions: bytes in, bytes out. Floor 1.
 
 pub mod algorithm;
+pub mod crl;
+pub mod crl_facts;
 pub mod der;
+pub mod extension;
 pub mod general_name;
 pub mod issuer;
 pub mod key_policy;
 pub mod name;
+pub mod ocsp_facts;
+pub mod ocsp_request;
+pub mod ocsp_response;
 pub mod oids;
 pub mod pem;
 pub mod policy;
 pub mod prepared;
 pub mod profile;
 pub mod request;
-mod rsa_weakness;
 pub mod signer;
 pub mod tbs;

@@ -1,0 +1,218 @@
+//! Building and sealing CRLs (RFC 5280 §5): version 2, entries in ascending order and each once, no entry list
+//! at all when there is none, reason `unspecified` left out. The issuer's name is copied byte for byte.
+
+use super::algorithm::{self, VerifyError, algorithm_identifier};
+use super::crl_facts::{Finding, lint_crl};
+use super::signer::{SignError, Signer};
+use super::{der, oids};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+use crate::model::crl::CrlNumber;
+use crate::model::key::SignatureAlgorithm;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::SerialNumber;
+
+/// Everything but the entries.
+#[derive(Debug, Clone)]
+pub struct CrlInput<'a> {
+    /// The subject of the issuer's certificate, in DER.
+    pub issuer_name: &'a [u8],
+    /// The issuer's subject key identifier.
+    pub authority_key_id: &'a [u8],
+    /// That of the key that will sign.
+    pub algorithm: SignatureAlgorithm,
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
+    pub number: CrlNumber,
+    pub scope: CrlScope<'a>,
+    /// From when on certificates stay listed past their notAfter (X.509 §9.5.2.8, id-ce-expiredCertsOnCRL).
+    pub expired_certs_on_crl: Option<Timestamp>,
+}
+
+/// Which certificates of the issuer the CRL speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CrlScope<'a> {
+    /// All of them.
+    Complete,
+    /// Those that name this URI as their distribution point.
+    Shard(&'a str),
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum CrlError {
+    #[error("serial {0} stands twice or out of order")]
+    Order(SerialNumber),
+    #[error("nextUpdate does not lie after thisUpdate")]
+    Window,
+    #[error("the signing key is not of the kind that the CRL names")]
+    Algorithm,
+    #[error(transparent)]
+    Sign(#[from] SignError),
+    #[error("the signature was not made by the issuer's key: {0}")]
+    Signature(#[from] VerifyError),
+    #[error("the CRL breaks {}", list(.0))]
+    Lint(Vec<Finding>),
+}
+
+fn list(findings: &[Finding]) -> String {
+    findings.iter().map(Finding::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl From<CrlError> for Error {
+    fn from(error: CrlError) -> Error {
+        let kind = match error {
+            CrlError::Sign(SignError::Unavailable(_)) => ErrorKind::Unavailable,
+            CrlError::Order(_)
+            | CrlError::Window
+            | CrlError::Algorithm
+            | CrlError::Sign(SignError::Failed(_))
+            | CrlError::Signature(_)
+            | CrlError::Lint(_) => ErrorKind::Internal,
+        };
+        Error::new(kind, "a CRL could not be made").because(error)
+    }
+}
+
+/// Revoked certificates as DER, one after the other. Serials must ascend octet by octet, as the database sorts
+/// them, so that none stands twice.
+#[derive(Debug, Clone, Default)]
+pub struct CrlEntries {
+    der: Vec<u8>,
+    count: u64,
+    last: Option<SerialNumber>,
+}
+
+impl CrlEntries {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Room for this many entries of our own serials.
+    pub fn with_capacity(entries: usize) -> Self {
+        CrlEntries { der: Vec::with_capacity(entries.saturating_mul(53)), ..Self::default() }
+    }
+
+    pub fn push(
+        &mut self,
+        serial: SerialNumber,
+        revoked_at: Timestamp,
+        reason: Option<RevocationReason>,
+    ) -> Result<(), CrlError> {
+        if self.last.as_ref().is_some_and(|last| last.octets() >= serial.octets()) {
+            return Err(CrlError::Order(serial));
+        }
+        let start = self.der.len();
+        // at most 20 + 2 + 17 + 14 octets: the lengths fit in one octet
+        self.der.extend_from_slice(&[der::SEQUENCE, 0, der::INTEGER]);
+        der::write_length(&mut self.der, serial.octets().len());
+        self.der.extend_from_slice(serial.octets());
+        der::write_time(&mut self.der, revoked_at);
+        if let Some(reason) = reason.filter(|r| *r != RevocationReason::Unspecified) {
+            // SEQUENCE { SEQUENCE { id-ce-cRLReasons, OCTET STRING { ENUMERATED } } }
+            self.der.extend_from_slice(&[0x30, 12, 0x30, 10, 6, 3, 0x55, 0x1d, 0x15, 4, 3, der::ENUMERATED, 1]);
+            self.der.push(reason.code());
+        }
+        let length = self.der.len() - start - 2;
+        if let Some(octet) = self.der.get_mut(start + 1) {
+            *octet = length as u8;
+        }
+        self.count += 1;
+        self.last = Some(serial);
+        Ok(())
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// A CRL that only lacks its signature.
+#[derive(Debug)]
+pub struct PreparedCrl {
+    tbs: Vec<u8>,
+    algorithm: SignatureAlgorithm,
+}
+
+impl PreparedCrl {
+    pub fn tbs(&self) -> &[u8] {
+        &self.tbs
+    }
+}
+
+/// Builds the TBSCertList. Takes the entries, so that a large list is not in memory twice.
+pub fn prepare_crl(input: &CrlInput<'_>, entries: CrlEntries) -> Result<PreparedCrl, CrlError> {
+    if input.next_update.secs() <= input.this_update.secs() {
+        return Err(CrlError::Window);
+    }
+    let head = [
+        der::unsigned(&[1]),
+        algorithm_identifier(input.algorithm),
+        input.issuer_name.to_vec(),
+        der::time(input.this_update),
+        der::time(input.next_update),
+    ]
+    .concat();
+    let mut list_header = Vec::new();
+    if entries.count > 0 {
+        list_header.push(der::SEQUENCE);
+        der::write_length(&mut list_header, entries.der.len());
+    }
+    let tail = der::constructed(der::context_constructed(0), &[&extensions(input)]);
+    let length = head.len() + list_header.len() + entries.der.len() + tail.len();
+    let mut tbs = entries.der;
+    tbs.reserve(head.len() + 1024);
+    tbs.splice(0..0, [header(length), head, list_header].concat());
+    tbs.extend_from_slice(&tail);
+    Ok(PreparedCrl { tbs, algorithm: input.algorithm })
+}
+
+/// Signs, verifies the signature with the issuer's own public key (SubjectPublicKeyInfo), reads the whole CRL
+/// again, and only then lets it go.
+pub async fn seal_crl(
+    prepared: PreparedCrl,
+    signer: &dyn Signer,
+    issuer_public_key: &[u8],
+) -> Result<Vec<u8>, CrlError> {
+    if SignatureAlgorithm::for_key(signer.algorithm()) != prepared.algorithm {
+        return Err(CrlError::Algorithm);
+    }
+    let signature = signer.sign(&prepared.tbs).await?;
+    algorithm::verify(issuer_public_key, &prepared.tbs, &signature)?;
+    let tail = [algorithm_identifier(prepared.algorithm), der::bit_string(&signature)].concat();
+    let mut crl = prepared.tbs;
+    let length = crl.len() + tail.len();
+    crl.splice(0..0, header(length));
+    crl.extend_from_slice(&tail);
+    match lint_crl(&crl) {
+        findings if findings.is_empty() => Ok(crl),
+        findings => Err(CrlError::Lint(findings)),
+    }
+}
+
+fn header(length: usize) -> Vec<u8> {
+    let mut header = vec![der::SEQUENCE];
+    der::write_length(&mut header, length);
+    header
+}
+
+fn extensions(input: &CrlInput<'_>) -> Vec<u8> {
+    let key_id = der::sequence(&[&der::tlv(der::context(0), input.authority_key_id)]);
+    let number = der::unsigned(&input.number.0.to_be_bytes());
+    let mut all = vec![
+        der::extension(&oids::AUTHORITY_KEY_ID, false, &key_id),
+        der::extension(&oids::CRL_NUMBER, false, &number),
+    ];
+    if let CrlScope::Shard(uri) = input.scope {
+        all.push(der::extension(&oids::ISSUING_DISTRIBUTION_POINT, true, &distribution_point(uri)));
+    }
+    if let Some(since) = input.expired_certs_on_crl {
+        all.push(der::extension(&oids::EXPIRED_CERTS_ON_CRL, false, &der::generalized_time(since)));
+    }
+    der::sequence(&all.iter().map(Vec::as_slice).collect::<Vec<_>>())
+}
+
+/// IssuingDistributionPoint with fullName alone; its DEFAULT FALSE flags are left out (RFC 5280 §5.2.5).
+fn distribution_point(uri: &str) -> Vec<u8> {
+    let names = der::constructed(der::context_constructed(0), &[&der::tlv(der::context(6), uri.as_bytes())]);
+    der::sequence(&[&der::constructed(der::context_constructed(0), &[&names])])
+}

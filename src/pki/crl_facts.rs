@@ -1,0 +1,262 @@
+//! Reading CRLs (RFC 5280 §5): what a CRL says, for inspect and fsck, and the rules that ours must keep, checked
+//! on the bytes.
+
+use std::fmt;
+
+use super::algorithm::{SignatureScheme, VerifyError, verify_with};
+use super::der::{self, Cursor, DerError, Tlv};
+use super::extension::{Extension, extensions};
+use super::oids;
+use crate::clock::Timestamp;
+use crate::model::serial::SerialNumber;
+
+/// A parsed CRL. Its entries were walked once, so that iterating them does not fail later.
+#[derive(Debug, Clone)]
+pub struct CrlFacts<'a> {
+    /// Name in DER.
+    pub issuer: &'a [u8],
+    pub this_update: Timestamp,
+    pub next_update: Option<Timestamp>,
+    /// Content octets of the CRL number.
+    pub number: Option<&'a [u8]>,
+    pub authority_key_id: Option<&'a [u8]>,
+    /// The number of the base, if this is a delta CRL.
+    pub delta_base: Option<&'a [u8]>,
+    /// IssuingDistributionPoint in DER: the CRL is not a complete one.
+    pub distribution_point: Option<&'a [u8]>,
+    pub extensions: Vec<Extension<'a>>,
+    pub count: u64,
+    /// 2, or 1 where it is left out.
+    pub version: u32,
+    pub tbs: &'a [u8],
+    pub signature: &'a [u8],
+    inner_algorithm: &'a [u8],
+    outer_algorithm: &'a [u8],
+    entries: Option<&'a [u8]>,
+    /// thisUpdate and nextUpdate have the form that their years ask for.
+    times_in_form: bool,
+}
+
+/// One revoked certificate. Serial and reason are raw, because other CAs write what we never would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CrlEntry<'a> {
+    /// Content octets of the INTEGER.
+    pub serial: &'a [u8],
+    pub revoked_at: Timestamp,
+    time_in_form: bool,
+    /// The CRLReason code.
+    pub reason: Option<u8>,
+    pub extensions: Vec<Extension<'a>>,
+}
+
+impl<'a> CrlFacts<'a> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, DerError> {
+        let mut outer = der::only_sequence(bytes)?;
+        let tbs = outer.expect(der::SEQUENCE)?;
+        let outer_algorithm = outer.expect(der::SEQUENCE)?.raw;
+        let signature = outer.bit_octets()?;
+        outer.finish()?;
+
+        let mut list = tbs.inside();
+        let version = match list.peek() {
+            Some(der::INTEGER) => list.small_integer()? + 1,
+            _ => 1,
+        };
+        let inner_algorithm = list.expect(der::SEQUENCE)?.raw;
+        let issuer = list.expect(der::SEQUENCE)?.raw;
+        let (this_update, mut times_in_form) = time(&mut list)?;
+        let mut next_update = None;
+        if let Some(der::UTC_TIME | der::GENERALIZED_TIME) = list.peek() {
+            let (next, in_form) = time(&mut list)?;
+            (next_update, times_in_form) = (Some(next), times_in_form && in_form);
+        }
+        let entries = list.optional(der::SEQUENCE)?.map(|e| e.content);
+        let extensions = match list.optional(der::context_constructed(0))? {
+            Some(explicit) => explicit_extensions(explicit)?,
+            None => Vec::new(),
+        };
+        list.finish()?;
+
+        let mut facts = CrlFacts {
+            issuer,
+            this_update,
+            next_update,
+            number: integer_of(&extensions, &oids::CRL_NUMBER)?,
+            authority_key_id: None,
+            delta_base: integer_of(&extensions, &oids::DELTA_CRL_INDICATOR)?,
+            distribution_point: find(&extensions, &oids::ISSUING_DISTRIBUTION_POINT).map(|e| e.value),
+            extensions,
+            count: 0,
+            version,
+            tbs: tbs.raw,
+            signature,
+            inner_algorithm,
+            outer_algorithm,
+            entries,
+            times_in_form,
+        };
+        if let Some(found) = find(&facts.extensions, &oids::AUTHORITY_KEY_ID) {
+            facts.authority_key_id = der::only_sequence(found.value)?.optional(der::context(0))?.map(|id| id.content);
+        }
+        let mut rest = Cursor::new(facts.entries.unwrap_or_default());
+        while !rest.is_empty() {
+            entry(&mut rest)?;
+            facts.count += 1;
+        }
+        Ok(facts)
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = CrlEntry<'a>> + use<'a> {
+        let mut rest = Cursor::new(self.entries.unwrap_or_default());
+        // `parse` has read them all; were one unreadable, the walk would end there
+        std::iter::from_fn(move || if rest.is_empty() { None } else { entry(&mut rest).ok() })
+    }
+
+    /// Is it signed by this key (SubjectPublicKeyInfo)?
+    pub fn verify(&self, public_key: &[u8]) -> Result<(), VerifyError> {
+        verify_with(SignatureScheme::parse(self.outer_algorithm)?, public_key, self.tbs, self.signature)
+    }
+
+    /// The number, if it is as short as ours are.
+    pub fn short_number(&self) -> Option<u128> {
+        let octets = self.number.map(|n| n.strip_prefix(&[0]).unwrap_or(n))?;
+        (octets.len() <= 16).then(|| octets.iter().fold(0, |n, b| n << 8 | u128::from(*b)))
+    }
+}
+
+fn entry<'a>(list: &mut Cursor<'a>) -> Result<CrlEntry<'a>, DerError> {
+    let mut one = list.sequence()?;
+    let serial = one.integer()?;
+    let (revoked_at, time_in_form) = time(&mut one)?;
+    let extensions = if one.is_empty() { Vec::new() } else { extensions(&mut one)? };
+    one.finish()?;
+    let reason = match find(&extensions, &oids::CRL_REASON) {
+        None => None,
+        Some(found) => {
+            let mut value = Cursor::new(found.value);
+            let code = der::small(der::minimal_integer(value.expect(der::ENUMERATED)?.content)?)?;
+            value.finish()?;
+            Some(u8::try_from(code).map_err(|_| DerError("a reason code is above 255"))?)
+        }
+    };
+    Ok(CrlEntry { serial, revoked_at, time_in_form, reason, extensions })
+}
+
+/// A time, and whether it is UTCTime exactly through 2049 (RFC 5280 §5.1.2.4).
+fn time(list: &mut Cursor<'_>) -> Result<(Timestamp, bool), DerError> {
+    let tag = list.peek();
+    let at = list.time()?;
+    let wanted = if at.to_utc().year() < 2050 { der::UTC_TIME } else { der::GENERALIZED_TIME };
+    Ok((at, tag == Some(wanted)))
+}
+
+fn explicit_extensions(explicit: Tlv<'_>) -> Result<Vec<Extension<'_>>, DerError> {
+    let mut inside = explicit.inside();
+    let found = extensions(&mut inside)?;
+    inside.finish()?;
+    Ok(found)
+}
+
+fn find<'e, 'a>(all: &'e [Extension<'a>], id: &::der::oid::ObjectIdentifier) -> Option<&'e Extension<'a>> {
+    all.iter().find(|e| e.id == *id)
+}
+
+fn integer_of<'a>(all: &[Extension<'a>], id: &::der::oid::ObjectIdentifier) -> Result<Option<&'a [u8]>, DerError> {
+    let Some(found) = find(all, id) else { return Ok(None) };
+    let mut value = Cursor::new(found.value);
+    let number = value.integer()?;
+    value.finish()?;
+    Ok(Some(number))
+}
+
+/// A rule that a CRL breaks, with the section that has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Finding {
+    pub rule: &'static str,
+    pub section: &'static str,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.rule, self.section)
+    }
+}
+
+/// The rules that every CRL of ours keeps, on its bytes. Each broken one is reported once.
+pub fn lint_crl(bytes: &[u8]) -> Vec<Finding> {
+    let mut lint = Lint(Vec::new());
+    match CrlFacts::parse(bytes) {
+        Ok(crl) => {
+            lint.frame(&crl);
+            lint.extensions(&crl);
+            lint.entries(&crl);
+        }
+        Err(_) => lint.require(false, "a CRL is one CertificateList in DER", "RFC 5280 §5.1"),
+    }
+    lint.0
+}
+
+struct Lint(Vec<Finding>);
+
+impl Lint {
+    fn require(&mut self, holds: bool, rule: &'static str, section: &'static str) {
+        let finding = Finding { rule, section };
+        if !holds && !self.0.contains(&finding) {
+            self.0.push(finding);
+        }
+    }
+
+    fn frame(&mut self, crl: &CrlFacts<'_>) {
+        self.require(crl.version == 2, "the version is 2", "RFC 5280 §5.1.2.1");
+        self.require(crl.inner_algorithm == crl.outer_algorithm, "both algorithms are the same", "RFC 5280 §5.1.1.2");
+        self.require(crl.issuer != [der::SEQUENCE, 0], "the issuer's name is not empty", "RFC 5280 §5.1.2.3");
+        let later = crl.next_update.is_some_and(|next| next > crl.this_update);
+        self.require(later, "nextUpdate stands there and lies after thisUpdate", "RFC 5280 §5.1.2.5");
+        self.require(crl.times_in_form, "times are UTCTime through 2049", "RFC 5280 §5.1.2.4");
+        self.require(crl.entries != Some(&[]), "an empty list of entries is left out", "RFC 5280 §5.1.2.6");
+    }
+
+    fn extensions(&mut self, crl: &CrlFacts<'_>) {
+        let soft = |id| find(&crl.extensions, id).is_some_and(|e| !e.critical);
+        let hard_or_absent = |id| find(&crl.extensions, id).is_none_or(|e| e.critical);
+        let key_id = soft(&oids::AUTHORITY_KEY_ID) && crl.authority_key_id.is_some_and(|id| !id.is_empty());
+        self.require(key_id, "the authority key identifier stands there", "RFC 5280 §5.2.1");
+        let positive = |n: &[u8]| n.len() <= 20 && n.first().is_some_and(|b| b & 0x80 == 0);
+        let number = soft(&oids::CRL_NUMBER) && crl.number.is_some_and(positive);
+        self.require(number, "the CRL number is not critical and has at most 20 octets", "RFC 5280 §5.2.3");
+        self.require(
+            hard_or_absent(&oids::ISSUING_DISTRIBUTION_POINT),
+            "the issuing distribution point is critical",
+            "RFC 5280 §5.2.5",
+        );
+        self.require(hard_or_absent(&oids::DELTA_CRL_INDICATOR), "a delta CRL says so critically", "RFC 5280 §5.2.4");
+        let critical_ones = [oids::ISSUING_DISTRIBUTION_POINT, oids::DELTA_CRL_INDICATOR];
+        let known = crl.extensions.iter().all(|e| !e.critical || critical_ones.contains(&e.id));
+        self.require(known, "no other extension is critical", "RFC 5280 §5.2");
+    }
+
+    fn entries(&mut self, crl: &CrlFacts<'_>) {
+        let mut last: Option<&[u8]> = None;
+        for entry in crl.entries() {
+            self.require(
+                last.is_none_or(|l| l < entry.serial),
+                "serials ascend and none stands twice",
+                "our own order",
+            );
+            last = Some(entry.serial);
+            let serial = entry.serial.len() <= SerialNumber::MAX_OCTETS
+                && entry.serial != [0]
+                && entry.serial.first().is_some_and(|b| b & 0x80 == 0);
+            self.require(serial, "serials are positive and have at most 20 octets", "RFC 5280 §4.1.2.2");
+            let reason = match entry.reason {
+                None | Some(1..=6 | 9 | 10) => true,
+                Some(8) => crl.delta_base.is_some(),
+                Some(_) => false,
+            };
+            self.require(reason, "reasons are known, `unspecified` is left out", "RFC 5280 §5.3.1");
+            self.require(entry.time_in_form, "times are UTCTime through 2049", "RFC 5280 §5.1.2.4");
+            let soft = entry.extensions.iter().all(|e| !e.critical);
+            self.require(soft, "no extension of an entry is critical", "RFC 5280 §5.3");
+        }
+    }
+}
