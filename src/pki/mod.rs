@@ -18,5 +18,6 @@ pub mod policy;
 pub mod prepared;
 pub mod profile;
 pub mod request;
+mod rsa_weakness;
 pub mod signer;
 pub mod tbs;

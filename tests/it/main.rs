@@ -1,4 +1,3 @@
 //! The integration tests: one binary, one module a resource.
 
-#[test]
-fn t() {}
+mod pki;
