@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::crl::sign_root_series;
 use crate::clock::{Timestamp, days, minutes};
 use crate::error::Result;
 use crate::model::actor::Actor;
@@ -104,6 +105,7 @@ async fn found_root(tx: &mut Tx, keys: &dyn KeyStore, founding: &Founding) -> Re
     let key = IssuerKey::new(&issuer, sealed.der(), signer.clone())?;
     add_issuer_certificate(tx, &issuer, "root", &issuer, signer.as_ref(), tbs, sealed).await?;
     add_responder(tx, keys, &issuer, &key, ROOT_RESPONDER_LIFE).await?;
+    sign_root_series(tx, &issuer, &key).await?;
     Ok(key)
 }
 

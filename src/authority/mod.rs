@@ -2,24 +2,31 @@
 //! `Signer` and `KeyStore`, never `keys`.
 
 mod batch;
+pub mod crl;
 pub mod guard;
 pub mod hierarchy;
 pub mod issue;
+pub mod ocsp;
 mod queries;
+pub mod responders;
 pub mod recovery;
 mod revoke;
 pub mod snapshot;
 
+use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
 use crate::error::Result;
+use crate::model::id::IssuerId;
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
+use crate::store::crls::Crl;
 use batch::Batcher;
+use ocsp::OcspCache;
 use issue::{IntentRow, OutcomeRow, Writer};
 use snapshot::Snapshot;
 
@@ -32,6 +39,9 @@ pub struct Authority {
     snapshot: ArcSwap<Snapshot>,
     intents: Batcher<IntentRow>,
     outcomes: Batcher<OutcomeRow>,
+    /// The CRL in force of each issuer, as last read.
+    crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,
+    ocsp: OcspCache,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
 }
@@ -50,6 +60,8 @@ impl Authority {
             intents: Batcher::start(Writer(store.clone())),
             outcomes: Batcher::start(Writer(store.clone())),
             snapshot: ArcSwap::from_pointee(snapshot),
+            crls: Mutex::default(),
+            ocsp: OcspCache::default(),
             revoked: Notify::new(),
             own_hosts,
             store,

@@ -52,7 +52,8 @@ impl Authority {
         metrics::counter!("chancery_certificates_revoked_total",
             "issuer" => certificate.issuer.clone(), "reason" => reason.name())
         .increment(1);
-        self.revoked.notify_waiters();
+        self.forget_answers();
+        self.revoked.notify_one();
         Ok(certificate)
     }
 
@@ -74,7 +75,8 @@ impl Authority {
         tx.audit(AuditEvent::done("certificate.abandoned", certificate.object(), detail));
         tx.commit().await?;
         metrics::counter!("chancery_intents_abandoned_total").increment(1);
-        self.revoked.notify_waiters();
+        self.forget_answers();
+        self.revoked.notify_one();
         Ok(())
     }
 }

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
-use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus};
+use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
 use crate::pki::issuer::IssuerKey;
+use crate::pki::ocsp_request::IssuerHashes;
+use crate::pki::ocsp_response::OcspResponder;
 use crate::pki::profile::{Profile, ProfileConfig};
 use crate::pki::signer::{KeyStore, SealedKey};
+use crate::pki::tbs::{TbsView, split_certificate};
 use crate::store::versions::{self, Versions};
 use crate::store::{Store, hierarchy, profiles};
 
@@ -31,6 +34,17 @@ pub struct LoadedIssuer {
     pub sealed_key: SealedKey,
     /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
     pub key: Option<Arc<IssuerKey>>,
+    /// The OCSP delegate that lives longest, when the status seal is loaded.
+    pub responder: Option<LoadedResponder>,
+    /// Under which OCSP clients know the issuer.
+    pub hashes: IssuerHashes,
+}
+
+#[derive(Debug)]
+pub struct LoadedResponder {
+    pub responder: OcspResponder,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
 }
 
 #[derive(Debug)]
@@ -55,6 +69,7 @@ impl Snapshot {
         let versions = versions::read(store).await?;
         let sealed: BTreeMap<_, _> = hierarchy::keys(store).await?.into_iter().map(|k| (k.id.bytes(), k)).collect();
         let certificates = hierarchy::issuer_certificates(store).await?;
+        let responders = hierarchy::responders(store, store.now()).await?;
         let mut issuers = BTreeMap::new();
         for issuer in hierarchy::issuers(store).await? {
             let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
@@ -67,7 +82,12 @@ impl Snapshot {
                 }
                 _ => None,
             };
-            let loaded = LoadedIssuer { certificates: own, sealed_key, key, issuer };
+            let responder = match responders.iter().find(|r| r.issuer_id == issuer.id) {
+                Some(newest) => load_responder(newest, sealed.get(&newest.key_id.bytes()), keys)?,
+                None => None,
+            };
+            let hashes = hashes(&issuer, own.first(), &sealed_key)?;
+            let loaded = LoadedIssuer { certificates: own, sealed_key, key, issuer, responder, hashes };
             issuers.insert(loaded.issuer.slug.clone(), Arc::new(loaded));
         }
         let mut loaded_profiles = BTreeMap::new();
@@ -140,4 +160,19 @@ impl Snapshot {
         }
         chain
     }
+}
+
+fn load_responder(row: &Responder, key: Option<&SealedKey>, keys: &dyn KeyStore) -> Result<Option<LoadedResponder>> {
+    let Some(key) = key.filter(|k| keys.can_open(k.purpose)) else { return Ok(None) };
+    let responder = OcspResponder::delegated(keys.open(key)?, &row.der)
+        .map_err(|e| Error::inconsistent("an OCSP responder has no readable key").because(e))?;
+    Ok(Some(LoadedResponder { responder, not_before: row.not_before, not_after: row.not_after }))
+}
+
+fn hashes(issuer: &Issuer, certificate: Option<&IssuerCertificate>, key: &SealedKey) -> Result<IssuerHashes> {
+    let unreadable = |what: &str| Error::inconsistent(format!("issuer {} has no readable {what}", issuer.slug));
+    let certificate = certificate.ok_or_else(|| unreadable("certificate"))?;
+    let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable("certificate").because(e))?;
+    let view = TbsView::parse(tbs).map_err(|e| unreadable("certificate").because(e))?;
+    IssuerHashes::of(view.subject, &key.public_key).map_err(|e| unreadable("key").because(e))
 }

@@ -8,6 +8,8 @@ use crate::model::id::{CrlId, IssuerId};
 statements! {
     INSERT = "INSERT INTO crls (id, issuer_id, number, this_update, next_update, entries, der, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     CURRENT = "SELECT id, issuer_id, number, this_update, next_update, entries, der, created_at FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
+    CURRENT_ID = "SELECT id FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
+    CURRENT_WINDOW = "SELECT this_update, next_update FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
     NEWEST = "SELECT id, issuer_id, number, this_update, next_update, entries, der, created_at FROM crls WHERE issuer_id = $1 ORDER BY number DESC LIMIT 1";
     WITHDRAW = "DELETE FROM crls WHERE issuer_id = $1 AND this_update > $2";
     PRUNE = "DELETE FROM crls WHERE issuer_id = $1 AND next_update < $2";
@@ -44,6 +46,21 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, crl: &Crl) -> Result<()> {
 /// The CRL in force at `now`.
 pub async fn current<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<Option<Crl>> {
     q(CURRENT).bind(issuer.to_vec()).bind(now).fetch_optional(on).await?.as_ref().map(row).transpose()
+}
+
+/// Which CRL is in force, without its bytes.
+pub async fn current_id<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<Option<CrlId>> {
+    q(CURRENT_ID).bind(issuer.to_vec()).bind(now).fetch_optional(on).await?.map(|row| row.id("id")).transpose()
+}
+
+/// (thisUpdate, nextUpdate) of the CRL in force.
+pub async fn current_window<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    now: Timestamp,
+) -> Result<Option<(Timestamp, Timestamp)>> {
+    let row = q(CURRENT_WINDOW).bind(issuer.to_vec()).bind(now).fetch_optional(on).await?;
+    row.map(|row| Ok((row.time("this_update")?, row.time("next_update")?))).transpose()
 }
 
 /// The one of the highest number, whether its time has come or not.

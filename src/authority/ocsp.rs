@@ -1,0 +1,158 @@
+//! OCSP answers (RFC 6960, RFC 5019, RFC 9654): signed on demand by the issuer's delegate, kept in a bounded cache
+//! that every change of the revocation version empties. A replica that could not read that version for 10 s gives
+//! no `good`.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::Authority;
+use super::snapshot::LoadedIssuer;
+use crate::clock::{Timestamp, hours};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::certificate::CertificateStatus;
+use crate::model::id::IssuerId;
+use crate::pki::ocsp_request::{CertId, OcspRequest};
+use crate::pki::ocsp_response::{CertStatus, MALFORMED_REQUEST, SingleAnswer, TRY_LATER, UNAUTHORIZED};
+use crate::store::{certificates, versions};
+
+pub const OCSP_LIFE: Duration = hours(12);
+/// A cached answer is signed anew after this, so that thisUpdate stays young.
+const KEPT: Duration = hours(1);
+const STALE: Duration = Duration::from_secs(10);
+const MAX_CACHED: usize = 100_000;
+
+/// An answer and how long a cache between us and the client may keep it.
+#[derive(Debug, Clone)]
+pub struct OcspAnswer {
+    pub der: Arc<[u8]>,
+    /// `good`, `revoked`, `unknown`, or the name of an unsigned error.
+    pub status: &'static str,
+    /// Set for signed answers without a nonce.
+    pub fresh: Option<Fresh>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh {
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
+}
+
+/// What this replica knows of revocations.
+#[derive(Debug, Default)]
+pub(super) struct OcspCache(Mutex<Cache>);
+
+#[derive(Debug, Default)]
+struct Cache {
+    version: i64,
+    read_at: Option<Timestamp>,
+    answers: HashMap<(IssuerId, Vec<u8>), OcspAnswer>,
+}
+
+impl OcspCache {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Cache> {
+        // guards version, time and answers together: an answer is never kept under a version it was not read at
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Authority {
+    /// Reads the revocation version; called every second, and a change empties the cache.
+    pub async fn poll_revocations(&self) -> Result<()> {
+        let now = self.store.now();
+        let version = versions::read(&self.store).await?.revocations;
+        let mut cache = self.ocsp.lock();
+        if version != cache.version {
+            cache.answers.clear();
+            cache.version = version;
+        }
+        cache.read_at = Some(now);
+        Ok(())
+    }
+
+    /// Forgets cached answers after a revocation of this process.
+    pub(super) fn forget_answers(&self) {
+        self.ocsp.lock().answers.clear();
+    }
+
+    /// Answers one request for an issuer, by slug.
+    pub async fn ocsp(&self, slug: &str, request: &[u8]) -> Result<OcspAnswer> {
+        let snapshot = self.snapshot();
+        let issuer = snapshot.issuer(slug)?;
+        let answer = self.ocsp_of(issuer, request).await?;
+        metrics::counter!("chancery_ocsp_requests_total", "issuer" => slug.to_owned(), "status" => answer.status).increment(1);
+        Ok(answer)
+    }
+
+    async fn ocsp_of(&self, issuer: &LoadedIssuer, request: &[u8]) -> Result<OcspAnswer> {
+        let Ok(request) = OcspRequest::parse(request) else { return Ok(unsigned(MALFORMED_REQUEST, "malformed")) };
+        let key = match (request.certificates.as_slice(), &request.nonce) {
+            ([one], None) => Some((issuer.issuer.id, one.raw.to_vec())),
+            _ => None,
+        };
+        let now = self.store.now();
+        let version = {
+            let cache = self.ocsp.lock();
+            if cache.read_at.is_none_or(|at| now.since(at) > STALE) {
+                return Ok(unsigned(TRY_LATER, "try_later"));
+            }
+            let known = key.as_ref().and_then(|k| cache.answers.get(k));
+            if let Some(answer) = known.filter(|a| a.fresh.is_some_and(|f| now.since(f.this_update) < KEPT)) {
+                return Ok(answer.clone());
+            }
+            cache.version
+        };
+        let answer = self.sign_answer(issuer, &request, now).await?;
+        if let Some(key) = key.filter(|_| answer.fresh.is_some()) {
+            let mut cache = self.ocsp.lock();
+            // read before a change that was seen meanwhile: right for this client, not to be kept
+            if cache.version == version {
+                if cache.answers.len() >= MAX_CACHED {
+                    cache.answers.clear();
+                }
+                cache.answers.insert(key, answer.clone());
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn sign_answer(&self, issuer: &LoadedIssuer, request: &OcspRequest<'_>, now: Timestamp) -> Result<OcspAnswer> {
+        let Some(responder) = &issuer.responder else { return Ok(unsigned(TRY_LATER, "try_later")) };
+        if responder.not_after <= now {
+            return Ok(unsigned(TRY_LATER, "try_later"));
+        }
+        if !request.certificates.iter().all(|id| id.is_of(&issuer.hashes)) {
+            return Ok(unsigned(UNAUTHORIZED, "unauthorized"));
+        }
+        let next_update = (now + OCSP_LIFE).min(responder.not_after);
+        let mut answers = Vec::with_capacity(request.certificates.len());
+        for id in &request.certificates {
+            let status = self.status_of(issuer.issuer.id, id).await?;
+            answers.push(SingleAnswer { cert_id: id.raw, status, this_update: now, next_update });
+        }
+        let signed = responder.responder.answer(&answers, now, request.nonce).await;
+        let signed = signed.map_err(|e| Error::new(ErrorKind::Unavailable, "the OCSP key did not answer").because(e))?;
+        let status = match answers.first().map(|a| a.status) {
+            Some(CertStatus::Good) => "good",
+            Some(CertStatus::Revoked { .. }) => "revoked",
+            Some(CertStatus::Unknown) | None => "unknown",
+        };
+        let fresh = request.nonce.is_none().then_some(Fresh { this_update: now, next_update });
+        Ok(OcspAnswer { der: signed.into(), status, fresh })
+    }
+
+    /// Good only if issued by this issuer; an intent without outcome is unknown until recovery has revoked it.
+    async fn status_of(&self, issuer: IssuerId, id: &CertId<'_>) -> Result<CertStatus> {
+        let Some(serial) = &id.serial else { return Ok(CertStatus::Unknown) };
+        let found = certificates::find_by_serial(&self.store, serial).await?;
+        Ok(match found.filter(|c| c.issuer_id == issuer).map(|c| c.status) {
+            Some(CertificateStatus::Valid) => CertStatus::Good,
+            Some(CertificateStatus::Revoked { at, reason }) => CertStatus::Revoked { at, reason },
+            Some(CertificateStatus::Intended) | None => CertStatus::Unknown,
+        })
+    }
+}
+
+fn unsigned(der: [u8; 5], status: &'static str) -> OcspAnswer {
+    OcspAnswer { der: Arc::from(der.as_slice()), status, fresh: None }
+}
