@@ -103,10 +103,7 @@ impl Authority {
             return Ok(Arc::clone(known));
         }
         let crl = Arc::new(crls::current(&self.store, issuer, now).await?.ok_or_else(missing)?);
-        self.crls
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .insert(issuer, Arc::clone(&crl));
+        self.crls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(issuer, Arc::clone(&crl));
         Ok(crl)
     }
 }
@@ -171,7 +168,13 @@ async fn collect(tx: &mut Tx, issuer: IssuerId, now: Timestamp) -> Result<CrlEnt
     }
 }
 
-async fn sign(issuer: &Issuer, key: &IssuerKey, number: CrlNumber, window: Window, entries: CrlEntries) -> Result<Vec<u8>> {
+async fn sign(
+    issuer: &Issuer,
+    key: &IssuerKey,
+    number: CrlNumber,
+    window: Window,
+    entries: CrlEntries,
+) -> Result<Vec<u8>> {
     let signer = key.signer();
     let input = CrlInput {
         issuer_name: key.subject(),

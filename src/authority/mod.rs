@@ -8,8 +8,8 @@ pub mod hierarchy;
 pub mod issue;
 pub mod ocsp;
 mod queries;
-pub mod responders;
 pub mod recovery;
+pub mod responders;
 mod revoke;
 pub mod snapshot;
 
@@ -26,8 +26,8 @@ use crate::pki::signer::KeyStore;
 use crate::store::Store;
 use crate::store::crls::Crl;
 use batch::Batcher;
-use ocsp::OcspCache;
 use issue::{IntentRow, OutcomeRow, Writer};
+use ocsp::OcspCache;
 use snapshot::Snapshot;
 
 /// The one object behind every surface that issues, revokes or answers about certificates.

@@ -80,7 +80,8 @@ impl Authority {
         let snapshot = self.snapshot();
         let issuer = snapshot.issuer(slug)?;
         let answer = self.ocsp_of(issuer, request).await?;
-        metrics::counter!("chancery_ocsp_requests_total", "issuer" => slug.to_owned(), "status" => answer.status).increment(1);
+        metrics::counter!("chancery_ocsp_requests_total", "issuer" => slug.to_owned(), "status" => answer.status)
+            .increment(1);
         Ok(answer)
     }
 
@@ -116,7 +117,12 @@ impl Authority {
         Ok(answer)
     }
 
-    async fn sign_answer(&self, issuer: &LoadedIssuer, request: &OcspRequest<'_>, now: Timestamp) -> Result<OcspAnswer> {
+    async fn sign_answer(
+        &self,
+        issuer: &LoadedIssuer,
+        request: &OcspRequest<'_>,
+        now: Timestamp,
+    ) -> Result<OcspAnswer> {
         let Some(responder) = &issuer.responder else { return Ok(unsigned(TRY_LATER, "try_later")) };
         if responder.not_after <= now {
             return Ok(unsigned(TRY_LATER, "try_later"));
@@ -131,7 +137,8 @@ impl Authority {
             answers.push(SingleAnswer { cert_id: id.raw, status, this_update: now, next_update });
         }
         let signed = responder.responder.answer(&answers, now, request.nonce).await;
-        let signed = signed.map_err(|e| Error::new(ErrorKind::Unavailable, "the OCSP key did not answer").because(e))?;
+        let signed =
+            signed.map_err(|e| Error::new(ErrorKind::Unavailable, "the OCSP key did not answer").because(e))?;
         let status = match answers.first().map(|a| a.status) {
             Some(CertStatus::Good) => "good",
             Some(CertStatus::Revoked { .. }) => "revoked",
