@@ -12,6 +12,7 @@ pub mod http;
 pub mod keys;
 pub mod model;
 pub mod pki;
+pub mod registration;
 pub mod server;
 pub mod store;
 pub mod telemetry;

@@ -20,7 +20,7 @@ statements! {
     OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY id");
     PROCESSING = "UPDATE acme_challenges SET status = 'processing' WHERE id = $1 AND status = 'pending' AND EXISTS \
                   (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > $2)";
-    SETTLE = "UPDATE acme_challenges SET status = $2, validated_at = $3, error = $4 WHERE id = $1 AND status = 'processing'";
+    SETTLE = "UPDATE acme_challenges SET status = $2, validated_at = $3, error = $4, timeline = $5 WHERE id = $1 AND status = 'processing'";
 }
 
 pub async fn insert<'a>(on: impl Into<On<'a>>, challenge: &Challenge) -> Result<()> {
@@ -48,15 +48,21 @@ pub async fn to_processing<'a>(on: impl Into<On<'a>>, id: ChallengeId, now: Time
     Ok(q(PROCESSING).bind(id.to_vec()).bind(now).execute(on).await? == 1)
 }
 
-/// processing → valid (with its time) or invalid (with its problem).
+/// processing → valid (with its time) or invalid (with its problem). `timeline` is for operators: what was tried.
 pub async fn settle<'a>(
     on: impl Into<On<'a>>,
     id: ChallengeId,
     status: ChallengeStatus,
     validated_at: Option<Timestamp>,
     error: Option<&Value>,
+    timeline: &str,
 ) -> Result<bool> {
-    let query = q(SETTLE).bind(id.to_vec()).bind(status.name()).bind(validated_at).bind(error.map(Value::to_string));
+    let query = q(SETTLE)
+        .bind(id.to_vec())
+        .bind(status.name())
+        .bind(validated_at)
+        .bind(error.map(Value::to_string))
+        .bind(timeline);
     Ok(query.execute(on).await? == 1)
 }
 

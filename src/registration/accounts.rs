@@ -1,0 +1,201 @@
+//! Accounts (RFC 8555 §7.3): one key, one account in a directory.
+
+use serde_json::json;
+
+use super::{Directory, Origin, Registration};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::{Account, AccountKey, AccountStatus};
+use crate::model::audit::AuditEvent;
+use crate::model::id::AccountId;
+use crate::model::identifier::{Identifier, shown};
+use crate::store::{accounts, authorizations, orders};
+
+/// Contacts of one account.
+const MAX_CONTACTS: usize = 10;
+
+/// What newAccount asks.
+#[derive(Debug, Clone, Default)]
+pub struct NewAccount {
+    pub contact: Vec<String>,
+    pub terms_agreed: bool,
+}
+
+impl Registration {
+    /// The account of this id, whatever its state; `None` also when it is another directory's.
+    pub async fn account(&self, directory: &str, id: AccountId) -> Result<Option<Account>> {
+        Ok(accounts::find(&self.store, id).await?.filter(|a| a.directory == directory))
+    }
+
+    pub async fn account_by_key(&self, directory: &str, key: &AccountKey) -> Result<Option<Account>> {
+        accounts::find_by_key(&self.store, directory, &key.thumbprint).await
+    }
+
+    /// Makes an account, or finds the one that the key has already; says whether it is new. `url_of` makes the
+    /// account's URL, which is stored and never changes.
+    pub async fn new_account(
+        &self,
+        origin: &Origin,
+        directory: &Directory,
+        key: AccountKey,
+        ask: NewAccount,
+        url_of: impl FnOnce(AccountId) -> String,
+    ) -> Result<(Account, bool)> {
+        let made = match self.checked_account(directory, key, ask, origin, url_of) {
+            Ok(account) => account,
+            Err(error) => {
+                return self.refused(&origin.key_holder(), "account.refused", String::new(), error).await;
+            }
+        };
+        let mut tx = self.store.begin(&origin.account(&made)).await?;
+        if accounts::insert(&mut tx, &made).await? {
+            let detail = json!({"directory": made.directory, "contact": made.contact, "from": made.created_from});
+            tx.audit(AuditEvent::done("account.created", object(made.id), detail));
+            tx.commit().await?;
+            return Ok((made, true));
+        }
+        drop(tx);
+        let found = accounts::find_by_key(&self.store, &made.directory, &made.key.thumbprint).await?;
+        found
+            .map(|account| (account, false))
+            .ok_or_else(|| Error::inconsistent("an account vanished while it was made"))
+    }
+
+    fn checked_account(
+        &self,
+        directory: &Directory,
+        key: AccountKey,
+        ask: NewAccount,
+        origin: &Origin,
+        url_of: impl FnOnce(AccountId) -> String,
+    ) -> Result<Account> {
+        if let (Some(terms), false) = (&directory.config.terms_of_service, ask.terms_agreed) {
+            return Err(Error::new(
+                ErrorKind::UserActionRequired,
+                format!("agree to the terms of service at {terms} by \"termsOfServiceAgreed\": true"),
+            ));
+        }
+        let now = self.store.now();
+        let id = AccountId::new(now, self.store.entropy.as_ref())?;
+        Ok(Account {
+            id,
+            directory: directory.slug.clone(),
+            status: AccountStatus::Valid,
+            key,
+            contact: checked_contacts(ask.contact)?,
+            url: url_of(id),
+            terms_agreed: ask.terms_agreed,
+            created_at: now,
+            created_from: origin.address.clone(),
+        })
+    }
+
+    pub async fn set_contact(&self, origin: &Origin, account: &Account, contact: Vec<String>) -> Result<Account> {
+        let actor = origin.account(account);
+        let contact = match checked_contacts(contact) {
+            Ok(contact) => contact,
+            Err(error) => return self.refused(&actor, "account.refused", object(account.id), error).await,
+        };
+        let mut tx = self.store.begin(&actor).await?;
+        if !accounts::set_contact(&mut tx, account.id, &contact).await? {
+            return Err(inactive());
+        }
+        tx.audit(AuditEvent::done("account.updated", object(account.id), json!({"contact": contact})));
+        tx.commit().await?;
+        Ok(Account { contact, ..account.clone() })
+    }
+
+    /// For ever. Open orders and authorizations end; certificates stay as they are (RFC 8555 §7.3.6).
+    pub async fn deactivate_account(&self, origin: &Origin, account: &Account) -> Result<Account> {
+        let mut tx = self.store.begin(&origin.account(account)).await?;
+        if !accounts::deactivate(&mut tx, account.id).await? {
+            return Err(inactive());
+        }
+        let ended = orders::fail_of_account(&mut tx, account.id).await?;
+        authorizations::deactivate_of_account(&mut tx, account.id).await?;
+        tx.audit(AuditEvent::done("account.deactivated", object(account.id), json!({"orders_ended": ended})));
+        tx.commit().await?;
+        Ok(Account { status: AccountStatus::Deactivated, ..account.clone() })
+    }
+
+    /// Moves the account to another key (RFC 8555 §7.3.5). `Err(account)` when that key has an account already.
+    pub async fn change_key(
+        &self,
+        origin: &Origin,
+        account: &Account,
+        key: AccountKey,
+    ) -> Result<std::result::Result<Account, Account>> {
+        if let Some(holder) = self.account_by_key(&account.directory, &key).await? {
+            return Ok(Err(holder));
+        }
+        let mut tx = self.store.begin(&origin.account(account)).await?;
+        match accounts::set_key(&mut tx, account.id, &account.key.thumbprint, &key).await {
+            Ok(true) => {}
+            Ok(false) => return Err(inactive()),
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                drop(tx);
+                let holder = self.account_by_key(&account.directory, &key).await?;
+                return holder.map(Err).ok_or(error);
+            }
+            Err(error) => return Err(error),
+        }
+        tx.audit(AuditEvent::done("account.key_changed", object(account.id), json!({})));
+        tx.commit().await?;
+        Ok(Ok(Account { key, ..account.clone() }))
+    }
+}
+
+pub(super) fn object(id: AccountId) -> String {
+    format!("account:{id}")
+}
+
+fn inactive() -> Error {
+    Error::new(ErrorKind::AccountInactive, "the account changed meanwhile or is no longer valid")
+}
+
+/// `mailto:` with one address and nothing else (RFC 8555 §7.3, RFC 6068).
+fn checked_contacts(contact: Vec<String>) -> Result<Vec<String>> {
+    if contact.len() > MAX_CONTACTS {
+        return Err(Error::new(
+            ErrorKind::InvalidContact,
+            format!("an account has at most {MAX_CONTACTS} contacts, not {}", contact.len()),
+        ));
+    }
+    contact.iter().try_for_each(|url| checked_contact(url))?;
+    Ok(contact)
+}
+
+fn checked_contact(url: &str) -> Result<()> {
+    let scheme = url.get(..7).unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("mailto:") {
+        return Err(Error::new(
+            ErrorKind::UnsupportedContact,
+            format!("contact \"{}\" is not supported: allowed are mailto: URLs", shown(url)),
+        ));
+    }
+    let address = url.get(7..).unwrap_or_default();
+    if address.contains(['?', ',']) || Identifier::email(address).is_err() {
+        return Err(Error::new(
+            ErrorKind::InvalidContact,
+            format!("contact \"{}\" is not mailto: and one mail address without header fields", shown(url)),
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contacts_are_one_plain_mailbox_each() {
+        for good in ["mailto:admin@example.org", "MAILTO:a+b@sub.example.org"] {
+            assert!(checked_contact(good).is_ok(), "{good}");
+        }
+        for bad in ["mailto:a@b,c@d", "mailto:a@b?subject=x", "mailto:", "mailto:a", "mailto:ä@example.org"] {
+            assert_eq!(checked_contact(bad).unwrap_err().kind, ErrorKind::InvalidContact, "{bad}");
+        }
+        for bad in ["tel:+123", "", "https://example.org", "mäilto:a@example.org"] {
+            assert_eq!(checked_contact(bad).unwrap_err().kind, ErrorKind::UnsupportedContact, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Authorizations and their challenges (RFC 8555 §7.5). Another account's are not found, exactly like those that
+//! do not exist.
+
+use serde_json::json;
+
+use super::{Origin, Registration};
+use crate::clock::minutes;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::{
+    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, ValidateChallenge,
+};
+use crate::model::audit::AuditEvent;
+use crate::model::id::{AuthorizationId, ChallengeId};
+use crate::store::{authorizations, challenges, jobs, orders};
+
+impl Registration {
+    pub async fn authorization(
+        &self,
+        account: &Account,
+        id: AuthorizationId,
+    ) -> Result<(Authorization, Vec<Challenge>)> {
+        let found = authorizations::find(&self.store, id).await?.filter(|a| a.account_id == account.id);
+        let authorization = found.ok_or_else(|| Error::not_found("authorization"))?;
+        let challenges = challenges::of_authorization(&self.store, id).await?;
+        Ok((authorization, challenges))
+    }
+
+    pub async fn challenge(&self, account: &Account, id: ChallengeId) -> Result<(Authorization, Challenge)> {
+        let missing = || Error::not_found("challenge");
+        let challenge = challenges::find(&self.store, id).await?.ok_or_else(missing)?;
+        let found = authorizations::find(&self.store, challenge.authorization_id).await?;
+        let authorization = found.filter(|a| a.account_id == account.id).ok_or_else(missing)?;
+        Ok((authorization, challenge))
+    }
+
+    /// The client says that it is ready: pending → processing, and the validation starts at once. The job is
+    /// enqueued in the same commit, leased to this process; after a crash another one takes it over. A second
+    /// POST changes nothing.
+    pub async fn respond(
+        self: &std::sync::Arc<Self>,
+        origin: &Origin,
+        account: &Account,
+        id: ChallengeId,
+    ) -> Result<(Authorization, Challenge)> {
+        let (authorization, mut challenge) = self.challenge(account, id).await?;
+        if challenge.status != ChallengeStatus::Pending {
+            return Ok((authorization, challenge));
+        }
+        let now = self.store.now();
+        if authorization.shown_status(now) != AuthorizationStatus::Pending {
+            return Err(Error::malformed(format!(
+                "the authorization is {}: only a pending one can be proved",
+                authorization.shown_status(now).name()
+            )));
+        }
+        let payload = serde_json::to_string(&ValidateChallenge { challenge: id })
+            .map_err(|e| Error::internal("a job's payload cannot be written as JSON", e))?;
+        let mut tx = self.store.begin(&origin.account(account)).await?;
+        if !challenges::to_processing(&mut tx, id, now).await? {
+            drop(tx);
+            return self.challenge(account, id).await;
+        }
+        let job = jobs::enqueue_leased(&mut tx, ValidateChallenge::KIND, &payload, now + minutes(2)).await?;
+        tx.commit().await?;
+        challenge.status = ChallengeStatus::Processing;
+        let registration = std::sync::Arc::clone(self);
+        tokio::spawn(async move {
+            if let Err(error) = registration.validate(&job).await {
+                tracing::warn!(job = %job.id, error = %error.chain(), "a validation is left to the job runner");
+            }
+        });
+        Ok((authorization, challenge))
+    }
+
+    /// Gives an authorization up; its order cannot succeed any more.
+    pub async fn deactivate_authorization(
+        &self,
+        origin: &Origin,
+        account: &Account,
+        id: AuthorizationId,
+    ) -> Result<(Authorization, Vec<Challenge>)> {
+        let (mut authorization, challenges) = self.authorization(account, id).await?;
+        let mut tx = self.store.begin(&origin.account(account)).await?;
+        orders::lock(&mut tx, authorization.order_id).await?;
+        if !authorizations::deactivate(&mut tx, id).await? {
+            return Err(Error::malformed("only a pending or valid authorization can be deactivated"));
+        }
+        let why = Error::new(
+            ErrorKind::Forbidden,
+            format!("the authorization for {} was deactivated by its account", authorization.identifier),
+        );
+        orders::fail(&mut tx, authorization.order_id, &(self.describe)(&why)).await?;
+        let detail = json!({"identifier": authorization.identifier});
+        tx.audit(AuditEvent::done("authorization.deactivated", format!("authorization:{id}"), detail));
+        tx.commit().await?;
+        authorization.status = AuthorizationStatus::Deactivated;
+        Ok((authorization, challenges))
+    }
+}

@@ -1,0 +1,138 @@
+//! Finalize (RFC 8555 §7.4): CSR against order, then one certificate. The order moves ready → processing → valid
+//! inside the authority's own two transactions, so of a hundred finalize requests one issues.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Origin, Registration};
+use crate::authority::guard::Guard;
+use crate::authority::issue::Issuance;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::{Account, Order, OrderStatus};
+use crate::model::certificate::Certificate;
+use crate::model::id::{CertificateId, OrderId};
+use crate::model::validity::RequestedValidity;
+use crate::pki::key_policy::KeyPolicy;
+use crate::pki::request::CertificateRequest;
+use crate::store::{accounts, certificates};
+
+/// How long a client is kept waiting; a slower signature is polled for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// A certificate as it is downloaded.
+#[derive(Debug, Clone)]
+pub struct Download {
+    pub certificate: Certificate,
+    pub der: Vec<u8>,
+    /// Intermediates in DER, nearest first.
+    pub chain: Vec<Vec<u8>>,
+}
+
+impl Registration {
+    pub async fn finalize(
+        self: &Arc<Self>,
+        origin: &Origin,
+        account: &Account,
+        id: OrderId,
+        csr: &[u8],
+    ) -> Result<Order> {
+        let order = self.order(account, id).await?;
+        let status = order.shown_status(self.store.now());
+        if status != OrderStatus::Ready {
+            let error = Error::new(ErrorKind::OrderNotReady, not_ready(status));
+            return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
+        }
+        let issuance = match self.checked(&order, csr).await {
+            Ok(issuance) => issuance,
+            // the order stays ready, so that the client may send another CSR
+            Err(error) => {
+                return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
+            }
+        };
+        let (authority, actor) = (Arc::clone(&self.authority), origin.account(account));
+        let issuing = tokio::spawn(async move { authority.issue(&actor, issuance).await });
+        match tokio::time::timeout(PATIENCE, issuing).await {
+            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Err(error))) => return Err(error),
+            Ok(Err(ended)) => return Err(Error::internal("the issuance task ended early", ended)),
+            // it goes on; the order says processing until it is done
+            Err(_) => {}
+        }
+        self.order(account, id).await
+    }
+
+    async fn checked(&self, order: &Order, csr: &[u8]) -> Result<Issuance> {
+        let request = CertificateRequest::from_der(csr, &KeyPolicy::default()).map_err(|refusal| {
+            let mut error = Error::from(refusal);
+            // at finalize whatever is wrong with a CSR is badCSR
+            error.kind = ErrorKind::BadCsr;
+            error
+        })?;
+        same_names(order, &request)?;
+        if accounts::has_key(&self.store, request.public_key().spki()).await? {
+            return Err(Error::refused(
+                ErrorKind::BadCsr,
+                "key.account",
+                "a public key that is an ACME account's",
+                "a key of the certificate's own",
+                "make a new key for the CSR (RFC 8555 §11.1)",
+            ));
+        }
+        Ok(Issuance {
+            profile: order.profile.clone(),
+            issuer: None,
+            request,
+            names: Some(order.identifiers.clone()),
+            common_name: None,
+            validity: RequestedValidity { not_before: order.not_before, not_after: order.not_after, ttl: None },
+            guard: Guard { order: Some(order.id), ..Guard::default() },
+        })
+    }
+
+    /// The certificate of one of this account's orders, revoked or not; the same bytes every time.
+    pub async fn certificate(&self, account: &Account, id: CertificateId) -> Result<Download> {
+        let missing = || Error::not_found("certificate");
+        let found = certificates::find(&self.store, id).await?;
+        let certificate = found.filter(|c| c.account_id == Some(account.id)).ok_or_else(missing)?;
+        let der = certificates::der(&self.store, id).await?.ok_or_else(missing)?;
+        let chain = self.authority.chain_of(&certificate);
+        Ok(Download { certificate, der, chain })
+    }
+}
+
+/// The names of the CSR, its CN included, are exactly those of the order, in any order (RFC 8555 §7.4).
+fn same_names(order: &Order, request: &CertificateRequest) -> Result<()> {
+    let asked = request.names();
+    let ordered: std::collections::BTreeSet<_> = order.identifiers.iter().cloned().collect();
+    if asked == ordered {
+        return Ok(());
+    }
+    let list =
+        |names: Vec<_>| json!(names.iter().take(3).map(ToString::to_string).collect::<Vec<String>>()).to_string();
+    let missing: Vec<_> = ordered.difference(&asked).collect();
+    let extra: Vec<_> = asked.difference(&ordered).collect();
+    Err(Error::refused(
+        ErrorKind::BadCsr,
+        "csr.names",
+        format!("a CSR that lacks {} and adds {}", list(missing), list(extra)),
+        "exactly the names of the order",
+        "make the CSR for these names, or a new order",
+    ))
+}
+
+fn not_ready(status: OrderStatus) -> String {
+    let why = match status {
+        OrderStatus::Pending => "its authorizations are not all valid yet: complete a challenge of each",
+        OrderStatus::Processing => "it is being finalized: poll the order",
+        OrderStatus::Valid => "it was finalized before: download the certificate or make a new order",
+        OrderStatus::Invalid => "make a new order",
+        OrderStatus::Ready => "repeat the request",
+    };
+    format!("the order is {}: {why}", status.name())
+}
+
+fn object(id: OrderId) -> String {
+    format!("order:{id}")
+}

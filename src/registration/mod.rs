@@ -1,0 +1,184 @@
+//! The RA's decisions (RFC 8555): accounts, orders, authorizations, finalize, nonces. Knows no HTTP and no JWS;
+//! every function takes the actor, opens its transaction and writes its audit event in it.
+
+pub mod accounts;
+pub mod authorizations;
+pub mod finalize;
+pub mod housekeeping;
+pub mod nonces;
+pub mod orders;
+pub mod revoke;
+pub mod validate;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::authority::Authority;
+use crate::clock::{Timestamp, days};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::{Account, AccountStatus};
+use crate::model::actor::{Actor, ActorKind};
+use crate::model::audit::AuditEvent;
+use crate::store::{Store, profiles};
+use crate::validation::Validator;
+
+/// How long an order, and each authorization in it, may be open.
+pub const ORDER_LIFETIME: Duration = days(7);
+/// Identifiers of one order.
+pub const MAX_NAMES: usize = 100;
+/// Orders of one account that are pending or ready at the same time.
+pub const MAX_OPEN_ORDERS: i64 = 300;
+
+/// What an ACME directory offers, as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectoryConfig {
+    /// Slugs of profiles; the first one is used.
+    pub profiles: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms_of_service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub website: Option<String>,
+}
+
+impl Default for DirectoryConfig {
+    fn default() -> Self {
+        DirectoryConfig { profiles: vec!["tls-server".into()], terms_of_service: None, website: None }
+    }
+}
+
+/// A directory of this installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    pub slug: String,
+    pub config: DirectoryConfig,
+}
+
+impl Directory {
+    /// The profile of new orders; a directory without one issues nothing.
+    pub fn profile(&self) -> Result<&str> {
+        self.config.profiles.first().map(String::as_str).ok_or_else(|| {
+            Error::refused(
+                ErrorKind::InvalidProfile,
+                "acme.profiles",
+                format!("an order in directory {}", self.slug),
+                "nothing (its list of profiles is empty)",
+                "ask an operator to add a profile to the directory",
+            )
+        })
+    }
+}
+
+/// Who asks over ACME: where from, and in which request.
+#[derive(Debug, Clone, Default)]
+pub struct Origin {
+    /// The client's address without port, or empty.
+    pub address: String,
+    pub request_id: String,
+}
+
+impl Origin {
+    pub fn account(&self, account: &Account) -> Actor {
+        Actor {
+            kind: ActorKind::Account(account.id),
+            name: String::new(),
+            request_id: self.request_id.clone(),
+            grant: None,
+        }
+    }
+
+    /// Before there is an account, and for whoever holds only a certificate's key.
+    pub fn key_holder(&self) -> Actor {
+        Actor { kind: ActorKind::KeyHolder, name: String::new(), request_id: self.request_id.clone(), grant: None }
+    }
+}
+
+/// The problem document of an error, as it is stored in orders and challenges. Made by `http/problem.rs`, which
+/// lies above this room and therefore comes in as a function.
+pub type Describe = fn(&Error) -> Value;
+
+pub struct Registration {
+    store: Store,
+    authority: Arc<Authority>,
+    validator: Arc<Validator>,
+    pub nonces: nonces::Nonces,
+    directories: ArcSwap<Vec<Directory>>,
+    describe: Describe,
+}
+
+impl fmt::Debug for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registration({:?})", self.store)
+    }
+}
+
+impl Registration {
+    pub async fn open(authority: Arc<Authority>, validator: Arc<Validator>, describe: Describe) -> Result<Arc<Self>> {
+        let store = authority.store().clone();
+        let registration = Registration {
+            nonces: nonces::Nonces::open(store.clone()).await?,
+            directories: ArcSwap::from_pointee(Vec::new()),
+            store,
+            authority,
+            validator,
+            describe,
+        };
+        registration.reload().await?;
+        Ok(Arc::new(registration))
+    }
+
+    /// Reads the directories again; called when their version moved.
+    pub async fn reload(&self) -> Result<()> {
+        let mut fresh = Vec::new();
+        for (slug, config) in profiles::directories(&self.store).await? {
+            let config = serde_json::from_str(&config).map_err(|e| {
+                Error::inconsistent(format!("the configuration of ACME directory {slug} cannot be read")).because(e)
+            })?;
+            fresh.push(Directory { slug, config });
+        }
+        self.directories.store(Arc::new(fresh));
+        Ok(())
+    }
+
+    pub fn directory(&self, slug: &str) -> Result<Directory> {
+        let found = self.directories.load().iter().find(|d| d.slug == slug).cloned();
+        found.ok_or_else(|| Error::not_found("ACME directory"))
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
+    /// A refusal changes nothing else, so its event has a transaction of its own. A fault of ours is none.
+    async fn refused<T>(&self, actor: &Actor, action: &'static str, object: String, error: Error) -> Result<T> {
+        if !matches!(
+            error.kind,
+            ErrorKind::Internal
+                | ErrorKind::Inconsistent
+                | ErrorKind::Unavailable
+                | ErrorKind::TimedOut
+                | ErrorKind::Locked
+        ) {
+            let detail =
+                serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|r| r.name.clone())});
+            self.store.record(actor, AuditEvent::refused(action, object, detail)).await?;
+        }
+        Err(error)
+    }
+}
+
+/// Only a valid account may do anything.
+pub fn active(account: Account) -> Result<Account> {
+    match account.status {
+        AccountStatus::Valid => Ok(account),
+        status => Err(Error::new(
+            ErrorKind::AccountInactive,
+            format!("the account is {}: make a new account with a new key", status.name()),
+        )),
+    }
+}

@@ -1,0 +1,282 @@
+//! Orders (RFC 8555 §7.4): names are judged before anything is stored, all of them, so that a client learns of
+//! every bad one at once.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration};
+use crate::clock::{Timestamp, minutes};
+use crate::entropy::random;
+use crate::error::{Error, ErrorKind, Result, Subproblem};
+use crate::model::acme::{
+    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, Order, OrderStatus,
+};
+use crate::model::audit::AuditEvent;
+use crate::model::id::{AuthorizationId, ChallengeId, OrderId};
+use crate::model::identifier::{Identifier, shown};
+use crate::store::{authorizations, challenges, orders};
+
+/// Ids of one page of an account's orders.
+pub const PAGE: i64 = 100;
+
+/// What newOrder asks, as the client wrote it.
+#[derive(Debug, Clone, Default)]
+pub struct NewOrder {
+    /// (type, value)
+    pub identifiers: Vec<(String, String)>,
+    pub not_before: Option<Timestamp>,
+    pub not_after: Option<Timestamp>,
+}
+
+/// An order with its authorizations in the order of its identifiers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OrderView {
+    pub order: Order,
+    pub authorizations: Vec<AuthorizationId>,
+}
+
+impl Registration {
+    /// One transaction: order, authorizations, challenges, audit event.
+    pub async fn new_order(
+        &self,
+        origin: &Origin,
+        directory: &Directory,
+        account: &Account,
+        ask: NewOrder,
+    ) -> Result<OrderView> {
+        let actor = origin.account(account);
+        let identifiers = match self.checked_order(directory, account, &ask).await {
+            Ok(identifiers) => identifiers,
+            Err(error) => return self.refused(&actor, "order.refused", String::new(), error).await,
+        };
+        let (now, entropy) = (self.store.now(), self.store.entropy.as_ref());
+        let order = Order {
+            id: OrderId::new(now, entropy)?,
+            account_id: account.id,
+            directory: directory.slug.clone(),
+            status: OrderStatus::Pending,
+            profile: directory.profile()?.to_owned(),
+            not_before: ask.not_before,
+            not_after: ask.not_after,
+            error: None,
+            certificate_id: None,
+            expires_at: (now + ORDER_LIFETIME).truncated(),
+            created_at: now,
+            identifiers,
+        };
+        let mut tx = self.store.begin(&actor).await?;
+        orders::insert(&mut tx, &order).await?;
+        let mut ids = Vec::with_capacity(order.identifiers.len());
+        for (position, identifier) in (0i64..).zip(&order.identifiers) {
+            let authorization = Authorization {
+                id: AuthorizationId::new(now, entropy)?,
+                account_id: account.id,
+                order_id: order.id,
+                position,
+                status: AuthorizationStatus::Pending,
+                identifier: identifier.clone(),
+                wildcard: false,
+                expires_at: order.expires_at,
+                created_at: now,
+            };
+            authorizations::insert(&mut tx, &authorization).await?;
+            challenges::insert(&mut tx, &self.http01(authorization.id)?).await?;
+            ids.push(authorization.id);
+        }
+        let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory});
+        tx.audit(AuditEvent::done("order.created", format!("order:{}", order.id), detail));
+        tx.commit().await?;
+        Ok(OrderView { order, authorizations: ids })
+    }
+
+    fn http01(&self, authorization: AuthorizationId) -> Result<Challenge> {
+        let entropy = self.store.entropy.as_ref();
+        Ok(Challenge {
+            id: ChallengeId::new(self.store.now(), entropy)?,
+            authorization_id: authorization,
+            kind: "http-01".into(),
+            // 256 bits, one token a challenge
+            token: URL_SAFE_NO_PAD.encode(random::<32>(entropy)?),
+            status: ChallengeStatus::Pending,
+            validated_at: None,
+            error: None,
+        })
+    }
+
+    /// One of this account's orders; another's is not found.
+    pub async fn order(&self, account: &Account, id: OrderId) -> Result<Order> {
+        let found = orders::find(&self.store, id).await?.filter(|o| o.account_id == account.id);
+        found.ok_or_else(|| Error::not_found("order"))
+    }
+
+    /// The same with the ids of its authorizations.
+    pub async fn order_view(&self, account: &Account, id: OrderId) -> Result<OrderView> {
+        let order = self.order(account, id).await?;
+        self.viewed(order).await
+    }
+
+    pub async fn viewed(&self, order: Order) -> Result<OrderView> {
+        let authorizations = authorizations::of_order(&self.store, order.id).await?.iter().map(|a| a.id).collect();
+        Ok(OrderView { order, authorizations })
+    }
+
+    /// A page of the account's orders that are not invalid, oldest first; fewer than `PAGE` means the last one.
+    pub async fn orders(&self, account: &Account, after: Option<OrderId>) -> Result<Vec<OrderId>> {
+        orders::page(&self.store, account.id, after, self.store.now(), PAGE).await
+    }
+
+    async fn checked_order(
+        &self,
+        directory: &Directory,
+        account: &Account,
+        ask: &NewOrder,
+    ) -> Result<Vec<Identifier>> {
+        if ask.identifiers.is_empty() || ask.identifiers.len() > MAX_NAMES {
+            return Err(Error::malformed(format!(
+                "an order has 1 to {MAX_NAMES} identifiers, this one has {}",
+                ask.identifiers.len()
+            )));
+        }
+        self.check_validity(directory, ask)?;
+        let identifiers = self.checked_names(directory, ask)?;
+        let open = orders::open_of(&self.store, account.id, self.store.now()).await?;
+        if open >= MAX_OPEN_ORDERS {
+            let error = Error::refused(
+                ErrorKind::RateLimited,
+                "acme.open_orders",
+                format!("one more order beside {open} open ones"),
+                format!("at most {MAX_OPEN_ORDERS} orders that are pending or ready"),
+                "finalize them or deactivate an authorization of those that you gave up",
+            );
+            return Err(error.retry_after(minutes(10)));
+        }
+        Ok(identifiers)
+    }
+
+    fn check_validity(&self, directory: &Directory, ask: &NewOrder) -> Result<()> {
+        if ask.not_before.is_none() && ask.not_after.is_none() {
+            return Ok(());
+        }
+        let whole = |t: &Timestamp| t.truncated() == *t;
+        if !ask.not_before.iter().chain(&ask.not_after).all(whole) {
+            return Err(Error::malformed("notBefore and notAfter are whole seconds: certificates have no fractions"));
+        }
+        let snapshot = self.authority.snapshot();
+        let profile = snapshot.profile(directory.profile()?)?;
+        let now = self.store.now();
+        let earliest = (now - profile.profile.backdate()).truncated();
+        let from = ask.not_before.unwrap_or(earliest);
+        let refuse = |rule: &str, value: Timestamp, allowed: String| {
+            let fix = "leave it out to get the default; a time that is given is honoured exactly or refused";
+            Err(Error::refused(ErrorKind::Malformed, format!("validity.{rule}"), value, allowed, fix))
+        };
+        if from < earliest {
+            return refuse("not_before", from, format!("{earliest} or later"));
+        }
+        let Some(to) = ask.not_after else { return Ok(()) };
+        if to <= now || to < from {
+            return refuse("not_after", to, format!("a time after now, {now}, and after notBefore"));
+        }
+        let max = profile.profile.max_lifetime();
+        if to.since(from) + Duration::from_secs(1) > max {
+            return refuse("lifetime", to, format!("at most {} d from notBefore", max.as_secs() / 86_400));
+        }
+        Ok(())
+    }
+
+    /// Folded to distinct names in the order asked; every bad one becomes a subproblem (RFC 8555 §6.7.1).
+    fn checked_names(&self, directory: &Directory, ask: &NewOrder) -> Result<Vec<Identifier>> {
+        let snapshot = self.authority.snapshot();
+        let profile = snapshot.profile(directory.profile()?)?;
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for (kind, value) in &ask.identifiers {
+            let checked = offered(kind, value).and_then(|name| {
+                profile.profile.check_name(&name, self.authority.own_hosts())?;
+                Ok(name)
+            });
+            match checked {
+                Ok(name) if good.contains(&name) => {}
+                Ok(name) => good.push(name),
+                Err(error) => bad.push(Subproblem {
+                    kind: error.kind,
+                    detail: error.detail,
+                    identifier: Some((shown(kind), shown(value))),
+                    pointer: None,
+                }),
+            }
+        }
+        match bad.len() {
+            0 => Ok(good),
+            _ => Err(refusal(bad)),
+        }
+    }
+}
+
+/// A name that this server can prove: DNS names without a wildcard, and addresses.
+fn offered(kind: &str, value: &str) -> Result<Identifier> {
+    if !matches!(kind, "dns" | "ip") {
+        return Err(Error::new(
+            ErrorKind::UnsupportedIdentifier,
+            format!("identifier type \"{}\" is not supported: allowed are dns and ip", shown(kind)),
+        ));
+    }
+    let identifier = Identifier::from_parts(kind, value)?;
+    match &identifier {
+        Identifier::Dns(name) if name.is_wildcard() => Err(Error::refused(
+            ErrorKind::RejectedIdentifier,
+            "acme.wildcard",
+            name,
+            "names without a wildcard",
+            "name each host, because a wildcard needs a DNS challenge (RFC 8555 §7.1.3), which this server does not offer yet",
+        )),
+        _ => Ok(identifier),
+    }
+}
+
+/// One sentence with the first three; the kind is the common one, else malformed.
+fn refusal(bad: Vec<Subproblem>) -> Error {
+    let first = bad.first().map_or(ErrorKind::Malformed, |p| p.kind);
+    let kind = if bad.iter().all(|p| p.kind == first) { first } else { ErrorKind::Malformed };
+    let mut detail = bad.iter().take(3).map(|p| p.detail.as_str()).collect::<Vec<_>>().join("; ");
+    if bad.len() > 3 {
+        detail.push_str(&format!("; and {} more", bad.len() - 3));
+    }
+    Error::new(kind, detail).with_subproblems(bad)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_nobody_can_prove_are_refused() {
+        for (kind, value, expected) in [
+            ("email", "a@example.org", ErrorKind::UnsupportedIdentifier),
+            ("DNS", "a.example.org", ErrorKind::UnsupportedIdentifier),
+            ("dns", "*.example.org", ErrorKind::RejectedIdentifier),
+            ("dns", "192.0.2.1", ErrorKind::Malformed),
+            ("dns", "", ErrorKind::Malformed),
+            ("dns", "a.*.example.org", ErrorKind::Malformed),
+            ("ip", "2001:0db8::1", ErrorKind::Malformed),
+        ] {
+            assert_eq!(offered(kind, value).unwrap_err().kind, expected, "{kind} {value}");
+        }
+        assert_eq!(offered("dns", "A.Example.org").unwrap(), Identifier::dns("a.example.org").unwrap());
+    }
+
+    #[test]
+    fn a_refusal_names_the_first_three() {
+        let part = |n: usize| Subproblem {
+            kind: ErrorKind::RejectedIdentifier,
+            detail: format!("bad {n}"),
+            identifier: None,
+            pointer: None,
+        };
+        let error = refusal((1..=5).map(part).collect());
+        assert_eq!(error.detail, "bad 1; bad 2; bad 3; and 2 more");
+        assert_eq!((error.kind, error.subproblems.len()), (ErrorKind::RejectedIdentifier, 5));
+    }
+}

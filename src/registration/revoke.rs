@@ -1,0 +1,108 @@
+//! Revocation over ACME (RFC 8555 §7.6): by the account that was issued to, by another account that holds valid
+//! authorizations for all its names, or by whoever holds the certificate's key.
+
+use super::{Origin, Registration};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::Account;
+use crate::model::certificate::Certificate;
+use crate::model::reason::RevocationReason;
+use crate::store::{authorizations, certificates};
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub enum Revoker<'a> {
+    Account(&'a Account),
+    /// Signed with this SubjectPublicKeyInfo.
+    Key(&'a [u8]),
+}
+
+impl Registration {
+    pub async fn revoke(
+        &self,
+        origin: &Origin,
+        revoker: &Revoker<'_>,
+        der: &[u8],
+        reason: Option<i64>,
+    ) -> Result<Certificate> {
+        let actor = match revoker {
+            Revoker::Account(account) => origin.account(account),
+            Revoker::Key(_) => origin.key_holder(),
+        };
+        match self.may_revoke(revoker, der, reason).await {
+            Ok((certificate, reason)) => self.authority.revoke(&actor, certificate.id, reason).await,
+            Err(error) => self.refused(&actor, "certificate.revocation_refused", String::new(), error).await,
+        }
+    }
+
+    async fn may_revoke(
+        &self,
+        revoker: &Revoker<'_>,
+        der: &[u8],
+        reason: Option<i64>,
+    ) -> Result<(Certificate, RevocationReason)> {
+        let reason = allowed_reason(reason)?;
+        let found = certificates::find_by_fingerprint(&self.store, &sha256(der)).await?;
+        let certificate = found.ok_or_else(|| Error::not_found("certificate: this CA did not issue these bytes"))?;
+        let entitled = match revoker {
+            Revoker::Key(spki) => sha256(spki) == certificate.spki_sha256,
+            Revoker::Account(account) if certificate.account_id == Some(account.id) => true,
+            Revoker::Account(account) => self.holds_all(account, &certificate).await?,
+        };
+        if !entitled {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                "only the account that was issued to, an account with valid authorizations for all names, or the \
+                 holder of the certificate's key may revoke it",
+            ));
+        }
+        Ok((certificate, reason))
+    }
+
+    async fn holds_all(&self, account: &Account, certificate: &Certificate) -> Result<bool> {
+        let now = self.store.now();
+        for name in &certificate.names {
+            if !authorizations::holds(&self.store, account.id, name, now).await? {
+                return Ok(false);
+            }
+        }
+        // a certificate without names is nobody's by its names
+        Ok(!certificate.names.is_empty())
+    }
+}
+
+/// Absent means unspecified.
+fn allowed_reason(code: Option<i64>) -> Result<RevocationReason> {
+    let Some(code) = code else { return Ok(RevocationReason::Unspecified) };
+    let found = RevocationReason::ACME.into_iter().find(|r| i64::from(r.code()) == code);
+    found.ok_or_else(|| {
+        let allowed = RevocationReason::ACME.map(|r| format!("{} ({})", r.code(), r.name())).join(", ");
+        Error::refused(
+            ErrorKind::BadRevocationReason,
+            "revocation.reason",
+            code,
+            allowed,
+            "give one of these or none",
+        )
+    })
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut hash = [0; 32];
+    hash.copy_from_slice(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes).as_ref());
+    hash
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_those_that_a_client_may_give() {
+        for code in [0, 1, 3, 4, 5, 9] {
+            assert!(allowed_reason(Some(code)).is_ok(), "{code}");
+        }
+        for code in [-1, 2, 6, 7, 8, 10, 11, i64::MAX] {
+            assert_eq!(allowed_reason(Some(code)).unwrap_err().kind, ErrorKind::BadRevocationReason, "{code}");
+        }
+    }
+}

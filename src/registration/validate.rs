@@ -1,0 +1,102 @@
+//! The validation job: asks the validator and writes its verdict to challenge, authorization and order in the one
+//! transaction that ends the job. Running it twice is harmless: every move says from which state it goes, and the
+//! job's fence lets only the last claimer write.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use super::Registration;
+use crate::error::{Error, Result};
+use crate::model::acme::{
+    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, ValidateChallenge,
+};
+use crate::model::actor::{Actor, ActorKind};
+use crate::model::audit::{AuditEvent, Outcome};
+use crate::store::jobs::ClaimedJob;
+use crate::store::{accounts, authorizations, challenges, jobs, orders};
+use crate::validation::key_authorization;
+
+/// After a fault of ours (no resolver, no memory) the same job runs again.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
+const MAX_ATTEMPTS: i64 = 5;
+
+impl Registration {
+    pub async fn validate(&self, job: &ClaimedJob) -> Result<()> {
+        let Some((account, authorization, challenge)) = self.subject(job).await? else {
+            return jobs::finish(&self.store, job).await;
+        };
+        let started = crate::clock::monotonic();
+        let thumbprint = URL_SAFE_NO_PAD.encode(account.key.thumbprint);
+        let expected = key_authorization(&challenge.token, &thumbprint)?;
+        let verdict = self.validator.http01(&authorization.identifier, &challenge.token, &expected).await;
+        let timeline = serde_json::to_string(&verdict.timeline).unwrap_or_default();
+        metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => "http-01")
+            .record(started.elapsed().as_secs_f64());
+        match verdict.result {
+            Ok(()) => self.settle(job, &authorization, &challenge, &timeline, None).await,
+            Err(failure) if failure.is_ours() && job.attempts < MAX_ATTEMPTS => {
+                let error = Error::from(failure);
+                jobs::postpone(&self.store, job, self.store.now() + RETRY_AFTER, &error.detail).await
+            }
+            Err(failure) => self.settle(job, &authorization, &challenge, &timeline, Some(failure.into())).await,
+        }
+    }
+
+    /// What the job is about; `None` when there is nothing left to do.
+    async fn subject(&self, job: &ClaimedJob) -> Result<Option<(Account, Authorization, Challenge)>> {
+        let payload: ValidateChallenge = serde_json::from_str(&job.payload)
+            .map_err(|e| Error::inconsistent(format!("the payload of {} cannot be read", job.id)).because(e))?;
+        let Some(challenge) = challenges::find(&self.store, payload.challenge).await? else { return Ok(None) };
+        if challenge.status != ChallengeStatus::Processing {
+            return Ok(None);
+        }
+        let found = authorizations::find(&self.store, challenge.authorization_id).await?;
+        let Some(authorization) = found else { return Ok(None) };
+        let Some(account) = accounts::find(&self.store, authorization.account_id).await? else { return Ok(None) };
+        Ok(Some((account, authorization, challenge)))
+    }
+
+    async fn settle(
+        &self,
+        job: &ClaimedJob,
+        authorization: &Authorization,
+        challenge: &Challenge,
+        timeline: &str,
+        failure: Option<Error>,
+    ) -> Result<()> {
+        let problem = failure.as_ref().map(|e| (self.describe)(e));
+        let outcome = if failure.is_none() { "valid" } else { "invalid" };
+        let actor = Actor { kind: ActorKind::Account(authorization.account_id), ..Actor::job("acme.validate") };
+        let mut tx = self.store.begin(&actor).await?;
+        jobs::finish(&mut tx, job).await?;
+        orders::lock(&mut tx, authorization.order_id).await?;
+        let now = tx.now();
+        if failure.is_none() {
+            challenges::settle(&mut tx, challenge.id, ChallengeStatus::Valid, Some(now), None, timeline).await?;
+            authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Valid).await?;
+            orders::to_ready(&mut tx, authorization.order_id).await?;
+        } else {
+            challenges::settle(&mut tx, challenge.id, ChallengeStatus::Invalid, None, problem.as_ref(), timeline)
+                .await?;
+            authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Invalid).await?;
+            if let Some(problem) = &problem {
+                orders::fail(&mut tx, authorization.order_id, problem).await?;
+            }
+        }
+        tx.audit(AuditEvent {
+            action: "challenge.validated",
+            outcome: if failure.is_none() { Outcome::Done } else { Outcome::Failed },
+            object: format!("challenge:{}", challenge.id),
+            detail: json!({"identifier": authorization.identifier, "type": challenge.kind,
+                "why": failure.as_ref().map(|e| e.detail.clone())}),
+        });
+        tx.commit().await?;
+        let reason = failure.map_or_else(|| "none".to_owned(), |e| format!("{:?}", e.kind));
+        metrics::counter!("chancery_acme_challenges_total", "type" => "http-01", "outcome" => outcome, "reason" => reason)
+            .increment(1);
+        Ok(())
+    }
+}
