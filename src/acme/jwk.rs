@@ -2,10 +2,12 @@
 //! thumbprint (RFC 7638) however its members were ordered or padded. A key with private members is refused.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{base64url, json};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::key::KeyAlgorithm;
+use crate::pki::key_policy;
 
 /// A public key as a client wrote it, in canonical members. Which keys are good enough is `pki::key_policy`'s.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +42,14 @@ impl Curve {
         }
     }
 
+    pub const fn algorithm(self) -> KeyAlgorithm {
+        match self {
+            Curve::P256 => KeyAlgorithm::P256,
+            Curve::P384 => KeyAlgorithm::P384,
+            Curve::P521 => KeyAlgorithm::P521,
+        }
+    }
+
     pub const fn octets(self) -> usize {
         match self {
             Curve::P256 => 32,
@@ -59,7 +69,7 @@ impl Jwk {
                 "the jwk holds the private member \"{name}\": that key is disclosed now; make a new one and send its public members only"
             )));
         }
-        if json::string(members, "alg", "the jwk")?.is_some_and(|alg| alg != header_alg) {
+        if json::string(members, "alg", "the jwk")?.is_some_and(|alg| !header_alg.is_empty() && alg != header_alg) {
             return Err(Error::malformed("\"alg\" inside the jwk contradicts the protected header"));
         }
         match json::string(members, "kty", "the jwk")? {
@@ -128,6 +138,16 @@ impl Jwk {
         }
     }
 
+    /// SubjectPublicKeyInfo in DER; the point is checked to lie on its curve.
+    pub fn spki(&self) -> Result<Vec<u8>> {
+        let made = match self {
+            Jwk::Rsa { n, e } => key_policy::spki_from_rsa(n, e),
+            Jwk::Ec { curve, x, y } => key_policy::spki_from_ec(curve.algorithm(), x, y),
+            Jwk::Ed25519(x) => key_policy::spki_from_ed25519(x),
+        };
+        made.map_err(Error::from)
+    }
+
     /// SHA-256 over the canonical form.
     pub fn thumbprint(&self) -> [u8; 32] {
         let mut thumbprint = [0; 32];
@@ -139,10 +159,6 @@ impl Jwk {
     pub fn from_canonical(text: &str) -> Result<Self> {
         let members = json::parse_object(text.as_bytes(), "a stored jwk")?;
         Jwk::parse(&members, "").map_err(|e| Error::inconsistent("a stored account key is no jwk").because(e))
-    }
-
-    pub fn to_value(&self) -> Value {
-        serde_json::from_str(&self.canonical()).unwrap_or_else(|_| json!({}))
     }
 }
 

@@ -1,0 +1,84 @@
+//! Authorizations and challenges (RFC 8555 §7.1.4, §7.5).
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::envelope::Envelope;
+use super::headers::link;
+use super::json::string;
+use super::urls::Urls;
+use crate::error::{Error, Result};
+use crate::model::acme::{Authorization, Challenge, ChallengeStatus};
+
+pub async fn show_or_deactivate(request: Envelope) -> Result<Response> {
+    let (account, payload) = request.by_account().await?;
+    let id = request.id("authorization")?;
+    let registration = &request.acme.registration;
+    let (authorization, challenges) = if payload.is_empty() {
+        registration.authorization(&account, id).await?
+    } else {
+        match string(&payload.object()?, "status", "the payload")? {
+            Some("deactivated") => registration.deactivate_authorization(&request.origin, &account, id).await?,
+            _ => {
+                return Err(Error::malformed(
+                    "an authorization is read with an empty payload or changed with {\"status\": \"deactivated\"}",
+                ));
+            }
+        }
+    };
+    let headers = waiting(challenges.iter().any(|c| c.status == ChallengeStatus::Processing));
+    let body = json!({
+        "identifier": authorization.identifier,
+        "status": authorization.shown_status(registration.now()).name(),
+        "expires": authorization.expires_at,
+        "challenges": challenges.iter().map(|c| challenge_body(&request.urls, c)).collect::<Vec<_>>(),
+    });
+    Ok((headers, Json(body)).into_response())
+}
+
+/// An empty payload reads, `{}` says that the client is ready; other members are ignored.
+pub async fn respond(request: Envelope) -> Result<Response> {
+    let (account, payload) = request.by_account().await?;
+    let id = request.id("challenge")?;
+    let registration = &request.acme.registration;
+    let (authorization, challenge) = if payload.is_empty() {
+        registration.challenge(&account, id).await?
+    } else {
+        payload.object()?;
+        registration.respond(&request.origin, &account, id).await?
+    };
+    Ok(shown_challenge(&request.urls, &authorization, &challenge))
+}
+
+fn shown_challenge(urls: &Urls, authorization: &Authorization, challenge: &Challenge) -> Response {
+    let mut headers = waiting(challenge.status == ChallengeStatus::Processing);
+    link(&mut headers, &urls.authorization(authorization.id), "up");
+    (headers, Json(challenge_body(urls, challenge))).into_response()
+}
+
+fn waiting(processing: bool) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if processing {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    headers
+}
+
+fn challenge_body(urls: &Urls, challenge: &Challenge) -> Value {
+    let mut body = json!({
+        "type": challenge.kind,
+        "url": urls.challenge(challenge.id),
+        "status": challenge.status.name(),
+        "token": challenge.token,
+    });
+    let Some(members) = body.as_object_mut() else { return body };
+    if let Some(at) = challenge.validated_at {
+        members.insert("validated".into(), at.to_string().into());
+    }
+    if let Some(error) = &challenge.error {
+        members.insert("error".into(), error.clone());
+    }
+    body
+}

@@ -1,0 +1,61 @@
+//! Certificate download and revocation (RFC 8555 §7.4.2, §7.6).
+
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::base64url;
+use super::envelope::Envelope;
+use super::json::string;
+use crate::error::{Error, ErrorKind, Result};
+use crate::pki::key_policy::KeyPolicy;
+use crate::pki::pem;
+use crate::registration::revoke::Revoker;
+
+const CHAIN: &str = "application/pem-certificate-chain";
+
+/// Leaf first, each certifies the one before, without the root; LF line ends and nothing between the blocks.
+pub async fn download(request: Envelope) -> Result<Response> {
+    let (account, payload) = request.by_account().await?;
+    payload.expect_empty()?;
+    let download = request.acme.registration.certificate(&account, request.id("certificate")?).await?;
+    if !acceptable(request.accept.as_deref()) {
+        return Err(Error::new(ErrorKind::NotAcceptable, format!("a certificate is given as {CHAIN} only")));
+    }
+    let mut body = pem::encode("CERTIFICATE", &download.der);
+    download.chain.iter().for_each(|der| body.push_str(&pem::encode("CERTIFICATE", der)));
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, CHAIN)], body).into_response())
+}
+
+pub async fn revoke(request: Envelope) -> Result<Response> {
+    let registration = &request.acme.registration;
+    if request.signed_by_key() {
+        // whatever key we certified may revoke its certificate
+        let (key, payload) = request.by_key(&KeyPolicy::with_any_rsa_length()).await?;
+        let (der, reason) = asked(&payload.object()?)?;
+        registration.revoke(&request.origin, &Revoker::Key(&key.public_key), &der, reason).await?;
+    } else {
+        let (account, payload) = request.by_account().await?;
+        let (der, reason) = asked(&payload.object()?)?;
+        registration.revoke(&request.origin, &Revoker::Account(&account), &der, reason).await?;
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+fn asked(members: &serde_json::Map<String, serde_json::Value>) -> Result<(Vec<u8>, Option<i64>)> {
+    let text = string(members, "certificate", "the payload")?
+        .ok_or_else(|| Error::malformed("the payload has no \"certificate\""))?;
+    let reason = match members.get("reason") {
+        None => None,
+        Some(value) => {
+            Some(value.as_i64().ok_or_else(|| Error::malformed("\"reason\" must be an integer (RFC 5280 §5.3.1)"))?)
+        }
+    };
+    Ok((base64url::decode(text, "\"certificate\"")?, reason))
+}
+
+fn acceptable(accept: Option<&str>) -> bool {
+    let Some(accept) = accept else { return true };
+    accept.split(',').any(|range| {
+        matches!(range.split(';').next().unwrap_or_default().trim(), CHAIN | "*/*" | "application/*" | "")
+    })
+}

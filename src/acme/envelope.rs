@@ -1,0 +1,167 @@
+//! From an HTTP request to a signed request of somebody (RFC 8555 §6.2–§6.5): media type, size, shape, key,
+//! signature, url, nonce, in this order. The signature comes before the nonce, so that nobody else can spend it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::body::to_bytes;
+use axum::extract::{ConnectInfo, FromRequest, OriginalUri, Path, Request};
+use axum::http::header;
+use std::collections::HashMap;
+
+use super::Acme;
+use super::jwk::Jwk;
+use super::jws::{Jws, MAX_BODY, Payload, Signed};
+use super::urls::Urls;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::layers::Tracked;
+use crate::model::acme::{Account, AccountKey};
+use crate::model::id::AccountId;
+use crate::pki::key_policy::KeyPolicy;
+use crate::registration::{Directory, Origin, active};
+
+/// Half-open and slow bodies end here.
+const BODY_TIME: Duration = Duration::from_secs(15);
+
+/// A request whose JWS has the right shape; nothing is verified yet.
+pub struct Envelope {
+    pub acme: Acme,
+    pub directory: Directory,
+    pub urls: Urls,
+    pub origin: Origin,
+    pub accept: Option<String>,
+    pub query: Option<String>,
+    /// What the JWS must name as its `url`.
+    url: String,
+    ids: HashMap<String, String>,
+    jws: Jws,
+}
+
+impl FromRequest<Acme> for Envelope {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, acme: &Acme) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        media_type(&parts.headers)?;
+        use axum::RequestPartsExt;
+        let Path(ids) =
+            parts.extract::<Path<HashMap<String, String>>>().await.map_err(|_| Error::not_found("ACME resource"))?;
+        let directory = acme.registration.directory(ids.get("directory").map_or("", String::as_str))?;
+        // nesting cuts the prefix off `uri`; the client signed the whole
+        let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |o| o.0.clone());
+        let path = uri.path_and_query().map_or("/", |p| p.as_str());
+        let read = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await;
+        let body = read.map_err(|_| slow())?.map_err(|_| too_large())?;
+        let text = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        Ok(Envelope {
+            urls: Urls::new(acme, &directory.slug),
+            url: format!("{}{path}", acme.external_url),
+            jws: Jws::parse(&body)?,
+            accept: text(header::ACCEPT),
+            query: uri.query().map(str::to_owned),
+            origin: Origin {
+                address: parts
+                    .extensions
+                    .get::<ConnectInfo<SocketAddr>>()
+                    .map_or_else(String::new, |peer| peer.0.ip().to_canonical().to_string()),
+                request_id: parts.extensions.get::<Tracked>().map_or_else(String::new, |t| t.0.to_string()),
+            },
+            acme: acme.clone(),
+            directory,
+            ids,
+        })
+    }
+}
+
+impl Envelope {
+    /// The id in the path, or not found.
+    pub fn id<T: std::str::FromStr>(&self, what: &str) -> Result<T> {
+        super::urls::id(self.ids.get("id").map_or("", String::as_str), what)
+    }
+
+    pub fn signed_by_key(&self) -> bool {
+        matches!(self.jws.signer, Signed::ByKey(_))
+    }
+
+    /// Signed with the key of a valid account of this directory.
+    pub async fn by_account(&self) -> Result<(Account, Payload)> {
+        let Signed::ByAccount(kid) = &self.jws.signer else {
+            return Err(Error::malformed("this request is signed by an account: send \"kid\", not \"jwk\""));
+        };
+        let account = self.account_of(kid).await?;
+        let payload = self.jws.verify(&Jwk::from_canonical(&account.key.jwk)?)?;
+        self.fresh().await?;
+        Ok((active(account)?, payload))
+    }
+
+    /// Signed with the key that it carries. `policy` judges that key: an account's must be good, a certificate's
+    /// was when we issued.
+    pub async fn by_key(&self, policy: &KeyPolicy) -> Result<(AccountKey, Payload)> {
+        let Signed::ByKey(jwk) = &self.jws.signer else {
+            return Err(Error::malformed("this request is signed with a key of its own: send \"jwk\", not \"kid\""));
+        };
+        let key = account_key(jwk, policy)?;
+        let payload = self.jws.verify(jwk)?;
+        self.fresh().await?;
+        Ok((key, payload))
+    }
+
+    /// The URL that the JWS names; the inner JWS of a key change must name the same.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    async fn account_of(&self, kid: &str) -> Result<Account> {
+        let missing = || {
+            Error::new(
+                ErrorKind::AccountDoesNotExist,
+                "\"kid\" names no account here: register with newAccount first",
+            )
+        };
+        // the stored URL counts, so that an account outlives a change of the external URL
+        let id: AccountId = kid.rsplit('/').next().unwrap_or_default().parse().map_err(|_| missing())?;
+        let account = self.acme.registration.account(&self.directory.slug, id).await?;
+        account.filter(|a| a.url == kid).ok_or_else(missing)
+    }
+
+    /// `url` is this request's, and the nonce has not been used.
+    async fn fresh(&self) -> Result<()> {
+        if self.jws.url != self.url {
+            return Err(Error::malformed(format!(
+                "\"url\" in the protected header is not the URL of this request, which is {}",
+                self.url
+            )));
+        }
+        let nonce = self.jws.nonce.as_deref().ok_or_else(|| {
+            Error::new(ErrorKind::BadNonce, "the protected header has no \"nonce\": take the one in Replay-Nonce")
+        })?;
+        self.acme.registration.nonces.redeem(nonce).await
+    }
+}
+
+/// The three forms in which an account's key is kept, if the policy accepts it.
+pub fn account_key(jwk: &Jwk, policy: &KeyPolicy) -> Result<AccountKey> {
+    let public_key = jwk.spki()?;
+    policy.check(&public_key)?;
+    Ok(AccountKey { jwk: jwk.canonical(), thumbprint: jwk.thumbprint(), public_key })
+}
+
+fn media_type(headers: &axum::http::HeaderMap) -> Result<()> {
+    let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim();
+    if essence.eq_ignore_ascii_case("application/jose+json") {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::UnsupportedMediaType,
+        "ACME requests have Content-Type: application/jose+json (RFC 8555 §6.2)",
+    ))
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorKind::TooLarge, format!("the request is larger than {MAX_BODY} octets or ended early"))
+}
+
+fn slow() -> Error {
+    Error::new(ErrorKind::SlowRequest, "the request came too slowly")
+}

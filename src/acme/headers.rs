@@ -1,0 +1,96 @@
+//! What every ACME response carries, also an error: a fresh nonce after a POST, the link to the directory,
+//! no-store, and CORS for clients in browsers (RFC 8555 §6.1, §6.5, §7.1).
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Acme;
+use super::urls::Urls;
+use crate::error::Error;
+use crate::http::problem::Failure;
+
+pub const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
+
+pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let mut response = if method == Method::OPTIONS { preflight() } else { next.run(request).await };
+    let (directory, endpoint) = parts(&path);
+    count(directory, endpoint, &response);
+    let wants_nonce = method == Method::POST || endpoint == "new-nonce";
+    if wants_nonce && let Err(error) = add_nonce(&acme, response.headers_mut()) {
+        // without randomness there is no nonce, and nothing is signed either
+        response = error.into_response();
+    }
+    let headers = response.headers_mut();
+    if endpoint != "directory" && acme.registration.directory(directory).is_ok() {
+        link(headers, &Urls::new(&acme, directory).of("directory"), "index");
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("Link, Replay-Nonce, Location, Retry-After"),
+    );
+    response
+}
+
+/// Adds `Link: <url>;rel="…"`.
+pub fn link(headers: &mut HeaderMap, url: &str, relation: &str) {
+    if let Ok(value) = HeaderValue::from_str(&format!("<{url}>;rel=\"{relation}\"")) {
+        headers.append(header::LINK, value);
+    }
+}
+
+pub fn location(headers: &mut HeaderMap, url: &str) {
+    if let Ok(value) = HeaderValue::from_str(url) {
+        headers.insert(header::LOCATION, value);
+    }
+}
+
+fn add_nonce(acme: &Acme, headers: &mut HeaderMap) -> Result<(), Error> {
+    let nonce = acme.registration.nonces.mint()?;
+    let value = HeaderValue::from_str(&nonce).map_err(|e| Error::internal("a nonce is no header value", e))?;
+    headers.insert(REPLAY_NONCE, value);
+    Ok(())
+}
+
+fn preflight() -> Response {
+    let headers = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type"),
+        (header::ACCESS_CONTROL_MAX_AGE, "86400"),
+    ];
+    (StatusCode::NO_CONTENT, headers).into_response()
+}
+
+/// `/acme/default/order/ord_…` → (`default`, `order`).
+fn parts(path: &str) -> (&str, &str) {
+    let mut segments = path.trim_start_matches("/acme/").split('/');
+    (segments.next().unwrap_or_default(), segments.next().unwrap_or_default())
+}
+
+fn count(directory: &str, endpoint: &str, response: &Response) {
+    // only known words become label values: a client cannot grow the metrics
+    const ENDPOINTS: [&str; 11] = [
+        "directory",
+        "new-nonce",
+        "new-account",
+        "account",
+        "key-change",
+        "new-order",
+        "order",
+        "authorization",
+        "challenge",
+        "certificate",
+        "revoke",
+    ];
+    let known = ENDPOINTS.into_iter().find(|e| *e == endpoint);
+    let (Some(endpoint), status) = (known, response.status()) else { return };
+    let error = response.extensions().get::<Failure>().map(|f| crate::http::problem::row(f.0.kind).acme);
+    let directory = if status == StatusCode::NOT_FOUND { "any".to_owned() } else { directory.to_owned() };
+    metrics::counter!("chancery_acme_requests_total", "directory" => directory, "endpoint" => endpoint,
+        "status" => status.as_u16().to_string(), "error" => error.unwrap_or("none"))
+    .increment(1);
+}
