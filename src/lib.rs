@@ -14,6 +14,7 @@ pub mod model;
 pub mod pki;
 pub mod registration;
 pub mod server;
+pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod validation;

@@ -1,0 +1,77 @@
+//! Periodic work. A failure is logged here, where it stops travelling, and tried again at the next turn.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::clock::minutes;
+use crate::error::Result;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// The one list of periodic work.
+pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
+    every(tasks, app, stop, "versions", SECOND, |app| async move {
+        app.authority.poll_revocations().await?;
+        app.authority.refresh().await.map(drop)
+    });
+    if !worker {
+        return;
+    }
+    every(tasks, app, stop, "crl", SECOND, |app| async move { app.authority.publish_due().await.map(drop) });
+    every(tasks, app, stop, "recovery", Duration::from_secs(30), |app| async move {
+        app.authority.recover().await.map(drop)
+    });
+    every(tasks, app, stop, "ocsp-responders", minutes(10), |app| async move {
+        app.authority.renew_responders().await.map(drop)
+    });
+    every(tasks, app, stop, "housekeeping", minutes(1), |app| async move { app.housekeep().await });
+    let (app, mut stop) = (Arc::clone(app), stop.clone());
+    tasks.spawn(async move {
+        // a revocation of this process need not wait for the poll
+        loop {
+            tokio::select! {
+                () = app.authority.revoked.notified() => report("crl", app.authority.publish_due().await.map(drop)),
+                _ = stop.changed() => return,
+            }
+        }
+    });
+}
+
+fn every<F>(
+    tasks: &mut JoinSet<()>,
+    app: &Arc<App>,
+    stop: &watch::Receiver<bool>,
+    name: &'static str,
+    period: Duration,
+    work: impl Fn(Arc<App>) -> F + Send + 'static,
+) where
+    F: Future<Output = Result<()>> + Send + 'static,
+{
+    let (app, mut stop) = (Arc::clone(app), stop.clone());
+    tasks.spawn(async move {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => report(name, work(Arc::clone(&app)).await),
+                _ = stop.changed() => return,
+            }
+        }
+    });
+}
+
+fn report(name: &'static str, outcome: Result<()>) {
+    let word = match outcome {
+        Ok(()) => "done",
+        Err(error) => {
+            tracing::warn!(job = name, error = %error.chain(), "periodic work failed and will be tried again");
+            "failed"
+        }
+    };
+    metrics::counter!("chancery_periodic_runs_total", "job" => name, "outcome" => word).increment(1);
+}

@@ -1,0 +1,33 @@
+//! CRLs over plain HTTP (RFC 5280 §4.2.1.13, RFC 2585).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+
+use super::{cached, http_date};
+use crate::authority::Authority;
+use crate::error::{Error, Result};
+use crate::model::identifier::shown;
+
+/// Short, so that a revocation is seen soon behind a cache; nextUpdate is a day away.
+const MAX_AGE: u64 = 5;
+
+/// `{issuer}.crl`: the complete CRL in DER.
+pub async fn complete(
+    State(authority): State<Arc<Authority>>,
+    Path(file): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let slug = file
+        .strip_suffix(".crl")
+        .ok_or_else(|| Error::not_found(format!("CRL \"{}\"; write ISSUER.crl", shown(&file))))?;
+    let crl = authority.current_crl(slug).await?;
+    let tag = format!("{:x}", crl.number);
+    let mut response = cached(&headers, "application/pkix-crl", crl.der.clone(), &tag, MAX_AGE);
+    if let Some(date) = http_date(crl.this_update) {
+        response.headers_mut().insert(header::LAST_MODIFIED, date);
+    }
+    Ok(response)
+}
