@@ -22,7 +22,7 @@ use super::attempt::{Attempt, Connected, StepKind};
 use super::error::{BodySeen, HttpFailure, RedirectFailure, TlsFailure, ValidationError, place};
 use super::key_authorization::check_token;
 use super::limits::Place;
-use super::redirect::Redirects;
+use super::redirect::{Redirects, shape};
 use crate::model::identifier::Identifier;
 
 const METHOD: &str = "http-01";
@@ -101,7 +101,7 @@ async fn fetch(attempt: &mut Attempt<'_>, url: &Url) -> Result<Answer, Validatio
         Box::new(stream)
     };
     let request = request(url).ok_or(ValidationError::Redirect { target, failure: RedirectFailure::BadLocation })?;
-    attempt.note(StepKind::Request, format!("GET {} from {}", url.path(), place(target)));
+    attempt.note(StepKind::Request, format!("GET {} from {}", shape(url), place(target)));
     let mut driver = JoinSet::new();
     let exchange = async {
         let (mut sender, connection) = http1::Builder::new()
@@ -235,4 +235,30 @@ fn judge(body: &[u8], key_authorization: &str) -> Result<(), BodySeen> {
         [b'<', ..] => BodySeen::Html,
         _ => BodySeen::Other,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TOKEN: &str = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
+
+    fn host(identifier: Identifier, port: u16) -> String {
+        let url = challenge_url(&identifier, port, TOKEN).unwrap();
+        let request = request(&url).unwrap();
+        assert_eq!(request.uri().to_string(), format!("/.well-known/acme-challenge/{TOKEN}"));
+        request.headers()[HOST].to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_host_header_has_no_port_when_it_is_80() {
+        let dns = |name: &str| Identifier::dns(name).unwrap();
+        let ip = |text: &str| Identifier::ip(text).unwrap();
+        assert_eq!(host(dns("a.example.test"), 80), "a.example.test");
+        assert_eq!(host(dns("a.example.test"), 443), "a.example.test:443");
+        assert_eq!(host(dns("a.example.test"), 5002), "a.example.test:5002");
+        assert_eq!(host(ip("192.0.2.7"), 80), "192.0.2.7");
+        assert_eq!(host(ip("2001:db8::7"), 80), "[2001:db8::7]");
+        assert_eq!(host(ip("2001:db8::7"), 5002), "[2001:db8::7]:5002");
+    }
 }

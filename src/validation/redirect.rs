@@ -82,7 +82,7 @@ fn check(next: &Url, to: &str, config: &ValidationConfig) -> Result<(), Redirect
 }
 
 /// What may be shown of a redirect's target: its path and query may hold what is not meant for the client.
-fn shape(url: &Url) -> String {
+pub(super) fn shape(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port()
         .map_or_else(|| format!("{}://{host}", url.scheme()), |port| format!("{}://{host}:{port}", url.scheme()))
