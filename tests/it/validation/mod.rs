@@ -1,0 +1,10 @@
+//! Validation against servers on loopback that misbehave in every way that acme.md §4 and security.md T1 list.
+
+mod addresses;
+mod dns;
+#[path = "../support/drip.rs"]
+mod drip;
+mod http01;
+mod limits;
+mod redirects;
+mod support;

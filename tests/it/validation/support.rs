@@ -1,0 +1,280 @@
+//! Loopback servers that answer, misbehave and count: an HTTP target and a DNS server, both gone when dropped.
+
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use chancery::clock::{ManualClock, Timestamp};
+use chancery::model::identifier::Identifier;
+use chancery::validation::{Outcome, ValidationConfig, Validator};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+pub const TOKEN: &str = "LoqXcYV8q5ONbJQxbmR7SCTNo3tiAXDfowyjxAjEuX0";
+pub const THUMBPRINT: &str = "9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI";
+
+pub fn key_authorization() -> String {
+    chancery::validation::key_authorization(TOKEN, THUMBPRINT).unwrap()
+}
+
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What a target does with one connection, given the request header that it read.
+type Script = Arc<dyn Fn(Box<dyn Stream>, String) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
+
+/// A TCP server on a loopback address.
+pub struct Target {
+    pub address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+    requests: Arc<Mutex<Vec<String>>>,
+    arrived: Arc<Notify>,
+    _tasks: JoinSet<()>,
+}
+
+impl Target {
+    /// Reads a request header, then runs `script` on the stream.
+    pub async fn scripted<F, Fut>(bind: &str, script: F) -> Target
+    where
+        F: Fn(Box<dyn Stream>, String) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        Target::start(bind, None, Arc::new(move |stream, request| Box::pin(script(stream, request)))).await
+    }
+
+    /// Answers each request with the bytes that `answer` makes of its path, and closes.
+    pub async fn answering(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Target {
+        Target::answering_on("127.0.0.1:0", answer).await
+    }
+
+    pub async fn answering_on(bind: &str, answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Target {
+        Target::start(bind, None, reply_script(answer)).await
+    }
+
+    /// The same behind TLS.
+    pub async fn tls(
+        acceptor: tokio_rustls::TlsAcceptor,
+        answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
+    ) -> Target {
+        Target::start("127.0.0.1:0", Some(acceptor), reply_script(answer)).await
+    }
+
+    async fn start(bind: &str, tls: Option<tokio_rustls::TlsAcceptor>, script: Script) -> Target {
+        let listener = TcpListener::bind(bind).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let arrived = Arc::new(Notify::new());
+        let (counter, log, bell) = (connections.clone(), requests.clone(), arrived.clone());
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut open = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                counter.fetch_add(1, Ordering::SeqCst);
+                let (script, log, bell, tls) = (script.clone(), log.clone(), bell.clone(), tls.clone());
+                open.spawn(async move {
+                    let mut stream: Box<dyn Stream> = match tls {
+                        None => Box::new(stream),
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => Box::new(stream),
+                            Err(_) => return,
+                        },
+                    };
+                    let request = read_header(&mut stream).await;
+                    log.lock().unwrap().push(request.clone());
+                    bell.notify_one();
+                    script(stream, request).await;
+                });
+            }
+        });
+        Target { address, connections, requests, arrived, _tasks: tasks }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Waits for the next request header that arrives whole.
+    pub async fn requested(&self) {
+        self.arrived.notified().await;
+    }
+
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
+    }
+}
+
+fn reply_script(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Script {
+    Arc::new(move |mut stream, request| {
+        let bytes = answer(request.split(' ').nth(1).unwrap_or_default());
+        Box::pin(async move {
+            let _ = stream.write_all(&bytes).await;
+            let _ = stream.shutdown().await;
+        })
+    })
+}
+
+async fn read_header(stream: &mut Box<dyn Stream>) -> String {
+    let mut bytes = Vec::new();
+    while !bytes.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => bytes.push(byte),
+            Err(_) => break,
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+pub fn ok(body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+pub fn redirect(status: u16, location: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status} Moved\r\nLocation: {location}\r\nContent-Length: 6\r\n\r\nCANARY").into_bytes()
+}
+
+/// Loopback allowed, http-01 on the target's port, time enough for a machine under load.
+pub fn config(port: u16) -> ValidationConfig {
+    let mut config = ValidationConfig { http01_port: port, allow_loopback: true, ..Default::default() };
+    config.timeouts.total = Duration::from_secs(8);
+    config.timeouts.queue = Duration::from_millis(300);
+    config
+}
+
+/// The same with time limits that a test can wait for.
+pub fn hasty(mut config: ValidationConfig) -> ValidationConfig {
+    config.timeouts.total = Duration::from_millis(800);
+    config.timeouts.resolve = Duration::from_millis(600);
+    config
+}
+
+pub fn validator(config: ValidationConfig) -> Validator {
+    guarded(config, Vec::new())
+}
+
+pub fn guarded(config: ValidationConfig, forbidden: Vec<SocketAddr>) -> Validator {
+    let clock = ManualClock::at(Timestamp::from_secs(1_800_000_000));
+    Validator::new(config, forbidden, Arc::new(clock)).unwrap()
+}
+
+/// One attempt, which must end by itself and must not show a byte of what targets sent in bodies and headers.
+pub async fn attempt(validator: &Validator, name: &str) -> Outcome {
+    let identifier = Identifier::guess(name).unwrap();
+    let authorization = key_authorization();
+    let attempt = validator.http01(&identifier, TOKEN, &authorization);
+    let outcome = tokio::time::timeout(Duration::from_secs(15), attempt).await.expect("the attempt ends in time");
+    let shown = format!("{outcome:?} {}", outcome.result.as_ref().map_or_else(|e| e.detail(), |()| String::new()));
+    assert!(!shown.contains("CANARY"), "a body is shown: {shown}");
+    assert!(outcome.result.as_ref().map_or_else(|e| e.detail().chars().count(), |()| 0) <= 400);
+    outcome
+}
+
+/// http-01 for 127.0.0.1 on the target's port.
+pub async fn prove(target: &Target) -> Outcome {
+    attempt(&validator(config(target.port())), "127.0.0.1").await
+}
+
+pub enum Dns {
+    Addresses(Vec<IpAddr>),
+    Alias(&'static str),
+    /// A response code: 2 SERVFAIL, 3 NXDOMAIN, 5 REFUSED.
+    Code(u8),
+    Silence,
+    /// No records, with the truncation flag set.
+    Truncated,
+}
+
+pub const A: u16 = 1;
+pub const AAAA: u16 = 28;
+
+/// A UDP DNS server on loopback; `answer` gets name, type and how often this pair was asked before.
+pub struct DnsServer {
+    pub address: SocketAddr,
+    pub queries: Arc<Mutex<Vec<(String, u16)>>>,
+    _tasks: JoinSet<()>,
+}
+
+impl DnsServer {
+    pub async fn answering(answer: impl Fn(&str, u16, usize) -> Dns + Send + 'static) -> DnsServer {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let address = socket.local_addr().unwrap();
+        let queries = Arc::new(Mutex::new(Vec::new()));
+        let log = queries.clone();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut packet = [0; 1_500];
+            while let Ok((length, peer)) = socket.recv_from(&mut packet).await {
+                let (name, kind, question_end) = question(&packet[..length]);
+                let before = log.lock().unwrap().iter().filter(|q| **q == (name.clone(), kind)).count();
+                log.lock().unwrap().push((name.clone(), kind));
+                if let Some(reply) = reply(&packet[..question_end], kind, answer(&name, kind, before)) {
+                    socket.send_to(&reply, peer).await.unwrap();
+                }
+            }
+        });
+        DnsServer { address, queries, _tasks: tasks }
+    }
+
+    pub fn asked(&self) -> Vec<(String, u16)> {
+        self.queries.lock().unwrap().clone()
+    }
+}
+
+fn question(packet: &[u8]) -> (String, u16, usize) {
+    let (mut at, mut labels) = (12, Vec::new());
+    while packet[at] != 0 {
+        let length = usize::from(packet[at]);
+        labels.push(String::from_utf8(packet[at + 1..at + 1 + length].to_vec()).unwrap().to_lowercase());
+        at += length + 1;
+    }
+    (labels.join("."), u16::from_be_bytes([packet[at + 1], packet[at + 2]]), at + 5)
+}
+
+fn reply(query: &[u8], kind: u16, answer: Dns) -> Option<Vec<u8>> {
+    let (code, truncated, records): (u8, bool, Vec<(u16, Vec<u8>)>) = match answer {
+        Dns::Silence => return None,
+        Dns::Code(code) => (code, false, Vec::new()),
+        Dns::Truncated => (0, true, Vec::new()),
+        Dns::Alias(name) => (0, false, vec![(5, wire_name(name))]),
+        Dns::Addresses(list) => (0, false, list.into_iter().filter_map(|ip| address_record(ip, kind)).collect()),
+    };
+    let mut packet = query.to_vec();
+    packet[2] = 0x81 | if truncated { 0x02 } else { 0 };
+    packet[3] = 0x80 | code;
+    packet[4..12].copy_from_slice(&[0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
+    for (kind, data) in records {
+        packet.extend_from_slice(&[0xc0, 12]);
+        packet.extend_from_slice(&kind.to_be_bytes());
+        packet.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
+        packet.extend_from_slice(&(data.len() as u16).to_be_bytes());
+        packet.extend_from_slice(&data);
+    }
+    Some(packet)
+}
+
+fn address_record(ip: IpAddr, kind: u16) -> Option<(u16, Vec<u8>)> {
+    match (ip, kind) {
+        (IpAddr::V4(v4), A) => Some((A, v4.octets().to_vec())),
+        (IpAddr::V6(v6), AAAA) => Some((AAAA, v6.octets().to_vec())),
+        _ => None,
+    }
+}
+
+fn wire_name(name: &str) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for label in name.split('.') {
+        bytes.push(label.len() as u8);
+        bytes.extend_from_slice(label.as_bytes());
+    }
+    bytes.push(0);
+    bytes
+}
