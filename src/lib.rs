@@ -18,3 +18,4 @@ pub mod status;
 pub mod store;
 pub mod telemetry;
 pub mod validation;
+pub mod wire;

@@ -1,0 +1,157 @@
+//! Certificates in JSON: the request to issue or sign, the record, the revocation, the filters of the list.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::clock::Timestamp;
+use crate::model::certificate::ShownStatus;
+use crate::model::reason::RevocationReason;
+
+/// Give `csr` to have a key of yours signed, or `names` to get a key made by the server.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"names": ["db.lab.example", "10.0.0.7"], "profile": "tls-server", "ttl": "90d"}))]
+pub struct IssueRequest {
+    /// A certificate request (PKCS#10) in PEM, at most 32 KB. Its key and its names are used, nothing else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub csr: Option<String>,
+    /// DNS names, addresses, mail addresses, URIs; at most 100. Instead of `csr`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
+    /// The slug of a profile.
+    pub profile: String,
+    /// The slug of an issuer; the current one of the profile's domain when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<String>,
+    /// Length from now, such as `90d`, `12h` or `P90D`; the profile's default when absent. Not with `not_after`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ttl: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub not_before: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub not_after: Option<Timestamp>,
+    /// The subject's common name, where the profile takes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    /// The kind of a key made by the server: P-256 (default), P-384, P-521, Ed25519, RSA-2048, RSA-3072, RSA-4096.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// What would be issued.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct IssuePreview {
+    pub dry_run: bool,
+    pub names: Vec<String>,
+    pub subject: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub not_before: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+    pub profile: String,
+}
+
+/// A certificate.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({
+    "id": "crt_01KAQ5V2X8J4M6N7P9R1S3T5V7", "serial": "4a3f1c0b9e8d7c6b5a4938271605f4e3d2c1b0a9", "status": "valid",
+    "names": ["db.lab.example"], "subject": "CN=db.lab.example", "not_before": "2026-11-23T10:00:00Z",
+    "not_after": "2027-02-21T09:59:59Z", "issuer": "tls-1", "profile": "tls-server", "key_algorithm": "P-256",
+    "fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "requester": "token:tok_01KAQ5V2X8J4M6N7P9R1S3T5V7/ci",
+    "via": "rest", "issued_at": "2026-11-23T10:01:00Z", "certificate": "-----BEGIN CERTIFICATE-----\n…", "chain": "-----BEGIN CERTIFICATE-----\n…"
+}))]
+pub struct Certificate {
+    pub id: String,
+    /// Lower-case hex without separators.
+    pub serial: String,
+    #[schema(value_type = String, example = "valid")]
+    pub status: ShownStatus,
+    pub names: Vec<String>,
+    /// RFC 4514.
+    pub subject: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub not_before: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+    pub issuer: String,
+    pub profile: String,
+    pub key_algorithm: String,
+    /// SHA-256 of the DER in hex; null before it is signed.
+    pub fingerprint: Option<String>,
+    pub requester: String,
+    /// `rest`, `acme`, `cli` or `internal`.
+    pub via: String,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub issued_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<Revocation>,
+    /// The leaf in PEM. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
+    /// The intermediates in PEM, nearest first, without the root. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chain: Option<String>,
+    /// PKCS#8 in PEM of a key made by the server: this once, it is not stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_key: Option<String>,
+}
+
+/// When and why.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Revocation {
+    #[schema(value_type = String, format = DateTime)]
+    pub revoked_at: Timestamp,
+    #[schema(value_type = String, example = "keyCompromise")]
+    pub reason: RevocationReason,
+}
+
+/// A reason of RFC 5280 §5.3.1; `unspecified` when absent.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"reason": "superseded"}))]
+pub struct RevokeRequest {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What the list is narrowed to; everything given must hold.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct CertificateQuery {
+    /// `valid`, `expired`, `revoked` or `intended`.
+    pub status: Option<String>,
+    /// The slug of a profile.
+    pub profile: Option<String>,
+    /// The slug of an issuer.
+    pub issuer: Option<String>,
+    /// A serial number in hex, any usual spelling.
+    pub serial: Option<String>,
+    /// The SHA-256 of the DER in hex, any usual spelling.
+    pub fingerprint: Option<String>,
+    /// A name: exact, `*.example.org` (all below it) or `www*` (what begins so).
+    pub name: Option<String>,
+    /// A serial, a fingerprint or the beginning of a name.
+    pub q: Option<String>,
+    /// Ends before this RFC 3339 time or date.
+    pub expires_before: Option<String>,
+    /// Exactly this requester, as a record prints it.
+    pub requester: Option<String>,
+    /// Items on a page: 1 to 500, 50 by default.
+    #[param(minimum = 1, maximum = 500, default = 50)]
+    pub limit: Option<u16>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Options of issuing.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct IssueQuery {
+    /// Check everything, issue nothing, and answer 200 with what would be issued.
+    #[serde(default)]
+    pub dry_run: bool,
+}
