@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod acme;
+pub mod api;
 pub mod authority;
 pub mod clock;
 pub mod entropy;

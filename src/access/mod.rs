@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::{Timestamp, monotonic};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::audit::AuditEvent;
 use crate::model::token::Token;
 use crate::store::{self, Store};
 pub use caller::Caller;
@@ -64,6 +65,11 @@ impl Access {
         }
         self.note_use(&token, &secret, now).await;
         Ok(Caller::of_token(&token, request_id))
+    }
+
+    /// Writes down that a change was refused to a caller.
+    pub async fn refuse(&self, caller: &Caller, event: AuditEvent) -> Result<()> {
+        self.store.record(caller.actor(), event).await
     }
 
     /// Forgets what it knows: after a change here, or when the version row of access moved.

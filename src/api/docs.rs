@@ -1,0 +1,161 @@
+//! /api/v1/openapi.json, and /api/docs: the document as one page that needs no script and no network.
+
+use askama::Template;
+use axum::Router;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use serde_json::Value;
+
+use super::{Api, document};
+use crate::error::{Error, Result};
+use crate::http::error_page::page;
+
+pub(super) fn routes() -> Router<Api> {
+    Router::new().route("/api/v1/openapi.json", get(json)).route("/api/docs", get(read))
+}
+
+async fn json() -> Result<Response> {
+    let text = document().to_pretty_json().map_err(|e| Error::internal("the document does not serialise", e))?;
+    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], text)
+        .into_response())
+}
+
+async fn read() -> Result<Response> {
+    let value =
+        serde_json::to_value(document()).map_err(|e| Error::internal("the document does not serialise", e))?;
+    page(&Docs::of(&value))
+}
+
+#[derive(Template)]
+#[template(path = "api_docs.html")]
+struct Docs {
+    tags: Vec<Tag>,
+    schemas: Vec<Schema>,
+}
+
+struct Tag {
+    name: String,
+    description: String,
+    operations: Vec<Operation>,
+}
+
+struct Operation {
+    id: String,
+    method: String,
+    path: String,
+    summary: String,
+    description: String,
+    parameters: Vec<Field>,
+    body: Option<String>,
+    answers: Vec<Answer>,
+}
+
+struct Field {
+    name: String,
+    place: String,
+    description: String,
+}
+
+struct Answer {
+    status: String,
+    description: String,
+    schema: Option<String>,
+}
+
+struct Schema {
+    name: String,
+    description: String,
+    fields: Vec<Field>,
+    example: Option<String>,
+}
+
+impl Docs {
+    fn of(document: &Value) -> Self {
+        let tags = list(&document["tags"]).iter().map(|tag| Tag {
+            name: text(&tag["name"]),
+            description: text(&tag["description"]),
+            operations: operations(document, &text(&tag["name"])),
+        });
+        let schemas = entries(&document["components"]["schemas"]).into_iter().map(|(name, schema)| Schema {
+            name: name.clone(),
+            description: text(&schema["description"]),
+            fields: fields(schema),
+            example: schema.get("example").and_then(|e| serde_json::to_string_pretty(e).ok()),
+        });
+        Docs { tags: tags.collect(), schemas: schemas.collect() }
+    }
+}
+
+fn operations(document: &Value, tag: &str) -> Vec<Operation> {
+    let mut found = Vec::new();
+    for (path, item) in entries(&document["paths"]) {
+        for (method, operation) in entries(item) {
+            if list(&operation["tags"]).iter().any(|t| t == tag) {
+                found.push(Operation::of(method, path, operation));
+            }
+        }
+    }
+    found
+}
+
+impl Operation {
+    fn of(method: &str, path: &str, operation: &Value) -> Self {
+        let parameters = list(&operation["parameters"]).iter().map(|parameter| Field {
+            name: text(&parameter["name"]),
+            place: text(&parameter["in"]),
+            description: text(&parameter["description"]),
+        });
+        let answers = entries(&operation["responses"]).into_iter().map(|(status, response)| Answer {
+            status: status.clone(),
+            description: text(&response["description"]),
+            schema: schema_of(response),
+        });
+        Operation {
+            id: text(&operation["operationId"]),
+            method: method.to_uppercase(),
+            path: path.to_owned(),
+            summary: text(&operation["summary"]),
+            description: text(&operation["description"]),
+            parameters: parameters.collect(),
+            body: schema_of(&operation["requestBody"]),
+            answers: answers.collect(),
+        }
+    }
+}
+
+/// The name of the shape that a body or an answer has.
+fn schema_of(holder: &Value) -> Option<String> {
+    let (_, content) = entries(&holder["content"]).into_iter().next()?;
+    content["schema"]["$ref"].as_str().and_then(|r| r.rsplit('/').next()).map(str::to_owned)
+}
+
+fn fields(schema: &Value) -> Vec<Field> {
+    let required: Vec<_> = list(&schema["required"]).iter().filter_map(Value::as_str).collect();
+    let field = |(name, field): (&String, &Value)| Field {
+        place: format!("{}{}", kind(field), if required.contains(&name.as_str()) { ", always" } else { "" }),
+        name: name.clone(),
+        description: text(&field["description"]),
+    };
+    entries(&schema["properties"]).into_iter().map(field).collect()
+}
+
+fn kind(field: &Value) -> String {
+    match &field["type"] {
+        Value::String(one) => one.clone(),
+        Value::Array(several) => several.iter().map(text).collect::<Vec<_>>().join(" or "),
+        _ => "object".to_owned(),
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn entries(value: &Value) -> Vec<(&String, &Value)> {
+    value.as_object().map(|map| map.iter().collect()).unwrap_or_default()
+}

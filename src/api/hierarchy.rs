@@ -1,0 +1,122 @@
+//! Domains, issuers and profiles, as this replica knows them (at most 5 s old).
+
+use axum::Json as Reply;
+use axum::extract::{Path, State};
+
+use super::{Api, shape};
+use crate::access::{Caller, Permission};
+use crate::api::document::Problems;
+use crate::authority::snapshot::{LoadedIssuer, LoadedProfile, Snapshot};
+use crate::error::{Error, Result};
+use crate::model::identifier::shown;
+use crate::model::issuer;
+use crate::pki::pem;
+use crate::wire::hierarchy::{Domain, Issuer, Profile};
+use crate::wire::page::Page;
+
+/// List issuers
+#[utoipa::path(get, path = "/api/v1/issuers", operation_id = "listIssuers", tag = "issuers",
+    responses((status = 200, description = "All issuers within the scope", body = Page<Issuer>), Problems))]
+pub async fn issuers(caller: Caller, State(api): State<Api>) -> Result<Reply<Page<Issuer>>> {
+    caller.may(Permission::ReadHierarchy)?;
+    let snapshot = api.authority.snapshot();
+    let seen = snapshot.issuers.values().filter(|i| caller.sees_issuer(&i.issuer.slug));
+    whole(seen.map(|i| issuer_shape(&snapshot, i)))
+}
+
+/// Get an issuer
+#[utoipa::path(get, path = "/api/v1/issuers/{issuer}", operation_id = "getIssuer", tag = "issuers",
+    params(("issuer" = String, Path, description = "Its slug")),
+    responses((status = 200, description = "The issuer", body = Issuer), Problems))]
+pub async fn issuer(caller: Caller, State(api): State<Api>, Path(slug): Path<String>) -> Result<Reply<Issuer>> {
+    caller.may(Permission::ReadHierarchy)?;
+    let snapshot = api.authority.snapshot();
+    let found = snapshot.issuers.get(&slug).filter(|i| caller.sees_issuer(&i.issuer.slug));
+    let found = found.ok_or_else(|| Error::not_found(format!("issuer \"{}\"", shown(&slug))))?;
+    issuer_shape(&snapshot, found).map(Reply)
+}
+
+/// List profiles
+#[utoipa::path(get, path = "/api/v1/profiles", operation_id = "listProfiles", tag = "profiles",
+    responses((status = 200, description = "All profiles within the scope", body = Page<Profile>), Problems))]
+pub async fn profiles(caller: Caller, State(api): State<Api>) -> Result<Reply<Page<Profile>>> {
+    caller.may(Permission::ReadHierarchy)?;
+    let snapshot = api.authority.snapshot();
+    let seen = snapshot.profiles.iter().filter(|(slug, _)| caller.sees_profile(slug));
+    whole(seen.map(|(slug, profile)| profile_shape(slug, profile)))
+}
+
+/// Get a profile
+#[utoipa::path(get, path = "/api/v1/profiles/{profile}", operation_id = "getProfile", tag = "profiles",
+    params(("profile" = String, Path, description = "Its slug")),
+    responses((status = 200, description = "The profile", body = Profile), Problems))]
+pub async fn profile(caller: Caller, State(api): State<Api>, Path(slug): Path<String>) -> Result<Reply<Profile>> {
+    caller.may(Permission::ReadHierarchy)?;
+    let snapshot = api.authority.snapshot();
+    let found = snapshot.profiles.get(&slug).filter(|_| caller.sees_profile(&slug));
+    let found = found.ok_or_else(|| Error::not_found(format!("profile \"{}\"", shown(&slug))))?;
+    profile_shape(&slug, found).map(Reply)
+}
+
+/// List trust domains
+#[utoipa::path(get, path = "/api/v1/domains", operation_id = "listDomains", tag = "domains",
+    responses((status = 200, description = "All trust domains with their roots", body = Page<Domain>), Problems))]
+pub async fn domains(caller: Caller, State(api): State<Api>) -> Result<Reply<Page<Domain>>> {
+    caller.may(Permission::ReadHierarchy)?;
+    let snapshot = api.authority.snapshot();
+    whole(snapshot.domains.iter().map(|domain| Ok(domain_shape(&snapshot, domain))))
+}
+
+/// Get a trust domain
+#[utoipa::path(get, path = "/api/v1/domains/{domain}", operation_id = "getDomain", tag = "domains",
+    params(("domain" = String, Path, description = "Its slug")),
+    responses((status = 200, description = "The trust domain", body = Domain), Problems))]
+pub async fn domain(caller: Caller, State(api): State<Api>, Path(slug): Path<String>) -> Result<Reply<Domain>> {
+    caller.may(Permission::ReadHierarchy)?;
+    let snapshot = api.authority.snapshot();
+    let found = snapshot.domains.iter().find(|domain| domain.slug == slug);
+    let found = found.ok_or_else(|| Error::not_found(format!("trust domain \"{}\"", shown(&slug))))?;
+    Ok(Reply(domain_shape(&snapshot, found)))
+}
+
+/// These collections are short: one page holds them.
+fn whole<T>(items: impl Iterator<Item = Result<T>>) -> Result<Reply<Page<T>>> {
+    Ok(Reply(Page { items: items.collect::<Result<_>>()?, next_cursor: None }))
+}
+
+fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Result<Issuer> {
+    let issuer = &loaded.issuer;
+    let certificate = loaded.certificate()?;
+    Ok(Issuer {
+        id: issuer.id.to_string(),
+        slug: issuer.slug.clone(),
+        domain: issuer.domain.clone(),
+        name: issuer.name.clone(),
+        role: issuer.role.name().to_owned(),
+        status: issuer.status.name().to_owned(),
+        key_algorithm: loaded.sealed_key.algorithm.name(),
+        can_sign: loaded.key.is_some(),
+        not_before: Some(certificate.not_before),
+        not_after: Some(certificate.not_after),
+        crl_url: issuer.crl_url(),
+        ocsp_url: issuer.ocsp_url(),
+        certificate: pem::encode(pem::CERTIFICATE, &certificate.der),
+        chain: shape::chain(&snapshot.chain(issuer.id)),
+    })
+}
+
+fn profile_shape(slug: &str, loaded: &LoadedProfile) -> Result<Profile> {
+    let rules =
+        serde_json::to_value(&loaded.config).map_err(|e| Error::internal("a profile does not serialise", e))?;
+    Ok(Profile { slug: slug.to_owned(), revision: loaded.revision, updated_at: loaded.updated_at, rules })
+}
+
+fn domain_shape(snapshot: &Snapshot, domain: &issuer::Domain) -> Domain {
+    Domain {
+        id: domain.id.to_string(),
+        slug: domain.slug.clone(),
+        name: domain.name.clone(),
+        created_at: domain.created_at,
+        bundle: shape::chain(&snapshot.roots(&domain.slug)),
+    }
+}

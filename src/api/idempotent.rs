@@ -1,0 +1,44 @@
+//! The Idempotency-Key header on every POST: what came before is told again, marked `Idempotent-Replayed: true`.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+
+use super::Api;
+use crate::access::Caller;
+use crate::access::idempotency::{Key, Seen};
+use crate::error::{Error, Result};
+
+const KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// The key of a request, if it has one.
+pub fn key(headers: &HeaderMap, uri: &Uri, body: &[u8]) -> Result<Option<Key>> {
+    let mut given = headers.get_all(KEY).iter();
+    let Some(value) = given.next() else { return Ok(None) };
+    if given.next().is_some() {
+        return Err(Error::malformed("Idempotency-Key stands there twice"));
+    }
+    let text =
+        value.to_str().map_err(|_| Error::malformed("Idempotency-Key has 1 to 255 printable ASCII characters"))?;
+    let path = uri.path_and_query().map_or("", |p| p.as_str());
+    Key::new(text, Method::POST.as_str(), path, body).map(Some)
+}
+
+pub fn replayed(mut response: Response) -> Response {
+    response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+/// The answer of an earlier request with this key that was no issuance.
+pub async fn earlier(api: &Api, caller: &Caller, key: Option<&Key>) -> Result<Option<Response>> {
+    let Some(key) = key else { return Ok(None) };
+    match api.access.seen(caller.actor(), key).await? {
+        Seen::New { .. } => Ok(None),
+        Seen::Answer { status, body } => {
+            let status = StatusCode::from_u16(status).map_err(|e| Error::internal("a stored status is none", e))?;
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            Ok(Some(replayed((status, json, body).into_response())))
+        }
+        Seen::Certificate(id) => Err(Error::inconsistent(format!("an Idempotency-Key of another path made {id}"))),
+    }
+}

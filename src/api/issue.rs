@@ -1,0 +1,249 @@
+//! POST /certificates: sign a CSR, or make key and certificate from names. Both end in the authority's one use case.
+
+use axum::Json as Reply;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use zeroize::Zeroizing;
+
+use super::{Api, idempotent, made_key, refused, shape};
+use crate::access::Caller;
+use crate::access::caller::Wish;
+use crate::access::idempotency::{Key, Seen};
+use crate::authority::guard::{Guard, IdempotencyClaim};
+use crate::authority::issue::{Issuance, Issued};
+use crate::error::{Error, ErrorKind, Result, Subproblem};
+use crate::http::extract::{Json, Query};
+use crate::model::identifier::Identifier;
+use crate::model::key::KeyAlgorithm;
+use crate::model::validity::{RequestedValidity, parse_duration};
+use crate::pki::key_policy::KeyPolicy;
+use crate::pki::pem;
+use crate::pki::request::CertificateRequest;
+use crate::wire::certificates::{Certificate, IssuePreview, IssueQuery, IssueRequest};
+
+/// Room for a CSR of 32 KB in PEM with its line ends escaped, and little else.
+const LIMIT: usize = 64 * 1024;
+
+/// Issue or sign a certificate
+#[utoipa::path(post, path = "/api/v1/certificates", operation_id = "issueCertificate", tag = "certificates",
+    params(IssueQuery, ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe for 24 hours")),
+    request_body = IssueRequest,
+    responses(
+        (status = 201, description = "Issued, or told again with Idempotent-Replayed", body = Certificate),
+        (status = 200, description = "What would be issued (dry_run)", body = IssuePreview),
+        crate::api::document::WriteProblems))]
+pub async fn create(
+    caller: Caller,
+    State(api): State<Api>,
+    Query(query): Query<IssueQuery>,
+    uri: Uri,
+    headers: HeaderMap,
+    Json { value: asked, raw }: Json<IssueRequest, LIMIT>,
+) -> Result<Response> {
+    refused(&api, &caller, "certificate.rejected", "", caller.may(crate::access::Permission::Issue)).await?;
+    let key = idempotent::key(&headers, &uri, &raw)?;
+    let claim = match claim(&api, &caller, key).await? {
+        Claim::Replay(response) => return Ok(response),
+        Claim::Go(claim) => claim,
+    };
+    let (issuance, private_key) = read(&api, &caller, asked, claim).await?;
+    if query.dry_run {
+        return preview(&api, &caller, &issuance);
+    }
+    let issued = api.authority.issue(caller.actor(), issuance).await?;
+    Ok(answer(&api, &issued, private_key))
+}
+
+enum Claim {
+    Replay(Response),
+    Go(Option<IdempotencyClaim>),
+}
+
+async fn claim(api: &Api, caller: &Caller, key: Option<Key>) -> Result<Claim> {
+    let Some(key) = key else { return Ok(Claim::Go(None)) };
+    match api.access.seen(caller.actor(), &key).await? {
+        Seen::New { expires_at } => Ok(Claim::Go(Some(IdempotencyClaim {
+            actor: caller.actor().to_string(),
+            key: key.text,
+            request_sha256: key.request_sha256,
+            expires_at,
+        }))),
+        Seen::Certificate(id) => {
+            let record = api.authority.certificate(id).await?;
+            let record =
+                record.ok_or_else(|| Error::inconsistent(format!("certificate {id} of a key is missing")))?;
+            let shape = shape::whole(&api.authority, &record).await?;
+            let location = [(header::LOCATION, format!("/api/v1/certificates/{id}"))];
+            Ok(Claim::Replay(idempotent::replayed((StatusCode::CREATED, location, Reply(shape)).into_response())))
+        }
+        Seen::Answer { .. } => Err(Error::inconsistent("an Idempotency-Key of another path was answered here")),
+    }
+}
+
+/// From the request to what the authority takes, within what the caller may. The key is made last.
+async fn read(
+    api: &Api,
+    caller: &Caller,
+    asked: IssueRequest,
+    idempotency: Option<IdempotencyClaim>,
+) -> Result<(Issuance, Option<Zeroizing<String>>)> {
+    let validity = validity(&asked)?;
+    let source = source(&asked)?;
+    let names = source.names();
+    let common_name = asked.common_name.clone().or_else(|| source.common_name());
+    let permitted = permit(api, caller, &asked, &names, common_name.as_deref());
+    refused(api, caller, "certificate.rejected", "", permitted).await?;
+    let (request, private_key) = source.into_request().await?;
+    let guard = Guard { token: Some(caller.token()), grant: caller.grant(), order: None, idempotency };
+    let names = Some(names);
+    let (profile, issuer) = (asked.profile, asked.issuer);
+    Ok((Issuance { profile, issuer, request, names, common_name, validity, guard }, private_key))
+}
+
+/// Whose key it will be.
+enum Source {
+    Csr(Box<CertificateRequest>),
+    Made(Vec<Identifier>, KeyAlgorithm),
+}
+
+fn source(asked: &IssueRequest) -> Result<Source> {
+    match (&asked.csr, &asked.names) {
+        (Some(_), Some(_)) => Err(unfit("/names", "give csr or names, not both: a CSR brings its names")),
+        (None, None) => Err(unfit("", "give csr (a certificate request in PEM) or names (a list)")),
+        (Some(_), None) if asked.key.is_some() => Err(unfit("/key", "a CSR brings its key: leave key out")),
+        (Some(csr), None) => {
+            let request = CertificateRequest::from_pem_or_der(csr.as_bytes(), &KeyPolicy::with_any_rsa_length())?;
+            Ok(Source::Csr(Box::new(request)))
+        }
+        (None, Some(names)) => {
+            let algorithm = asked.key.as_deref().map_or(Ok(KeyAlgorithm::P256), str::parse);
+            Ok(Source::Made(parse_names(names)?, algorithm.map_err(|e: Error| at("/key", &e))?))
+        }
+    }
+}
+
+impl Source {
+    /// In the order asked, each once.
+    fn names(&self) -> Vec<Identifier> {
+        let mut names: Vec<Identifier> = Vec::new();
+        let asked = match self {
+            Source::Csr(request) => request.san().iter().cloned().chain(request.common_name_identifier()).collect(),
+            Source::Made(names, _) => names.clone(),
+        };
+        for name in asked {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
+    fn common_name(&self) -> Option<String> {
+        match self {
+            Source::Csr(request) => request.common_name().map(str::to_owned),
+            Source::Made(..) => None,
+        }
+    }
+
+    async fn into_request(self) -> Result<(CertificateRequest, Option<Zeroizing<String>>)> {
+        match self {
+            Source::Csr(request) => Ok((*request, None)),
+            Source::Made(names, algorithm) => {
+                let made = made_key::make(algorithm).await?;
+                let public_key = KeyPolicy::default().check(&made.spki)?;
+                Ok((CertificateRequest::for_key(public_key, names), Some(made.pem)))
+            }
+        }
+    }
+}
+
+/// The scope is judged on the subject that the profile will give, not on what was asked.
+fn permit(api: &Api, caller: &Caller, asked: &IssueRequest, names: &[Identifier], cn: Option<&str>) -> Result<()> {
+    let snapshot = api.authority.snapshot();
+    let profile = snapshot.profile(&asked.profile).map_err(|e| at("/profile", &e))?;
+    let issuer = match &asked.issuer {
+        Some(slug) => snapshot.issuer(slug),
+        None => snapshot.issuer_for(profile.profile.domain()),
+    };
+    let subject = profile.profile.common_name(cn, names)?;
+    let issuer = &issuer?.issuer.slug;
+    caller.may_issue(&Wish { profile: &asked.profile, issuer, names, common_name: subject.as_deref() })
+}
+
+fn parse_names(texts: &[String]) -> Result<Vec<Identifier>> {
+    if texts.len() > CertificateRequest::MAX_NAMES {
+        let most = format!("at most {}", CertificateRequest::MAX_NAMES);
+        let value = format!("{} names", texts.len());
+        return Err(Error::refused(ErrorKind::TooLarge, "names.count", value, most, "ask for several certificates"));
+    }
+    let mut names = Vec::with_capacity(texts.len());
+    let mut wrong = Vec::new();
+    for (i, text) in texts.iter().enumerate() {
+        match Identifier::guess(text) {
+            Ok(name) => names.push(name),
+            Err(error) => wrong.push(Subproblem {
+                kind: error.kind,
+                detail: error.detail,
+                identifier: None,
+                pointer: Some(format!("/names/{i}")),
+            }),
+        }
+    }
+    match wrong.first() {
+        None => Ok(names),
+        Some(first) => Err(Error::new(ErrorKind::Unprocessable, first.detail.clone()).with_subproblems(wrong)),
+    }
+}
+
+fn validity(asked: &IssueRequest) -> Result<RequestedValidity> {
+    if asked.ttl.is_some() && asked.not_after.is_some() {
+        return Err(unfit("/ttl", "give ttl or not_after, not both"));
+    }
+    let ttl = asked.ttl.as_deref().map(parse_duration).transpose().map_err(|e| at("/ttl", &e))?;
+    Ok(RequestedValidity { not_before: asked.not_before, not_after: asked.not_after, ttl })
+}
+
+fn unfit(pointer: &str, detail: &str) -> Error {
+    at(pointer, &Error::new(ErrorKind::Unprocessable, detail))
+}
+
+/// The same error with the place in the body that it is about.
+fn at(pointer: &str, error: &Error) -> Error {
+    let part = Subproblem {
+        kind: error.kind,
+        detail: error.detail.clone(),
+        identifier: None,
+        pointer: Some(pointer.to_owned()),
+    };
+    let mut told = Error::new(error.kind, error.detail.clone()).with_subproblems(vec![part]);
+    told.rule = error.rule.clone();
+    told
+}
+
+fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Response> {
+    let prepared = api.authority.preview(caller.actor(), issuance)?;
+    let facts = prepared.facts();
+    let shape = IssuePreview {
+        dry_run: true,
+        names: facts.names.iter().map(Identifier::value).collect(),
+        subject: facts.subject.clone(),
+        not_before: facts.validity.not_before(),
+        not_after: facts.validity.not_after(),
+        profile: issuance.profile.clone(),
+    };
+    Ok(Reply(shape).into_response())
+}
+
+fn answer(api: &Api, issued: &Issued, private_key: Option<Zeroizing<String>>) -> Response {
+    let record = &issued.certificate;
+    let mut shape = shape::certificate(record, api.authority.store().now());
+    shape.certificate = Some(pem::encode(pem::CERTIFICATE, &issued.der));
+    shape.chain = Some(shape::chain(&issued.chain));
+    shape.private_key = private_key.map(|pem| pem.to_string());
+    let headers = [(header::LOCATION, format!("/api/v1/certificates/{}", record.id))];
+    let mut response = (StatusCode::CREATED, headers, Reply(shape)).into_response();
+    // it may hold a private key
+    response.headers_mut().insert(header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));
+    response
+}

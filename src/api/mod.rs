@@ -1,0 +1,89 @@
+//! REST under /api/v1: handlers take extractors, call one use case, shape the reply. The document is generated
+//! from the same routes (`openapi/chancery.json`, a test compares them).
+
+mod audit_events;
+mod certificates;
+mod docs;
+mod document;
+mod hierarchy;
+mod idempotent;
+mod issue;
+mod made_key;
+mod revocation;
+mod shape;
+mod tokens;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access::{Access, Caller};
+use crate::authority::Authority;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::caller::HasAccess;
+use crate::http::{error_page, layers, problem};
+use crate::model::audit::AuditEvent;
+
+pub use document::document;
+
+/// What the handlers reach.
+#[derive(Clone)]
+pub struct Api {
+    pub authority: Arc<Authority>,
+    pub access: Arc<Access>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Api")
+    }
+}
+
+impl HasAccess for Api {
+    fn access(&self) -> &Access {
+        &self.access
+    }
+}
+
+/// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
+pub fn router(api: Api, manners: layers::Manners) -> Router {
+    let (routes, _) = routes().split_for_parts();
+    let router = routes.merge(docs::routes()).merge(error_page::routes()).with_state(api);
+    layers::manners(router, manners, problem::Dialect::Rest)
+}
+
+/// Every operation once: for the server and for the document.
+fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::with_openapi(document::base())
+        .routes(routes!(certificates::list, issue::create))
+        .routes(routes!(certificates::get))
+        .routes(routes!(revocation::create, revocation::get))
+        .routes(routes!(certificates::events))
+        .routes(routes!(hierarchy::issuers))
+        .routes(routes!(hierarchy::issuer))
+        .routes(routes!(hierarchy::profiles))
+        .routes(routes!(hierarchy::profile))
+        .routes(routes!(hierarchy::domains))
+        .routes(routes!(hierarchy::domain))
+        .routes(routes!(tokens::list, tokens::create))
+        .routes(routes!(tokens::get, tokens::revoke))
+        .routes(routes!(audit_events::list))
+}
+
+/// Audits the refusal of a change by role or scope; what the authority refuses it audits itself.
+async fn refused<T>(api: &Api, caller: &Caller, action: &'static str, object: &str, outcome: Result<T>) -> Result<T> {
+    let Err(error) = outcome else { return outcome };
+    if !is_refusal(&error) {
+        return Err(error);
+    }
+    let detail = serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|rule| rule.name.clone())});
+    api.access.refuse(caller, AuditEvent::refused(action, object, detail)).await?;
+    Err(error)
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Refused | ErrorKind::RejectedIdentifier)
+}

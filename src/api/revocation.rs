@@ -1,0 +1,55 @@
+//! A certificate's revocation: POST makes it (once), GET reads it.
+
+use axum::Json as Reply;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+
+use super::{Api, certificates, idempotent, refused, shape};
+use crate::access::Caller;
+use crate::api::document::{Problems, WriteProblems};
+use crate::error::{Error, Result};
+use crate::http::extract::Json;
+use crate::model::reason::RevocationReason;
+use crate::wire::certificates::{Certificate, Revocation, RevokeRequest};
+
+/// Revoke a certificate
+#[utoipa::path(post, path = "/api/v1/certificates/{id}/revocation", operation_id = "revokeCertificate", tag = "certificates",
+    description = "It is on the CRL within 5 seconds. A second time answers 409 with code already_revoked.",
+    params(("id" = String, Path, description = "crt_…"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe for 24 hours")),
+    request_body = RevokeRequest,
+    responses((status = 201, description = "Revoked", body = Certificate), WriteProblems))]
+pub async fn create(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    uri: Uri,
+    headers: HeaderMap,
+    Json { value: asked, raw }: Json<RevokeRequest>,
+) -> Result<Response> {
+    let record = certificates::find(&api, &caller, &id).await?;
+    let object = record.object();
+    refused(&api, &caller, "certificate.revocation_refused", &object, caller.may_revoke(&record)).await?;
+    let key = idempotent::key(&headers, &uri, &raw)?;
+    if let Some(response) = idempotent::earlier(&api, &caller, key.as_ref()).await? {
+        return Ok(response);
+    }
+    let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::Unspecified), RevocationReason::from_name)?;
+    let revoked = api.authority.revoke(caller.actor(), record.id, reason).await?;
+    let shape = shape::whole(&api.authority, &revoked).await?;
+    if let Some(key) = &key {
+        let body = serde_json::to_string(&shape).map_err(|e| Error::internal("an answer does not serialise", e))?;
+        api.access.answered(caller.actor(), key, StatusCode::CREATED.as_u16(), &body).await?;
+    }
+    Ok((StatusCode::CREATED, Reply(shape)).into_response())
+}
+
+/// Get a certificate's revocation
+#[utoipa::path(get, path = "/api/v1/certificates/{id}/revocation", operation_id = "getRevocation", tag = "certificates",
+    params(("id" = String, Path, description = "crt_…")),
+    responses((status = 200, description = "When and why", body = Revocation), Problems))]
+pub async fn get(caller: Caller, State(api): State<Api>, Path(id): Path<String>) -> Result<Reply<Revocation>> {
+    let record = certificates::find(&api, &caller, &id).await?;
+    shape::revocation(&record).map(Reply).ok_or_else(|| Error::not_found(format!("revocation of {}", record.id)))
+}

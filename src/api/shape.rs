@@ -1,0 +1,93 @@
+//! Records as the shapes of `wire`.
+
+use crate::authority::Authority;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::audit::ChainedEvent;
+use crate::model::certificate::{Certificate, CertificateStatus};
+use crate::model::serial::to_hex;
+use crate::model::token::Token;
+use crate::pki::pem;
+use crate::wire;
+
+/// As a list has it: without PEM.
+pub fn certificate(record: &Certificate, now: Timestamp) -> wire::certificates::Certificate {
+    wire::certificates::Certificate {
+        id: record.id.to_string(),
+        serial: record.serial.to_string(),
+        status: record.shown_status(now),
+        names: record.names.iter().map(|name| name.value()).collect(),
+        subject: record.subject.clone(),
+        not_before: record.validity.not_before(),
+        not_after: record.validity.not_after(),
+        issuer: record.issuer.clone(),
+        profile: record.profile.clone(),
+        key_algorithm: record.key_algorithm.clone(),
+        fingerprint: record.fingerprint.map(|hash| to_hex(&hash)),
+        requester: record.requester.clone(),
+        via: record.via.clone(),
+        issued_at: record.issued_at,
+        revocation: revocation(record),
+        certificate: None,
+        chain: None,
+        private_key: None,
+    }
+}
+
+/// With leaf and chain in PEM. An intent has no leaf.
+pub async fn whole(authority: &Authority, record: &Certificate) -> Result<wire::certificates::Certificate> {
+    let der = authority.certificate_der(record.id).await?;
+    let mut shape = certificate(record, authority.store().now());
+    shape.certificate = der.map(|der| pem::encode(pem::CERTIFICATE, &der));
+    shape.chain = Some(chain(&authority.chain_of(record)));
+    Ok(shape)
+}
+
+pub fn chain<T: AsRef<[u8]>>(ders: &[T]) -> String {
+    ders.iter().map(|der| pem::encode(pem::CERTIFICATE, der.as_ref())).collect()
+}
+
+pub fn revocation(record: &Certificate) -> Option<wire::certificates::Revocation> {
+    match record.status {
+        CertificateStatus::Revoked { at, reason } => Some(wire::certificates::Revocation { revoked_at: at, reason }),
+        CertificateStatus::Intended | CertificateStatus::Valid => None,
+    }
+}
+
+pub fn token(record: &Token, now: Timestamp) -> wire::tokens::Token {
+    wire::tokens::Token {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        role: record.role.name().to_owned(),
+        status: record.status(now).to_owned(),
+        scope: record.scope.as_ref().map(|scope| wire::tokens::TokenScope {
+            names: scope.names.iter().map(ToString::to_string).collect(),
+            subjects: scope.subjects.clone(),
+            profiles: scope.profiles.clone(),
+            issuers: scope.issuers.clone(),
+        }),
+        created_by: record.created_by.clone(),
+        created_at: record.created_at,
+        expires_at: record.expires_at,
+        revoked_at: record.revoked_at,
+        last_used_at: record.last_used_at,
+        secret: None,
+    }
+}
+
+pub fn event(record: &ChainedEvent) -> wire::audit::AuditEvent {
+    wire::audit::AuditEvent {
+        id: record.id.to_string(),
+        at: record.at,
+        action: record.action.clone(),
+        outcome: record.outcome.clone(),
+        actor: record.actor.clone(),
+        object: record.object.clone(),
+        request_id: record.request_id.clone(),
+        detail: serde_json::from_str(&record.detail).unwrap_or_default(),
+        writer: record.writer.to_string(),
+        lane: record.lane,
+        seq: record.seq,
+        hash: to_hex(&record.hash),
+    }
+}
