@@ -192,10 +192,9 @@ pub fn panics(source: &Source) -> Vec<String> {
     let mut found = Vec::new();
     for window in source.product().windows(3) {
         let [a, b, c] = window else { continue };
-        if let Some((line, word)) = a.word().filter(|_| b.is('!')) {
-            if ["todo", "unimplemented", "dbg"].contains(&word) {
-                found.push(source.at(line, &format!("{word}! is not shipped")));
-            }
+        let unfinished = a.word().filter(|(_, w)| b.is('!') && ["todo", "unimplemented", "dbg"].contains(w));
+        if let Some((line, word)) = unfinished {
+            found.push(source.at(line, &format!("{word}! is not shipped")));
         }
         if let Some((line, "unwrap")) = b.word().filter(|_| a.is('.') && c.is('(')) {
             found.push(source.at(line, "no unwrap outside tests"));
