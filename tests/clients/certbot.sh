@@ -1,0 +1,51 @@
+#!/bin/bash
+# Debian's certbot obtains, renews and revokes by http-01, over TLS verified against our root. RFC 8555.
+. "$(dirname "$0")/lib.sh"
+
+bot() {
+  local command=$1; shift
+  REQUESTS_CA_BUNDLE=$ROOT_PEM certbot "$command" --config-dir "$DIR/c" --work-dir "$DIR/w" --logs-dir "$DIR/l" -n "$@"
+}
+obtain() {
+  bot certonly --server "$ACME" --agree-tos --register-unsafely-without-email --standalone \
+    --http-01-address 127.0.0.1 --http-01-port "$HTTP01_PORT" --preferred-challenges http "$@"
+}
+
+journey() {
+  start_server || return
+  local live="$DIR/c/live/a.$ZONE" old="$DIR/old" before status
+  check "obtain for two names" obtain -d "a.$ZONE" -d "b.$ZONE" --key-type ecdsa || { certbot_log; return; }
+  check "it has exactly the names asked for" test "$(names_of "$live/cert.pem")" = "a.$ZONE b.$ZONE "
+  check "certbot keeps leaf and chain apart" test "$(grep -c BEGIN "$live/cert.pem") $(grep -c BEGIN "$live/fullchain.pem")" = "1 2"
+  good "obtained" "$live/cert.pem" "$live/chain.pem"
+
+  before=$(serial_of "$live/cert.pem")
+  mkdir -p "$old" && cp -L "$live/cert.pem" "$live/chain.pem" "$live/privkey.pem" "$old"
+  check "renew" bot renew --force-renewal --no-random-sleep-on-renew || certbot_log
+  check "the renewed one has another serial" test "$(serial_of "$live/cert.pem")" != "$before"
+  good "renewed" "$live/cert.pem" "$live/chain.pem"
+
+  check "revoke by account" bot revoke --server "$ACME" --cert-path "$old/cert.pem" --reason superseded --no-delete-after-revoke || certbot_log
+  revoked "by account" "$old/cert.pem" "$old/chain.pem" superseded
+  good "the renewed one beside it" "$live/cert.pem" "$live/chain.pem"
+  check_fails "revoking twice is refused" 'alreadyRevoked|already.revoked' bot revoke --server "$ACME" \
+    --cert-path "$old/cert.pem" --reason superseded --no-delete-after-revoke
+
+  check "obtain with an RSA key" obtain -d "rsa.$ZONE" --key-type rsa --rsa-key-size 2048 || certbot_log
+  live="$DIR/c/live/rsa.$ZONE"
+  check "revoke by certificate key" bot revoke --server "$ACME" --cert-path "$live/cert.pem" --key-path "$live/privkey.pem" \
+    --reason keycompromise --no-delete-after-revoke || certbot_log
+  revoked "by certificate key" "$live/cert.pem" "$live/chain.pem" keyCompromise
+
+  check_fails "a name that does not resolve is refused with the reason" "x.gone.$ZONE" obtain -d "x.gone.$ZONE"
+  check_fails "without our root certbot trusts nothing" 'CERTIFICATE_VERIFY_FAILED|certificate verify failed' \
+    env REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt certbot register --config-dir "$DIR/c2" --work-dir "$DIR/w" \
+    --logs-dir "$DIR/l" -n --server "$ACME" --agree-tos --register-unsafely-without-email
+  check "unregister deactivates the account" bot unregister --server "$ACME" || certbot_log
+  check "fsck beside the running server" chancery fsck
+}
+
+certbot_log() { tail -n 40 "$DIR/l/letsencrypt.log" 2>/dev/null | sed 's/^/    /'; }
+
+engines journey
+finish

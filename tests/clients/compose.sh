@@ -1,0 +1,74 @@
+#!/bin/bash
+# What docker-compose.yml runs, without a container engine: the commands of its header, then its very environment,
+# command and health check, with this machine's Postgres, ports and directories in place of the containers'.
+. "$(dirname "$0")/lib.sh"
+
+FILE="$ROOT/docker-compose.yml"
+ENGINE=
+DIR="$WORK/compose"
+
+journey() {
+  [ -n "${CHANCERY_TEST_POSTGRES_URL:-}" ] || { skip compose "CHANCERY_TEST_POSTGRES_URL is not set"; return; }
+  local https http ops at
+  https=$(free_port) http=$(free_port) ops=$(free_port)
+  at=${CHANCERY_TEST_POSTGRES_URL#*@} at=${at%%/*}
+  mkdir -p "$DIR/data"
+
+  check "the commands before the first start work" before
+  set -a; . "$DIR/.env"; set +a
+  MAPS=("@postgres:5432=@$at" "/run/secrets/unlock_key=$DIR/unlock.key" "/var/lib/chancery=$DIR/data"
+    "0.0.0.0:8443=127.0.0.1:$https" "0.0.0.0:8080=127.0.0.1:$http" "127.0.0.1:9464=127.0.0.1:$ops"
+    "/127.0.0.1/9464=/127.0.0.1/$ops" ":8443=:$https" ":8080=:$http")
+  mapfile -t settings < <(part environment)
+  mapfile -t command < <(part command)
+  mapfile -d '' -t health < <(part health)
+  mapfile -t database < <(part database)
+  check "a database as the postgres service makes it" make_database "${database[@]}"
+  check_fails "not healthy before it runs" . "${health[@]}"
+
+  start || return
+  check "healthy within 20 s" within 20 quietly "${health[@]}"
+  curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem"
+  ROOT_PEM="$DIR/root.pem" HTTPS="https://localhost:$https"
+  check "the directory stands under the external URL" directory
+  TOKEN=$(env "${settings[@]}" "$BIN" token create --name compose --role operator 2>"$WORK/token.log") || not_ok "token create" "$(cat "$WORK/token.log")"
+  check "a certificate is issued" api POST certificates -H 'Content-Type: application/json' \
+    -d "{\"names\":[\"web.$ZONE\"],\"profile\":\"tls-server\"}" -o "$DIR/web.json"
+  jq -r .certificate "$DIR/web.json" >"$DIR/web.pem"
+  jq -r .chain "$DIR/web.json" >"$DIR/chain.pem"
+  good "issued" "$DIR/web.pem" "$DIR/chain.pem"
+
+  stop_server
+  start || return
+  check "healthy again after a restart" within 20 quietly "${health[@]}"
+  check "the certificate is still there" api GET "certificates/$(jq -r .id "$DIR/web.json")"
+  check "fsck" env "${settings[@]}" "$BIN" fsck
+}
+
+start() {
+  env "${settings[@]}" "$BIN" "${command[@]}" >"$DIR/stdout" 2>>"$DIR/stderr" &
+  SERVER=$!
+  PIDS+=("$SERVER")
+  within 20 serves && return
+  not_ok "the server starts" "$(tail -n 5 "$DIR/stderr")"
+  return 1
+}
+serves() { curl -fsSk -o /dev/null "https://127.0.0.1:$https/livez" 2>/dev/null || ! kill -0 "$SERVER" 2>/dev/null; }
+
+before() {
+  (cd "$DIR" && PATH="$PATH" bash -euc "$("$CLIENTS/compose.py" "$FILE" before)") &&
+    [ "$(stat -c %a "$DIR/unlock.key" "$DIR/.env" | sort -u)" = 600 ]
+}
+part() { "$CLIENTS/compose.py" "$FILE" "$1" "${MAPS[@]}"; }
+quietly() { "$@" >/dev/null 2>&1; }
+directory() { curl -fsS --cacert "$ROOT_PEM" "$HTTPS/acme/default/directory" | jq -e --arg base "$HTTPS/" '.newOrder | startswith($base)'; }
+
+# USER DATABASE PASSWORD, as the image's entry point does it; on the throw-away server the names are its own.
+make_database() {
+  "$(pg_tool psql)" -qX -v ON_ERROR_STOP=1 "$CHANCERY_TEST_POSTGRES_URL" -c "DROP DATABASE IF EXISTS $2" \
+    -c "DROP ROLE IF EXISTS $1" -c "CREATE ROLE $1 LOGIN PASSWORD '$3'" -c "CREATE DATABASE $2 OWNER $1"
+}
+
+journey
+stop_server
+finish

@@ -1,0 +1,225 @@
+# Common to the client tests: the real server on either engine, DNS for its names, and what openssl says.
+# A script sources this, defines functions and ends with `finish`. It prints `ok NAME`, `not ok NAME: why`,
+# `skip NAME: why`; lines that begin with `# ` go to the log alone.
+set -uo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+CLIENTS="$ROOT/tests/clients"
+BIN="${CHANCERY_BIN:-$ROOT/target/release/chancery}"
+ZONE=chancery.test
+WORK=$(mktemp -d /tmp/chancery-client.XXXXXX)
+PIDS=()
+BAD=0
+unset CHANCERY_CONFIG CHANCERY_DATA CHANCERY_DATABASE_URL CHANCERY_UNLOCK_KEY
+unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY REQUESTS_CA_BUNDLE CURL_CA_BUNDLE SSL_CERT_FILE
+export NO_PROXY='*'
+
+cleanup() {
+  local pid
+  for pid in "${PIDS[@]+"${PIDS[@]}"}"; do kill -9 "$pid" 2>/dev/null; done
+  wait 2>/dev/null
+  rm -rf "$WORK"
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM
+
+finish() { [ "$BAD" -eq 0 ]; exit; }
+
+# ---- saying what held
+
+ok() { echo "ok ${ENGINE:+$ENGINE: }$1"; }
+not_ok() {
+  BAD=1
+  echo "not ok ${ENGINE:+$ENGINE: }$1: ${2:-}"
+}
+skip() { echo "skip ${ENGINE:+$ENGINE: }$1: $2"; }
+
+# check NAME COMMAND… : ok when the command ends with 0; else its last words are the reason.
+check() {
+  local name=$1 log="$WORK/check.log"; shift
+  if "$@" >"$log" 2>&1; then ok "$name"; return 0; fi
+  local status=$?
+  not_ok "$name" "ended with $status"
+  tail -n 25 "$log" | sed 's/^/    /'
+  return 1
+}
+
+# check_fails NAME TEXT COMMAND… : ok when the command fails and says TEXT (extended regular expression).
+check_fails() {
+  local name=$1 text=$2 log="$WORK/check.log"; shift 2
+  if "$@" >"$log" 2>&1; then not_ok "$name" "it succeeded"; return 1; fi
+  if grep -qE -- "$text" "$log"; then ok "$name"; return 0; fi
+  not_ok "$name" "it failed without saying: $text"
+  tail -n 25 "$log" | sed 's/^/    /'
+  return 1
+}
+
+# within SECONDS COMMAND… : polls, because another process publishes in its own time.
+within() {
+  local until=$(($(date +%s%N) + $1 * 1000000000)); shift
+  while ! "$@"; do
+    [ "$(date +%s%N)" -lt "$until" ] || return 1
+    sleep 0.1
+  done
+}
+
+# ---- engines and server
+
+# engines FUNCTION : runs it once on SQLite and once on Postgres, each with a directory and a database of its own.
+engines() {
+  local body=$1
+  for ENGINE in sqlite postgres; do
+    DIR="$WORK/$ENGINE"
+    mkdir -p "$DIR"
+    DATABASE_URL=
+    if [ "$ENGINE" = postgres ]; then
+      if [ -z "${CHANCERY_TEST_POSTGRES_URL:-}" ]; then skip "$(basename "$0")" "CHANCERY_TEST_POSTGRES_URL is not set"; continue; fi
+      new_database || { not_ok "a database of its own" "psql failed"; continue; }
+    fi
+    "$body"
+    stop_server
+  done
+  ENGINE=
+}
+
+new_database() {
+  local name="client_$$_${RANDOM}"
+  "$(pg_tool psql)" -qX "$CHANCERY_TEST_POSTGRES_URL" -c "CREATE DATABASE $name" >"$WORK/psql.log" 2>&1 || return 1
+  DATABASE_URL="${CHANCERY_TEST_POSTGRES_URL%/*}/$name"
+}
+
+pg_tool() { ls -d /usr/lib/postgresql/*/bin/"$1" 2>/dev/null | sort -V | tail -n 1; }
+
+# The command line with this server's data and database, as an operator on the host would run it.
+chancery() {
+  settings
+  env "${SETTINGS[@]}" "$BIN" "$@"
+}
+
+settings() {
+  SETTINGS=(CHANCERY_DATA="$DIR/data")
+  [ -z "$DATABASE_URL" ] || SETTINGS+=(CHANCERY_DATABASE_URL="$DATABASE_URL")
+}
+
+# start_server : waits for the ready line and sets HTTPS, HTTP, OPS, ACME, SERVER and ROOT_PEM. A second start in
+# the same directory takes the same ports, because the issuers' status URL is fixed.
+start_server() {
+  [ -x "$BIN" ] || { not_ok "the server starts" "$BIN is not built"; return 1; }
+  [ -n "${DNS_PORT:-}" ] || start_dns
+  HTTP01_PORT=${HTTP01_PORT:-$(free_port)}
+  settings
+  env "${SETTINGS[@]}" CHANCERY_LISTEN="${HTTPS_AT:-127.0.0.1:0}" CHANCERY_LISTEN_HTTP="${HTTP_AT:-127.0.0.1:0}" \
+    CHANCERY_LISTEN_OPS="${OPS_AT:-127.0.0.1:0}" CHANCERY_ACME__HTTP01_PORT="$HTTP01_PORT" \
+    CHANCERY_ACME__ALLOW_LOOPBACK=true CHANCERY_ACME__RESOLVERS="127.0.0.1:$DNS_PORT" \
+    "$BIN" serve -o json >"$DIR/stdout" 2>>"$DIR/stderr" &
+  SERVER=$!
+  PIDS+=("$SERVER")
+  within 20 server_said_ready_or_ended
+  local ready
+  ready=$(grep '"event":"ready"' "$DIR/stdout") || {
+    not_ok "the server starts" "no ready line within 20 s"
+    tail -n 20 "$DIR/stderr" | sed 's/^/    /'
+    return 1
+  }
+  HTTPS=$(jq -r .https <<<"$ready") HTTP=$(jq -r .http <<<"$ready") OPS=$(jq -r .ops <<<"$ready")
+  ACME=$(jq -r .acme_directory <<<"$ready")
+  HTTPS_AT=${HTTPS#https://} HTTP_AT=${HTTP#http://} OPS_AT=${OPS#http://}
+  ROOT_PEM="$DIR/root.pem"
+  curl -fsS -o "$ROOT_PEM" "$HTTP/root.pem" || { not_ok "the root is served" "GET $HTTP/root.pem"; return 1; }
+  [ "$(openssl x509 -in "$ROOT_PEM" -outform DER | sha256sum | cut -d' ' -f1)" = \
+    "$(jq -r .root_sha256 <<<"$ready" | tr -d ': ' | tr A-F a-f)" ] || { not_ok "the root is the announced one" "$ready"; return 1; }
+}
+
+server_said_ready_or_ended() {
+  grep -q '"event":"ready"' "$DIR/stdout" 2>/dev/null || ! kill -0 "$SERVER" 2>/dev/null
+}
+
+# SIGTERM drains and ends with 0.
+stop_server() {
+  [ -n "${SERVER:-}" ] || return 0
+  kill -TERM "$SERVER" 2>/dev/null
+  wait "$SERVER"
+  local status=$?
+  SERVER=
+  unset HTTPS_AT HTTP_AT OPS_AT
+  [ "$status" -eq 0 ] || not_ok "SIGTERM ends the server with 0" "it ended with $status"
+}
+
+start_dns() {
+  "$CLIENTS/dns.py" "$ZONE" >"$WORK/dns.port" 2>"$WORK/dns.log" &
+  PIDS+=($!)
+  within 10 test -s "$WORK/dns.port"
+  DNS_PORT=$(cat "$WORK/dns.port")
+}
+
+free_port() {
+  /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+}
+
+# A token for REST that may ask for any name.
+new_token() {
+  TOKEN=$(chancery token create --name client-tests --role operator 2>"$WORK/token.log") && [[ $TOKEN == chy_* ]] && return
+  not_ok "token create" "$(tail -n 3 "$WORK/token.log")"
+  return 1
+}
+
+# api METHOD PATH [curl arguments…] : REST with $TOKEN over TLS verified against our root.
+api() {
+  local method=$1 path=$2; shift 2
+  curl -sS --fail-with-body --cacert "$ROOT_PEM" -X "$method" -H "Authorization: Bearer $TOKEN" "$@" "$HTTPS/api/v1/$path"
+}
+
+# ---- what openssl says of a certificate
+
+serial_of() { openssl x509 -in "$1" -noout -serial | sed 's/^serial=//' | tr A-F a-f | sed 's/^0*//'; }
+names_of() { openssl x509 -in "$1" -noout -ext subjectAltName | tr ',' '\n' | sed -n 's/.*DNS://p' | sort | tr '\n' ' '; }
+
+# verify CERT CHAIN [options…]
+verify() {
+  local cert=$1 chain=$2; shift 2
+  openssl verify -x509_strict -purpose sslserver -CAfile "$ROOT_PEM" -untrusted "$chain" "$@" "$cert"
+}
+
+# crl_of CERT FILE : fetches the CRL that the certificate names, as PEM.
+crl_of() {
+  local url
+  url=$(openssl x509 -in "$1" -noout -ext crlDistributionPoints | sed -n 's/.*URI://p' | head -n 1)
+  [ -n "$url" ] && curl -fsS "$url" | openssl crl -inform DER -outform PEM -out "$2"
+}
+
+# verify_crl CERT CHAIN : with the leaf's CRL checked.
+verify_crl() {
+  crl_of "$1" "$WORK/leaf.crl" && verify "$1" "$2" -crl_check -CRLfile "$WORK/leaf.crl"
+}
+
+# ocsp CERT CHAIN : the answer of the responder that the certificate names, verified by openssl.
+ocsp() {
+  openssl ocsp -issuer "$2" -cert "$1" -url "$(openssl x509 -in "$1" -noout -ocsp_uri)" -CAfile "$ROOT_PEM" \
+    -verify_other "$2" -no_nonce -timeout 5 2>&1
+}
+ocsp_says() {
+  local said
+  said=$(ocsp "$2" "$3")
+  grep -q '^Response verify OK' <<<"$said" && grep -qE ": $1$" <<<"$said"
+}
+ocsp_reason() { ocsp "$2" "$3" | grep -qi "Reason: $1"; }
+
+crl_lists() {
+  crl_of "$1" "$WORK/list.crl" &&
+    openssl crl -in "$WORK/list.crl" -noout -text | grep -i 'Serial Number:' | tr A-F a-f | sed 's/.*: *0*//' | grep -qx "$(serial_of "$1")"
+}
+
+# good NAME CERT CHAIN : everything that a certificate in good standing must satisfy.
+good() {
+  check "$1: openssl verify -x509_strict accepts it" verify "$2" "$3"
+  check "$1: openssl verify -crl_check accepts it" verify_crl "$2" "$3"
+  check "$1: OCSP says good" ocsp_says good "$2" "$3"
+}
+
+# revoked NAME CERT CHAIN REASON : within 5 s of now OCSP and CRL say so, and openssl refuses it.
+revoked() {
+  local until=$(($(date +%s) + 5))
+  check "$1: OCSP says revoked within 5 s" within 5 ocsp_says revoked "$2" "$3"
+  check "$1: the CRL lists it within 5 s" within $((until - $(date +%s) + 1)) crl_lists "$2"
+  check "$1: OCSP gives the reason $4" ocsp_reason "$4" "$2" "$3"
+  check_fails "$1: openssl verify -crl_check refuses it" 'certificate revoked' verify_crl "$2" "$3"
+}
