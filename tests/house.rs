@@ -134,6 +134,7 @@ fn only_the_problem_table_makes_error_bodies() {
             ("src/status/ocsp.rs", "StatusCode::NOT_FOUND.into_response()"),
         ],
         &[
+            ("src/acme/headers.rs", "if response.status() == StatusCode::NOT_FOUND { count() }"),
             ("src/http/kinds.rs", "Row { status: StatusCode::NOT_FOUND }"),
             ("src/http/problem.rs", "f(\"application/problem+json\", StatusCode::BAD_REQUEST)"),
             (

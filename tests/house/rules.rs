@@ -107,7 +107,7 @@ pub fn error_bodies(sources: &[Source]) -> Vec<String> {
             // the table and the layers of http/ speak of statuses; a surface would answer with one
             let status = token
                 .word()
-                .filter(|_| source.room() != "http")
+                .filter(|_| source.room() != "http" && !is_compared(&tokens, at))
                 .filter(|(_, w)| *w == "StatusCode" && ERROR_STATUS.iter().any(|name| is_path(&tokens, at, name)));
             if let Some((line, _)) = body.or(status) {
                 found.push(source.at(line, "only http/problem.rs makes an error's body: return an Error"));
@@ -115,6 +115,11 @@ pub fn error_bodies(sources: &[Source]) -> Vec<String> {
         }
     }
     found
+}
+
+/// `== X` or `!= X`: read, not answered.
+fn is_compared(tokens: &[Token], at: usize) -> bool {
+    at >= 2 && tokens[at - 1].is('=') && (tokens[at - 2].is('=') || tokens[at - 2].is('!'))
 }
 
 const ERROR_STATUS: &[&str] = &[
