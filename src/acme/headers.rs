@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Acme;
 use super::urls::Urls;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::http::problem::Failure;
 
 pub const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
@@ -86,11 +86,11 @@ fn count(directory: &str, endpoint: &str, response: &Response) {
         "certificate",
         "revoke",
     ];
-    let known = ENDPOINTS.into_iter().find(|e| *e == endpoint);
-    let (Some(endpoint), status) = (known, response.status()) else { return };
-    let error = response.extensions().get::<Failure>().map(|f| crate::http::problem::row(f.0.kind).acme);
-    let directory = if status == StatusCode::NOT_FOUND { "any".to_owned() } else { directory.to_owned() };
+    let Some(endpoint) = ENDPOINTS.into_iter().find(|e| *e == endpoint) else { return };
+    let kind = response.extensions().get::<Failure>().map(|f| f.0.kind);
+    let error = kind.map(|kind| crate::http::problem::row(kind).acme);
+    let directory = if kind == Some(ErrorKind::NotFound) { "any".to_owned() } else { directory.to_owned() };
     metrics::counter!("chancery_acme_requests_total", "directory" => directory, "endpoint" => endpoint,
-        "status" => status.as_u16().to_string(), "error" => error.unwrap_or("none"))
+        "status" => response.status().as_u16().to_string(), "error" => error.unwrap_or("none"))
     .increment(1);
 }
