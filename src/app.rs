@@ -1,0 +1,40 @@
+//! Everything that a request or a job can reach. Made once by `server/start.rs`; handlers hold it in an `Arc`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::access::Access;
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::keys::store::Keys;
+use crate::store::Store;
+use crate::validation::Validator;
+
+pub struct App {
+    pub store: Store,
+    pub keys: Arc<Keys>,
+    pub authority: Arc<Authority>,
+    pub access: Arc<Access>,
+    pub validator: Arc<Validator>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub urls: Urls,
+    /// Started without the unlock key: issuing answers 503, status goes on.
+    pub locked: bool,
+}
+
+/// Where clients reach this server; no slash at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Urls {
+    /// Base of ACME URLs and links.
+    pub external: Arc<str>,
+    /// Base of CRL, OCSP and issuer pointers of issuers made from now on.
+    pub status: Arc<str>,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "App({}, {:?})", self.urls.external, self.store)
+    }
+}
