@@ -5,6 +5,7 @@
 pub mod access;
 pub mod acme;
 pub mod api;
+pub mod app;
 pub mod authority;
 pub mod clock;
 pub mod entropy;

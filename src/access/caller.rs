@@ -13,7 +13,7 @@ use crate::model::token::Token;
 pub struct Caller {
     actor: Actor,
     role: Role,
-    token: TokenId,
+    token: Option<TokenId>,
     grant: Option<GrantId>,
     scope: Option<Scope>,
 }
@@ -36,7 +36,12 @@ impl Caller {
             request_id: request_id.to_owned(),
             grant: token.grant_id,
         };
-        Caller { actor, role: token.role, token: token.id, grant: token.grant_id, scope: token.scope.clone() }
+        Caller { actor, role: token.role, token: Some(token.id), grant: token.grant_id, scope: token.scope.clone() }
+    }
+
+    /// Somebody on the host who can read the unlock key and write the database: nothing is left to keep from them.
+    pub fn of_host(actor: Actor) -> Self {
+        Caller { actor, role: Role::Admin, token: None, grant: None, scope: None }
     }
 
     pub fn actor(&self) -> &Actor {
@@ -47,7 +52,8 @@ impl Caller {
         self.role
     }
 
-    pub fn token(&self) -> TokenId {
+    /// None for somebody on the host.
+    pub fn token(&self) -> Option<TokenId> {
         self.token
     }
 

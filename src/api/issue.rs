@@ -95,7 +95,7 @@ async fn read(
     let permitted = permit(api, caller, &asked, &names, common_name.as_deref());
     refused(api, caller, "certificate.rejected", "", permitted).await?;
     let (request, private_key) = source.into_request().await?;
-    let guard = Guard { token: Some(caller.token()), grant: caller.grant(), order: None, idempotency };
+    let guard = Guard { token: caller.token(), grant: caller.grant(), order: None, idempotency };
     let names = Some(names);
     let (profile, issuer) = (asked.profile, asked.issuer);
     Ok((Issuance { profile, issuer, request, names, common_name, validity, guard }, private_key))

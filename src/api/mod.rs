@@ -13,7 +13,6 @@ mod revocation;
 mod shape;
 mod tokens;
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,7 +20,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access::{Access, Caller};
-use crate::authority::Authority;
+use crate::app::App;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::caller::HasAccess;
 use crate::http::{error_page, layers, problem};
@@ -30,17 +29,7 @@ use crate::model::audit::AuditEvent;
 pub use document::document;
 
 /// What the handlers reach.
-#[derive(Clone)]
-pub struct Api {
-    pub authority: Arc<Authority>,
-    pub access: Arc<Access>,
-}
-
-impl fmt::Debug for Api {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Api")
-    }
-}
+type Api = Arc<App>;
 
 impl HasAccess for Api {
     fn access(&self) -> &Access {
@@ -49,9 +38,14 @@ impl HasAccess for Api {
 }
 
 /// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
-pub fn router(api: Api, manners: layers::Manners) -> Router {
+pub fn router(app: Arc<App>) -> Router {
+    let manners = layers::Manners {
+        external_url: Arc::clone(&app.urls.external),
+        clock: Arc::clone(&app.clock),
+        entropy: Arc::clone(&app.entropy),
+    };
     let (routes, _) = routes().split_for_parts();
-    let router = routes.merge(docs::routes()).merge(error_page::routes()).with_state(api);
+    let router = routes.merge(docs::routes()).merge(error_page::routes()).with_state(app);
     layers::manners(router, manners, problem::Dialect::Rest)
 }
 

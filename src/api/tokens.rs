@@ -74,7 +74,7 @@ pub async fn create(
 pub async fn get(caller: Caller, State(api): State<Api>, Path(id): Path<String>) -> Result<Reply<Token>> {
     let id = parse(&id)?;
     // everybody may see what the own token is
-    if caller.token() != id {
+    if caller.token() != Some(id) {
         caller.may(Permission::ReadTokens)?;
     }
     let token = api.access.token(id).await?;
