@@ -204,6 +204,7 @@ impl ReplaceBulk for &'static str {
 impl RawTx {
     /// An error here means *unknown*: the caller reads again by id and never signs again blindly.
     pub async fn commit(self) -> Result<()> {
+        metrics::counter!("chancery_db_commits_total").increment(1);
         match self {
             RawTx::Pg(tx) => tx.commit().await,
             RawTx::Lite(tx) => tx.commit().await,
