@@ -63,7 +63,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(hierarchy::domains))
         .routes(routes!(hierarchy::domain))
         .routes(routes!(tokens::list, tokens::create))
-        .routes(routes!(tokens::get, tokens::revoke))
+        .routes(routes!(tokens::get))
+        .routes(routes!(tokens::revoke))
         .routes(routes!(audit_events::list))
 }
 

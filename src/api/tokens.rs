@@ -82,14 +82,14 @@ pub async fn get(caller: Caller, State(api): State<Api>, Path(id): Path<String>)
 }
 
 /// Revoke a token
-#[utoipa::path(delete, path = "/api/v1/tokens/{id}", operation_id = "revokeToken", tag = "tokens",
+#[utoipa::path(post, path = "/api/v1/tokens/{id}/revocation", operation_id = "revokeToken", tag = "tokens",
     params(("id" = String, Path, description = "tok_…")),
-    responses((status = 200, description = "The token, revoked; every replica refuses it within 5 seconds", body = Token), WriteProblems))]
-pub async fn revoke(caller: Caller, State(api): State<Api>, Path(id): Path<String>) -> Result<Reply<Token>> {
+    responses((status = 201, description = "The token, revoked; every replica refuses it within 5 seconds", body = Token), WriteProblems))]
+pub async fn revoke(caller: Caller, State(api): State<Api>, Path(id): Path<String>) -> Result<Response> {
     let id = parse(&id)?;
     refused(&api, &caller, "token.refused", &format!("token:{id}"), caller.may_manage_tokens()).await?;
     let token = api.access.revoke_token(caller.actor(), id).await?;
-    Ok(Reply(shape::token(&token, api.authority.store().now())))
+    Ok((StatusCode::CREATED, Reply(shape::token(&token, api.authority.store().now()))).into_response())
 }
 
 fn parse(id: &str) -> Result<TokenId> {

@@ -17,14 +17,12 @@ const MOST: u16 = 500;
 pub fn limit(asked: Option<u16>) -> Result<u16> {
     match asked {
         None => Ok(DEFAULT),
-        Some(n) if (1..=MOST).contains(&n) => Ok(n),
-        Some(n) => Err(Error::refused(
-            ErrorKind::Unprocessable,
-            "page.limit",
-            n,
-            format!("1 to {MOST}"),
-            "follow next_cursor",
-        )),
+        Some(0) => {
+            let fix = "leave it out or follow next_cursor";
+            Err(Error::refused(ErrorKind::Unprocessable, "page.limit", 0, format!("1 to {MOST}"), fix))
+        }
+        // a page may always be shorter than asked
+        Some(n) => Ok(n.min(MOST)),
     }
 }
 
@@ -74,8 +72,9 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_refused_outside_of_their_range() {
+    fn a_page_has_1_to_500_items() {
         assert_eq!(limit(None).unwrap(), 50);
-        assert!(limit(Some(0)).is_err() && limit(Some(501)).is_err() && limit(Some(500)).is_ok());
+        assert!(limit(Some(0)).is_err());
+        assert_eq!(limit(Some(1_000)).unwrap(), 500);
     }
 }
