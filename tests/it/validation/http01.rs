@@ -209,7 +209,14 @@ async fn a_header_that_does_not_end_is_refused_at_16_kb() {
         while stream.write_all(&[b'A'; 4_096]).await.is_ok() {}
     })
     .await;
-    for target in [fields, wide] {
+    let sized = |bytes: usize| {
+        Target::answering(move |_| {
+            let field = "A".repeat(bytes);
+            format!("HTTP/1.1 200 OK\r\nX-Wide: {field}\r\n\r\n{}", key_authorization()).into_bytes()
+        })
+    };
+    assert_eq!(prove(&sized(12_000).await).await.result, Ok(()));
+    for target in [fields, wide, sized(20_000).await] {
         let error = prove(&target).await.result.unwrap_err();
         let expected = HttpFailure::HeaderTooLarge;
         assert_eq!(error, ValidationError::Http { target: target.address, failure: expected });
