@@ -1,0 +1,144 @@
+//! The numbers, each beside a floor measured in the same run: `cargo run --release --example bench [quick]`.
+//! Postgres by CHANCERY_TEST_POSTGRES_URL; without it that half is said to be skipped. Loopback only, bounded counts.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+
+mod acme;
+mod floors;
+mod load;
+mod server;
+
+use load::{Connection, Run, request, run};
+use server::Server;
+
+#[tokio::main]
+async fn main() {
+    let quick = std::env::args().any(|a| a == "quick");
+    let scale = if quick { 1 } else { 5 };
+    acme::resolver();
+    acme::challenge_listener().await;
+    let crypto = floors::crypto_micros();
+    println!("floor: sign once and verify twice (P-256)         {crypto:>8.1} µs of one core");
+    measure(&Server::start("sqlite", None), scale, crypto).await;
+    match std::env::var("CHANCERY_TEST_POSTGRES_URL") {
+        Ok(url) => measure(&Server::start("postgres", Some(fresh_database(&url).await)), scale, crypto).await,
+        Err(_) => println!("postgres: skipped, CHANCERY_TEST_POSTGRES_URL is not set"),
+    }
+}
+
+async fn measure(server: &Server, scale: usize, crypto: f64) {
+    println!("\n{}", server.engine);
+    let body = static_body(server, 2_000 * scale).await;
+    for workers in [1, 16, 64] {
+        let total = [150, 800, 1_600][[1, 16, 64].iter().position(|w| *w == workers).unwrap_or(0)] * scale;
+        let (run, cpu, commits) = counted(server, rest(server, workers, total)).await;
+        println!(
+            "  certificates by REST  {workers:>2} in flight {}  {cpu:>6.0} µs CPU ({:.1} × crypto)  {commits:.2} commits",
+            run.line(),
+            cpu / crypto
+        );
+    }
+    for group in [1, 64] {
+        let rate = floors::rows_per_second(server, group, 400 * scale).await;
+        println!("  floor: the same rows, {group:>2} a transaction      {rate:>8.0}/s");
+    }
+    for workers in [1, 16] {
+        let (run, cpu, commits) = counted(server, acme::orders(server, workers, 60 * workers.min(4) * scale)).await;
+        println!(
+            "  ACME orders, http-01  {workers:>2} in flight {}  {cpu:>6.0} µs CPU ({:.1} × crypto)  {commits:.2} commits",
+            run.line(),
+            cpu / crypto
+        );
+    }
+    let (run, cpu, commits) = counted(server, ocsp(server, 16, 5_000 * scale)).await;
+    println!(
+        "  OCSP GET, cached      16 in flight {}  {cpu:>6.1} µs CPU ({:.0} % of the static body's rate)  {commits:.2} commits",
+        run.line(),
+        run.per_second * 100.0 / body.per_second
+    );
+}
+
+/// Runs and adds the server's CPU and commits of one operation.
+async fn counted(server: &Server, work: impl Future<Output = Run>) -> (Run, f64, f64) {
+    let (cpu, commits) = (server.cpu_seconds(), server.counter("chancery_db_commits_total"));
+    let run = work.await;
+    let operations = run.operations as f64;
+    let spent = (server.cpu_seconds() - cpu) * 1e6 / operations;
+    (run, spent, (server.counter("chancery_db_commits_total") - commits) / operations)
+}
+
+async fn rest(server: &Server, workers: usize, total: usize) -> Run {
+    let mut connections = Vec::new();
+    for _ in 0..workers {
+        connections.push(Connection::tls(&server.https, &server.root).await);
+    }
+    let bearer = format!("Bearer {}", server.token);
+    // CSRs are the client's work: made before the clock starts
+    let bodies: Vec<Vec<u8>> = (0..64)
+        .map(|n| {
+            let csr = chancery::pki::pem::encode("CERTIFICATE REQUEST", &acme::csr(&format!("r{n}.bench.test")));
+            serde_json::json!({"csr": csr, "profile": "tls-server"}).to_string().into_bytes()
+        })
+        .collect();
+    let bodies = std::sync::Arc::new(bodies);
+    run(workers, total, connections, move |mut connection, n| {
+        let (bearer, bodies) = (bearer.clone(), std::sync::Arc::clone(&bodies));
+        async move {
+            let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+            let (status, _, body) =
+                connection.send(request("POST", "/api/v1/certificates", &headers, bodies[n % 64].clone())).await;
+            assert_eq!(status, 201, "{}", String::from_utf8_lossy(&body));
+            connection
+        }
+    })
+    .await
+}
+
+/// A body that costs the server nothing: what HTTP alone allows on the listener that OCSP has.
+async fn static_body(server: &Server, total: usize) -> Run {
+    let (run, cpu, _) = counted(server, plain(server, 16, total, vec!["/root.der".to_owned()])).await;
+    println!("  floor: a static body  16 in flight {}  {cpu:>6.1} µs CPU", run.line());
+    run
+}
+
+async fn ocsp(server: &Server, workers: usize, total: usize) -> Run {
+    use base64::Engine;
+    let issuer = load::get_plain(&server.http, "/issuers/tls-1.der");
+    let (tbs, ..) = chancery::pki::tbs::split_certificate(&issuer).expect("a certificate");
+    let view = chancery::pki::tbs::TbsView::parse(tbs).expect("a certificate");
+    let hashes = chancery::pki::ocsp_request::IssuerHashes::of(view.subject, view.spki).expect("a key");
+    let paths = (0..200).map(|n| {
+        let serial: chancery::model::serial::SerialNumber = format!("40{n:038x}").parse().expect("a serial");
+        let hash = chancery::pki::ocsp_request::CertIdHash::Sha1;
+        let request = chancery::pki::ocsp_request::encode_request(&hashes, hash, &serial, None);
+        format!("/ocsp/tls-1/{}", base64::engine::general_purpose::STANDARD.encode(request).replace('+', "%2B"))
+    });
+    plain(server, workers, total, paths.collect()).await
+}
+
+async fn plain(server: &Server, workers: usize, total: usize, paths: Vec<String>) -> Run {
+    let mut connections = Vec::new();
+    for _ in 0..workers {
+        connections.push(Connection::plain(&server.http).await);
+    }
+    let paths = std::sync::Arc::new(paths);
+    run(workers, total, connections, move |mut connection, n| {
+        let paths = std::sync::Arc::clone(&paths);
+        async move {
+            let (status, _, body) = connection.send(request("GET", &paths[n % paths.len()], &[], Vec::new())).await;
+            assert!(status == 200 && !body.is_empty(), "{status}");
+            connection
+        }
+    })
+    .await
+}
+
+/// An empty database on the same server, by psql's own means through our engine.
+async fn fresh_database(url: &str) -> String {
+    let name = format!("bench_{}", std::process::id());
+    let made = std::process::Command::new("psql").args([url, "-qc", &format!("CREATE DATABASE {name}")]).status();
+    assert!(made.is_ok_and(|s| s.success()), "psql makes a database");
+    let (base, query) = url.split_once('?').map_or((url, String::new()), |(b, q)| (b, format!("?{q}")));
+    let start = base.find("://").map_or(0, |i| i + 3);
+    let end = base[start..].find('/').map_or(base.len(), |i| start + i);
+    format!("{}/{name}{query}", &base[..end])
+}

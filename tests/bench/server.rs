@@ -1,0 +1,108 @@
+//! A real `chancery serve` process with a database of its own, its token, and what the kernel says of its CPU.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+pub struct Server {
+    child: Child,
+    pub https: String,
+    pub http: String,
+    pub ops: String,
+    pub token: String,
+    pub root: Vec<u8>,
+    pub engine: &'static str,
+    data: tempfile::TempDir,
+    database: Option<String>,
+}
+
+impl Server {
+    /// Starts the release binary beside this one. `database` is a Postgres URL, or SQLite when absent.
+    pub fn start(engine: &'static str, database: Option<String>) -> Server {
+        let data = tempfile::tempdir().expect("a temporary directory");
+        let mut child = command(data.path(), database.as_deref())
+            .args(["serve", "-o", "json", "--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0"])
+            .args(["--listen-ops", "127.0.0.1:0"])
+            .env("CHANCERY_ACME__ALLOW_LOOPBACK", "true")
+            .env("CHANCERY_ACME__HTTP01_PORT", super::acme::HTTP01_PORT.to_string())
+            .env("CHANCERY_ACME__RESOLVERS", super::acme::RESOLVER)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("target/release/chancery starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let ready = lines
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
+            .find(|event| event["event"] == "ready")
+            .expect("the server says that it is ready");
+        let text = |key: &str| ready[key].as_str().expect(key).to_owned();
+        let made = command(data.path(), database.as_deref())
+            .args(["token", "create", "--name", "bench", "--role", "operator"])
+            .output()
+            .expect("token create runs");
+        let token = String::from_utf8(made.stdout).expect("a token is text").trim().to_owned();
+        assert!(token.starts_with("chy_"), "no token: {}", String::from_utf8_lossy(&made.stderr));
+        let mut server = Server {
+            https: text("https"),
+            http: text("http"),
+            ops: text("ops"),
+            child,
+            token,
+            root: Vec::new(),
+            engine,
+            data,
+            database,
+        };
+        server.root = super::load::get_plain(&server.http, "/root.der");
+        server
+    }
+
+    /// utime + stime in seconds (proc(5), fields 14 and 15, in ticks of 10 ms).
+    pub fn cpu_seconds(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server runs");
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("proc format").1.split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
+        ticks / 100.0
+    }
+
+    /// A counter of /metrics, summed over its labels.
+    pub fn counter(&self, name: &str) -> f64 {
+        let text = String::from_utf8(super::load::get_plain(&self.ops, "/metrics")).expect("metrics are text");
+        text.lines()
+            .filter(|l| l.starts_with(name) && l[name.len()..].starts_with([' ', '{']))
+            .filter_map(|l| l.rsplit(' ').next()?.parse::<f64>().ok())
+            .sum()
+    }
+
+    pub fn database(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.data.path().to_owned()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn command(data: &Path, database: Option<&str>) -> Command {
+    let mut binary = std::env::current_exe().expect("this binary has a path");
+    binary.pop();
+    if binary.ends_with("examples") {
+        binary.pop();
+    }
+    let mut command = Command::new(binary.join("chancery"));
+    command.env("CHANCERY_DATA", data).env("HOME", data).stdin(Stdio::null());
+    if let Some(url) = database {
+        command.env("CHANCERY_DATABASE_URL", url);
+    }
+    command
+}
