@@ -1,0 +1,144 @@
+//! `find` and `revoke`, and the selector that names one certificate: id, serial, fingerprint or file.
+
+use std::path::Path;
+
+use clap::Args;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use serde_json::{Value, json};
+
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::{Client, encode};
+use crate::error::Error;
+use crate::model::reason::RevocationReason;
+
+#[derive(Debug, Args)]
+pub struct RevokeArgs {
+    /// An id (crt_…), a serial or fingerprint in hex, or a certificate file
+    selector: String,
+    /// unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn
+    #[arg(long, default_value = "unspecified")]
+    reason: String,
+}
+
+pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
+    let what = || format!("cannot revoke {}", args.selector);
+    RevocationReason::from_name(&args.reason).trying(what)?;
+    let client = context.client().await?;
+    let certificate = select(&client, &args.selector).await.trying(what)?;
+    let id = output::text(&certificate, "id");
+    let path = format!("/api/v1/certificates/{}/revocation", encode(&id));
+    let done = client.post(&path, &json!({"reason": args.reason})).await.trying(what)?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&done)?);
+    }
+    let (names, serial) = (output::text(&certificate, "names"), output::text(&certificate, "serial"));
+    output::say(&format!("revoked  {names}   {}   serial {serial}", args.reason));
+    Ok(())
+}
+
+#[derive(Debug, Args)]
+pub struct FindArgs {
+    /// A name, *.suffix, prefix*, serial, or nothing for the newest
+    query: Option<String>,
+    /// intended, valid, revoked or expired
+    #[arg(long)]
+    status: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+/// What one page of the API holds at most.
+const PAGE: usize = 100;
+
+pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
+    let client = context.client().await?;
+    let mut found: Vec<Value> = Vec::new();
+    let mut cursor: Option<String> = None;
+    let wanted = usize::try_from(args.limit).unwrap_or(usize::MAX);
+    while found.len() < wanted {
+        let mut path = format!("/api/v1/certificates?limit={}", (wanted - found.len()).min(PAGE));
+        for (member, value) in [("q", &args.query), ("status", &args.status), ("cursor", &cursor)] {
+            path.extend(value.as_ref().map(|v| format!("&{member}={}", encode(v))));
+        }
+        let mut page = client.get(&path).await.trying(|| "cannot list certificates".into())?;
+        found.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    match context.output {
+        Some(Format::Json) => return Ok(output::json(&json!({"items": found, "next_cursor": cursor}))?),
+        Some(Format::Pem) => {
+            for one in &found {
+                output::data(&pem_of(&client, one).await?)?;
+            }
+            return Ok(());
+        }
+        Some(Format::Table) | None => {}
+    }
+    let mut table = Table::new(&["NAMES", "STATUS", "EXPIRES", "ISSUER", "PROFILE", "REQUESTER", "SERIAL"]);
+    for one in &found {
+        let members = ["names", "status", "not_after", "issuer", "profile", "requester", "serial"];
+        table.row(members.iter().map(|m| output::text(one, m)).collect());
+    }
+    Ok(table.print()?)
+}
+
+async fn pem_of(client: &Client, certificate: &Value) -> Result<String> {
+    if let Some(pem) = certificate["certificate"].as_str() {
+        return Ok(pem.to_owned());
+    }
+    let path = format!("/api/v1/certificates/{}", encode(&output::text(certificate, "id")));
+    let whole = client.get(&path).await?;
+    Ok(whole["certificate"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The one certificate that a person means.
+pub async fn select(client: &Client, selector: &str) -> Result<Value> {
+    if selector.starts_with("crt_") {
+        return Ok(client.get(&format!("/api/v1/certificates/{}", encode(selector))).await?);
+    }
+    if Path::new(selector).is_file() {
+        let fingerprint = fingerprint_of_file(Path::new(selector))?;
+        return only(client, "fingerprint", &fingerprint, selector).await;
+    }
+    let hex = plain_hex(selector).ok_or_else(|| {
+        Error::malformed(format!("\"{selector}\" is neither an id (crt_…), a serial or fingerprint in hex, nor a file"))
+    })?;
+    let member = if hex.len() == 64 { "fingerprint" } else { "serial" };
+    only(client, member, &hex, selector).await
+}
+
+async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Result<Value> {
+    let page = client.get(&format!("/api/v1/certificates?{member}={}", encode(value))).await?;
+    let first = page["items"].get(0).ok_or_else(|| Error::not_found(format!("certificate {selector} here")))?;
+    let id = output::text(first, "id");
+    Ok(client.get(&format!("/api/v1/certificates/{}", encode(&id))).await?)
+}
+
+/// SHA-256 of the first certificate in a PEM or DER file.
+fn fingerprint_of_file(path: &Path) -> Result<String> {
+    let content = std::fs::read(path)
+        .map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))?;
+    let der = match CertificateDer::from_pem_slice(&content) {
+        Ok(der) => der.to_vec(),
+        Err(_) if content.first() == Some(&0x30) => content,
+        Err(_) => {
+            return Err(Error::malformed(format!("there is no certificate in {}", path.display())).into());
+        }
+    };
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+    Ok(digest.as_ref().iter().map(|b| format!("{b:02x}")).collect())
+}
+
+/// Any usual spelling: colons, blanks, upper case, `SHA256:` in front.
+fn plain_hex(text: &str) -> Option<String> {
+    let text = text.strip_prefix("SHA256:").or_else(|| text.strip_prefix("sha256:")).unwrap_or(text);
+    let hex: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect::<String>().to_ascii_lowercase();
+    (!hex.is_empty() && hex.len() <= 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hex)
+}

@@ -1,0 +1,59 @@
+//! `config check|show|schema`: the settings as `serve` would take them.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::failure::Result;
+use super::flags::ServeFlags;
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::server::settings::json_schema;
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Check the settings without starting
+    Check(ServeFlags),
+    /// Print every setting
+    Show {
+        /// Where each value came from
+        #[arg(long)]
+        origin: bool,
+        #[command(flatten)]
+        flags: ServeFlags,
+    },
+    /// Print the JSON schema of the configuration file
+    Schema,
+}
+
+pub fn run(context: &Context, command: ConfigCommand) -> Result<()> {
+    match command {
+        ConfigCommand::Check(flags) => {
+            context.config(&flags.0)?;
+            output::say("the settings are good");
+            Ok(())
+        }
+        ConfigCommand::Show { origin, flags } => show(context, &flags, origin),
+        ConfigCommand::Schema => Ok(output::data(&format!("{:#}\n", json_schema()))?),
+    }
+}
+
+fn show(context: &Context, flags: &ServeFlags, origin: bool) -> Result<()> {
+    let config = context.config(&flags.0)?;
+    let rows = config.rows();
+    if context.output == Some(Format::Json) {
+        let members = rows.into_iter().map(|(setting, value, origin)| {
+            (setting.key.to_owned(), json!({"value": value, "origin": origin.name()}))
+        });
+        return Ok(output::json(&members.collect::<serde_json::Map<_, _>>().into())?);
+    }
+    let mut table = Table::new(if origin { &["SETTING", "VALUE", "ORIGIN"] } else { &["SETTING", "VALUE"] });
+    for (setting, value, from) in rows {
+        let value = if value.is_empty() { "-".to_owned() } else { value };
+        let mut cells = vec![setting.key.to_owned(), value];
+        if origin {
+            cells.push(from.name().to_owned());
+        }
+        table.row(cells);
+    }
+    Ok(table.print()?)
+}

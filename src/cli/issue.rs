@@ -1,0 +1,172 @@
+//! `issue` and `sign`. `issue` makes the private key here, sends a CSR and writes chain and key as files; the key
+//! is never sent.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::failure::{Result, Trying};
+use super::files;
+use super::output::{self, Format};
+use super::session::Context;
+use crate::error::{Error, ErrorKind};
+use crate::model::identifier::Identifier;
+use crate::model::key::KeyAlgorithm;
+
+#[derive(Debug, Args)]
+pub struct IssueArgs {
+    /// DNS names, IP addresses, mail addresses or URIs; the first one names the files
+    #[arg(required = true)]
+    names: Vec<String>,
+    #[command(flatten)]
+    wish: Wish,
+    /// Directory for NAME.crt and NAME.key
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    out: PathBuf,
+    /// Kind of key: P-256, P-384, P-521, Ed25519
+    #[arg(long, value_name = "KIND", default_value = "P-256")]
+    key: String,
+    /// Replace files that exist
+    #[arg(long)]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct SignArgs {
+    /// A CSR in PEM or DER; - reads stdin
+    csr: String,
+    #[command(flatten)]
+    wish: Wish,
+}
+
+/// What both may ask for.
+#[derive(Debug, Args)]
+struct Wish {
+    #[arg(long, default_value = "tls-server")]
+    profile: String,
+    #[arg(long)]
+    issuer: Option<String>,
+    /// How long, such as 90d or 12h; the profile's default when not given
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+}
+
+impl Wish {
+    fn body(&self, csr: &str) -> Value {
+        let mut body = json!({"csr": csr, "profile": self.profile});
+        for (member, value) in [("issuer", &self.issuer), ("ttl", &self.ttl)] {
+            if let Some(value) = value {
+                body[member] = value.clone().into();
+            }
+        }
+        body
+    }
+}
+
+pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
+    let what = || format!("cannot issue a certificate for {}", args.names.join(", "));
+    let names = args.names.iter().map(|n| Identifier::guess(n)).collect::<Result<Vec<_>, _>>().trying(what)?;
+    let stem = files::stem(&names.first().map(Identifier::value).unwrap_or_default());
+    let (chain_path, key_path) = (args.out.join(format!("{stem}.crt")), args.out.join(format!("{stem}.key")));
+    files::refuse_existing(&[&chain_path, &key_path], args.force).trying(what)?;
+    let key = generate(&args.key).trying(what)?;
+    let csr = request(&names, &key).trying(what)?;
+    let client = context.client().await?;
+    // the key is on the disk before the certificate exists: a crash in between loses nothing that was issued
+    let pem = Zeroizing::new(key.serialize_pem());
+    files::write(&key_path, pem.as_bytes(), 0o600, args.force).trying(what)?;
+    let made = match client.post("/api/v1/certificates", &args.wish.body(&csr)).await {
+        Ok(made) => made,
+        Err(refusal) => {
+            let _nothing_was_issued_for_it = std::fs::remove_file(&key_path);
+            return Err(refusal).trying(what);
+        }
+    };
+    files::write(&chain_path, chain(&made).as_bytes(), 0o644, args.force).trying(what)?;
+    match context.output {
+        Some(Format::Json) => output::json(&made)?,
+        Some(Format::Pem) => output::data(&chain(&made))?,
+        Some(Format::Table) | None => tell(&made, &chain_path, &key_path),
+    }
+    Ok(())
+}
+
+fn tell(made: &Value, chain: &Path, key: &Path) {
+    let of = |member| output::text(made, member);
+    let (names, until, serial, profile) = (of("names"), of("not_after"), of("serial"), of("profile"));
+    output::say(&format!("issued  {names}   until {until}   serial {serial}   profile {profile}"));
+    output::say(&format!("  chain  {}", chain.display()));
+    output::say(&format!("  key    {} (0600, made here, never sent)", key.display()));
+}
+
+pub async fn sign(context: &Context, args: SignArgs) -> Result<()> {
+    let what = || format!("cannot sign {}", if args.csr == "-" { "the CSR from stdin" } else { &args.csr });
+    let csr = read_csr(&args.csr).trying(what)?;
+    let client = context.client().await?;
+    let made = client.post("/api/v1/certificates", &args.wish.body(&csr)).await.trying(what)?;
+    match context.output {
+        Some(Format::Json) => Ok(output::json(&made)?),
+        _ => Ok(output::data(&chain(&made))?),
+    }
+}
+
+/// Leaf, then intermediates: what a server shows.
+fn chain(made: &Value) -> String {
+    let part = |member: &str| match &made[member] {
+        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
+        other => other.as_str().unwrap_or_default().to_owned(),
+    };
+    part("certificate") + &part("chain")
+}
+
+fn generate(kind: &str) -> Result<KeyPair, Error> {
+    let algorithm = match kind.parse()? {
+        KeyAlgorithm::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+        KeyAlgorithm::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+        KeyAlgorithm::P521 => &rcgen::PKCS_ECDSA_P521_SHA512,
+        KeyAlgorithm::Ed25519 => &rcgen::PKCS_ED25519,
+        KeyAlgorithm::Rsa(_) => {
+            return Err(Error::new(
+                ErrorKind::Malformed,
+                format!("`issue` makes no RSA keys; make one with openssl genrsa and use `chancery sign`, not --key {kind}"),
+            ));
+        }
+    };
+    KeyPair::generate_for(algorithm).map_err(|e| Error::internal("cannot make a key", e))
+}
+
+/// A CSR that holds the names alone: subject and everything else are the profile's business.
+fn request(names: &[Identifier], key: &KeyPair) -> Result<String, Error> {
+    let bad = |e: rcgen::Error| Error::malformed("the names do not fit into a CSR").because(e);
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for name in names {
+        params.subject_alt_names.push(match name {
+            Identifier::Dns(dns) => SanType::DnsName(dns.as_str().try_into().map_err(bad)?),
+            Identifier::Ip(ip) => SanType::IpAddress(*ip),
+            Identifier::Email(text) => SanType::Rfc822Name(text.as_str().try_into().map_err(bad)?),
+            Identifier::Uri(text) => SanType::URI(text.as_str().try_into().map_err(bad)?),
+        });
+    }
+    let csr = params.serialize_request(key).map_err(bad)?;
+    csr.pem().map_err(bad)
+}
+
+fn read_csr(path: &str) -> Result<String, Error> {
+    let unreadable = |e: std::io::Error| Error::malformed(format!("cannot read the CSR: {e}"));
+    let mut content = Vec::new();
+    if path == "-" {
+        std::io::stdin().lock().take(64 * 1024).read_to_end(&mut content).map_err(unreadable)?;
+    } else {
+        content = std::fs::read(path).map_err(unreadable)?;
+    }
+    if content.first() == Some(&0x30) {
+        return pem_rfc7468::encode_string("CERTIFICATE REQUEST", pem_rfc7468::LineEnding::LF, &content)
+            .map_err(|e| Error::malformed(format!("cannot read the CSR: {e}")));
+    }
+    String::from_utf8(content).map_err(|_| Error::malformed("the CSR is neither PEM nor DER"))
+}

@@ -1,0 +1,90 @@
+//! `ca list|show` and `profile list|show`: two resources, one manner.
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::encode;
+
+#[derive(Debug, Subcommand)]
+pub enum ListOrShow {
+    /// One line each
+    List,
+    /// Everything about one
+    Show { name: String },
+}
+
+#[derive(Debug)]
+pub struct Resource {
+    noun: &'static str,
+    path: &'static str,
+    /// Headings and the members under them.
+    columns: &'static [(&'static str, &'static str)],
+    /// The member with PEM, where there is one.
+    pem: Option<&'static str>,
+}
+
+pub const ISSUERS: Resource = Resource {
+    noun: "certificate authority",
+    path: "/api/v1/issuers",
+    columns: &[("NAME", "slug"), ("DOMAIN", "domain"), ("ROLE", "role"), ("STATUS", "status"), ("KEY", "key_algorithm"), ("UNTIL", "not_after"), ("SUBJECT", "name")],
+    pem: Some("certificate"),
+};
+
+pub const PROFILES: Resource = Resource {
+    noun: "profile",
+    path: "/api/v1/profiles",
+    columns: &[("NAME", "slug"), ("DOMAIN", "domain"), ("REVISION", "revision")],
+    pem: None,
+};
+
+pub async fn run(context: &Context, resource: &Resource, command: ListOrShow) -> Result<()> {
+    let client = context.client().await?;
+    match command {
+        ListOrShow::List => {
+            let page = client.get(resource.path).await.trying(|| format!("cannot list every {}", resource.noun))?;
+            list(context, resource, &page)
+        }
+        ListOrShow::Show { name } => {
+            let path = format!("{}/{}", resource.path, encode(&name));
+            let one = client.get(&path).await.trying(|| format!("cannot show the {} {name}", resource.noun))?;
+            show(context, resource, &one)
+        }
+    }
+}
+
+fn list(context: &Context, resource: &Resource, page: &Value) -> Result<()> {
+    let items = page["items"].as_array().into_iter().flatten();
+    match (context.output, resource.pem) {
+        (Some(Format::Json), _) => return Ok(output::json(page)?),
+        (Some(Format::Pem), Some(member)) => {
+            let pem: String = items.filter_map(|i| i[member].as_str()).collect();
+            return Ok(output::data(&pem)?);
+        }
+        _ => {}
+    }
+    let headings: Vec<&'static str> = resource.columns.iter().map(|c| c.0).collect();
+    let mut table = Table::new(&headings);
+    for item in items {
+        table.row(resource.columns.iter().map(|c| output::text(item, c.1)).collect());
+    }
+    Ok(table.print()?)
+}
+
+fn show(context: &Context, resource: &Resource, one: &Value) -> Result<()> {
+    match (context.output, resource.pem.and_then(|m| one[m].as_str())) {
+        (Some(Format::Json), _) => Ok(output::json(one)?),
+        (Some(Format::Pem), Some(pem)) => Ok(output::data(pem)?),
+        _ => {
+            let mut table = Table::new(&["MEMBER", "VALUE"]);
+            for (member, value) in one.as_object().into_iter().flatten() {
+                if !value.as_str().is_some_and(|text| text.contains('\n')) {
+                    table.row(vec![member.clone(), output::text(one, member)]);
+                }
+            }
+            Ok(table.print()?)
+        }
+    }
+}

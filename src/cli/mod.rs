@@ -1,0 +1,131 @@
+//! The command line: one file a command. Local commands call the REST router within this process as the user of
+//! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
+
+mod certificates;
+mod config;
+mod failure;
+mod files;
+mod flags;
+mod inspect;
+mod issue;
+mod listing;
+mod output;
+mod serve;
+mod session;
+mod token;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+use failure::{Failure, Result};
+use flags::{EverywhereFlags, ServeFlags};
+use output::Format;
+
+/// A private certificate authority: ACME, REST, CRL and OCSP in one binary.
+#[derive(Debug, Parser)]
+#[command(name = "chancery", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
+struct Cli {
+    #[command(flatten)]
+    everywhere: EverywhereFlags,
+
+    /// How to print: table for people, json as the REST API has it, pem
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    output: Option<Format>,
+
+    #[command(flatten)]
+    remote: session::RemoteArgs,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server; on an empty database it makes the CA first
+    Serve(ServeFlags),
+    /// Make the CA without serving
+    Init(ServeFlags),
+    /// Make a key here and get a certificate for it
+    Issue(issue::IssueArgs),
+    /// Get a certificate for a CSR
+    Sign(issue::SignArgs),
+    /// Revoke a certificate by id, serial, fingerprint or file
+    Revoke(certificates::RevokeArgs),
+    /// Show what is in a certificate, CSR or CRL file, or behind an id or serial
+    Inspect(inspect::InspectArgs),
+    /// List certificates by name
+    Find(certificates::FindArgs),
+    /// Certificate authorities
+    Ca {
+        #[command(subcommand)]
+        command: listing::ListOrShow,
+    },
+    /// Profiles: the rules of issuance
+    Profile {
+        #[command(subcommand)]
+        command: listing::ListOrShow,
+    },
+    /// API tokens
+    Token {
+        #[command(subcommand)]
+        command: token::TokenCommand,
+    },
+    /// Ask the installation how it is
+    Doctor(ServeFlags),
+    /// Check that database, certificates, audit chains and CRLs agree
+    Fsck,
+    /// Show or check the settings
+    Config {
+        #[command(subcommand)]
+        command: config::ConfigCommand,
+    },
+}
+
+/// Runs one command; the exit code is the process's.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // help and version are no failures and go to stdout
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(2);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::say(&format!("error: the system gave no threads: {error}"));
+            return 1;
+        }
+    };
+    let outcome = runtime.block_on(dispatch(cli));
+    // a blocked look-up must not hold the end of the process
+    runtime.shutdown_background();
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            failure.lines().iter().for_each(|line| output::say(line));
+            failure.exit_code()
+        }
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<()> {
+    let context = session::Context { flags: cli.everywhere.0, remote: cli.remote, output: cli.output };
+    match cli.command {
+        Command::Serve(flags) => serve::serve(&context, flags).await,
+        Command::Init(flags) => serve::init(&context, flags).await,
+        Command::Issue(args) => issue::issue(&context, args).await,
+        Command::Sign(args) => issue::sign(&context, args).await,
+        Command::Revoke(args) => certificates::revoke(&context, args).await,
+        Command::Inspect(args) => inspect::inspect(&context, args).await,
+        Command::Find(args) => certificates::find(&context, args).await,
+        Command::Ca { command } => listing::run(&context, &listing::ISSUERS, command).await,
+        Command::Profile { command } => listing::run(&context, &listing::PROFILES, command).await,
+        Command::Token { command } => token::run(&context, command).await,
+        Command::Doctor(flags) => serve::doctor(&context, flags).await,
+        Command::Fsck => serve::fsck(&context).await,
+        Command::Config { command } => config::run(&context, command),
+    }
+}

@@ -1,0 +1,85 @@
+//! `token create|list|revoke`: the secret alone on stdout, once.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::encode;
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Make a token and print its secret alone
+    Create(CreateArgs),
+    /// List tokens; secrets are not kept
+    List,
+    /// Revoke a token by id
+    Revoke { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// A name that people recognise in lists and audit
+    #[arg(long)]
+    name: Option<String>,
+    /// viewer, auditor, requester, operator or admin
+    #[arg(long, value_name = "R")]
+    role: Option<String>,
+    /// A profile that it may use; can be given again
+    #[arg(long, value_name = "P")]
+    profile: Vec<String>,
+    /// An issuer that it may use; can be given again
+    #[arg(long, value_name = "I")]
+    issuer: Vec<String>,
+    /// A DNS suffix or a network whose names it may ask for; can be given again
+    #[arg(long, value_name = "SUFFIX|CIDR")]
+    allow_name: Vec<String>,
+    /// How long it lasts, at most a year
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    expires: String,
+}
+
+pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
+    let client = context.client().await?;
+    match command {
+        TokenCommand::Create(args) => {
+            let made = client.post("/api/v1/tokens", &body(args)).await.trying(|| "cannot create the token".into())?;
+            match context.output {
+                Some(Format::Json) => Ok(output::json(&made)?),
+                _ => Ok(output::data(&format!("{}\n", output::text(&made, "secret")))?),
+            }
+        }
+        TokenCommand::List => {
+            let page = client.get("/api/v1/tokens?limit=1000").await.trying(|| "cannot list tokens".into())?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&page)?);
+            }
+            let mut table = Table::new(&["ID", "NAME", "ROLE", "STATUS", "EXPIRES", "LAST USED"]);
+            for token in page["items"].as_array().into_iter().flatten() {
+                let cells = ["id", "name", "role", "status", "expires_at", "last_used_at"];
+                table.row(cells.iter().map(|m| output::text(token, m)).collect());
+            }
+            Ok(table.print()?)
+        }
+        TokenCommand::Revoke { id } => {
+            let path = format!("/api/v1/tokens/{}/revocation", encode(&id));
+            client.post(&path, &json!({})).await.trying(|| format!("cannot revoke {id}"))?;
+            output::say(&format!("revoked  {id}"));
+            Ok(())
+        }
+    }
+}
+
+fn body(args: CreateArgs) -> Value {
+    let mut body = Map::new();
+    body.insert("expires".into(), args.expires.into());
+    body.extend(args.name.map(|name| ("name".into(), name.into())));
+    body.extend(args.role.map(|role| ("role".into(), role.into())));
+    for (member, values) in [("profiles", args.profile), ("issuers", args.issuer), ("allow_names", args.allow_name)] {
+        if !values.is_empty() {
+            body.insert(member.into(), values.into());
+        }
+    }
+    body.into()
+}
