@@ -7,6 +7,8 @@ pub mod acme;
 pub mod api;
 pub mod app;
 pub mod authority;
+pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod entropy;
 pub mod error;

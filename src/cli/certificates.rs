@@ -108,7 +108,9 @@ pub async fn select(client: &Client, selector: &str) -> Result<Value> {
         return only(client, "fingerprint", &fingerprint, selector).await;
     }
     let hex = plain_hex(selector).ok_or_else(|| {
-        Error::malformed(format!("\"{selector}\" is neither an id (crt_…), a serial or fingerprint in hex, nor a file"))
+        Error::malformed(format!(
+            "\"{selector}\" is neither an id (crt_…), a serial or fingerprint in hex, nor a file"
+        ))
     })?;
     let member = if hex.len() == 64 { "fingerprint" } else { "serial" };
     only(client, member, &hex, selector).await
@@ -123,8 +125,8 @@ async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Res
 
 /// SHA-256 of the first certificate in a PEM or DER file.
 fn fingerprint_of_file(path: &Path) -> Result<String> {
-    let content = std::fs::read(path)
-        .map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))?;
+    let content =
+        std::fs::read(path).map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))?;
     let der = match CertificateDer::from_pem_slice(&content) {
         Ok(der) => der.to_vec(),
         Err(_) if content.first() == Some(&0x30) => content,

@@ -33,7 +33,10 @@ pub fn write(path: &Path, content: &[u8], mode: u32, force: bool) -> Result<()> 
     let _gone_after_rename = fs::remove_file(&temporary);
     written.map_err(|e| match e.kind() {
         std::io::ErrorKind::AlreadyExists => exists(path),
-        _ => Error::new(ErrorKind::Malformed, format!("cannot write {}: {e}; choose a directory with --out", path.display())),
+        _ => Error::new(
+            ErrorKind::Malformed,
+            format!("cannot write {}: {e}; choose a directory with --out", path.display()),
+        ),
     })
 }
 
@@ -49,7 +52,10 @@ fn beside(path: &Path) -> PathBuf {
 }
 
 fn exists(path: &Path) -> Error {
-    let detail = format!("{} exists already; move it away, name another directory with --out, or give --force", path.display());
+    let detail = format!(
+        "{} exists already; move it away, name another directory with --out, or give --force",
+        path.display()
+    );
     Error::new(ErrorKind::Conflict, detail)
 }
 

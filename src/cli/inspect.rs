@@ -105,7 +105,9 @@ fn as_pem(content: &[u8]) -> Result<String, Error> {
 
 fn refuse_key(label: &str) -> Result<(), Error> {
     if label.contains("PRIVATE KEY") {
-        return Err(Error::malformed("this file holds a private key, which is never shown; give the certificate or the CSR"));
+        return Err(Error::malformed(
+            "this file holds a private key, which is never shown; give the certificate or the CSR",
+        ));
     }
     Ok(())
 }
@@ -146,7 +148,8 @@ fn certificate(certificate: &X509Certificate<'_>, der: &[u8]) -> Value {
 
 fn request(request: &X509CertificationRequest<'_>) -> Value {
     let info = &request.certification_request_info;
-    let mut facts = json!({"kind": "certificate request", "subject": info.subject.to_string(), "key": key(&info.subject_pki)});
+    let mut facts =
+        json!({"kind": "certificate request", "subject": info.subject.to_string(), "key": key(&info.subject_pki)});
     if let Some(extensions) = request.requested_extensions() {
         let names = extensions.filter_map(|e| match e {
             ParsedExtension::SubjectAlternativeName(san) => Some(san.general_names.iter().map(name)),
@@ -177,7 +180,9 @@ fn add_extensions<'a>(facts: &mut Value, extensions: impl Iterator<Item = &'a X5
     };
     for extension in extensions {
         match extension.parsed_extension() {
-            ParsedExtension::SubjectAlternativeName(san) => add("names", san.general_names.iter().map(name).collect()),
+            ParsedExtension::SubjectAlternativeName(san) => {
+                add("names", san.general_names.iter().map(name).collect())
+            }
             ParsedExtension::KeyUsage(usage) => add("key_usage", usage.to_string().into()),
             ParsedExtension::ExtendedKeyUsage(usage) => {
                 let known = [

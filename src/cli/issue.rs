@@ -132,7 +132,9 @@ fn generate(kind: &str) -> Result<KeyPair, Error> {
         KeyAlgorithm::Rsa(_) => {
             return Err(Error::new(
                 ErrorKind::Malformed,
-                format!("`issue` makes no RSA keys; make one with openssl genrsa and use `chancery sign`, not --key {kind}"),
+                format!(
+                    "`issue` makes no RSA keys; make one with openssl genrsa and use `chancery sign`, not --key {kind}"
+                ),
             ));
         }
     };

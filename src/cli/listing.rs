@@ -29,7 +29,15 @@ pub struct Resource {
 pub const ISSUERS: Resource = Resource {
     noun: "certificate authority",
     path: "/api/v1/issuers",
-    columns: &[("NAME", "slug"), ("DOMAIN", "domain"), ("ROLE", "role"), ("STATUS", "status"), ("KEY", "key_algorithm"), ("UNTIL", "not_after"), ("SUBJECT", "name")],
+    columns: &[
+        ("NAME", "slug"),
+        ("DOMAIN", "domain"),
+        ("ROLE", "role"),
+        ("STATUS", "status"),
+        ("KEY", "key_algorithm"),
+        ("UNTIL", "not_after"),
+        ("SUBJECT", "name"),
+    ],
     pem: Some("certificate"),
 };
 

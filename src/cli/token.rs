@@ -44,7 +44,8 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
         TokenCommand::Create(args) => {
-            let made = client.post("/api/v1/tokens", &body(args)).await.trying(|| "cannot create the token".into())?;
+            let made =
+                client.post("/api/v1/tokens", &body(args)).await.trying(|| "cannot create the token".into())?;
             match context.output {
                 Some(Format::Json) => Ok(output::json(&made)?),
                 _ => Ok(output::data(&format!("{}\n", output::text(&made, "secret")))?),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use hyper::http;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use hyper::http;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -88,10 +88,10 @@ impl Remote {
             (host, _) => host.unwrap_or_default().to_owned(),
         };
         let bad = |e: http::header::InvalidHeaderValue| {
-            Error::malformed("the token file holds characters that no token has; write the secret alone into it").because(e)
+            Error::malformed("the token file holds characters that no token has; write the secret alone into it")
+                .because(e)
         };
-        let mut token =
-            http::HeaderValue::from_str(&format!("Bearer {}", self.token.as_str())).map_err(bad)?;
+        let mut token = http::HeaderValue::from_str(&format!("Bearer {}", self.token.as_str())).map_err(bad)?;
         token.set_sensitive(true);
         let headers = request.headers_mut();
         headers.insert(http::header::HOST, http::HeaderValue::from_str(&host).map_err(bad)?);

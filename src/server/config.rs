@@ -160,6 +160,17 @@ impl DatabaseUrl {
         &self.0
     }
 
+    /// The file of a SQLite URL.
+    pub fn sqlite_path(&self) -> Result<PathBuf> {
+        let rest = self.0.strip_prefix("sqlite:").unwrap_or(&self.0);
+        let path = rest.strip_prefix("//").unwrap_or(rest);
+        let path = path.split('?').next().unwrap_or_default();
+        if path.is_empty() || path == ":memory:" {
+            return Err(config_error("the database URL names no file; write it as sqlite:///path/to/chancery.db"));
+        }
+        Ok(PathBuf::from(path))
+    }
+
     pub fn is_postgres(&self) -> bool {
         self.0.starts_with("postgres")
     }

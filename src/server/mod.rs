@@ -1,8 +1,16 @@
 //! The running server: settings, listeners, its own TLS certificate, start and stop. Floor 7.
 
+pub mod assemble;
+mod background;
 pub mod config;
+pub mod doctor;
 pub mod listen;
+mod names;
+pub mod open;
 pub mod ops;
+mod own_certificate;
+pub mod receipt;
+pub mod running;
 pub mod settings;
 pub mod shutdown;
 pub mod tls;

@@ -1,0 +1,103 @@
+//! `serve`, `init`, `doctor`, `fsck`: the commands that are about the installation itself.
+
+use std::sync::Arc;
+
+use super::failure::{Cause, Failure, Result, Trying};
+use super::flags::ServeFlags;
+use super::output::{self, Format, Table};
+use super::session::{Context, configured};
+use crate::clock::SystemClock;
+use crate::entropy::SystemEntropy;
+use crate::server::config::prepare_data;
+use crate::server::settings::{Environment, Flags};
+use crate::server::shutdown::Signals;
+use crate::server::{open, receipt, running};
+use crate::telemetry;
+
+pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
+    telemetry::start_logs(Environment::of_process().text("CHANCERY_LOG").as_deref())?;
+    let mut signals = Signals::listen()?;
+    let config = context.config(&flags.0)?;
+    let started = running::start(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+    let running = tokio::select! {
+        running = started => running.trying(|| "cannot start the server".into())?,
+        () = signals.next() => return Ok(()),
+    };
+    if let Some(unserved) = config.listen_mtls {
+        tracing::warn!(address = %unserved.address, "listen_mtls is set, and this version has nothing to listen with there");
+    }
+    let json = context.output == Some(Format::Json);
+    if running.first_run {
+        receipt::first_run(&running.app, &config)?.iter().for_each(|line| output::say(line));
+        output::say("");
+        output::say(&receipt::listening(&running.addresses));
+        if json {
+            output::data(&format!("{}\n", receipt::first_run_event(&running.app, &config)))?;
+        }
+    } else {
+        receipt::started(&running.app, &running.addresses).await?.iter().for_each(|line| output::say(line));
+    }
+    if json {
+        output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
+    }
+    signals.next().await;
+    tokio::select! {
+        finished = running.stop() => {
+            if !finished {
+                tracing::warn!("requests were still in flight at the end of the drain time");
+            }
+        }
+        () = signals.next() => tracing::warn!("a second signal: stopping at once"),
+    }
+    Ok(())
+}
+
+pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
+    let config = context.config(&flags.0)?;
+    let what = || "cannot make the CA".to_owned();
+    prepare_data(&config.data).trying(what)?;
+    let addresses = configured(&config);
+    let urls = running::urls(&config, &addresses);
+    let store =
+        open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.trying(what)?;
+    let opened = open::open_or_found(&config, store, &urls.status).await.trying(what)?;
+    let first_run = opened.first_run;
+    let app = running::app(&config, opened, urls, &addresses).await.trying(what)?;
+    if !first_run {
+        output::say("this database holds a CA already; nothing was changed");
+        return Ok(());
+    }
+    receipt::first_run(&app, &config)?.iter().for_each(|line| output::say(line));
+    if context.output == Some(Format::Json) {
+        output::data(&format!("{}\n", receipt::first_run_event(&app, &config)))?;
+    }
+    Ok(())
+}
+
+/// One line a check; exit code 11 when one is critical.
+pub async fn doctor(context: &Context, flags: ServeFlags) -> Result<()> {
+    let app = context.local_app(&flags.0).await.trying(|| "cannot look at the installation".into())?;
+    let answers = crate::server::doctor::examine(&app).await;
+    let failed = answers.iter().any(|a| a.problem.is_some());
+    if context.output == Some(Format::Json) {
+        let checks: Vec<_> = answers
+            .iter()
+            .map(|a| serde_json::json!({"check": a.name, "ok": a.problem.is_none(), "detail": a.problem.as_ref().unwrap_or(&a.found)}))
+            .collect();
+        output::json(&serde_json::json!({"ok": !failed, "checks": checks}))?;
+    } else {
+        let mut table = Table::new(&["CHECK", "STATUS", "DETAIL"]);
+        for answer in &answers {
+            let status = if answer.problem.is_none() { "ok" } else { "FAILED" };
+            let detail = answer.problem.as_ref().unwrap_or(&answer.found).clone();
+            table.row(vec![answer.name.to_owned(), status.to_owned(), detail]);
+        }
+        table.print()?;
+    }
+    if failed { Err(Failure { what: String::new(), cause: Cause::Check(11) }) } else { Ok(()) }
+}
+
+pub async fn fsck(context: &Context) -> Result<()> {
+    let _app = context.local_app(&Flags::new()).await.trying(|| "cannot check the installation".into())?;
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! Where a command works: on the installation of this host, opened directly and acting as the user of the operating
+//! system, or on a server by its URL and a token.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use clap::Args;
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt;
+use hyper::http;
+use tower::ServiceExt;
+use zeroize::Zeroizing;
+
+use super::output::Format;
+use crate::access::Caller;
+use crate::app::App;
+use crate::client::remote::Remote;
+use crate::client::{Answer, Client, Transport};
+use crate::clock::SystemClock;
+use crate::entropy::SystemEntropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::layers::manners;
+use crate::http::problem::Dialect;
+use crate::model::actor::Actor;
+use crate::server::assemble;
+use crate::server::config::Config;
+use crate::server::listen::Addresses;
+use crate::server::settings::{Environment, Flags};
+use crate::server::{open, running};
+
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Remote server")]
+pub struct RemoteArgs {
+    /// Work on this server instead of the installation of this host [env: CHANCERY_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// File with the API token [env: CHANCERY_TOKEN_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Root certificates (PEM) to trust for --url [env: CHANCERY_ROOT]
+    #[arg(long, global = true, value_name = "FILE")]
+    root: Option<PathBuf>,
+}
+
+/// What every command gets.
+#[derive(Debug)]
+pub struct Context {
+    pub flags: Flags,
+    pub remote: RemoteArgs,
+    pub output: Option<Format>,
+}
+
+impl Context {
+    /// The settings with the flags of this command.
+    pub fn config(&self, more: &Flags) -> Result<Config> {
+        let flags = self.flags.iter().chain(more).map(|(k, v)| (*k, v.clone())).collect();
+        Config::load(&flags, &Environment::of_process())
+    }
+
+    /// The REST API, there or here.
+    pub async fn client(&self) -> Result<Client> {
+        let environment = Environment::of_process();
+        let url = self.remote.url.clone().or_else(|| environment.text("CHANCERY_URL"));
+        let Some(url) = url else { return self.local().await };
+        let token_file = self.remote.token_file.clone().or_else(|| environment.path("CHANCERY_TOKEN_FILE"));
+        let token_file = token_file.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                "--url needs --token-file FILE with a token of `chancery token create`",
+            )
+        })?;
+        let token = std::fs::read_to_string(&token_file).map(Zeroizing::new).map_err(|e| {
+            Error::new(
+                ErrorKind::Unauthenticated,
+                format!("cannot read the token file {}: {e}", token_file.display()),
+            )
+        })?;
+        let root = self.remote.root.clone().or_else(|| environment.path("CHANCERY_ROOT"));
+        let remote = Remote::new(&url, Zeroizing::new(token.trim().to_owned()), root.as_deref())?;
+        Ok(Client::new(remote))
+    }
+
+    async fn local(&self) -> Result<Client> {
+        let app = self.local_app(&Flags::new()).await?;
+        let caller = Caller::of_host(host_actor());
+        let router = assemble::everything(&app);
+        let router = manners(router, assemble::manners_of(&app), Dialect::Rest);
+        Ok(Client::new(Local { router, caller, _app: app }))
+    }
+
+    /// The installation of this host, which must exist.
+    pub async fn local_app(&self, more: &Flags) -> Result<Arc<App>> {
+        let config = self.config(more)?;
+        let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
+        let opened = open::open_existing(&config, store).await?;
+        let addresses = configured(&config);
+        let urls = running::urls(&config, &addresses);
+        running::app(&config, opened, urls, &addresses).await
+    }
+}
+
+/// The addresses of the settings, for URLs that are shown without a listener.
+pub fn configured(config: &Config) -> Addresses {
+    Addresses { https: config.listen.address, http: config.listen_http.address, ops: config.listen_ops.address }
+}
+
+/// The user of the operating system, by the id that runs this command.
+fn host_actor() -> Actor {
+    // SAFETY: getuid reads a number of this process and cannot fail
+    let uid = unsafe { libc::getuid() };
+    let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let name = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    Actor::host(uid, &name.unwrap_or_default())
+}
+
+/// The router of the server, called within this process as a caller that no request from outside can be.
+struct Local {
+    router: Router,
+    caller: Caller,
+    _app: Arc<App>,
+}
+
+impl std::fmt::Debug for Local {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Local")
+    }
+}
+
+impl Transport for Local {
+    fn send<'a>(&'a self, request: http::Request<Vec<u8>>) -> BoxFuture<'a, Result<Answer>> {
+        Box::pin(async move {
+            let mut request = request.map(Body::from);
+            request.extensions_mut().insert(self.caller.clone());
+            let response = match self.router.clone().oneshot(request).await {
+                Ok(response) => response,
+                Err(never) => match never {},
+            };
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.map_err(|e| Error::internal("an answer broke off", e))?;
+            Ok(Answer { status, body: body.to_bytes().to_vec() })
+        })
+    }
+}

@@ -1,0 +1,135 @@
+//! From settings to an open installation: data directory, database with its schema, keys. The first start founds
+//! the hierarchy; every later one must have the unlock key of the database, or be asked to run locked.
+
+use std::sync::Arc;
+
+use super::config::{Config, prepare_data};
+use crate::authority::hierarchy::{self as founding, Founding};
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keys::seal::KeyMaterial;
+use crate::keys::store::Keys;
+use crate::keys::unlock::{self, KeyFile};
+use crate::store::engine::Db;
+use crate::store::hierarchy::{Installation, installation};
+use crate::store::{Store, migrate};
+
+/// Connections of one replica to Postgres.
+const CONNECTIONS: u32 = 24;
+
+/// An open database with the keys that may be used.
+#[derive(Debug)]
+pub struct Opened {
+    pub store: Store,
+    pub keys: Arc<Keys>,
+    /// This call founded the hierarchy.
+    pub first_run: bool,
+    pub locked: bool,
+}
+
+pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
+    let db = if config.database.is_postgres() {
+        Db::open_postgres(config.database.expose(), CONNECTIONS).await
+    } else {
+        Db::open_sqlite(&config.database.sqlite_path()?).await
+    };
+    let shown = &config.database;
+    let db = db.map_err(|error| match error.kind {
+        ErrorKind::Unavailable => {
+            let fix = if shown.is_postgres() {
+                "start it or check --database-url"
+            } else {
+                "check the file and its directory"
+            };
+            Error::new(ErrorKind::Unavailable, format!("the database {shown} cannot be reached; {fix}"))
+                .because(error)
+        }
+        _ => error,
+    })?;
+    migrate::run(&db).await?;
+    Store::new(db, clock, entropy)
+}
+
+/// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers
+/// keep.
+pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> Result<Opened> {
+    let first_run = match installation(&store).await? {
+        Some(_) => false,
+        None if config.locked => {
+            let detail =
+                "this database holds no CA yet, and making one needs the unlock key; start once without --locked";
+            return Err(Error::new(ErrorKind::Locked, detail));
+        }
+        None => found(config, &store, status_url).await?,
+    };
+    let row = installation(&store).await?.ok_or_else(|| Error::inconsistent("the installation row is gone"))?;
+    let (keys, locked) = open_keys(config, &store, &row)?;
+    Ok(Opened { store, keys: Arc::new(keys), first_run, locked })
+}
+
+/// Opens an installation that exists, for commands on the host.
+pub async fn open_existing(config: &Config, store: Store) -> Result<Opened> {
+    let row = installation(&store).await?.ok_or_else(|| {
+        let detail =
+            format!("the database {} holds no CA yet; run `chancery init` or `chancery serve`", config.database);
+        Error::new(ErrorKind::Conflict, detail)
+    })?;
+    let (keys, locked) = open_keys(config, &store, &row)?;
+    Ok(Opened { store, keys: Arc::new(keys), first_run: false, locked })
+}
+
+/// Key files first, then the database: after a crash in between, the next start finds keys without a hierarchy and
+/// uses them. Of two replicas that race one founds; the other's new files are taken away again.
+async fn found(config: &Config, store: &Store, status_url: &str) -> Result<bool> {
+    prepare_data(&config.data)?;
+    let entropy = store.entropy.clone();
+    let root_path = config.data.join(KeyFile::Root.file_name());
+    let fresh: Vec<_> = [&config.unlock_key, &root_path].into_iter().filter(|p| !p.exists()).cloned().collect();
+    let unlock = unlock::read_or_create(KeyFile::Unlock, &config.unlock_key, entropy.as_ref())?;
+    let root = unlock::read_or_create(KeyFile::Root, &root_path, entropy.as_ref())?;
+    let (keys, founding) = founder(&entropy, &unlock, &root, status_url)?;
+    let won = founding::initialise(store, &keys, &founding).await?;
+    if !won {
+        for path in fresh {
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "a key file that nothing needs could not be removed");
+            }
+        }
+    }
+    Ok(won)
+}
+
+fn founder(
+    entropy: &Arc<dyn Entropy>,
+    unlock: &KeyMaterial,
+    root: &KeyMaterial,
+    status_url: &str,
+) -> Result<(Keys, Founding)> {
+    let keys = Keys::locked(entropy.clone()).with_unlock(unlock)?.with_root(root)?;
+    let key_check = keys.key_check()?;
+    let (status, status_key) = keys.new_status_key()?;
+    let founding = Founding { status_url: status_url.to_owned(), key_check, status_key };
+    Ok((keys.with_status(&status)?, founding))
+}
+
+/// The seals of a running server: unlock and status, never root.
+fn open_keys(config: &Config, store: &Store, row: &Installation) -> Result<(Keys, bool)> {
+    let keys = Keys::locked(store.entropy.clone());
+    let status_path = config.data.join(KeyFile::Status.file_name());
+    if config.locked {
+        let keys = match unlock::read_if_exists(KeyFile::Status, &status_path)? {
+            Some(status) => keys.with_status(&status)?,
+            None => keys,
+        };
+        return Ok((keys, true));
+    }
+    let keys = keys.with_unlock(&unlock::read(KeyFile::Unlock, &config.unlock_key)?)?;
+    keys.verify_key_check(&row.key_check)?;
+    let status = keys.open_status_key(&row.status_key)?;
+    if prepare_data(&config.data).is_ok() {
+        // a copy that lets status go on when this replica starts locked; without it a locked start has no responder
+        unlock::replace(KeyFile::Status, &status_path, &status, store.entropy.as_ref())?;
+    }
+    Ok((keys.with_status(&status)?, false))
+}

@@ -1,0 +1,169 @@
+//! The server's own TLS certificate, issued by its own CA: kept in the data directory, used again while it is good,
+//! renewed when a third of its life is left, without a restart. One per replica.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rustls::sign::CertifiedKey;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+use zeroize::Zeroizing;
+
+use super::config::Config;
+use super::names::{fqdn, host_name};
+use super::tls::{self, HotCertificate};
+use crate::app::App;
+use crate::authority::guard::Guard;
+use crate::authority::issue::Issuance;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::actor::Actor;
+use crate::model::identifier::Identifier;
+use crate::model::validity::RequestedValidity;
+use crate::pki::key_policy::KeyPolicy;
+use crate::pki::pem;
+use crate::pki::request::CertificateRequest;
+
+const PROFILE: &str = "tls-server";
+
+/// Where the certificate comes from, and when it is changed.
+#[derive(Debug, Clone)]
+pub struct OwnTls {
+    app: Arc<App>,
+    certificate: PathBuf,
+    key: PathBuf,
+    names: BTreeSet<Identifier>,
+}
+
+impl OwnTls {
+    pub fn new(app: Arc<App>, config: &Config) -> OwnTls {
+        let names = own_names(&app.urls.external);
+        OwnTls { app, certificate: config.data.join("server.crt"), key: config.data.join("server.key"), names }
+    }
+
+    /// The certificate to start with: the one on the disk while it is good, else a new one. A locked server without
+    /// any shows an ephemeral one.
+    pub async fn first(&self) -> Result<CertifiedKey> {
+        if let Some((good, not_after)) = self.on_disk() {
+            note_end(not_after);
+            return Ok(good);
+        }
+        if self.app.locked {
+            tracing::warn!("the server is locked and has no certificate of its own: it shows a self-signed one");
+            return tls::ephemeral(self.names.iter().map(Identifier::value).collect());
+        }
+        self.issue().await
+    }
+
+    /// Replaces the certificate in `hot` when it is due. Called every minute.
+    pub async fn renew_if_due(&self, hot: &HotCertificate) -> Result<()> {
+        if self.app.locked {
+            return Ok(());
+        }
+        match self.on_disk() {
+            // another process of this data directory may have renewed it
+            Some((good, _)) if good.cert != hot.current().cert => hot.replace(good),
+            Some(_) => {}
+            None => hot.replace(self.issue().await?),
+        }
+        Ok(())
+    }
+
+    fn on_disk(&self) -> Option<(CertifiedKey, Timestamp)> {
+        let chain = std::fs::read(&self.certificate).ok()?;
+        let key = Zeroizing::new(std::fs::read(&self.key).ok()?);
+        let certified = tls::certified_key(&chain, &key).ok()?;
+        let snapshot = self.app.authority.snapshot();
+        let issuer_lives = certified.cert.get(1).is_some_and(|issuer| {
+            snapshot.issuers.values().flat_map(|i| &i.certificates).any(|c| c.der == issuer.as_ref())
+        });
+        let not_after = judge(certified.cert.first()?, &self.names, self.app.clock.now())?;
+        issuer_lives.then_some((certified, not_after))
+    }
+
+    async fn issue(&self) -> Result<CertifiedKey> {
+        let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
+            .map_err(|e| Error::internal("cannot make the key of the server's own certificate", e))?;
+        let names: Vec<Identifier> = self.names.iter().cloned().collect();
+        let public_key = KeyPolicy::default().check(&pair.public_key_der())?;
+        let issuance = Issuance {
+            profile: PROFILE.into(),
+            issuer: None,
+            request: CertificateRequest::for_key(public_key, names.clone()),
+            names: Some(names),
+            common_name: None,
+            validity: RequestedValidity::default(),
+            guard: Guard::default(),
+        };
+        let issued = self.app.authority.issue(&Actor::system("own-tls"), issuance).await?;
+        note_end(issued.certificate.validity.not_after());
+        let chain: String =
+            std::iter::once(&issued.der).chain(&issued.chain).map(|der| pem::encode("CERTIFICATE", der)).collect();
+        let key = Zeroizing::new(pair.serialize_pem());
+        self.keep(chain.as_bytes(), key.as_bytes());
+        tls::certified_key(chain.as_bytes(), key.as_bytes())
+            .map_err(|why| Error::internal("the server's own certificate cannot be used", why))
+    }
+
+    /// The key first: a certificate without its key is found to be no pair and replaced at the next start. On a
+    /// read-only disk the server goes on and issues again when it starts again.
+    fn keep(&self, chain: &[u8], key: &[u8]) {
+        let kept = write(&self.key, key, 0o600).and_then(|()| write(&self.certificate, chain, 0o644));
+        if let Err(error) = kept {
+            tracing::warn!(%error, "the server's own certificate could not be kept in the data directory");
+        }
+    }
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {
+    use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt;
+    let draft = path.with_extension(format!("draft-{}", std::process::id()));
+    let _left_by_a_crash = std::fs::remove_file(&draft);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&draft)?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)
+}
+
+/// The end of a certificate that has exactly these names and more than a third of its life left.
+fn judge(der: &[u8], names: &BTreeSet<Identifier>, now: Timestamp) -> Option<Timestamp> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    let validity = certificate.validity();
+    let (start, end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let left = end - now.secs();
+    if left * 3 <= end - start || now.secs() < start {
+        return None;
+    }
+    let san = certificate.subject_alternative_name().ok()??;
+    let found: Option<BTreeSet<Identifier>> = san.value.general_names.iter().map(identifier).collect();
+    (found.as_ref() == Some(names)).then_some(Timestamp::from_secs(end))
+}
+
+fn identifier(name: &GeneralName<'_>) -> Option<Identifier> {
+    match name {
+        GeneralName::DNSName(text) => Identifier::dns(text).ok(),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).map(|b| IpAddr::V4(Ipv4Addr::from(b)));
+            let ip = v4.or_else(|_| <[u8; 16]>::try_from(*bytes).map(|b| IpAddr::V6(Ipv6Addr::from(b))));
+            ip.ok().map(Identifier::Ip)
+        }
+        _ => None,
+    }
+}
+
+/// FQDN, host name, localhost, 127.0.0.1, ::1 and the host of the external URL.
+fn own_names(external: &str) -> BTreeSet<Identifier> {
+    let host = url::Url::parse(external).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default();
+    let host = host.trim_matches(['[', ']']).to_owned();
+    let all = [fqdn(), host_name(), "localhost".into(), "127.0.0.1".into(), "::1".into(), host];
+    // a host name with an underscore is no DNS name: clients cannot verify it, and the others still serve
+    all.iter().filter_map(|name| Identifier::guess(name).ok()).collect()
+}
+
+fn note_end(not_after: Timestamp) {
+    let seconds = not_after.micros() as f64 / 1_000_000.0;
+    metrics::gauge!("chancery_server_certificate_not_after_timestamp_seconds").set(seconds);
+}

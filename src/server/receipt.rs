@@ -1,0 +1,139 @@
+//! What a start tells: the receipt of a new installation (text on stderr), four lines of a later one, and the two
+//! JSON lines on stdout for `-o json`. Only what is there is said.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::{Value, json};
+
+use super::config::Config;
+use super::listen::Addresses;
+use crate::app::App;
+use crate::error::Result;
+use crate::model::issuer::IssuerRole;
+
+/// At most 40 lines.
+pub fn first_run(app: &App, config: &Config) -> Result<Vec<String>> {
+    let snapshot = app.authority.snapshot();
+    let mut lines = vec![
+        format!("Chancery {}  ·  new installation in {}", env!("CARGO_PKG_VERSION"), config.data.display()),
+        String::new(),
+    ];
+    for role in [IssuerRole::Root, IssuerRole::Issuing] {
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.role == role) {
+            let until = loaded.certificate()?.not_after.to_string();
+            let what = if role == IssuerRole::Root { "root CA" } else { "issuing CA" };
+            let (name, key) = (&loaded.issuer.name, loaded.sealed_key.algorithm.name());
+            lines
+                .push(format!("  created   {what:<12}{name:<24}{key:<8}until {}", until.get(..10).unwrap_or(&until)));
+        }
+    }
+    for (name, loaded) in &snapshot.profiles {
+        lines.push(format!("  created   profile     {name:<24}{}", loaded.config.lifetime.default));
+    }
+    lines
+        .push(format!("  created   unlock key  {}   <- back this up with the database", config.unlock_key.display()));
+    lines.push(format!(
+        "  created   root key    {}   <- move this to a safe place",
+        config.data.join("root.key").display()
+    ));
+    lines.push(String::new());
+    lines.extend(addresses_of(app).into_iter().map(|(name, url)| format!("  {name:<18}{url}")));
+    lines.push(String::new());
+    lines.push("  Root fingerprint (SHA-256): compare this, not the file".to_owned());
+    lines.extend(grouped(&root_sha256(app)).into_iter().map(|l| format!("      {l}")));
+    lines.push(String::new());
+    lines.push("  Next".to_owned());
+    lines.push("      get a certificate        chancery issue web.lab.example".to_owned());
+    lines.push("      let a script in          chancery token create --role operator".to_owned());
+    lines.push("      see how it is            chancery doctor".to_owned());
+    Ok(lines)
+}
+
+/// At most four lines.
+pub async fn started(app: &App, addresses: &Addresses) -> Result<Vec<String>> {
+    let valid: i64 = app.authority.certificate_counts().await?.iter().filter(|c| c.2 == "valid").map(|c| c.3).sum();
+    Ok(vec![
+        format!("Chancery {} ready   {}", env!("CARGO_PKG_VERSION"), app.urls.external),
+        format!("ACME directory       {}", acme_directory(app)),
+        format!("{valid} valid certificates{}", if app.locked { "   LOCKED: status only" } else { "" }),
+        listening(addresses),
+    ])
+}
+
+pub fn listening(addresses: &Addresses) -> String {
+    format!(
+        "listening on {} (https), {} (http, status only) and {} (metrics, health)",
+        addresses.https, addresses.http, addresses.ops
+    )
+}
+
+/// `{"event":"first_run",…}`
+pub fn first_run_event(app: &App, config: &Config) -> Value {
+    let snapshot = app.authority.snapshot();
+    let issuers: Vec<Value> = snapshot
+        .issuers
+        .values()
+        .map(|i| {
+            let until = i.certificates.first().map(|c| c.not_after.to_string());
+            let key = i.sealed_key.algorithm.name();
+            json!({"issuer": i.issuer.slug, "name": i.issuer.name, "role": i.issuer.role, "key": key, "not_after": until})
+        })
+        .collect();
+    json!({
+        "event": "first_run",
+        "version": env!("CARGO_PKG_VERSION"),
+        "data": config.data.display().to_string(),
+        "unlock_key": config.unlock_key.display().to_string(),
+        "issuers": issuers,
+        "profiles": snapshot.profiles.keys().collect::<Vec<_>>(),
+        "external_url": &*app.urls.external,
+        "status_url": &*app.urls.status,
+        "acme_directory": acme_directory(app),
+        "root_sha256": root_sha256(app),
+    })
+}
+
+/// `{"event":"ready",…}` with the bound addresses.
+pub fn ready_event(app: &App, addresses: &Addresses) -> Value {
+    json!({
+        "event": "ready",
+        "https": format!("https://{}", reachable(addresses.https)),
+        "http": format!("http://{}", reachable(addresses.http)),
+        "ops": format!("http://{}", reachable(addresses.ops)),
+        "acme_directory": acme_directory(app),
+        "root_sha256": root_sha256(app),
+    })
+}
+
+/// An unspecified address becomes loopback: something that a client can connect to.
+fn reachable(address: std::net::SocketAddr) -> std::net::SocketAddr {
+    if address.ip().is_unspecified() { ([127, 0, 0, 1], address.port()).into() } else { address }
+}
+
+fn addresses_of(app: &App) -> Vec<(&'static str, String)> {
+    vec![
+        ("ACME directory", acme_directory(app)),
+        ("REST API", format!("{}/api/v1", app.urls.external)),
+        ("Root certificate", format!("{}/root.pem", app.urls.external)),
+        ("CRL and OCSP", app.urls.status.to_string()),
+    ]
+}
+
+fn acme_directory(app: &App) -> String {
+    format!("{}/acme/default/directory", app.urls.external)
+}
+
+/// Of the root that this server's own certificate stands under; lower-case hex.
+pub fn root_sha256(app: &App) -> String {
+    let snapshot = app.authority.snapshot();
+    let roots = snapshot.roots("tls");
+    roots
+        .first()
+        .map(|der| digest(&SHA256, der).as_ref().iter().map(|b| format!("{b:02x}")).collect())
+        .unwrap_or_default()
+}
+
+/// Two lines of eight groups of four octets.
+fn grouped(hex: &str) -> Vec<String> {
+    let groups: Vec<&str> = (0..hex.len()).step_by(8).filter_map(|i| hex.get(i..i + 8)).collect();
+    groups.chunks(4).map(|line| line.join(" ")).collect()
+}

@@ -1,0 +1,176 @@
+//! A server from bound sockets to its stop: what `serve` runs, and what tests run with their own clock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::config::{Config, prepare_data};
+use super::listen::{self, Addresses, Connections, Sockets, Stop};
+use super::names::fqdn;
+use super::open::{self, Opened};
+use super::ops::{self, Readiness};
+use super::own_certificate::OwnTls;
+use super::tls::{self, HotCertificate};
+use super::{assemble, background, shutdown};
+use crate::access::Access;
+use crate::app::{App, Urls};
+use crate::authority::Authority;
+use crate::clock::Clock;
+use crate::entropy::Entropy;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::network::IpNetwork;
+use crate::pki::signer::KeyStore;
+use crate::telemetry;
+use crate::validation::{ValidationConfig, Validator};
+
+/// A server that answers.
+#[derive(Debug)]
+pub struct Running {
+    pub app: Arc<App>,
+    pub addresses: Addresses,
+    pub first_run: bool,
+    readiness: Readiness,
+    stop: watch::Sender<Stop>,
+    connections: Connections,
+    listeners: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+    drain: Duration,
+}
+
+/// Binds, opens or founds, and serves. Sockets come first: a port in use is told before anything is written.
+pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running> {
+    let metrics = telemetry::metrics()?;
+    prepare_data(&config.data)?;
+    let sockets = Sockets::bind(config).await?;
+    let addresses = sockets.addresses()?;
+    let urls = urls(config, &addresses);
+    let store = open::open_store(config, clock, entropy).await?;
+    let opened = open::open_or_found(config, store, &urls.status).await?;
+    let first_run = opened.first_run;
+    let app = app(config, opened, urls, &addresses).await?;
+    metrics::gauge!("chancery_locked").set(if app.locked { 1.0 } else { 0.0 });
+
+    let (hot, own) = certificate(config, &app).await?;
+    let readiness = Readiness::new(checks(&app));
+    let (stop, watched) = watch::channel(Stop::Running);
+    let connections = Connections::default();
+    let serve = |listener, tls, router| {
+        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections.clone()))
+    };
+    let listeners = vec![
+        serve(sockets.https, Some(tls::server_config(hot.clone())?), assemble::https(&app, &readiness)),
+        serve(sockets.http, None, assemble::plain(&app, &readiness)),
+        // probes and scrapes are not waited for at a stop
+        tokio::spawn(listen::serve(
+            sockets.ops,
+            None,
+            ops::router(readiness.clone(), metrics),
+            watched.clone(),
+            Connections::default(),
+        )),
+    ];
+    let background = background::start(&app, own.map(|own| (own, hot)), &watched);
+    Ok(Running {
+        app,
+        addresses,
+        first_run,
+        readiness,
+        stop,
+        connections,
+        listeners,
+        background,
+        drain: config.drain,
+    })
+}
+
+impl Running {
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// Stops accepting, waits for what is in flight and closes the database. True when nothing was cut off.
+    pub async fn stop(self) -> bool {
+        self.readiness.start_draining();
+        let finished = shutdown::drain(&self.stop, &self.connections, self.drain).await;
+        for task in self.listeners.into_iter().chain(self.background) {
+            task.abort();
+        }
+        self.app.store.db.close().await;
+        finished
+    }
+}
+
+pub fn urls(config: &Config, addresses: &Addresses) -> Urls {
+    let fqdn = fqdn();
+    Urls {
+        external: config.external_base(addresses.https, &fqdn).into(),
+        status: config.status_base(addresses.http, &fqdn).into(),
+    }
+}
+
+/// The whole of what requests reach, without a listener.
+pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addresses) -> Result<Arc<App>> {
+    let Opened { store, keys, locked, .. } = opened;
+    let own = vec![addresses.https, addresses.http, addresses.ops];
+    let authority = Authority::open(store.clone(), keys.clone()).await?;
+    Ok(Arc::new(App {
+        access: Access::new(store.clone()),
+        validator: Arc::new(Validator::new(validation(config)?, own, store.clock.clone())?),
+        clock: store.clock.clone(),
+        entropy: store.entropy.clone(),
+        authority,
+        keys,
+        store,
+        urls,
+        locked,
+    }))
+}
+
+fn validation(config: &Config) -> Result<ValidationConfig> {
+    let acme = &config.acme;
+    let networks = |texts: &[String]| texts.iter().map(|t| IpNetwork::parse(t)).collect::<Result<Vec<_>>>();
+    Ok(ValidationConfig {
+        http01_port: acme.http01_port,
+        tls_alpn01_port: acme.tls_alpn01_port,
+        resolvers: acme.resolvers.clone(),
+        allow_networks: networks(&acme.allow_networks)?,
+        deny_networks: networks(&acme.deny_networks)?,
+        allow_loopback: acme.allow_loopback,
+        ..ValidationConfig::default()
+    })
+}
+
+async fn certificate(config: &Config, app: &Arc<App>) -> Result<(Arc<HotCertificate>, Option<OwnTls>)> {
+    if let Some(own) = &config.tls {
+        return Ok((HotCertificate::new(tls::load_own(own)?), None));
+    }
+    let own = OwnTls::new(app.clone(), config);
+    Ok((HotCertificate::new(own.first().await?), Some(own)))
+}
+
+/// What /readyz asks.
+fn checks(app: &Arc<App>) -> Vec<(&'static str, ops::Check)> {
+    let database = app.clone();
+    let signing = app.clone();
+    vec![
+        (
+            "database",
+            Arc::new(move || {
+                let app = database.clone();
+                Box::pin(async move { app.authority.refresh().await.map(drop) })
+            }),
+        ),
+        (
+            "unlocked",
+            Arc::new(move || {
+                let app = signing.clone();
+                Box::pin(async move {
+                    let unlocked = app.keys.can_open(crate::pki::signer::KeyPurpose::Issuer);
+                    if unlocked { Ok(()) } else { Err(Error::new(ErrorKind::Locked, "the unlock key is not loaded")) }
+                })
+            }),
+        ),
+    ]
+}
