@@ -18,7 +18,7 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use failure::{Failure, Result};
+use failure::Result;
 use flags::{EverywhereFlags, ServeFlags};
 use output::Format;
 

@@ -30,6 +30,12 @@ struct Inner {
     checks: Vec<(&'static str, Check)>,
 }
 
+impl std::fmt::Debug for Readiness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list().entries(self.0.checks.iter().map(|(name, _)| name)).finish()
+    }
+}
+
 impl Readiness {
     pub fn new(checks: Vec<(&'static str, Check)>) -> Self {
         Readiness(Arc::new(Inner { draining: AtomicBool::new(false), checks }))

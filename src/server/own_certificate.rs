@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
+use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 use zeroize::Zeroizing;
@@ -87,7 +87,7 @@ impl OwnTls {
         let pair = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)
             .map_err(|e| Error::internal("cannot make the key of the server's own certificate", e))?;
         let names: Vec<Identifier> = self.names.iter().cloned().collect();
-        let public_key = KeyPolicy::default().check(&pair.public_key_der())?;
+        let public_key = KeyPolicy::default().check(&pair.subject_public_key_info())?;
         let issuance = Issuance {
             profile: PROFILE.into(),
             issuer: None,
@@ -155,7 +155,7 @@ fn identifier(name: &GeneralName<'_>) -> Option<Identifier> {
 }
 
 /// FQDN, host name, localhost, 127.0.0.1, ::1 and the host of the external URL.
-fn own_names(external: &str) -> BTreeSet<Identifier> {
+pub fn own_names(external: &str) -> BTreeSet<Identifier> {
     let host = url::Url::parse(external).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default();
     let host = host.trim_matches(['[', ']']).to_owned();
     let all = [fqdn(), host_name(), "localhost".into(), "127.0.0.1".into(), "::1".into(), host];

@@ -11,7 +11,7 @@ use super::listen::{self, Addresses, Connections, Sockets, Stop};
 use super::names::fqdn;
 use super::open::{self, Opened};
 use super::ops::{self, Readiness};
-use super::own_certificate::OwnTls;
+use super::own_certificate::{OwnTls, own_names};
 use super::tls::{self, HotCertificate};
 use super::{assemble, background, shutdown};
 use crate::access::Access;
@@ -20,6 +20,7 @@ use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::identifier::Identifier;
 use crate::model::network::IpNetwork;
 use crate::pki::signer::KeyStore;
 use crate::telemetry;
@@ -114,7 +115,7 @@ pub fn urls(config: &Config, addresses: &Addresses) -> Urls {
 pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addresses) -> Result<Arc<App>> {
     let Opened { store, keys, locked, .. } = opened;
     let own = vec![addresses.https, addresses.http, addresses.ops];
-    let authority = Authority::open(store.clone(), keys.clone()).await?;
+    let authority = Authority::open(store.clone(), keys.clone(), own_hosts(&urls)).await?;
     Ok(Arc::new(App {
         access: Access::new(store.clone()),
         validator: Arc::new(Validator::new(validation(config)?, own, store.clock.clone())?),
@@ -126,6 +127,11 @@ pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addres
         urls,
         locked,
     }))
+}
+
+/// Names that only the server itself may have: not localhost, which has a rule of its own.
+fn own_hosts(urls: &Urls) -> Vec<String> {
+    own_names(&urls.external).iter().map(Identifier::value).collect()
 }
 
 fn validation(config: &Config) -> Result<ValidationConfig> {
