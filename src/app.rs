@@ -1,4 +1,4 @@
-//! Everything that a request or a job can reach. Made once by `server/start.rs`; handlers hold it in an `Arc`.
+//! Everything that a request or a job can reach. Made once by `server/running.rs`; handlers hold it in an `Arc`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,7 +7,9 @@ use crate::access::Access;
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
+use crate::error::Result;
 use crate::keys::store::Keys;
+use crate::registration::Registration;
 use crate::store::Store;
 use crate::validation::Validator;
 
@@ -16,12 +18,31 @@ pub struct App {
     pub keys: Arc<Keys>,
     pub authority: Arc<Authority>,
     pub access: Arc<Access>,
+    pub registration: Arc<Registration>,
     pub validator: Arc<Validator>,
     pub clock: Arc<dyn Clock>,
     pub entropy: Arc<dyn Entropy>,
     pub urls: Urls,
     /// Started without the unlock key: issuing answers 503, status goes on.
     pub locked: bool,
+}
+
+impl App {
+    /// What other processes changed: revocations, hierarchy and profiles; then tokens and directories too.
+    pub async fn refresh(&self) -> Result<()> {
+        self.authority.poll_revocations().await?;
+        if self.authority.refresh().await? {
+            self.access.forget();
+            self.registration.reload().await?;
+        }
+        Ok(())
+    }
+
+    /// What time ends: orders, authorizations, nonces, idempotency keys.
+    pub async fn housekeep(&self) -> Result<()> {
+        self.registration.housekeep().await?;
+        crate::store::idempotency::clean(&self.store, self.clock.now()).await.map(drop)
+    }
 }
 
 /// Where clients reach this server; no slash at the end.

@@ -13,6 +13,7 @@ pub mod clock;
 pub mod entropy;
 pub mod error;
 pub mod http;
+pub mod jobs;
 pub mod keys;
 pub mod model;
 pub mod pki;

@@ -15,16 +15,14 @@ use zeroize::Zeroizing;
 
 use super::output::Format;
 use crate::access::Caller;
+use crate::api;
 use crate::app::App;
 use crate::client::remote::Remote;
 use crate::client::{Answer, Client, Transport};
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::layers::manners;
-use crate::http::problem::Dialect;
 use crate::model::actor::Actor;
-use crate::server::assemble;
 use crate::server::config::Config;
 use crate::server::listen::Addresses;
 use crate::server::settings::{Environment, Flags};
@@ -85,9 +83,7 @@ impl Context {
     async fn local(&self) -> Result<Client> {
         let app = self.local_app(&Flags::new()).await?;
         let caller = Caller::of_host(host_actor());
-        let router = assemble::everything(&app);
-        let router = manners(router, assemble::manners_of(&app), Dialect::Rest);
-        Ok(Client::new(Local { router, caller, _app: app }))
+        Ok(Client::new(Local { router: api::router(app), caller }))
     }
 
     /// The installation of this host, which must exist.
@@ -123,7 +119,6 @@ fn host_actor() -> Actor {
 struct Local {
     router: Router,
     caller: Caller,
-    _app: Arc<App>,
 }
 
 impl std::fmt::Debug for Local {

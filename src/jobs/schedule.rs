@@ -15,10 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
-    every(tasks, app, stop, "versions", SECOND, |app| async move {
-        app.authority.poll_revocations().await?;
-        app.authority.refresh().await.map(drop)
-    });
+    every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
     if !worker {
         return;
     }

@@ -9,21 +9,21 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 
 use super::ops::{self, Readiness};
+use crate::acme::{self, Acme};
+use crate::api;
 use crate::app::App;
 use crate::clock::monotonic;
-use crate::http::error_page;
 use crate::http::layers::{Manners, manners, not_found};
 use crate::http::problem::Dialect;
+use crate::status;
 
 /// HTTPS: everything.
 pub fn https(app: &Arc<App>, readiness: &Readiness) -> Router {
-    let router = everything(app).merge(ops::health(readiness.clone())).fallback(not_found);
+    let acme = acme::router(Acme { registration: app.registration.clone(), external_url: app.urls.external.clone() });
+    let acme = manners(acme, manners_of(app), Dialect::Acme);
+    let router = api::router(app.clone()).merge(acme).merge(status(app)).merge(ops::health(readiness.clone()));
+    let router = router.fallback(not_found);
     counted(manners(router, manners_of(app), Dialect::Rest), "https")
-}
-
-/// What the command line reaches within its own process: HTTPS without a listener.
-pub fn everything(app: &Arc<App>) -> Router {
-    Router::new().merge(error_page::routes()).merge(status(app))
 }
 
 /// Plain HTTP: status, which must be readable without TLS, and nothing else.
@@ -32,8 +32,8 @@ pub fn plain(app: &Arc<App>, readiness: &Readiness) -> Router {
     counted(manners(router, manners_of(app), Dialect::Plain), "http")
 }
 
-fn status(_app: &Arc<App>) -> Router {
-    Router::new()
+fn status(app: &Arc<App>) -> Router {
+    manners(status::routes(app.authority.clone()), manners_of(app), Dialect::Plain)
 }
 
 pub fn manners_of(app: &App) -> Manners {

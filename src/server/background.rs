@@ -1,4 +1,4 @@
-//! What a running server does between requests. Each loop is harmless when it runs twice, beside itself or beside
+//! What a running server does between requests: the jobs, and what concerns this process alone. Each loop is harmless when it runs twice, beside itself or beside
 //! another replica; a failure is logged and tried again at the next turn.
 
 use std::future::Future;
@@ -8,48 +8,33 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::listen::Stop;
 use super::own_certificate::OwnTls;
 use super::tls::HotCertificate;
 use crate::app::App;
 use crate::error::Result;
+use crate::jobs;
 
-/// Another process's change must be seen within 5 s.
-const REFRESH: Duration = Duration::from_secs(1);
-const RECOVER: Duration = Duration::from_secs(30);
 const RENEW: Duration = Duration::from_secs(60);
 const UPKEEP: Duration = Duration::from_secs(5);
 
-/// Starts every loop; they end when a stop begins.
+/// Starts every loop; they end when `halt` turns true.
 pub fn start(
     app: &Arc<App>,
+    worker: bool,
     own: Option<(OwnTls, Arc<HotCertificate>)>,
-    stop: &watch::Receiver<Stop>,
+    halt: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
-    let mut tasks =
-        vec![
-            every(REFRESH, "refresh", stop.clone(), app.clone(), |app| async move {
-                app.authority.refresh().await.map(drop)
-            }),
-            every(RECOVER, "recovery", stop.clone(), app.clone(), |app| async move {
-                let found = app.authority.recover().await?;
-                if found > 0 {
-                    tracing::warn!(found, "intents without outcome were revoked");
-                    metrics::counter!("chancery_intents_recovered_total")
-                        .increment(u64::try_from(found).unwrap_or(u64::MAX));
-                }
-                Ok(())
-            }),
-            every(UPKEEP, "metrics", stop.clone(), app.clone(), |_| async {
-                crate::telemetry::metrics()?.run_upkeep();
-                Ok(())
-            }),
-        ];
+    let mut tasks = vec![
+        tokio::spawn(jobs::run(app.clone(), worker, halt.clone())),
+        every(UPKEEP, "metrics", halt.clone(), app.clone(), |_| async {
+            crate::telemetry::metrics()?.run_upkeep();
+            Ok(())
+        }),
+    ];
     if let Some((own, hot)) = own {
         let both = Arc::new((own, hot));
-        tasks.push(every(RENEW, "own certificate", stop.clone(), both, |both| async move {
-            both.0.renew_if_due(&both.1).await
-        }));
+        let renew = |both: Arc<(OwnTls, Arc<HotCertificate>)>| async move { both.0.renew_if_due(&both.1).await };
+        tasks.push(every(RENEW, "own certificate", halt.clone(), both, renew));
     }
     tasks
 }
@@ -57,7 +42,7 @@ pub fn start(
 fn every<T, F>(
     period: Duration,
     name: &'static str,
-    mut stop: watch::Receiver<Stop>,
+    mut halt: watch::Receiver<bool>,
     with: Arc<T>,
     turn: impl Fn(Arc<T>) -> F + Send + 'static,
 ) -> JoinHandle<()>
@@ -71,7 +56,7 @@ where
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                outcome = stop.changed() => {
+                outcome = halt.changed() => {
                     drop(outcome);
                     return;
                 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::config::{Config, prepare_data};
+use super::config::{Config, Only, prepare_data};
 use super::listen::{self, Addresses, Connections, Sockets, Stop};
 use super::names::fqdn;
 use super::open::{self, Opened};
@@ -15,6 +15,7 @@ use super::own_certificate::{OwnTls, own_names};
 use super::tls::{self, HotCertificate};
 use super::{assemble, background, shutdown};
 use crate::access::Access;
+use crate::acme;
 use crate::app::{App, Urls};
 use crate::authority::Authority;
 use crate::clock::Clock;
@@ -23,6 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::Identifier;
 use crate::model::network::IpNetwork;
 use crate::pki::signer::KeyStore;
+use crate::registration::Registration;
 use crate::telemetry;
 use crate::validation::{ValidationConfig, Validator};
 
@@ -34,6 +36,7 @@ pub struct Running {
     pub first_run: bool,
     readiness: Readiness,
     stop: watch::Sender<Stop>,
+    halt: watch::Sender<bool>,
     connections: Connections,
     listeners: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
@@ -56,6 +59,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let (hot, own) = certificate(config, &app).await?;
     let readiness = Readiness::new(checks(&app));
     let (stop, watched) = watch::channel(Stop::Running);
+    let (halt, halted) = watch::channel(false);
     let connections = Connections::default();
     let serve = |listener, tls, router| {
         tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections.clone()))
@@ -72,13 +76,14 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
             Connections::default(),
         )),
     ];
-    let background = background::start(&app, own.map(|own| (own, hot)), &watched);
+    let background = background::start(&app, config.only != Only::Web, own.map(|own| (own, hot)), &halted);
     Ok(Running {
         app,
         addresses,
         first_run,
         readiness,
         stop,
+        halt,
         connections,
         listeners,
         background,
@@ -95,6 +100,7 @@ impl Running {
     pub async fn stop(self) -> bool {
         self.readiness.start_draining();
         let finished = shutdown::drain(&self.stop, &self.connections, self.drain).await;
+        self.halt.send_replace(true);
         for task in self.listeners.into_iter().chain(self.background) {
             task.abort();
         }
@@ -116,9 +122,12 @@ pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addres
     let Opened { store, keys, locked, .. } = opened;
     let own = vec![addresses.https, addresses.http, addresses.ops];
     let authority = Authority::open(store.clone(), keys.clone(), own_hosts(&urls)).await?;
+    let validator = Arc::new(Validator::new(validation(config)?, own, store.clock.clone())?);
+    let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await?;
     Ok(Arc::new(App {
         access: Access::new(store.clone()),
-        validator: Arc::new(Validator::new(validation(config)?, own, store.clock.clone())?),
+        registration,
+        validator,
         clock: store.clock.clone(),
         entropy: store.entropy.clone(),
         authority,
