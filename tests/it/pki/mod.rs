@@ -1,5 +1,8 @@
-//! What the CA makes, checked by code that is not ours.
+//! What the CA reads and makes, checked by code that is not ours.
 
 mod crl;
 mod fixture;
+mod keys;
 mod ocsp;
+mod requests;
+mod support;
