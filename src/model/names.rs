@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// One rule, written as people write it: `*` any DNS name or address, `example.org` the name and all below it,
 /// `.example.org` only below, `=host.example.org` exactly, `10.0.0.0/8` addresses, `@example.org` mailboxes,
-/// `spiffe://td/` URIs that begin so.
+/// `@*` any mailbox, `spiffe://td/` that URI and those below it, `*:` any URI.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum NameRule {
@@ -19,7 +19,9 @@ pub enum NameRule {
     Exact(String),
     Network(IpNetwork),
     Mailbox(String),
+    AnyMailbox,
     Uri(String),
+    AnyUri,
 }
 
 impl NameRule {
@@ -27,6 +29,10 @@ impl NameRule {
         let dns = |name: &str| DnsName::parse(name).map(|n| n.as_str().to_owned());
         if text == "*" {
             Ok(NameRule::Any)
+        } else if text == "@*" {
+            Ok(NameRule::AnyMailbox)
+        } else if text == "*:" {
+            Ok(NameRule::AnyUri)
         } else if text.contains("://") || text.starts_with("urn:") {
             Ok(NameRule::Uri(text.to_owned()))
         } else if let Some(domain) = text.strip_prefix('@') {
@@ -55,7 +61,8 @@ impl NameRule {
             (NameRule::Mailbox(domain), Identifier::Email(address)) => {
                 address.rsplit_once('@').is_some_and(|(_, host)| host == domain)
             }
-            (NameRule::Uri(prefix), Identifier::Uri(uri)) => uri.starts_with(prefix.as_str()),
+            (NameRule::AnyMailbox, Identifier::Email(_)) | (NameRule::AnyUri, Identifier::Uri(_)) => true,
+            (NameRule::Uri(prefix), Identifier::Uri(uri)) => is_below(uri, prefix),
             _ => false,
         }
     }
@@ -85,15 +92,28 @@ impl NameRule {
             NameRule::Network(network) => {
                 network.to_string().starts_with("127.") || network.to_string().starts_with("::1")
             }
-            NameRule::Any | NameRule::Mailbox(_) | NameRule::Uri(_) => false,
+            NameRule::Any | NameRule::Mailbox(_) | NameRule::AnyMailbox | NameRule::Uri(_) | NameRule::AnyUri => {
+                false
+            }
         }
     }
+}
+
+/// The URI itself or one whose path lies below it: `spiffe://td` does not hold `spiffe://td.evil`, and no dot
+/// segment climbs out again.
+fn is_below(uri: &str, prefix: &str) -> bool {
+    let Some(rest) = uri.strip_prefix(prefix) else { return false };
+    let boundary = rest.is_empty() || rest.starts_with('/') || prefix.ends_with(['/', ':']);
+    let decoded = rest.to_ascii_lowercase().replace("%2e", ".").replace("%2f", "/").replace("%5c", "/");
+    boundary && !decoded.split(['/', '?', '#']).any(|segment| segment == "." || segment == "..")
 }
 
 impl std::fmt::Display for NameRule {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             NameRule::Any => f.write_str("*"),
+            NameRule::AnyMailbox => f.write_str("@*"),
+            NameRule::AnyUri => f.write_str("*:"),
             NameRule::Suffix(s) | NameRule::Uri(s) => f.write_str(s),
             NameRule::Below(s) => write!(f, ".{s}"),
             NameRule::Exact(s) => write!(f, "={s}"),
@@ -237,6 +257,28 @@ mod tests {
         assert!(allowed(&rules(&["=localhost", "127.0.0.0/8"], &[]), "localhost"));
         assert!(!allowed(&rules(&["corp.test"], &[]), "ca.corp.test"));
         assert!(allowed(&rules(&["=ca.corp.test"], &[]), "ca.corp.test"));
+    }
+
+    #[test]
+    fn uris_are_compared_by_segment() {
+        let rules = rules(&["spiffe://td/ns", "urn:uuid:"], &[]);
+        for (name, expected) in [
+            ("spiffe://td/ns", true),
+            ("spiffe://td/ns/a/sa/b", true),
+            ("spiffe://td/nsx", false),
+            ("spiffe://td", false),
+            ("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6", true),
+            ("urn:isbn:1", false),
+        ] {
+            assert_eq!(allowed(&rules, name), expected, "{name}");
+        }
+        let web = NameRules { allow: vec![NameRule::parse("https://x.test/a/").unwrap()], deny: Vec::new() };
+        for name in ["https://x.test/a/../b", "https://x.test/a/%2E%2e/b", "https://x.test/a/b%2f..%2fc"] {
+            assert!(!allowed(&web, name), "{name}");
+        }
+        for text in ["@*", "*:", "spiffe://td/"] {
+            assert_eq!(NameRule::parse(text).unwrap().to_string(), text);
+        }
     }
 
     #[test]
