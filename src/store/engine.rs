@@ -315,6 +315,7 @@ impl Query {
     }
 
     pub async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>> {
+        refuse_nul(&self.args)?;
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(pool).await, Row::Pg)
@@ -344,6 +345,7 @@ impl Query {
 
     /// How many rows it touched.
     pub async fn execute<'a>(self, on: impl Into<On<'a>>) -> Result<u64> {
+        refuse_nul(&self.args)?;
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 bound!(self.sql.postgres, self.args, Postgres).execute(pool).await.map(|r| r.rows_affected())
@@ -362,6 +364,15 @@ impl Query {
     }
 }
 
+/// U+0000 in text: Postgres refuses it and SQLite takes it, so neither gets it. Whatever came from outside was to be
+/// refused before; what slips through is the caller's fault on both engines.
+fn refuse_nul(args: &[Arg]) -> Result<()> {
+    match args.iter().any(|arg| matches!(arg, Arg::Text(Some(text)) if text.contains('\0'))) {
+        true => Err(Error::malformed("a text holds the character U+0000, which is never stored or looked for")),
+        false => Ok(()),
+    }
+}
+
 /// Inserts many rows with one statement: `sql.postgres` takes one array a column (UNNEST), `sql.sqlite` is the
 /// portable INSERT of one row, which Postgres runs too when there is only one.
 pub async fn insert_many(tx: &mut RawTx, sql: Sql, rows: Vec<Vec<Arg>>) -> Result<u64> {
@@ -373,6 +384,7 @@ pub async fn insert_many(tx: &mut RawTx, sql: Sql, rows: Vec<Vec<Arg>>) -> Resul
         }
         return Ok(touched);
     }
+    rows.iter().try_for_each(|args| refuse_nul(args))?;
     let RawTx::Pg(pg) = tx else { return Err(Error::inconsistent("a bulk insert reached the wrong engine")) };
     let columns = transpose(rows)?;
     let mut query = sqlx::query::<Postgres>(sql.postgres);
