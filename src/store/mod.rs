@@ -8,6 +8,7 @@ pub mod certificates;
 pub mod challenges;
 pub mod crls;
 pub mod engine;
+pub mod faults;
 pub mod grants;
 pub mod guards;
 pub mod hierarchy;
@@ -26,12 +27,13 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::{EventId, ReplicaId};
 use audit::{Lane, Lanes};
 use engine::{Db, On, RawTx, Sql};
+use faults::{CommitFault, Commits};
 
 /// Every statement of the room, for the test that prepares them all on both engines.
 pub fn statements() -> Vec<Sql> {
@@ -65,6 +67,7 @@ pub struct Store {
     pub entropy: Arc<dyn Entropy>,
     replica: ReplicaId,
     lanes: Arc<Lanes>,
+    commits: Arc<Commits>,
 }
 
 impl fmt::Debug for Store {
@@ -76,7 +79,7 @@ impl fmt::Debug for Store {
 impl Store {
     pub fn new(db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
-        Ok(Store { db, clock, entropy, replica, lanes: Arc::new(Lanes::default()) })
+        Ok(Store { db, clock, entropy, replica, lanes: Arc::new(Lanes::default()), commits: Arc::default() })
     }
 
     /// This process in audit chains and intents; never the same twice.
@@ -86,6 +89,11 @@ impl Store {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Commits of this process's transactions.
+    pub fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     /// A transaction in the name of `actor`. Its audit events are chained and written when it commits.
@@ -147,6 +155,7 @@ impl Tx {
     /// its order is the order in the database; when the outcome is unknown the lane is given up and never continued.
     pub async fn commit(self) -> Result<()> {
         let Tx { mut raw, store, events, .. } = self;
+        let fault = store.commits.next(events.iter().map(|(_, event)| event.action));
         if events.is_empty() {
             return raw.commit().await;
         }
@@ -156,10 +165,19 @@ impl Tx {
             store.lanes.give(before);
             return Err(error);
         }
-        raw.commit().await?;
+        match fault {
+            None => raw.commit().await?,
+            Some(CommitFault::Fails) => return Err(lost()),
+            Some(CommitFault::LosesReply) => return raw.commit().await.and(Err(lost())),
+        }
         store.lanes.give(lane);
         Ok(())
     }
+}
+
+/// What a commit says whose connection broke.
+fn lost() -> Error {
+    Error::new(ErrorKind::Unavailable, "the connection to the database was lost during a commit")
 }
 
 async fn append(raw: &mut RawTx, store: &Store, events: Vec<(Actor, AuditEvent)>, lane: &mut Lane) -> Result<()> {
