@@ -96,12 +96,23 @@ async fn one_by_one<T: Clone + Send + Sync + 'static, W: WriteGroup<T>>(
     answers: Vec<oneshot::Sender<Result<()>>>,
     writer: &W,
 ) {
+    let mut out_of_reach: Option<String> = None;
     for (row, answer) in rows.iter().zip(answers) {
+        // a database that is gone for one is gone for all: they need not wait for it one after the other
+        if let Some(why) = &out_of_reach {
+            let _ = answer.send(Err(Error::new(ErrorKind::Unavailable, why.clone())));
+            continue;
+        }
         let outcome = match writer.write(Arc::new(vec![row.clone()])).await {
             Ok(mut results) => {
                 results.pop().unwrap_or_else(|| Err(Error::inconsistent("a written row has no result")))
             }
-            Err(error) => Err(error),
+            Err(error) => {
+                if error.kind == ErrorKind::Unavailable {
+                    out_of_reach = Some(error.detail.clone());
+                }
+                Err(error)
+            }
         };
         let _ = answer.send(outcome);
     }

@@ -112,7 +112,7 @@ impl Authority {
             actor: actor.clone(),
             guard: issuance.guard.clone(),
         };
-        self.intents.commit(row).await?;
+        self.commit_intent(row).await?;
         match self.finish(actor, issuance, certificate.clone(), &key, prepared).await {
             Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), ..issued }),
             Err(error) => {
@@ -149,21 +149,30 @@ impl Authority {
             actor: actor.clone(),
             guard: issuance.guard.clone(),
         };
-        self.commit_outcome(row, &certificate).await?;
+        self.commit_outcome(row).await?;
         certificate.status = CertificateStatus::Valid;
         certificate.fingerprint = Some(outcome.fingerprint);
         certificate.issued_at = Some(outcome.issued_at);
         Ok(Issued { certificate, der: outcome.der, chain: Vec::new() })
     }
 
-    /// An error on COMMIT means unknown: the row is read again by id, and what it says counts.
-    async fn commit_outcome(&self, row: OutcomeRow, certificate: &Certificate) -> Result<()> {
-        let Err(error) = self.outcomes.commit(row).await else { return Ok(()) };
-        if !matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Internal) {
-            return Err(error);
+    /// An error on COMMIT means unknown, and a retry of the group then meets its own rows: the intent is read again
+    /// by id, and one that is there is ours, with nothing signed yet.
+    async fn commit_intent(&self, row: IntentRow) -> Result<()> {
+        let id = row.intent.certificate.id;
+        let Err(error) = self.intents.commit(row).await else { return Ok(()) };
+        match certificates::find(&self.store, id).await {
+            Ok(Some(found)) if found.status == CertificateStatus::Intended => Ok(()),
+            _ => Err(error),
         }
-        match certificates::find(&self.store, certificate.id).await {
-            Ok(Some(found)) if found.status == CertificateStatus::Valid => Ok(()),
+    }
+
+    /// The same for the outcome: what the row says counts.
+    async fn commit_outcome(&self, row: OutcomeRow) -> Result<()> {
+        let (id, fingerprint) = (row.outcome.id, row.outcome.fingerprint);
+        let Err(error) = self.outcomes.commit(row).await else { return Ok(()) };
+        match certificates::find(&self.store, id).await {
+            Ok(Some(c)) if c.status == CertificateStatus::Valid && c.fingerprint == Some(fingerprint) => Ok(()),
             _ => Err(error),
         }
     }

@@ -40,7 +40,12 @@ impl Authority {
                 ));
             }
         }
+        let intended = certificate.status == CertificateStatus::Intended;
         let certificate = write_revocation(&mut tx, certificate, now, reason).await?;
+        if intended {
+            // its outcome will be refused, and recovery will not see it: what waits for it ends here
+            release(&mut tx, &certificate).await?;
+        }
         if reason == RevocationReason::KeyCompromise {
             let (key, by) = (certificate.spki_sha256, tx.actor().to_string());
             revocations::block_key(&mut tx, &key, reason.name(), now, &by).await?;
@@ -65,20 +70,24 @@ impl Authority {
             return Ok(());
         }
         let now = tx.now();
-        let order = certificate.order_id;
         let certificate = write_revocation(&mut tx, certificate, now, RevocationReason::Unspecified).await?;
-        if let Some(order) = order {
-            end_order(&mut tx, order).await?;
-        }
-        guards::free_key(&mut tx, id).await?;
+        release(&mut tx, &certificate).await?;
         let detail = json!({"serial": certificate.serial, "why": why});
         tx.audit(AuditEvent::done("certificate.abandoned", certificate.object(), detail));
         tx.commit().await?;
-        metrics::counter!("chancery_intents_abandoned_total").increment(1);
+        metrics::counter!("chancery_intents_recovered_total").increment(1);
         self.forget_answers();
         self.revoked.notify_one();
         Ok(())
     }
+}
+
+/// What waits for an intent that will never be a certificate: its order ends and its Idempotency-Key is free.
+async fn release(tx: &mut Tx, certificate: &Certificate) -> Result<()> {
+    if let Some(order) = certificate.order_id {
+        end_order(tx, order).await?;
+    }
+    guards::free_key(tx, certificate.id).await
 }
 
 async fn end_order(tx: &mut Tx, order: OrderId) -> Result<()> {
