@@ -1,4 +1,6 @@
 //! The integration tests: one binary, one module a resource.
 
 mod pki;
+mod store;
+mod support;
 mod validation;
