@@ -55,10 +55,10 @@ pub fn router(acme: Acme) -> Router {
         .route("/challenge/{id}", post(authorizations::respond))
         .route("/certificate/{id}", post(certificates::download))
         .route("/revoke", post(certificates::revoke))
+        .fallback(unknown)
         .method_not_allowed_fallback(wrong_method);
     Router::new()
         .nest("/acme/{directory}", below)
-        .route("/acme/{*rest}", axum::routing::any(unknown))
         .layer(from_fn_with_state(acme.clone(), headers::add))
         .with_state(acme)
 }
