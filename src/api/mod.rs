@@ -13,6 +13,7 @@ mod revocation;
 mod shape;
 mod tokens;
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
@@ -21,6 +22,7 @@ use utoipa_axum::routes;
 
 use crate::access::{Access, Caller};
 use crate::app::App;
+use crate::authority::Authority;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::caller::HasAccess;
 use crate::http::{error_page, layers, problem};
@@ -29,7 +31,17 @@ use crate::model::audit::AuditEvent;
 pub use document::document;
 
 /// What the handlers reach.
-type Api = Arc<App>;
+#[derive(Clone)]
+pub struct Api {
+    pub authority: Arc<Authority>,
+    pub access: Arc<Access>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Api")
+    }
+}
 
 impl HasAccess for Api {
     fn access(&self) -> &Access {
@@ -37,15 +49,20 @@ impl HasAccess for Api {
     }
 }
 
-/// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
+/// The room of a running server.
 pub fn router(app: Arc<App>) -> Router {
     let manners = layers::Manners {
         external_url: Arc::clone(&app.urls.external),
         clock: Arc::clone(&app.clock),
         entropy: Arc::clone(&app.entropy),
     };
+    room(Api { authority: Arc::clone(&app.authority), access: Arc::clone(&app.access) }, manners)
+}
+
+/// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
+pub fn room(api: Api, manners: layers::Manners) -> Router {
     let (routes, _) = routes().split_for_parts();
-    let router = routes.merge(docs::routes()).merge(error_page::routes()).with_state(app);
+    let router = routes.merge(docs::routes()).merge(error_page::routes()).with_state(api);
     layers::manners(router, manners, problem::Dialect::Rest)
 }
 

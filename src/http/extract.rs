@@ -39,6 +39,10 @@ impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for
 
 /// The whole body, within a limit and the time that a body has.
 pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes> {
+    read_within(headers, body, limit, BODY_TIME).await
+}
+
+async fn read_within(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes> {
     let too_large = || {
         Error::refused(ErrorKind::TooLarge, "body.size", "this body", format!("at most {limit} bytes"), "send less")
     };
@@ -46,13 +50,13 @@ pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes
     if announced.is_some_and(|n| n > u64::try_from(limit).unwrap_or(u64::MAX)) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_TIME, Limited::new(body, limit).collect()).await {
+    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(e)) => Err(Error::malformed("the body broke off").because(e)),
         Err(_) => Err(Error::new(
             ErrorKind::SlowRequest,
-            format!("the body did not arrive within {} seconds; send it again", BODY_TIME.as_secs()),
+            format!("the body did not arrive within {} seconds; send it again", time.as_secs()),
         )),
     }
 }
@@ -163,5 +167,15 @@ mod tests {
     #[test]
     fn what_is_well_formed_passes() {
         assert_eq!(parse::<Thing>(br#"{"names":["a"],"inner":{"count":1}}"#).unwrap().names, ["a"]);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_never_ends_or_grows_too_long_is_refused() {
+        let none = HeaderMap::new();
+        let never = Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
+        let slow = read_within(&none, never, 10, Duration::from_millis(5)).await.unwrap_err();
+        assert_eq!(slow.kind, ErrorKind::SlowRequest);
+        let endless = Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'a'; 8])));
+        assert_eq!(read(&none, endless, 1_000).await.unwrap_err().kind, ErrorKind::TooLarge);
     }
 }
