@@ -1,5 +1,6 @@
 //! The integration tests: one binary, one module a resource.
 
+mod acme;
 mod api;
 mod pki;
 mod store;

@@ -7,4 +7,4 @@ mod drip;
 mod http01;
 mod limits;
 mod redirects;
-mod support;
+pub mod support;

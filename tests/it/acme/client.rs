@@ -1,0 +1,213 @@
+//! A small ACME client: signs with P-256, keeps its nonce, shows whole responses.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+
+use super::world::{EXTERNAL, World};
+
+pub fn b64(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+pub fn url(path: &str) -> String {
+    format!("{EXTERNAL}/acme/default/{path}")
+}
+
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e} in {}", self.text))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |v| v.to_str().unwrap())
+    }
+
+    /// `malformed` of `urn:ietf:params:acme:error:malformed`.
+    pub fn problem(&self) -> String {
+        assert_eq!(self.header("content-type"), "application/problem+json", "{} {}", self.status, self.text);
+        assert_eq!(self.json()["status"], self.status);
+        self.json()["type"].as_str().unwrap().rsplit(':').next().unwrap().to_owned()
+    }
+
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.text);
+        self
+    }
+
+    #[track_caller]
+    pub fn refused(self, status: u16, problem: &str) -> Self {
+        assert_eq!((self.status, self.problem().as_str()), (status, problem), "{}", self.text);
+        assert!(self.headers.contains_key("replay-nonce"), "an error carries a nonce");
+        self
+    }
+}
+
+pub struct Key {
+    pair: EcdsaKeyPair,
+}
+
+impl Key {
+    pub fn new() -> Key {
+        Key { pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
+    }
+
+    pub fn from_pkcs8(pkcs8: &[u8]) -> Key {
+        Key { pair: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).unwrap() }
+    }
+
+    pub fn point(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
+
+    pub fn jwk(&self) -> Value {
+        json!({"crv": "P-256", "kty": "EC", "x": b64(&self.point()[1..33]), "y": b64(&self.point()[33..])})
+    }
+
+    pub fn thumbprint(&self) -> String {
+        b64(digest(&SHA256, self.jwk().to_string().as_bytes()))
+    }
+
+    pub fn sign(&self, input: &str) -> String {
+        b64(self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap())
+    }
+
+    /// A JWS over exactly this header text and payload text.
+    pub fn jws(&self, header: &str, payload: &str) -> Value {
+        let (protected, payload) = (b64(header), b64(payload));
+        let signature = self.sign(&format!("{protected}.{payload}"));
+        json!({"protected": protected, "payload": payload, "signature": signature})
+    }
+}
+
+pub struct Client<'w> {
+    pub world: &'w World,
+    pub key: Key,
+    pub kid: String,
+}
+
+impl<'w> Client<'w> {
+    pub async fn register(world: &'w World) -> Client<'w> {
+        let mut client = Client { world, key: Key::new(), kid: String::new() };
+        let reply = client.post_jwk(&url("new-account"), r#"{"termsOfServiceAgreed":true}"#).await.expect(201);
+        client.kid = reply.header("location").to_owned();
+        client
+    }
+
+    pub async fn nonce(&self) -> String {
+        raw(self.world, "HEAD", &url("new-nonce"), "", Vec::new()).await.header("replay-nonce").to_owned()
+    }
+
+    /// Signed by the account.
+    pub async fn post(&self, to: &str, payload: &str) -> Reply {
+        let nonce = self.nonce().await;
+        self.post_with(to, &nonce, payload).await
+    }
+
+    pub async fn post_with(&self, to: &str, nonce: &str, payload: &str) -> Reply {
+        let header = json!({"alg": "ES256", "kid": self.kid, "nonce": nonce, "url": to}).to_string();
+        send(self.world, to, &self.key.jws(&header, payload).to_string()).await
+    }
+
+    pub async fn get(&self, to: &str) -> Reply {
+        self.post(to, "").await
+    }
+
+    /// Signed by the key itself.
+    pub async fn post_jwk(&self, to: &str, payload: &str) -> Reply {
+        let nonce = self.nonce().await;
+        let header = json!({"alg": "ES256", "jwk": self.key.jwk(), "nonce": nonce, "url": to}).to_string();
+        send(self.world, to, &self.key.jws(&header, payload).to_string()).await
+    }
+
+    pub async fn order(&self, names: &[&str]) -> Reply {
+        let identifiers: Vec<_> = names.iter().map(|n| json!({"type": "dns", "value": n})).collect();
+        self.post(&url("new-order"), &json!({"identifiers": identifiers}).to_string()).await
+    }
+
+    /// An order whose names are all proved.
+    pub async fn ready_order(&self, names: &[&str]) -> (String, Value) {
+        let made = self.order(names).await.expect(201);
+        let order_url = made.header("location").to_owned();
+        for authorization in made.json()["authorizations"].as_array().unwrap() {
+            self.prove(authorization.as_str().unwrap()).await;
+        }
+        let order = self.get(&order_url).await.expect(200).json();
+        assert_eq!(order["status"], "ready", "{order}");
+        (order_url, order)
+    }
+
+    /// Serves the right answer, says so, and waits for the verdict.
+    pub async fn prove(&self, authorization: &str) -> Value {
+        let challenge = self.get(authorization).await.expect(200).json()["challenges"][0].clone();
+        let token = challenge["token"].as_str().unwrap();
+        let body = format!("{token}.{}", self.key.thumbprint());
+        self.world.tokens.lock().unwrap().insert(token.to_owned(), body);
+        self.respond(&challenge, authorization).await
+    }
+
+    pub async fn respond(&self, challenge: &Value, authorization: &str) -> Value {
+        self.post(challenge["url"].as_str().unwrap(), "{}").await.expect(200);
+        for _ in 0..400 {
+            let shown = self.get(authorization).await.expect(200).json();
+            if shown["status"] != "pending" {
+                return shown;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+        panic!("the validation did not end");
+    }
+
+    /// A finished certificate: (its URL, the PEM chain, the key's PKCS#8).
+    pub async fn certificate(&self, names: &[&str]) -> (String, String, Vec<u8>) {
+        let (_, order) = self.ready_order(names).await;
+        let (csr, key) = csr(names);
+        let done = self.post(order["finalize"].as_str().unwrap(), &json!({"csr": b64(csr)}).to_string()).await;
+        let done = done.expect(200).json();
+        assert_eq!(done["status"], "valid", "{done}");
+        let certificate = done["certificate"].as_str().unwrap().to_owned();
+        let pem = self.get(&certificate).await.expect(200).text;
+        (certificate, pem, key)
+    }
+}
+
+pub fn csr(names: &[&str]) -> (Vec<u8>, Vec<u8>) {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let mut params = rcgen::CertificateParams::new(names).unwrap();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    (params.serialize_request(&key).unwrap().der().to_vec(), key.serialize_der())
+}
+
+pub fn leaf_der(pem: &str) -> Vec<u8> {
+    chancery::pki::pem::certificates(pem).unwrap().swap_remove(0)
+}
+
+pub async fn send(world: &World, to: &str, body: &str) -> Reply {
+    raw(world, "POST", to, "application/jose+json", body.as_bytes().to_vec()).await
+}
+
+pub async fn raw(world: &World, method: &str, to: &str, media_type: &str, body: Vec<u8>) -> Reply {
+    let path = to.strip_prefix(EXTERNAL).unwrap();
+    let mut request = Request::builder().method(method).uri(path);
+    if !media_type.is_empty() {
+        request = request.header("content-type", media_type);
+    }
+    let response = world.send(request.body(Body::from(body)).unwrap()).await;
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    Reply { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+}

@@ -1,0 +1,210 @@
+//! Orders, authorizations, challenges, finalize, download.
+
+use serde_json::json;
+
+use super::client::{Client, b64, csr, leaf_der, url};
+use super::world::worlds;
+use chancery::clock::days;
+
+#[tokio::test]
+async fn a_proved_order_becomes_a_certificate_with_its_chain() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let made = client.order(&["B.example.org", "a.example.org", "b.example.org"]).await.expect(201);
+        let order = made.json();
+        assert_eq!(order["status"], "pending");
+        let names = json!([{"type": "dns", "value": "b.example.org"}, {"type": "dns", "value": "a.example.org"}]);
+        assert_eq!(order["identifiers"], names);
+        assert!(order.get("certificate").is_none() && order.get("error").is_none());
+
+        for authorization in order["authorizations"].as_array().unwrap() {
+            let shown = client.prove(authorization.as_str().unwrap()).await;
+            assert_eq!(shown["status"], "valid", "{shown}");
+            assert!(shown["challenges"][0]["validated"].is_string());
+            assert!(shown.get("wildcard").is_none());
+        }
+        let finalize = order["finalize"].as_str().unwrap();
+        let (request, _) = csr(&["a.example.org", "b.example.org"]);
+        let done = client.post(finalize, &json!({"csr": b64(request)}).to_string()).await.expect(200);
+        assert_eq!(done.header("location"), made.header("location"));
+        let order = done.json();
+        assert_eq!(order["status"], "valid", "{order}");
+
+        let certificate = client.get(order["certificate"].as_str().unwrap()).await.expect(200);
+        assert_eq!(certificate.header("content-type"), "application/pem-certificate-chain");
+        let chain = chancery::pki::pem::certificates(&certificate.text).unwrap();
+        assert_eq!(chain.len(), 2, "leaf and issuer, no root");
+        assert!(!certificate.text.contains('\r') && certificate.text.starts_with("-----BEGIN CERTIFICATE-----\n"));
+        let leaf = openssl::x509::X509::from_der(&chain[0]).unwrap();
+        let issuer = openssl::x509::X509::from_der(&chain[1]).unwrap();
+        assert!(leaf.verify(&issuer.public_key().unwrap()).unwrap());
+        let again = client.get(order["certificate"].as_str().unwrap()).await.expect(200);
+        assert_eq!(again.text, certificate.text);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_answer_ends_challenge_authorization_and_order() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let made = client.order(&["a.example.org"]).await.expect(201);
+        let authorization = made.json()["authorizations"][0].as_str().unwrap().to_owned();
+        let challenge = client.get(&authorization).await.json()["challenges"][0].clone();
+        let token = challenge["token"].as_str().unwrap();
+        world.tokens.lock().unwrap().insert(token.to_owned(), format!("{token}.{}", b64([7u8; 32])));
+        let shown = client.respond(&challenge, &authorization).await;
+        assert_eq!((&shown["status"], &shown["challenges"][0]["status"]), (&json!("invalid"), &json!("invalid")));
+        assert!(shown["challenges"][0]["error"]["type"].as_str().unwrap().starts_with("urn:ietf:params:acme:error:"));
+        let order = client.get(made.header("location")).await.json();
+        assert_eq!(order["status"], "invalid");
+        assert!(order["error"]["detail"].is_string());
+        let finalize = order["finalize"].as_str().unwrap();
+        let (request, _) = csr(&["a.example.org"]);
+        client.post(finalize, &json!({"csr": b64(request)}).to_string()).await.refused(403, "orderNotReady");
+    }
+}
+
+#[tokio::test]
+async fn bad_names_are_all_named_and_nothing_is_stored() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let refused = client.order(&["*.example.org", "good.example.org", "localhost"]).await;
+        let refused = refused.refused(400, "rejectedIdentifier").json();
+        let parts = refused["subproblems"].as_array().unwrap();
+        assert_eq!(parts.len(), 2);
+        assert_eq!(parts[0]["identifier"], json!({"type": "dns", "value": "*.example.org"}));
+        assert!(refused.get("identifier").is_none());
+        for (payload, problem) in [
+            (json!({}), "malformed"),
+            (json!({"identifiers": []}), "malformed"),
+            (json!({"identifiers": [{"type": "dns", "value": ""}]}), "malformed"),
+            (json!({"identifiers": [{"type": "email", "value": "a@b.org"}]}), "unsupportedIdentifier"),
+            (json!({"identifiers": [{"type": "dns", "value": 5}]}), "malformed"),
+            (json!({"identifiers": [{"type": "dns", "value": "192.0.2.7"}]}), "malformed"),
+            (
+                json!({"identifiers": [{"type": "dns", "value": "a.example.org"}], "notAfter": "2020-01-01T00:00:00Z"}),
+                "malformed",
+            ),
+            (
+                json!({"identifiers": [{"type": "dns", "value": "a.example.org"}], "profile": "other"}),
+                "invalidProfile",
+            ),
+            (json!({"identifiers": vec![json!({"type": "dns", "value": "a.example.org"}); 101]}), "malformed"),
+        ] {
+            client.post(&url("new-order"), &payload.to_string()).await.refused(400, problem);
+        }
+        let orders = client.get(&format!("{}/orders", client.kid)).await.expect(200).json();
+        assert_eq!(orders, json!({"orders": []}));
+    }
+}
+
+#[tokio::test]
+async fn a_hundred_finalizes_make_one_certificate() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        let all = (0..100).map(|_| client.post(order["finalize"].as_str().unwrap(), &payload));
+        let replies = futures_util::future::join_all(all).await;
+        let won = replies.iter().filter(|r| r.status == 200).count();
+        assert_eq!(won, 1);
+        assert!(replies.iter().filter(|r| r.status != 200).all(|r| r.problem() == "orderNotReady"));
+        assert_eq!(client.get(&order_url).await.json()["status"], "valid");
+    }
+}
+
+#[tokio::test]
+async fn finalize_wants_a_ready_order_and_the_same_names() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let pending = client.order(&["a.example.org"]).await.json();
+        let (right, _) = csr(&["a.example.org"]);
+        let right = json!({"csr": b64(right)}).to_string();
+        client.post(pending["finalize"].as_str().unwrap(), &right).await.refused(403, "orderNotReady");
+
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        let finalize = order["finalize"].as_str().unwrap();
+        for bad in
+            [csr(&["b.example.org"]).0, csr(&["a.example.org", "b.example.org"]).0, vec![0x30, 0x03], Vec::new()]
+        {
+            client.post(finalize, &json!({"csr": b64(bad)}).to_string()).await.refused(400, "badCSR");
+        }
+        client.post(finalize, "{}").await.refused(400, "malformed");
+        client.post(finalize, r#"{"csr":"not base64!"}"#).await.refused(400, "malformed");
+        assert_eq!(client.get(&order_url).await.json()["status"], "ready", "a bad CSR leaves the order ready");
+        client.post(finalize, &right).await.expect(200);
+        client.post(finalize, &right).await.refused(403, "orderNotReady");
+    }
+}
+
+#[tokio::test]
+async fn an_order_runs_out() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        world.clock.advance(days(8));
+        assert_eq!(client.get(&order_url).await.json()["status"], "invalid");
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        client.post(order["finalize"].as_str().unwrap(), &payload).await.refused(403, "orderNotReady");
+        world.registration.housekeep().await.unwrap();
+        assert_eq!(client.get(&order_url).await.json()["status"], "invalid");
+    }
+}
+
+#[tokio::test]
+async fn foreign_and_unknown_objects_look_the_same() {
+    for world in worlds().await {
+        let (owner, other) = (Client::register(&world).await, Client::register(&world).await);
+        let made = owner.order(&["a.example.org"]).await;
+        let authorization = made.json()["authorizations"][0].as_str().unwrap().to_owned();
+        let challenge = owner.get(&authorization).await.json()["challenges"][0]["url"].as_str().unwrap().to_owned();
+        let (certificate, ..) = owner.certificate(&["b.example.org"]).await;
+        for foreign in [made.header("location"), &authorization, &challenge, &certificate, &owner.kid] {
+            let last = foreign.chars().last().unwrap();
+            let unknown = format!("{}{}", &foreign[..foreign.len() - 1], if last == '0' { '1' } else { '0' });
+            let mut replies = Vec::new();
+            for to in [foreign, unknown.as_str()] {
+                let mut body = other.get(to).await.refused(404, "malformed").json();
+                body.as_object_mut().unwrap().remove("instance");
+                replies.push(body);
+            }
+            assert_eq!(replies[0], replies[1], "{foreign}");
+        }
+        other.post(&challenge, "{}").await.refused(404, "malformed");
+        assert_eq!(owner.get(&authorization).await.json()["status"], "pending");
+    }
+}
+
+#[tokio::test]
+async fn a_deactivated_authorization_ends_its_order() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        let authorization = order["authorizations"][0].as_str().unwrap();
+        client.post(authorization, r#"{"status":"valid"}"#).await.refused(400, "malformed");
+        let shown = client.post(authorization, r#"{"status":"deactivated"}"#).await.expect(200).json();
+        assert_eq!(shown["status"], "deactivated");
+        assert_eq!(client.get(&order_url).await.json()["status"], "invalid");
+    }
+}
+
+#[tokio::test]
+async fn explicit_times_are_honoured_exactly() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let until = (world.now() + days(30)).truncated();
+        let payload = json!({"identifiers": [{"type": "dns", "value": "a.example.org"}], "notAfter": until});
+        let made = client.post(&url("new-order"), &payload.to_string()).await.expect(201).json();
+        assert_eq!(made["notAfter"], json!(until));
+        client.prove(made["authorizations"][0].as_str().unwrap()).await;
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        let done = client.post(made["finalize"].as_str().unwrap(), &payload).await.expect(200).json();
+        let pem = client.get(done["certificate"].as_str().unwrap()).await.text;
+        let leaf = openssl::x509::X509::from_der(&leaf_der(&pem)).unwrap();
+        let expected = openssl::asn1::Asn1Time::from_unix(until.secs()).unwrap();
+        assert!(leaf.not_after() == expected);
+    }
+}

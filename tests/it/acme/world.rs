@@ -1,0 +1,138 @@
+//! The real ACME router, registration, authority and store, without a listener in front; http-01 goes to a real
+//! listener on loopback, through a DNS server that answers 127.0.0.1 to every name.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::{Arc, Mutex};
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response};
+use chancery::acme::{self, Acme};
+use chancery::authority::Authority;
+use chancery::authority::hierarchy::{Founding, initialise};
+use chancery::clock::{Clock, ManualClock, SystemClock, Timestamp};
+use chancery::entropy::{Entropy, SystemEntropy};
+use chancery::http::layers::{Manners, manners};
+use chancery::http::problem::Dialect;
+use chancery::keys::seal::KeyMaterial;
+use chancery::keys::store::Keys;
+use chancery::registration::Registration;
+use chancery::store::engine::Db;
+use chancery::store::{Store, migrate};
+use chancery::validation::{ValidationConfig, Validator};
+use tower::ServiceExt;
+
+use crate::support::postgres::create_database;
+use crate::validation::support::{Dns, DnsServer, Target, ok};
+
+pub const EXTERNAL: &str = "https://acme.test";
+
+pub struct World {
+    pub store: Store,
+    pub clock: ManualClock,
+    pub registration: Arc<Registration>,
+    router: Router,
+    /// token → key authorization, as the target serves them.
+    pub tokens: Arc<Mutex<HashMap<String, String>>>,
+    authority: Arc<Authority>,
+    validator: Arc<Validator>,
+    pub target: Target,
+    _dns: DnsServer,
+    _directory: tempfile::TempDir,
+}
+
+/// One world an engine.
+pub async fn worlds() -> Vec<World> {
+    vec![World::on(None).await, World::on(Some(create_database().await)).await]
+}
+
+impl World {
+    async fn on(postgres: Option<String>) -> World {
+        let directory = tempfile::tempdir().unwrap();
+        let db = match postgres {
+            None => Db::open_sqlite(&directory.path().join("chancery.db")).await.unwrap(),
+            Some(url) => Db::open_postgres(&url, 8).await.unwrap(),
+        };
+        migrate::run(&db).await.unwrap();
+        let clock = ManualClock::at(SystemClock.now().truncated());
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let store = Store::new(db, Arc::new(clock.clone()), entropy.clone()).unwrap();
+        let keys = found(&store, &entropy).await;
+        let tokens: Arc<Mutex<HashMap<String, String>>> = Arc::default();
+        let served = tokens.clone();
+        let target = Target::answering(move |path| answer(&served.lock().unwrap(), path)).await;
+        let dns = DnsServer::answering(|_, kind, _| {
+            Dns::Addresses(if kind == 1 { vec![Ipv4Addr::LOCALHOST.into()] } else { Vec::new() })
+        })
+        .await;
+        let config = ValidationConfig {
+            http01_port: target.port(),
+            allow_loopback: true,
+            resolvers: vec![dns.address],
+            ..ValidationConfig::default()
+        };
+        let validator = Arc::new(Validator::new(config, Vec::new(), Arc::new(clock.clone())).unwrap());
+        let authority = Authority::open(store.clone(), keys, vec!["acme.test".into()]).await.unwrap();
+        let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await.unwrap();
+        let router = router(&registration, &clock, &entropy);
+        World {
+            store,
+            clock,
+            registration,
+            router,
+            tokens,
+            authority,
+            validator,
+            target,
+            _dns: dns,
+            _directory: directory,
+        }
+    }
+
+    /// A second process on the same database: only Postgres shares its nonces.
+    pub async fn replica(&self) -> (Arc<Registration>, Router) {
+        let registration =
+            Registration::open(self.authority.clone(), self.validator.clone(), acme::describe).await.unwrap();
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let router = router(&registration, &self.clock, &entropy);
+        (registration, router)
+    }
+
+    pub fn router(&self) -> Router {
+        self.router.clone()
+    }
+
+    pub async fn send(&self, request: Request<Body>) -> Response<Body> {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+fn router(registration: &Arc<Registration>, clock: &ManualClock, entropy: &Arc<dyn Entropy>) -> Router {
+    let acme = Acme { registration: registration.clone(), external_url: EXTERNAL.into() };
+    let layers = Manners { external_url: EXTERNAL.into(), clock: Arc::new(clock.clone()), entropy: entropy.clone() };
+    manners(acme::router(acme), layers, Dialect::Acme)
+}
+
+async fn found(store: &Store, entropy: &Arc<dyn Entropy>) -> Arc<Keys> {
+    let (unlock, root) =
+        (KeyMaterial::generate(entropy.as_ref()).unwrap(), KeyMaterial::generate(entropy.as_ref()).unwrap());
+    let keys = Keys::locked(entropy.clone()).with_unlock(&unlock).unwrap().with_root(&root).unwrap();
+    let (status, status_key) = keys.new_status_key().unwrap();
+    let founding =
+        Founding { status_url: "http://status.test".into(), key_check: keys.key_check().unwrap(), status_key };
+    let keys = keys.with_status(&status).unwrap();
+    assert!(initialise(store, &keys, &founding).await.unwrap());
+    Arc::new(keys)
+}
+
+fn answer(tokens: &HashMap<String, String>, path: &str) -> Vec<u8> {
+    match path.strip_prefix("/.well-known/acme-challenge/").and_then(|token| tokens.get(token)) {
+        Some(body) => ok(body),
+        None => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec(),
+    }
+}
