@@ -9,65 +9,62 @@ async fn post(room: &Room, key: &str, path: &str, body: &Value) -> Answer {
     room.post_raw(&room.admin, path, &[("idempotency-key", key)], body.to_string()).await
 }
 
-#[tokio::test]
-async fn a_repeated_issue_is_told_again_without_its_key() {
-    let room = Room::on_sqlite().await;
-    let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
-    let first = post(&room, "k1", CERTIFICATES, &body).await;
-    let count = room.count().await;
-    let again = post(&room, "k1", CERTIFICATES, &body).await;
-    assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
-    assert_eq!(again.headers["idempotent-replayed"], "true");
-    assert_eq!(first.json()["id"], again.json()["id"]);
-    assert_eq!(first.json()["chain"], again.json()["chain"]);
-    assert!(first.json()["private_key"].is_string() && again.json().get("private_key").is_none());
-    assert_eq!(room.count().await, count);
-}
+crate::on_both_engines! {
+    async fn a_repeated_issue_is_told_again_without_its_key(at) {
+        let room = Room::over(at).await;
+        let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
+        let first = post(&room, "k1", CERTIFICATES, &body).await;
+        let count = room.count().await;
+        let again = post(&room, "k1", CERTIFICATES, &body).await;
+        assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
+        assert_eq!(again.headers["idempotent-replayed"], "true");
+        assert_eq!(first.json()["id"], again.json()["id"]);
+        assert_eq!(first.json()["chain"], again.json()["chain"]);
+        assert!(first.json()["private_key"].is_string() && again.json().get("private_key").is_none());
+        assert_eq!(room.count().await, count);
+    }
 
-#[tokio::test]
-async fn another_request_with_the_same_key_is_refused() {
-    let room = Room::on_sqlite().await;
-    post(&room, "k1", CERTIFICATES, &json!({"names": ["a.lab.example"], "profile": "tls-server"})).await;
-    let other = post(&room, "k1", CERTIFICATES, &json!({"names": ["b.lab.example"], "profile": "tls-server"})).await;
-    assert_eq!(other.refusal(), (422, "idempotency_mismatch".into()));
-    assert_eq!(post(&room, "", CERTIFICATES, &json!({})).await.refusal(), (400, "malformed".into()));
-}
+    async fn another_request_with_the_same_key_is_refused(at) {
+        let room = Room::over(at).await;
+        post(&room, "k1", CERTIFICATES, &json!({"names": ["a.lab.example"], "profile": "tls-server"})).await;
+        let other = post(&room, "k1", CERTIFICATES, &json!({"names": ["b.lab.example"], "profile": "tls-server"})).await;
+        assert_eq!(other.refusal(), (422, "idempotency_mismatch".into()));
+        assert_eq!(post(&room, "", CERTIFICATES, &json!({})).await.refusal(), (400, "malformed".into()));
+    }
 
-#[tokio::test]
-async fn requests_at_once_with_one_key_make_one_certificate() {
-    let room = Room::on_sqlite().await;
-    let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
-    let before = room.count().await;
-    let answers = futures_util::future::join_all((0..8).map(|_| post(&room, "k1", CERTIFICATES, &body))).await;
-    let mut ids: Vec<_> = answers.iter().filter(|a| a.status == 201).map(|a| a.json()["id"].to_string()).collect();
-    ids.dedup();
-    assert_eq!(ids.len(), 1);
-    assert!(answers.iter().filter(|a| a.status != 201).all(|a| a.refusal() == (409, "conflict".into())));
-    assert_eq!(room.count().await, before + 1);
-}
+    async fn requests_at_once_with_one_key_make_one_certificate(at) {
+        let room = Room::over(at).await;
+        let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
+        let before = room.count().await;
+        let answers = futures_util::future::join_all((0..8).map(|_| post(&room, "k1", CERTIFICATES, &body))).await;
+        let mut ids: Vec<_> = answers.iter().filter(|a| a.status == 201).map(|a| a.json()["id"].to_string()).collect();
+        ids.dedup();
+        assert_eq!(ids.len(), 1);
+        assert!(answers.iter().filter(|a| a.status != 201).all(|a| a.refusal() == (409, "conflict".into())));
+        assert_eq!(room.count().await, before + 1);
+    }
 
-#[tokio::test]
-async fn a_key_is_free_again_after_a_day() {
-    let room = Room::on_sqlite().await;
-    let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
-    let first = post(&room, "k1", CERTIFICATES, &body).await.json();
-    room.clock.advance(days(1));
-    let second = post(&room, "k1", CERTIFICATES, &body).await;
-    assert_eq!(second.status.as_u16(), 201);
-    assert_ne!(first["id"], second.json()["id"]);
-}
+    async fn a_key_is_free_again_after_a_day(at) {
+        let room = Room::over(at).await;
+        let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
+        let first = post(&room, "k1", CERTIFICATES, &body).await.json();
+        room.clock.advance(days(1));
+        let second = post(&room, "k1", CERTIFICATES, &body).await;
+        assert_eq!(second.status.as_u16(), 201);
+        assert_ne!(first["id"], second.json()["id"]);
+    }
 
-#[tokio::test]
-async fn tokens_and_revocations_are_told_again() {
-    let room = Room::on_sqlite().await;
-    let first = post(&room, "t", "/api/v1/tokens", &json!({"name": "ci"})).await.json();
-    let again = post(&room, "t", "/api/v1/tokens", &json!({"name": "ci"})).await;
-    assert_eq!((&first["id"], again.headers["idempotent-replayed"].as_bytes()), (&again.json()["id"], &b"true"[..]));
-    assert!(first["secret"].is_string() && again.json().get("secret").is_none());
-    let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();
-    let path = format!("{CERTIFICATES}/{id}/revocation");
-    let first = post(&room, "r", &path, &json!({})).await;
-    let again = post(&room, "r", &path, &json!({})).await;
-    assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
-    assert_eq!(again.headers["idempotent-replayed"], "true");
+    async fn tokens_and_revocations_are_told_again(at) {
+        let room = Room::over(at).await;
+        let first = post(&room, "t", "/api/v1/tokens", &json!({"name": "ci"})).await.json();
+        let again = post(&room, "t", "/api/v1/tokens", &json!({"name": "ci"})).await;
+        assert_eq!((&first["id"], again.headers["idempotent-replayed"].as_bytes()), (&again.json()["id"], &b"true"[..]));
+        assert!(first["secret"].is_string() && again.json().get("secret").is_none());
+        let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();
+        let path = format!("{CERTIFICATES}/{id}/revocation");
+        let first = post(&room, "r", &path, &json!({})).await;
+        let again = post(&room, "r", &path, &json!({})).await;
+        assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
+        assert_eq!(again.headers["idempotent-replayed"], "true");
+    }
 }

@@ -1,5 +1,4 @@
-//! The REST room over a real store, without a listener: each test gets a CA of its own on SQLite and, when
-//! `CHANCERY_TEST_POSTGRES` names a server, one on Postgres.
+//! The REST room over a CA of its own, without a listener.
 
 use std::sync::Arc;
 
@@ -9,18 +8,13 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use chancery::access::Access;
 use chancery::access::tokens::NewToken;
 use chancery::api::{Api, room};
-use chancery::authority::Authority;
-use chancery::authority::hierarchy::{Founding, initialise};
-use chancery::clock::{Clock, ManualClock, Timestamp};
-use chancery::entropy::{Entropy, SystemEntropy};
+use chancery::clock::ManualClock;
 use chancery::http::layers::Manners;
-use chancery::keys::seal::KeyMaterial;
-use chancery::keys::store::Keys;
 use chancery::model::actor::{Actor, Role};
-use chancery::store::engine::Db;
-use chancery::store::{Store, migrate};
 use serde_json::{Value, json};
 use tower::ServiceExt;
+
+use crate::support::stores::{At, founded};
 
 pub struct Room {
     pub router: Router,
@@ -28,7 +22,6 @@ pub struct Room {
     pub clock: ManualClock,
     /// The secret of an administrator's token.
     pub admin: String,
-    _directory: tempfile::TempDir,
 }
 
 pub struct Answer {
@@ -55,33 +48,16 @@ impl Answer {
 }
 
 impl Room {
-    pub async fn on_sqlite() -> Room {
-        let directory = tempfile::tempdir().unwrap();
-        let db = Db::open_sqlite(&directory.path().join("ca.db")).await.unwrap();
-        Room::over(db, directory).await
-    }
-
-    async fn over(db: Db, directory: tempfile::TempDir) -> Room {
-        migrate::run(&db).await.unwrap();
-        let clock = ManualClock::at(Timestamp::from_secs(1_795_000_000));
-        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-        let store = Store::new(db, Arc::new(clock.clone()), entropy.clone()).unwrap();
-        let material = || KeyMaterial::generate(entropy.as_ref()).unwrap();
-        let keys = Keys::locked(entropy.clone()).with_unlock(&material()).unwrap().with_root(&material()).unwrap();
-        let key_check = keys.key_check().unwrap();
-        let (status, status_key) = keys.new_status_key().unwrap();
-        let keys = Arc::new(keys.with_status(&status).unwrap());
-        let founding = Founding { status_url: "http://ca.test:8080".into(), key_check, status_key };
-        assert!(initialise(&store, keys.as_ref(), &founding).await.unwrap());
-        let authority = Authority::open(store.clone(), keys, vec!["ca.test".into()]).await.unwrap();
-        let access = Access::new(store);
+    pub async fn over(at: &At) -> Room {
+        let (authority, _) = founded(&at.store).await;
+        let access = Access::new(at.store.clone());
         let manners = Manners {
             external_url: "https://ca.test:8443".into(),
-            clock: Arc::new(clock.clone()) as Arc<dyn Clock>,
-            entropy,
+            clock: Arc::new(at.clock.clone()),
+            entropy: Arc::clone(&at.store.entropy),
         };
         let router = room(Api { authority, access: access.clone() }, manners);
-        let mut made = Room { router, access, clock, admin: String::new(), _directory: directory };
+        let mut made = Room { router, access, clock: at.clock.clone(), admin: String::new() };
         made.admin = made.token(Role::Admin, None, None).await;
         made
     }
