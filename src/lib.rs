@@ -1,5 +1,4 @@
-//! Chancery: a private certificate authority. Which room does what, and who may import whom, stands in
-//! `ARCHITECTURE.md` beside this file; `tests/house.rs` enforces it.
+#![doc = include_str!("ARCHITECTURE.md")]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
 pub mod access;

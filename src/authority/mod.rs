@@ -3,6 +3,7 @@
 
 mod batch;
 pub mod crl;
+pub mod fsck;
 pub mod guard;
 pub mod hierarchy;
 pub mod issue;

@@ -72,7 +72,7 @@ fn objects(content: &[u8]) -> Result<Vec<(String, Vec<u8>)>, Error> {
             .find("-----END ")
             .and_then(|e| block[e + 9..].find("-----").map(|tail| e + 9 + tail + 5))
             .ok_or_else(|| Error::malformed("a PEM block has no end"))?;
-        let (label, der) = pem_rfc7468::decode_vec(block[..end].as_bytes())
+        let (label, der) = pem_rfc7468::decode_vec(&block.as_bytes()[..end])
             .map_err(|e| Error::malformed(format!("a PEM block cannot be read: {e}")))?;
         found.push((label.to_owned(), der));
         rest = &block[end..];

@@ -97,7 +97,32 @@ pub async fn doctor(context: &Context, flags: ServeFlags) -> Result<()> {
     if failed { Err(Failure { what: String::new(), cause: Cause::Check(11) }) } else { Ok(()) }
 }
 
+/// 0 when everything agrees, 11 with one line for each disagreement.
 pub async fn fsck(context: &Context) -> Result<()> {
-    let _app = context.local_app(&Flags::new()).await.trying(|| "cannot check the installation".into())?;
-    Ok(())
+    let what = || "cannot check the installation".to_owned();
+    let app = context.local_app(&Flags::new()).await.trying(what)?;
+    let report = app.authority.fsck().await.trying(what)?;
+    if context.output == Some(Format::Json) {
+        output::json(&serde_json::json!({
+            "ok": report.findings.is_empty(),
+            "certificates": report.certificates,
+            "open_intents": report.open_intents,
+            "audit_events": report.events,
+            "crls": report.crls,
+            "crls_due": report.crls_due,
+            "findings": report.findings,
+        }))?;
+    } else {
+        report.findings.iter().for_each(|finding| output::say(&format!("disagree  {finding}")));
+        output::say(&format!(
+            "checked {} certificates ({} intents without outcome), {} audit events, {} CRLs ({} to be published): {}",
+            report.certificates,
+            report.open_intents,
+            report.events,
+            report.crls,
+            report.crls_due,
+            if report.findings.is_empty() { "they agree" } else { "they do not agree" },
+        ));
+    }
+    if report.findings.is_empty() { Ok(()) } else { Err(Failure { what: String::new(), cause: Cause::Check(11) }) }
 }

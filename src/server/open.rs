@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use super::config::{Config, prepare_data};
-use crate::authority::Authority;
 use crate::authority::hierarchy::{self as founding, Founding};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -91,10 +90,7 @@ async fn found(config: &Config, store: &Store, status_url: &str) -> Result<bool>
     let root = unlock::read_or_create(KeyFile::Root, &root_path, entropy.as_ref())?;
     let (keys, founding) = founder(&entropy, &unlock, &root, status_url)?;
     let won = founding::initialise(store, &keys, &founding).await?;
-    if won {
-        // the root signs its first CRL now, while its key is loaded: a running server never has it
-        Authority::open(store.clone(), Arc::new(keys), Vec::new()).await?.publish_due().await?;
-    } else {
+    if !won {
         for path in fresh {
             if let Err(error) = std::fs::remove_file(&path) {
                 tracing::warn!(%error, path = %path.display(), "a key file that nothing needs could not be removed");
