@@ -2,6 +2,7 @@
 
 mod acme;
 mod api;
+mod issuance;
 mod pki;
 mod store;
 mod support;

@@ -1,0 +1,5 @@
+//! Issuance under faults and under load.
+
+mod faults;
+mod rig;
+mod together;
