@@ -161,14 +161,16 @@ impl<'w> Client<'w> {
 
     pub async fn respond(&self, challenge: &Value, authorization: &str) -> Value {
         self.post(challenge["url"].as_str().unwrap(), "{}").await.expect(200);
-        for _ in 0..400 {
-            let shown = self.get(authorization).await.expect(200).json();
-            if shown["status"] != "pending" {
-                return shown;
+        let ended = async {
+            loop {
+                let shown = self.get(authorization).await.expect(200).json();
+                if shown["status"] != "pending" {
+                    return shown;
+                }
+                tokio::task::yield_now().await;
             }
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        panic!("the validation did not end");
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("the validation ends")
     }
 
     /// A finished certificate: (its URL, the PEM chain, the key's PKCS#8).
