@@ -10,8 +10,6 @@ statements! {
     INSERT = "INSERT INTO jobs (id, kind, payload, run_at, attempts, lease_until, fence, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     DUE = "SELECT id, kind, payload, attempts, fence FROM jobs WHERE run_at <= $1 AND lease_until <= $1 ORDER BY run_at LIMIT $2",
         postgres "SELECT id, kind, payload, attempts, fence FROM jobs WHERE run_at <= $1 AND lease_until <= $1 ORDER BY run_at LIMIT $2 FOR UPDATE SKIP LOCKED";
-    DUE_OF_KIND = "SELECT id, kind, payload, attempts, fence FROM jobs WHERE kind = $3 AND run_at <= $1 AND lease_until <= $1 ORDER BY run_at LIMIT $2",
-        postgres "SELECT id, kind, payload, attempts, fence FROM jobs WHERE kind = $3 AND run_at <= $1 AND lease_until <= $1 ORDER BY run_at LIMIT $2 FOR UPDATE SKIP LOCKED";
     CLAIM = "UPDATE jobs SET lease_until = $2, fence = fence + 1, attempts = attempts + 1 WHERE id = $1";
     FINISH = "DELETE FROM jobs WHERE id = $1 AND fence = $2";
     POSTPONE = "UPDATE jobs SET run_at = $3, lease_until = 0, last_error = $4 WHERE id = $1 AND fence = $2";
@@ -75,17 +73,6 @@ async fn insert(
 pub async fn claim(tx: &mut super::Tx, until: Timestamp, limit: i64) -> Result<Vec<ClaimedJob>> {
     let now = tx.now();
     let rows = q(DUE).bind(now).bind(limit).fetch_all(&mut *tx).await?;
-    take(tx, rows, until).await
-}
-
-/// The same for jobs of one kind.
-pub async fn claim_kind(tx: &mut super::Tx, kind: &str, until: Timestamp, limit: i64) -> Result<Vec<ClaimedJob>> {
-    let now = tx.now();
-    let rows = q(DUE_OF_KIND).bind(now).bind(limit).bind(kind).fetch_all(&mut *tx).await?;
-    take(tx, rows, until).await
-}
-
-async fn take(tx: &mut super::Tx, rows: Vec<Row>, until: Timestamp) -> Result<Vec<ClaimedJob>> {
     let mut claimed = Vec::with_capacity(rows.len());
     for row in &rows {
         let mut job = job(row)?;
