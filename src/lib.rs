@@ -1,3 +1,4 @@
+//! Chancery: a private certificate authority; the list of rooms, and how the house is built.
 #![doc = include_str!("ARCHITECTURE.md")]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
