@@ -21,6 +21,7 @@ use crate::model::issuer::IssuerStatus;
 use crate::model::serial::SerialNumber;
 use crate::model::validity::RequestedValidity;
 use crate::pki::issuer::{Ask, IssuerKey};
+use crate::pki::name::SubjectFields;
 use crate::pki::prepared::Prepared;
 use crate::pki::request::CertificateRequest;
 use crate::store::certificates::{self, Intent, Outcome};
@@ -197,6 +198,7 @@ impl Authority {
             now: self.store.now(),
             names: issuance.names.clone(),
             common_name: issuance.common_name.clone(),
+            subject: SubjectFields::default(),
             validity: issuance.validity,
             via_acme: matches!(actor.kind, ActorKind::Account(_)),
             own_hosts: self.own_hosts.clone(),

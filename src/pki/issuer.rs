@@ -8,7 +8,10 @@ use aws_lc_rs::digest::{SHA256, digest};
 
 use super::algorithm::{algorithm_identifier, verify};
 use super::der::{self as asn1, DerError};
+use super::lint::{self, Above, Kind};
 use super::name::{DistinguishedName, SubjectFields};
+use super::name_constraints::NameConstraints;
+use super::oids;
 use super::policy;
 use super::prepared::{Facts, Prepared, SealedCertificate};
 use super::profile::{ExtendedKeyUsage, Profile};
@@ -32,6 +35,8 @@ pub struct Ask {
     /// Those of the request when absent.
     pub names: Option<Vec<Identifier>>,
     pub common_name: Option<String>,
+    /// What was asked of the subject besides; only what the profile takes as asked is read.
+    pub subject: SubjectFields,
     pub validity: RequestedValidity,
     pub via_acme: bool,
     /// The CA's own host names and addresses: reserved.
@@ -48,6 +53,8 @@ pub struct IssuerKey {
     key_id: Vec<u8>,
     validity: Validity,
     usages: Vec<der::oid::ObjectIdentifier>,
+    path_len: Option<u32>,
+    constraints: Option<NameConstraints>,
     pointers: Pointers,
     signer: Arc<dyn Signer>,
 }
@@ -68,9 +75,13 @@ impl IssuerKey {
         if view.spki != signer.public_key() {
             return Err(wrong("has another public key than its key row"));
         }
-        if view.ca().map_err(unreadable)?.is_none() {
+        let Some(path_len) = view.ca().map_err(unreadable)? else {
             return Err(wrong("is no CA certificate"));
+        };
+        if view.key_usage().map_err(unreadable)?.is_some_and(|bits| bits & tbs::KEY_CERT_SIGN == 0) {
+            return Err(wrong("may not sign certificates (RFC 5280 §4.2.1.3)"));
         }
+        let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| NameConstraints::parse(value));
         let key_id = match view.subject_key_id().map_err(unreadable)? {
             Some(id) => id.to_vec(),
             None => tbs::key_identifier(view.spki).map_err(unreadable)?,
@@ -82,6 +93,8 @@ impl IssuerKey {
             key_id,
             validity: view.validity,
             usages: view.extended_key_usage().map_err(unreadable)?,
+            path_len,
+            constraints: constraints.transpose().map_err(unreadable)?,
             pointers: Pointers {
                 crl: issuer.crl_url(),
                 ocsp: Some(issuer.ocsp_url()),
@@ -112,16 +125,15 @@ impl IssuerKey {
     pub fn prepare(&self, profile: &Profile, request: &CertificateRequest, ask: &Ask) -> Result<Prepared> {
         let names = match &ask.names {
             Some(names) => names.clone(),
-            None => request.names().into_iter().collect(),
+            None if profile.common_name_is_a_name() => {
+                request.san().iter().cloned().chain(request.common_name_identifier()).collect()
+            }
+            None => request.san().to_vec(),
         };
         let names = distinct(names);
         let key = request.public_key();
         profile.check_key(key.algorithm())?;
-        let fields = SubjectFields {
-            organization: profile.organizations().to_vec(),
-            common_name: profile.common_name(ask.common_name.as_deref(), &names)?,
-            ..SubjectFields::default()
-        };
+        let fields = profile.subject(ask.common_name.as_deref(), &ask.subject, &names)?;
         let subject = DistinguishedName::build(&fields).map_err(|e| {
             Error::refused(
                 ErrorKind::Refused,
@@ -150,8 +162,8 @@ impl IssuerKey {
             no_rev_avail: profile.no_revocation(),
         };
         let tbs = template.build()?;
-        policy::judge_leaf(&tbs, profile, &self.bounds(), ask)?;
-        self.prepared(tbs)
+        policy::judge_leaf(&tbs, profile, &self.above(), ask)?;
+        self.prepared(tbs, Kind::Leaf)
     }
 
     /// The certificate of a delegated OCSP responder (RFC 6960 §4.2.2.2): OCSPSigning, id-pkix-ocsp-nocheck,
@@ -182,7 +194,7 @@ impl IssuerKey {
             ocsp_no_check: true,
             no_rev_avail: false,
         };
-        self.prepared(template.build()?)
+        self.prepared(template.build()?, Kind::Responder)
     }
 
     /// A CA certificate below this one, path length 0, with the usages of its domain.
@@ -205,7 +217,7 @@ impl IssuerKey {
             ocsp_no_check: false,
             no_rev_avail: false,
         };
-        self.prepared(template.build()?)
+        self.prepared(template.build()?, Kind::Issuing)
     }
 
     /// Signs, and verifies the signature before anybody sees it.
@@ -216,13 +228,22 @@ impl IssuerKey {
         seal(self.signer.as_ref(), prepared).await
     }
 
-    fn prepared(&self, tbs: Vec<u8>) -> Result<Prepared> {
+    fn prepared(&self, tbs: Vec<u8>, kind: Kind) -> Result<Prepared> {
+        let signature = SignatureAlgorithm::for_key(self.signer.algorithm());
+        lint::refuse(lint::lint(&tbs, kind, signature, &self.above()))?;
         let facts = facts(&tbs)?;
         Ok(Prepared { issuer: self.id, tbs, facts })
     }
 
-    fn bounds(&self) -> policy::Bounds<'_> {
-        policy::Bounds { subject: &self.subject, key_id: &self.key_id, validity: self.validity, usages: &self.usages }
+    fn above(&self) -> Above<'_> {
+        Above {
+            subject: &self.subject,
+            key_id: &self.key_id,
+            validity: self.validity,
+            usages: &self.usages,
+            path_len: self.path_len,
+            constraints: self.constraints.as_ref(),
+        }
     }
 
     /// Explicit values are honoured exactly or refused later, on the bytes; defaults are backdated and capped.
@@ -236,7 +257,7 @@ impl IssuerKey {
                 return Err(Error::malformed("not_after and ttl contradict each other: give one of them"));
             }
             (Some(not_after), None) => not_after,
-            (None, Some(ttl)) => asked.not_before.unwrap_or(ask.now).truncated() + ttl - last_second,
+            (None, Some(ttl)) => not_before + ttl - last_second,
             (None, None) => {
                 let life = profile.default_lifetime(names, ask.via_acme);
                 (not_before + life - last_second).min(self.validity.not_after())
@@ -283,6 +304,10 @@ pub fn prepare_root(
         no_rev_avail: false,
     };
     let tbs = template.build()?;
+    let key_id = tbs::key_identifier(signer.public_key());
+    let key_id = key_id.map_err(|e| Error::internal("the public key of a new root cannot be read", e))?;
+    let above = Above { subject: &issuer, key_id: &key_id, validity, usages: &[], path_len: None, constraints: None };
+    lint::refuse(lint::lint(&tbs, Kind::Root, SignatureAlgorithm::for_key(signer.algorithm()), &above))?;
     let facts = facts(&tbs)?;
     Ok(Prepared { issuer: id, tbs, facts })
 }
@@ -300,6 +325,9 @@ async fn seal(signer: &dyn Signer, prepared: Prepared) -> Result<SealedCertifica
         .map_err(|e| Error::internal("a signature of ours does not verify; the certificate is not released", e))?;
     let algorithm = algorithm_identifier(SignatureAlgorithm::for_key(signer.algorithm()));
     let der = asn1::sequence(&[&prepared.tbs, &algorithm, &asn1::bit_string(&signature)]);
+    if tbs::split_certificate(&der).map(|(embedded, ..)| embedded) != Ok(prepared.tbs.as_slice()) {
+        return Err(Error::new(ErrorKind::Internal, "the sealed bytes are not those that were prepared"));
+    }
     let fingerprint = sha256(&der);
     Ok(SealedCertificate { der, fingerprint, facts: prepared.facts })
 }

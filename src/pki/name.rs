@@ -267,6 +267,29 @@ const SERIAL: Kind = kind(oids::SERIAL_NUMBER, "serialNumber", 64, der::PRINTABL
 const UID: Kind = kind(oids::USER_ID, "UID", 256, der::UTF8_STRING);
 const EMAIL: Kind = kind(oids::EMAIL_ADDRESS, "emailAddress", 255, der::IA5_STRING);
 
+const KINDS: [&Kind; 10] = [&DC, &C, &ST, &L, &O, &OU, &CN, &SERIAL, &UID, &EMAIL];
+
+/// What in a Name is not as `DistinguishedName::build` writes it: a multi-valued RDN, an unknown attribute, a wrong
+/// string type or a broken bound. For lint, on bytes.
+pub(super) fn strictness(name: &[u8]) -> Result<Vec<String>, DerError> {
+    let mut broken = Vec::new();
+    for rdn in DistinguishedName::from_der(name)?.rdns()? {
+        if rdn.len() != 1 {
+            broken.push("an RDN has more than one attribute".to_owned());
+        }
+        for attribute in rdn {
+            let kind = KINDS.into_iter().find(|kind| kind.id == attribute.id);
+            let again = kind.zip(attribute.text.as_deref()).map(|(kind, text)| kind.encode(text));
+            match again {
+                Some(Ok(bytes)) if bytes == attribute.raw => {}
+                Some(Err(error)) => broken.push(error.to_string()),
+                _ => broken.push(format!("attribute {} has another string type than its RFC's", attribute.id)),
+            }
+        }
+    }
+    Ok(broken)
+}
+
 impl SubjectFields {
     /// Only a CN.
     pub fn common_name(text: impl Into<String>) -> Self {

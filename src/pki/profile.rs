@@ -1,111 +1,17 @@
-//! Profiles: checked issuance rules. `ProfileConfig` is what people write and the database holds; `Profile` is
-//! made from it by checks only, and decides what a certificate will say. From a request only the key and checked
-//! names are taken.
+//! Profiles: issuance rules that passed every check. `Profile` is made from `ProfileConfig` only, and decides what
+//! a certificate will say. From a request only the key and checked names are taken.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::clock::days;
+use super::name::SubjectFields;
+pub use super::profile_config::*;
+use super::profile_rules;
+pub use super::profile_shipped::shipped;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::identifier::{Identifier, shown};
+use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::key::KeyAlgorithm;
-use crate::model::names::{NameRule, NameRules};
+use crate::model::names::NameRules;
 use crate::model::validity::parse_duration;
-
-/// A profile as data. Unknown fields are errors.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ProfileConfig {
-    pub name: String,
-    pub description: String,
-    /// The trust domain whose issuers sign it.
-    pub domain: String,
-    pub subject: SubjectRule,
-    pub names: NamesRule,
-    pub keys: Vec<KeyAlgorithm>,
-    pub lifetime: LifetimeRule,
-    pub key_usage: Vec<KeyUsage>,
-    /// RSA keys of TLS servers and peers get keyEncipherment as well.
-    #[serde(default)]
-    pub key_encipherment_for_rsa: bool,
-    pub extended_key_usage: Vec<ExtendedKeyUsage>,
-    /// RFC 3161 §2.3 wants it critical for timeStamping.
-    #[serde(default)]
-    pub critical_extended_key_usage: bool,
-    /// noRevAvail (RFC 9608) and no CRL or OCSP pointer.
-    #[serde(default)]
-    pub no_revocation: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SubjectRule {
-    pub common_name: CommonNameRule,
-    #[serde(default)]
-    pub organization: Vec<String>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CommonNameRule {
-    None,
-    /// The first DNS name of at most 64 octets, else empty.
-    FirstDns,
-    /// What was asked for, which may be nothing.
-    AsAsked,
-    /// What was asked for must begin so, with something behind it.
-    Prefixed(String),
-    Fixed(String),
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NamesRule {
-    /// `dns`, `ip`, `email`, `uri`.
-    pub kinds: Vec<String>,
-    pub min: usize,
-    pub max: usize,
-    #[serde(default)]
-    pub wildcards: bool,
-    #[serde(default)]
-    pub allow: Vec<NameRule>,
-    #[serde(default)]
-    pub deny: Vec<NameRule>,
-}
-
-/// Durations as people write them (`90d`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LifetimeRule {
-    pub default: String,
-    pub max: String,
-    /// The default with an IP address by ACME.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub acme_ip: Option<String>,
-    /// How far a default notBefore lies in the past.
-    pub backdate: String,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum KeyUsage {
-    DigitalSignature,
-    NonRepudiation,
-    KeyEncipherment,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum ExtendedKeyUsage {
-    ServerAuth,
-    ClientAuth,
-    CodeSigning,
-    EmailProtection,
-    TimeStamping,
-    #[serde(rename = "OCSPSigning")]
-    OcspSigning,
-}
 
 /// Checked rules.
 #[derive(Debug, Clone)]
@@ -121,73 +27,20 @@ pub struct Profile {
 impl Profile {
     /// Refuses rules that contradict each other or a standard.
     pub fn new(config: ProfileConfig) -> Result<Self> {
-        let name = shown(&config.name);
-        let refuse = |rule: &str, value: String, allowed: &str| {
-            let rule = format!("profile.{rule}");
-            Error::refused(ErrorKind::Unprocessable, rule, value, allowed, format!("change profile \"{name}\""))
-        };
         let (default, max) = (parse_duration(&config.lifetime.default)?, parse_duration(&config.lifetime.max)?);
         let acme_ip = config.lifetime.acme_ip.as_deref().map(parse_duration).transpose()?;
         let backdate = match config.lifetime.backdate.as_str() {
             "0s" => Duration::ZERO,
             text => parse_duration(text)?,
         };
-        let slug_ok = |s: &str| {
-            !s.is_empty()
-                && s.len() <= 63
-                && s.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        };
-        if !slug_ok(&config.name) || !slug_ok(&config.domain) {
-            return Err(refuse("name", name.clone(), "lower-case letters, digits and hyphens, at most 63"));
-        }
-        if default > max || acme_ip.is_some_and(|d| d > max) {
-            return Err(refuse("lifetime", config.lifetime.default.clone(), "a default of at most the maximum"));
-        }
-        // leaves of three years are the longest that a shipped profile has (code signing, time stamping)
-        if max > days(3 * 366) || backdate > days(1) || backdate >= default {
-            return Err(refuse(
-                "lifetime",
-                config.lifetime.max.clone(),
-                "a maximum of 3 y, a backdate of at most 1 d and below the default",
-            ));
-        }
-        if config.extended_key_usage.is_empty() {
-            return Err(refuse("extended_key_usage", "none".into(), "at least one (an empty list would mean any)"));
-        }
-        let time_stamping = config.extended_key_usage.contains(&ExtendedKeyUsage::TimeStamping);
-        if time_stamping && (config.extended_key_usage.len() > 1 || !config.critical_extended_key_usage) {
-            return Err(refuse(
-                "extended_key_usage",
-                "timeStamping".into(),
-                "timeStamping alone and critical (RFC 3161 §2.3)",
-            ));
-        }
-        if config.extended_key_usage.contains(&ExtendedKeyUsage::OcspSigning) {
-            return Err(refuse(
-                "extended_key_usage",
-                "OCSPSigning".into(),
-                "usages of leaves; responders are the CA's own",
-            ));
-        }
-        if config.keys.is_empty() {
-            return Err(refuse("keys", "none".into(), "at least one kind of key"));
-        }
-        let tls_server = config.extended_key_usage.contains(&ExtendedKeyUsage::ServerAuth);
-        if tls_server && config.names.min == 0 {
-            return Err(refuse(
-                "names.min",
-                "0".into(),
-                "at least 1 for serverAuth (RFC 9525: names stand in the SAN)",
-            ));
-        }
-        if config.names.min > config.names.max || config.names.max > 100 {
-            return Err(refuse("names.max", config.names.max.to_string(), "at least names.min and at most 100"));
-        }
-        if let Some(kind) = config.names.kinds.iter().find(|k| !["dns", "ip", "email", "uri"].contains(&k.as_str())) {
-            return Err(refuse("names.kinds", shown(kind), "dns, ip, email, uri"));
-        }
         let rules = NameRules { allow: config.names.allow.clone(), deny: config.names.deny.clone() };
-        Ok(Profile { default, max, acme_ip, backdate, rules, config })
+        let profile = Profile { default, max, acme_ip, backdate, rules, config };
+        profile_rules::check(&profile)?;
+        Ok(profile)
+    }
+
+    pub fn config(&self) -> &ProfileConfig {
+        &self.config
     }
 
     pub fn name(&self) -> &str {
@@ -198,8 +51,9 @@ impl Profile {
         &self.config.domain
     }
 
-    pub fn max_lifetime(&self) -> Duration {
-        self.max
+    /// The longest lifetime; with an address by ACME the shorter one, because addresses change hands.
+    pub fn max_lifetime(&self, names: &[Identifier], via_acme: bool) -> Duration {
+        self.address_lifetime(names, via_acme).unwrap_or(self.max)
     }
 
     pub fn backdate(&self) -> Duration {
@@ -218,14 +72,72 @@ impl Profile {
         self.config.no_revocation
     }
 
-    pub fn organizations(&self) -> &[String] {
-        &self.config.subject.organization
+    /// The subject that the certificate will have; `asked` is what was asked of it, without a common name.
+    pub fn subject(
+        &self,
+        common_name: Option<&str>,
+        asked: &SubjectFields,
+        names: &[Identifier],
+    ) -> Result<SubjectFields> {
+        let rule = &self.config.subject;
+        let mut fields = self.fixed_subject();
+        fields.common_name = self.common_name(common_name, names)?;
+        for field in &rule.asked {
+            match field {
+                AskedField::Country => fields.country = Some(self.given("country", &asked.country)?),
+                AskedField::State => fields.state = Some(self.given("state", &asked.state)?),
+                AskedField::Locality => fields.locality = Some(self.given("locality", &asked.locality)?),
+                AskedField::Organization => {
+                    fields.organization = vec![self.given("organization", &asked.organization)?];
+                }
+                AskedField::OrganizationalUnit => {
+                    fields.organizational_unit = vec![self.given("organizational_unit", &asked.organizational_unit)?];
+                }
+            }
+        }
+        Ok(fields)
+    }
+
+    /// What the profile itself says of the subject.
+    pub(super) fn fixed_subject(&self) -> SubjectFields {
+        let rule = &self.config.subject;
+        SubjectFields {
+            country: rule.country.clone(),
+            state: rule.state.clone(),
+            locality: rule.locality.clone(),
+            organization: rule.organization.clone(),
+            organizational_unit: rule.organizational_unit.clone(),
+            ..SubjectFields::default()
+        }
+    }
+
+    /// One attribute as asked. Kubernetes takes `system:` for itself: only a profile says such things.
+    fn given<'a>(&self, attribute: &str, asked: impl IntoIterator<Item = &'a String>) -> Result<String> {
+        let mut asked = asked.into_iter();
+        match (asked.next(), asked.next()) {
+            (Some(text), None) if !text.starts_with("system:") => Ok(text.clone()),
+            (found, _) => Err(Error::refused(
+                ErrorKind::Refused,
+                format!("subject.{attribute}"),
+                found.map_or_else(|| "nothing".to_owned(), |text| format!("\"{}\"", shown(text))),
+                format!("one value, not of system:*, by profile {}", self.config.name),
+                format!("ask for one {attribute}"),
+            )),
+        }
     }
 
     /// The lifetime when none was asked for.
     pub fn default_lifetime(&self, names: &[Identifier], via_acme: bool) -> Duration {
+        self.address_lifetime(names, via_acme).unwrap_or(self.default)
+    }
+
+    pub(super) fn acme_address_lifetime(&self) -> Option<Duration> {
+        self.acme_ip
+    }
+
+    fn address_lifetime(&self, names: &[Identifier], via_acme: bool) -> Option<Duration> {
         let has_ip = names.iter().any(|n| matches!(n, Identifier::Ip(_)));
-        self.acme_ip.filter(|_| via_acme && has_ip).unwrap_or(self.default)
+        self.acme_ip.filter(|_| via_acme && has_ip)
     }
 
     /// keyUsage bits for this key, bit 0 first.
@@ -260,6 +172,12 @@ impl Profile {
 
     /// Checks names on their own: newOrder asks before there is a CSR. `own_hosts` are the CA's.
     pub fn check_names(&self, names: &[Identifier], own_hosts: &[String]) -> Result<()> {
+        self.check_shape(names)?;
+        names.iter().try_for_each(|name| self.check_name(name, own_hosts))
+    }
+
+    /// How many names of which kinds, without saying which ones.
+    pub fn check_shape(&self, names: &[Identifier]) -> Result<()> {
         let rule = &self.config.names;
         let who = format!("profile {}", self.config.name);
         if names.len() < rule.min || names.len() > rule.max {
@@ -271,10 +189,25 @@ impl Profile {
                 "ask for fewer names or split them over several certificates",
             ));
         }
-        names.iter().try_for_each(|name| self.check_name(name, own_hosts))
+        if let Some(missing) = rule.required.iter().find(|kind| !names.iter().any(|name| name.kind() == *kind)) {
+            return Err(Error::refused(
+                ErrorKind::Refused,
+                "names.required",
+                format!("no name of kind {missing}"),
+                format!("at least one {} by {who}", rule.required.join(" and one ")),
+                "ask for one more name",
+            ));
+        }
+        names.iter().try_for_each(|name| self.check_kind(name))
     }
 
+    /// May this name be certified, whatever the others are?
     pub fn check_name(&self, name: &Identifier, own_hosts: &[String]) -> Result<()> {
+        self.check_kind(name)?;
+        self.rules.check(name, own_hosts, "names.allow", &format!("profile {}", self.config.name))
+    }
+
+    fn check_kind(&self, name: &Identifier) -> Result<()> {
         let rule = &self.config.names;
         let who = format!("profile {}", self.config.name);
         if !rule.kinds.iter().any(|k| k == name.kind()) {
@@ -295,15 +228,12 @@ impl Profile {
                 "ask for the names one by one",
             ));
         }
-        self.rules.check(name, own_hosts, "names.allow", &who)
+        Ok(())
     }
 
-    /// The common name is a fixed or prefixed one of the profile (system:node:NAME), not one of the names.
-    pub fn has_fixed_name(&self) -> bool {
-        matches!(
-            self.config.subject.common_name,
-            CommonNameRule::Fixed(_) | CommonNameRule::Prefixed(_) | CommonNameRule::AsAsked
-        )
+    /// Is a CSR's CN one more name to certify? Not where the CN says who somebody is (`system:node:a`, `alice`).
+    pub fn common_name_is_a_name(&self) -> bool {
+        matches!(self.config.subject.common_name, CommonNameRule::FirstDns | CommonNameRule::None)
     }
 
     /// The common name that the certificate will have.
@@ -329,7 +259,16 @@ impl Profile {
             (CommonNameRule::Fixed(fixed), Some(asked)) if asked == fixed => Ok(Some(fixed.clone())),
             (CommonNameRule::Fixed(fixed), Some(asked)) => refuse(asked, format!("\"{fixed}\"")),
             (CommonNameRule::FirstDns, _) => Ok(first_dns()),
+            (CommonNameRule::AsAsked | CommonNameRule::Member, Some(asked)) if asked.starts_with("system:") => {
+                refuse(asked, "a name outside system:*, which Kubernetes keeps for itself,".into())
+            }
             (CommonNameRule::AsAsked, asked) => Ok(asked.map(str::to_owned)),
+            (CommonNameRule::Member, Some(asked)) if DnsName::parse(asked).is_ok_and(|n| !n.is_wildcard()) => {
+                Ok(Some(asked.to_ascii_lowercase()))
+            }
+            (CommonNameRule::Member, asked) => {
+                refuse(asked.unwrap_or(""), "the member's name as a DNS label or name".into())
+            }
             (CommonNameRule::Prefixed(prefix), Some(asked))
                 if asked.len() > prefix.len() && asked.starts_with(prefix.as_str()) =>
             {
@@ -338,35 +277,4 @@ impl Profile {
             (CommonNameRule::Prefixed(prefix), asked) => refuse(asked.unwrap_or(""), format!("{prefix}NAME")),
         }
     }
-}
-
-/// The profiles that ship and can be used as soon as their trust domain is there.
-pub fn shipped() -> Vec<ProfileConfig> {
-    use KeyAlgorithm::{Ed25519, P256, P384, P521, Rsa};
-    vec![ProfileConfig {
-        name: "tls-server".into(),
-        description: "TLS servers: any name that is not reserved".into(),
-        domain: "tls".into(),
-        subject: SubjectRule { common_name: CommonNameRule::FirstDns, organization: Vec::new() },
-        names: NamesRule {
-            kinds: vec!["dns".into(), "ip".into()],
-            min: 1,
-            max: 100,
-            wildcards: true,
-            allow: vec![NameRule::Any],
-            deny: Vec::new(),
-        },
-        keys: vec![P256, P384, P521, Ed25519, Rsa(2048), Rsa(3072), Rsa(4096)],
-        lifetime: LifetimeRule {
-            default: "90d".into(),
-            max: "397d".into(),
-            acme_ip: Some("7d".into()),
-            backdate: "60s".into(),
-        },
-        key_usage: vec![KeyUsage::DigitalSignature],
-        key_encipherment_for_rsa: true,
-        extended_key_usage: vec![ExtendedKeyUsage::ServerAuth],
-        critical_extended_key_usage: false,
-        no_revocation: false,
-    }]
 }

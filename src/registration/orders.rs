@@ -140,8 +140,8 @@ impl Registration {
                 ask.identifiers.len()
             )));
         }
-        self.check_validity(directory, ask)?;
         let identifiers = self.checked_names(directory, ask)?;
+        self.check_validity(directory, ask, &identifiers)?;
         let open = orders::open_of(&self.store, account.id, self.store.now()).await?;
         if open >= MAX_OPEN_ORDERS {
             let error = Error::refused(
@@ -156,7 +156,7 @@ impl Registration {
         Ok(identifiers)
     }
 
-    fn check_validity(&self, directory: &Directory, ask: &NewOrder) -> Result<()> {
+    fn check_validity(&self, directory: &Directory, ask: &NewOrder, names: &[Identifier]) -> Result<()> {
         if ask.not_before.is_none() && ask.not_after.is_none() {
             return Ok(());
         }
@@ -180,7 +180,7 @@ impl Registration {
         if to <= now || to < from {
             return refuse("not_after", to, format!("a time after now, {now}, and after notBefore"));
         }
-        let max = profile.profile.max_lifetime();
+        let max = profile.profile.max_lifetime(names, true);
         if to.since(from) + Duration::from_secs(1) > max {
             return refuse("lifetime", to, format!("at most {} d from notBefore", max.as_secs() / 86_400));
         }
