@@ -8,7 +8,7 @@ use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::id::CertificateId;
-use crate::store::idempotency;
+use crate::store::{Tx, idempotency};
 
 const KEPT: Duration = days(1);
 
@@ -74,6 +74,16 @@ impl Access {
             Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
             other => other,
         }
+    }
+}
+
+/// Key and answer in the transaction of the change itself.
+pub(super) async fn claim(tx: &mut Tx, actor: &Actor, key: &Key, status: u16, body: &str) -> Result<()> {
+    let (who, now) = (actor.to_string(), tx.now());
+    let (place, answer) = ((who.as_str(), key.text.as_str()), (i64::from(status), body));
+    match idempotency::record(tx, place, &key.request_sha256, answer, now, now + KEPT).await {
+        Err(error) if error.kind == ErrorKind::Conflict => Err(in_flight()),
+        other => other,
     }
 }
 

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::idempotency::Key;
 use super::secret::Secret;
-use super::{Access, permission};
+use super::{Access, idempotency, permission};
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::{Actor, Role};
@@ -39,6 +40,23 @@ impl Access {
     pub async fn create_token(&self, actor: &Actor, new: &NewToken) -> Result<(Token, Secret)> {
         let mut tx = self.store.begin(actor).await?;
         let (token, secret) = create(&mut tx, actor, new).await?;
+        tx.commit().await?;
+        Ok((token, secret))
+    }
+
+    /// The same under an Idempotency-Key: token and answer are committed together, so that of two requests at once
+    /// one makes a token. `answer` is what a repetition is told, without the secret.
+    pub async fn create_token_once(
+        &self,
+        actor: &Actor,
+        new: &NewToken,
+        key: &Key,
+        answer: impl FnOnce(&Token) -> Result<(u16, String)>,
+    ) -> Result<(Token, Secret)> {
+        let mut tx = self.store.begin(actor).await?;
+        let (token, secret) = create(&mut tx, actor, new).await?;
+        let (status, body) = answer(&token)?;
+        idempotency::claim(&mut tx, actor, key, status, &body).await?;
         tx.commit().await?;
         Ok((token, secret))
     }

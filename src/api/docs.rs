@@ -1,30 +1,48 @@
 //! /api/v1/openapi.json, and /api/docs: the document as one page that needs no script and no network.
 
+use std::sync::OnceLock;
+
 use askama::Template;
 use axum::Router;
 use axum::http::header;
-use axum::response::{IntoResponse, Response};
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use serde_json::Value;
 
 use super::{Api, document};
 use crate::error::{Error, Result};
-use crate::http::error_page::page;
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/api/v1/openapi.json", get(json)).route("/api/docs", get(read))
 }
 
+/// Made once: neither route asks for a credential, so neither may cost much.
+static JSON: OnceLock<String> = OnceLock::new();
+static HTML: OnceLock<String> = OnceLock::new();
+
 async fn json() -> Result<Response> {
-    let text = document().to_pretty_json().map_err(|e| Error::internal("the document does not serialise", e))?;
-    Ok(([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")], text)
-        .into_response())
+    let text = once(&JSON, || {
+        document().to_pretty_json().map_err(|e| Error::internal("the document does not serialise", e))
+    })?;
+    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
+    Ok((headers, text).into_response())
 }
 
 async fn read() -> Result<Response> {
-    let value =
-        serde_json::to_value(document()).map_err(|e| Error::internal("the document does not serialise", e))?;
-    page(&Docs::of(&value))
+    let html = once(&HTML, || {
+        let value = serde_json::to_value(document());
+        let value = value.map_err(|e| Error::internal("the document does not serialise", e))?;
+        Docs::of(&value).render().map_err(|e| Error::internal("a page could not be rendered", e))
+    })?;
+    Ok(Html(html).into_response())
+}
+
+fn once(cell: &'static OnceLock<String>, make: impl FnOnce() -> Result<String>) -> Result<&'static str> {
+    if let Some(text) = cell.get() {
+        return Ok(text);
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made))
 }
 
 #[derive(Template)]

@@ -7,6 +7,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 use utoipa::{IntoResponses, Modify};
 
+use crate::http::problem::MEDIA_TYPE;
 use crate::wire::problem::{Problem, ProblemPart};
 
 /// The whole document.
@@ -89,8 +90,7 @@ impl IntoResponses for WriteProblems {
 
 fn problem((status, description): (&str, &str)) -> (String, RefOr<Response>) {
     let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
-    let response =
-        ResponseBuilder::new().description(description).content("application/problem+json", content).build();
+    let response = ResponseBuilder::new().description(description).content(MEDIA_TYPE, content).build();
     (status.to_owned(), response.into())
 }
 

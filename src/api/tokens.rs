@@ -15,6 +15,7 @@ use crate::http::page;
 use crate::model::actor::Role;
 use crate::model::id::TokenId;
 use crate::model::identifier::shown;
+use crate::model::token as model;
 use crate::model::validity::parse_duration;
 use crate::wire::page::{Page, PageQuery};
 use crate::wire::tokens::{Token, TokenRequest};
@@ -54,12 +55,19 @@ pub async fn create(
     if let Some(response) = idempotent::earlier(&api, &caller, key.as_ref()).await? {
         return Ok(response);
     }
-    let (token, secret) = api.access.create_token(caller.actor(), &new_token(asked)?).await?;
-    let mut shape = shape::token(&token, api.authority.store().now());
-    if let Some(key) = &key {
-        let body = serde_json::to_string(&shape).map_err(|e| Error::internal("an answer does not serialise", e))?;
-        api.access.answered(caller.actor(), key, StatusCode::CREATED.as_u16(), &body).await?;
-    }
+    let (new, now) = (new_token(asked)?, api.authority.store().now());
+    let (token, secret) = match &key {
+        None => api.access.create_token(caller.actor(), &new).await?,
+        Some(key) => {
+            let answer = |token: &model::Token| {
+                let body = serde_json::to_string(&shape::token(token, now));
+                let body = body.map_err(|e| Error::internal("an answer does not serialise", e))?;
+                Ok((StatusCode::CREATED.as_u16(), body))
+            };
+            api.access.create_token_once(caller.actor(), &new, key, answer).await?
+        }
+    };
+    let mut shape = shape::token(&token, now);
     shape.secret = Some(secret.expose().to_owned());
     let location = [(header::LOCATION, format!("/api/v1/tokens/{}", token.id))];
     let mut response = (StatusCode::CREATED, location, Reply(shape)).into_response();

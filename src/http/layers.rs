@@ -125,6 +125,11 @@ fn finish(headers: &mut HeaderMap, id: &str) {
     if let Ok(value) = HeaderValue::from_str(id) {
         headers.insert(REQUEST_ID, value);
     }
+    // answers to somebody with a credential: a cache that nobody asked for must not keep them
+    let json = headers.get(header::CONTENT_TYPE).is_some_and(|media| media.as_bytes() == b"application/json");
+    if json {
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
     let mut default = |name: HeaderName, value: &'static str| {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     };

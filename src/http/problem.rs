@@ -12,6 +12,9 @@ use serde_json::{Map, Value, json};
 pub use super::kinds::{Row, from_code, row};
 use crate::error::{Error, ErrorKind, Subproblem};
 
+/// The media type of a problem document, in REST and in ACME.
+pub const MEDIA_TYPE: &str = "application/problem+json";
+
 /// In whose words a router's failures are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -51,8 +54,8 @@ pub fn render(error: &Error, dialect: Dialect, context: &Context<'_>, mut header
     log(error, context);
     let row = row(error.kind);
     let (status, media, body) = match dialect {
-        Dialect::Rest => (row.status, "application/problem+json", rest_body(error, context).to_string()),
-        Dialect::Acme => (row.acme_status, "application/problem+json", acme_body(error, context).to_string()),
+        Dialect::Rest => (row.status, MEDIA_TYPE, rest_body(error, context).to_string()),
+        Dialect::Acme => (row.acme_status, MEDIA_TYPE, acme_body(error, context).to_string()),
         Dialect::Plain => (row.status, "text/plain; charset=utf-8", format!("{}: {}\n", row.code, public(error))),
     };
     headers.remove(header::CONTENT_LENGTH);

@@ -67,4 +67,18 @@ crate::on_both_engines! {
         assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
         assert_eq!(again.headers["idempotent-replayed"], "true");
     }
+
+    async fn requests_at_once_with_one_key_make_one_token(at) {
+        let room = Room::over(at).await;
+        let count = async || {
+            let list = room.get(&room.admin, "/api/v1/tokens?limit=500").await.json();
+            list["items"].as_array().unwrap().len()
+        };
+        let before = count().await;
+        let body = json!({"name": "ci"});
+        let answers = futures_util::future::join_all((0..8).map(|_| post(&room, "t", "/api/v1/tokens", &body))).await;
+        assert!(answers.iter().all(|a| a.status == 201 || a.refusal() == (409, "conflict".into())));
+        assert_eq!(answers.iter().filter(|a| a.json()["secret"].is_string()).count(), 1);
+        assert_eq!(count().await, before + 1);
+    }
 }
