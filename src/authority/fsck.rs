@@ -14,8 +14,11 @@ use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::id::{CertificateId, IssuerId, ReplicaId};
 use crate::model::issuer::Issuer;
 use crate::model::serial::SerialNumber;
-use crate::pki::algorithm::verify;
+use crate::pki::algorithm::{Spki, verify};
 use crate::pki::crl_facts::CrlFacts;
+use crate::pki::der::DerError;
+use crate::pki::name::DistinguishedName;
+use crate::pki::tbs::TbsView;
 use crate::store::{audit, certificates, crls, hierarchy, revocations};
 
 const PAGE: i64 = 500;
@@ -100,9 +103,20 @@ impl Authority {
                         .findings
                         .push(format!("certificate {} (serial {}): {why}", certificate.id, certificate.serial));
                 }
+                self.check_serial(certificate, report).await?;
                 self.check_revocation(certificate, report).await?;
             }
         }
+    }
+
+    /// The narrow table keeps serials unique: each certificate has its row there.
+    async fn check_serial(&self, certificate: &Certificate, report: &mut Report) -> Result<()> {
+        let holder = certificates::find_by_serial(&self.store, &certificate.serial).await?;
+        if holder.is_none_or(|h| h.id != certificate.id) {
+            let (id, serial) = (certificate.id, &certificate.serial);
+            report.findings.push(format!("certificate {id}: its serial {serial} is not reserved for it"));
+        }
+        Ok(())
     }
 
     async fn check_revocation(&self, certificate: &Certificate, report: &mut Report) -> Result<()> {
@@ -242,6 +256,9 @@ enum Judged {
 
 /// Row, to-be-signed bytes and DER of one certificate.
 fn disagreement(certificate: &Certificate, tbs: &[u8], der: Option<&[u8]>, key: Option<&Vec<u8>>) -> Option<String> {
+    if let Some(why) = other_than_its_row(certificate, tbs) {
+        return Some(why);
+    }
     let Some(der) = der else {
         let released = certificate.status == CertificateStatus::Valid || certificate.fingerprint.is_some();
         return released.then(|| "it is valid and its DER is missing".to_owned());
@@ -260,15 +277,32 @@ fn disagreement(certificate: &Certificate, tbs: &[u8], der: Option<&[u8]>, key: 
     if let Err(error) = verify(key, tbs, &parsed.signature_value.data) {
         return Some(format!("its signature is not that of its issuer: {error}"));
     }
-    let validity = parsed.validity();
-    let ends = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    if ends != (certificate.validity.not_before().secs(), certificate.validity.not_after().secs()) {
-        return Some("its dates are not those of its row".into());
-    }
-    match SerialNumber::from_octets(parsed.raw_serial()) {
-        Ok(serial) if serial == certificate.serial => None,
-        _ => Some("its serial is not that of its row".into()),
-    }
+    None
+}
+
+/// What the to-be-signed bytes say, column by column. They are those of the DER, which is compared apart.
+fn other_than_its_row(certificate: &Certificate, tbs: &[u8]) -> Option<String> {
+    let unreadable = |error: DerError| format!("its to-be-signed bytes cannot be read: {error}");
+    let view = match TbsView::parse(tbs) {
+        Ok(view) => view,
+        Err(error) => return Some(unreadable(error)),
+    };
+    let names = match view.names() {
+        Ok(names) => names,
+        Err(error) => return Some(unreadable(error)),
+    };
+    let subject = DistinguishedName::from_der(view.subject).map(|name| name.to_string()).unwrap_or_default();
+    let algorithm = Spki::parse(view.spki).and_then(|spki| spki.algorithm()).map(|a| a.name()).unwrap_or_default();
+    let agree = [
+        ("serial", view.serial == certificate.serial.octets()),
+        ("subject", subject == certificate.subject),
+        ("names", names == certificate.names),
+        ("dates", view.validity == certificate.validity),
+        ("public key", digest(&SHA256, view.spki).as_ref() == certificate.spki_sha256),
+        ("kind of key", algorithm == certificate.key_algorithm),
+    ];
+    let (what, _) = agree.into_iter().find(|(_, agree)| !agree)?;
+    Some(format!("its {what} in the row is not what was signed"))
 }
 
 fn broken_link(previous: Option<&ChainedEvent>, event: &ChainedEvent) -> Option<&'static str> {

@@ -1,5 +1,6 @@
 //! Issuance under faults and under load.
 
 mod faults;
+mod fsck;
 mod rig;
 mod together;
