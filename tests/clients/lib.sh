@@ -4,7 +4,7 @@
 set -uo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CLIENTS="$ROOT/tests/clients"
-BIN="${CHANCERY_BIN:-$ROOT/target/release/chancery}"
+BIN="${CHANCERY_TEST_BIN:-$ROOT/target/release/chancery}"
 ZONE=chancery.test
 WORK=$(mktemp -d /tmp/chancery-client.XXXXXX)
 PIDS=()
