@@ -180,6 +180,7 @@ fn nothing_unfinished_or_panicking_is_shipped() {
             ("tests/it/acme/orders.rs", "#[ignore = \"slow\"] #[test] fn a() {}"),
             ("src/app.rs", "#[allow(dead_code)] fn f() {}"),
             ("src/lib.rs", "#![allow(clippy::all)]"),
+            ("src/app.rs", "#[allow(dead_code, reason = \"later\")] fn f() {}"),
             ("tests/it/main.rs", "#[allow(unused)] fn f() {}"),
             ("src/app.rs", "#[expect(dead_code)] fn f() {}"),
             ("src/app.rs", "#[test] fn two() {} #[cfg(not(test))] fn f() { x.unwrap(); }"),
@@ -187,6 +188,7 @@ fn nothing_unfinished_or_panicking_is_shipped() {
         &[
             ("src/app.rs", "fn f() { x.unwrap_or(1); } // todo!()"),
             ("src/app.rs", "#[cfg(test)] mod t { fn a() { x.unwrap(); } }"),
+            ("tests/it/support/m.rs", "#[allow(unused_imports, reason = \"a body need not use all\")] fn f() {}"),
             ("src/app.rs", "#[expect(dead_code, reason = \"a field that keeps the file open\")] struct A;"),
         ],
     );

@@ -1,6 +1,6 @@
 //! The numbers, each beside a floor measured in the same run: `cargo run --release --example bench [quick]`.
 //! Postgres by CHANCERY_TEST_POSTGRES_URL; without it that half is said to be skipped. Loopback only, bounded counts.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::disallowed_methods)]
+#![expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
 
 mod acme;
 mod floors;

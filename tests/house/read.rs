@@ -38,7 +38,7 @@ pub struct Source {
     pub all: Vec<Token>,
     /// Without `#[cfg(test)]` items; empty for a file that only tests use.
     product: Vec<Token>,
-    /// Lines of `#[expect(…)]` that hold a reason.
+    /// Lines of `#[expect(…)]` and `#[allow(…)]` that hold a reason.
     pub reasons: BTreeSet<usize>,
 }
 
@@ -242,7 +242,7 @@ fn reasons(tokens: &[Token]) -> BTreeSet<usize> {
     for at in 0..tokens.len() {
         let Some(end) = attribute(tokens, at) else { continue };
         let words: Vec<&str> = tokens[at..end].iter().filter_map(Token::word).map(|(_, w)| w).collect();
-        if words.first() == Some(&"expect") && words.contains(&"reason") {
+        if ["expect", "allow"].contains(words.first().unwrap_or(&"")) && words.contains(&"reason") {
             lines.extend(tokens[at..end].iter().map(Token::line));
         }
     }

@@ -96,7 +96,8 @@ pub fn made_queries(sources: &[Source]) -> Vec<String> {
 pub fn error_bodies(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|s| s.in_src() && SURFACES.contains(&s.room())) {
-        if source.path == "src/http/problem.rs" {
+        // the OpenAPI document describes the bodies that problem.rs makes
+        if ["src/http/problem.rs", "src/api/document.rs"].contains(&source.path.as_str()) {
             continue;
         }
         let tokens = without_attributes(source.product());
@@ -179,6 +180,8 @@ pub fn unfinished(sources: &[Source]) -> Vec<String> {
             let Some((line, word)) = b.word().filter(|_| a.is('[')) else { continue };
             match word {
                 "ignore" => found.push(source.at(line, "a test that does not run is no test")),
+                // a macro of the tests cannot know whether its lint will fire, so there `allow` with a reason stays
+                "allow" if c.is('(') && !source.in_src() && source.reasons.contains(&line) => {}
                 "allow" if c.is('(') => found.push(source.at(line, "an allowed lint is #[expect(…, reason = …)]")),
                 "expect" if c.is('(') && !source.reasons.contains(&line) => {
                     found.push(source.at(line, "an expected lint states its reason"));
