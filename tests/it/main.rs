@@ -2,6 +2,7 @@
 
 mod acme;
 mod api;
+mod cli;
 mod issuance;
 mod pki;
 mod store;

@@ -1,0 +1,113 @@
+//! The real binary in an empty HOME: what it prints, what it writes, how it ends.
+
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use crate::support::postgres;
+
+const ANY: [&str; 6] = ["--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0"];
+
+fn chancery(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    command.env_clear().env("HOME", home).current_dir(home);
+    command
+}
+
+fn run(home: &Path, arguments: &[&str]) -> Output {
+    chancery(home).args(arguments).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_certificate_is_issued_found_revoked_and_everything_agrees() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let made = run(at, &["init"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    assert!(told(&made).lines().count() <= 40);
+    assert_eq!(code(&run(at, &["issue", "*.lab.example"])), 0);
+    let key = at.join("_wildcard.lab.example.key");
+    assert_eq!(std::fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+    let before = std::fs::read(&key).unwrap();
+    assert_eq!(code(&run(at, &["issue", "*.lab.example"])), 7, "a key is never overwritten");
+    assert_eq!(std::fs::read(&key).unwrap(), before);
+    let found = run(at, &["find", "*.lab.example", "-o", "json"]);
+    let found: serde_json::Value = serde_json::from_slice(&found.stdout).unwrap();
+    let serial = found["items"][0]["serial"].as_str().unwrap();
+    assert_eq!(code(&run(at, &["revoke", serial, "--reason", "keyCompromise"])), 0);
+    assert_eq!(code(&run(at, &["revoke", serial])), 7, "a second revocation is a conflict");
+    let checked = run(at, &["fsck"]);
+    assert_eq!(code(&checked), 0, "{}", told(&checked));
+}
+
+#[test]
+fn a_token_is_the_only_thing_on_stdout() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(code(&run(home.path(), &["init"])), 0);
+    let made = run(home.path(), &["token", "create", "--role", "operator", "--name", "ci"]);
+    let text = String::from_utf8(made.stdout).unwrap();
+    assert!(text.starts_with("chy_") && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn what_cannot_start_says_why_and_ends_with_the_code_of_the_table() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let serve = |more: &[&str]| run(at, &[&["serve"], &ANY[..], more].concat());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let in_use = run(at, &["serve", "--listen", &address, "--listen-http", "127.0.0.1:0"]);
+    assert_eq!(code(&in_use), 6);
+    assert!(told(&in_use).contains("the port is in use"), "{}", told(&in_use));
+    assert_eq!(code(&serve(&["--data", "/proc/nowhere"])), 2);
+    assert_eq!(code(&serve(&["--database-url", "postgres://u:secret@127.0.0.1/x"])), 2);
+    std::fs::write(at.join("c.toml"), "listn = \"x\"\n").unwrap();
+    let unknown = serve(&["--config", "c.toml"]);
+    assert_eq!(code(&unknown), 2);
+    assert!(told(&unknown).contains("did you mean listen?"));
+    assert_eq!(code(&serve(&["--locked"])), 7, "an empty database cannot be founded while locked");
+    assert_eq!(code(&run(at, &["init"])), 0);
+    std::fs::remove_file(at.join(".local/share/chancery/unlock.key")).unwrap();
+    assert_eq!(code(&serve(&[])), 7, "an initialised database without its unlock key");
+    assert_eq!(code(&run(at, &["find"])), 7);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_replicas_that_start_at_once_make_one_hierarchy() {
+    let url = postgres::create_database().await;
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    // both are given the same unlock key, as replicas are
+    let other = at.join("other");
+    assert_eq!(code(&run(at, &["init", "--data", other.to_str().unwrap()])), 0);
+    let key = other.join("unlock.key");
+    let start = |data: &str| {
+        let mut command = chancery(at);
+        command.env("CHANCERY_DATABASE_URL", &url).args(["init", "--data", data, "--unlock-key"]).arg(&key);
+        command.stderr(Stdio::null()).spawn().unwrap()
+    };
+    let (one, two) = (start("one"), start("two"));
+    for replica in [one, two] {
+        assert!(replica.wait_with_output().unwrap().status.success());
+    }
+    let listed = chancery(at)
+        .env("CHANCERY_DATABASE_URL", &url)
+        .args(["ca", "list", "-o", "json", "--data", "one", "--unlock-key"])
+        .arg(&key)
+        .output()
+        .unwrap();
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    let roots = ["one", "two"].iter().filter(|d| at.join(d).join("root.key").exists()).count();
+    assert_eq!(roots, 1, "the replica that lost keeps no root key");
+    postgres::drop_database(&url).await;
+}
