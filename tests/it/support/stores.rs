@@ -22,23 +22,22 @@ static SEEDS: AtomicU64 = AtomicU64::new(1);
 #[macro_export]
 macro_rules! on_both_engines {
     ($(async fn $name:ident($at:ident) $body:block)+) => {$(
-        mod $name {
-            #[allow(unused_imports, reason = "a body need not use everything above it")]
-            use super::*;
+        async fn $name($at: &$crate::support::stores::At) $body
 
-            async fn body($at: &$crate::support::stores::At) $body
+        mod $name {
+            use $crate::support::stores::At;
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn sqlite() {
-                let at = $crate::support::stores::At::sqlite().await;
-                body(&at).await;
+                let at = At::sqlite().await;
+                super::$name(&at).await;
                 at.end().await;
             }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn postgres() {
-                let at = $crate::support::stores::At::postgres().await;
-                body(&at).await;
+                let at = At::postgres().await;
+                super::$name(&at).await;
                 at.end().await;
             }
         }
