@@ -37,7 +37,7 @@ pub struct World {
     pub tokens: Arc<Mutex<HashMap<String, String>>>,
     authority: Arc<Authority>,
     validator: Arc<Validator>,
-    pub target: Target,
+    _target: Target,
     _dns: DnsServer,
     _directory: tempfile::TempDir,
 }
@@ -84,7 +84,7 @@ impl World {
             tokens,
             authority,
             validator,
-            target,
+            _target: target,
             _dns: dns,
             _directory: directory,
         }
@@ -97,10 +97,6 @@ impl World {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
         let router = router(&registration, &self.clock, &entropy);
         (registration, router)
-    }
-
-    pub fn router(&self) -> Router {
-        self.router.clone()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {

@@ -1,6 +1,5 @@
 //! What the tests share: stores on both engines, rows in them, and what stands above.
 
-pub mod poll;
 pub mod postgres;
 pub mod rows;
 pub mod stores;
