@@ -15,8 +15,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Profile and issuer, told in words that help who asked; what is left is lint's (`pki::lint`).
 pub fn judge_leaf(bytes: &[u8], profile: &Profile, above: &Above<'_>, ask: &Ask) -> Result<()> {
     let view = TbsView::parse(bytes).map_err(broken)?;
-    subject_or_names(&view)?;
     names(&view, profile, ask)?;
+    subject_or_names(&view)?;
     validity(&view, profile, above, ask)?;
     usages(&view, profile, above)
 }

@@ -1,8 +1,11 @@
 //! What the CA reads and makes, checked by code that is not ours.
 
+mod ca;
 mod crl;
 mod fixture;
+mod issuance;
 mod keys;
+mod lint;
 mod ocsp;
 mod requests;
 mod support;
