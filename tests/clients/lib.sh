@@ -36,8 +36,9 @@ skip() { echo "skip ${ENGINE:+$ENGINE: }$1: $2"; }
 # check NAME COMMAND… : ok when the command ends with 0; else its last words are the reason.
 check() {
   local name=$1 log="$WORK/check.log"; shift
-  if "$@" >"$log" 2>&1; then ok "$name"; return 0; fi
-  local status=$?
+  local status=0
+  "$@" >"$log" 2>&1 || status=$?
+  if [ "$status" -eq 0 ]; then ok "$name"; return 0; fi
   not_ok "$name" "ended with $status"
   tail -n 25 "$log" | sed 's/^/    /'
   return 1

@@ -6,6 +6,7 @@ SUBJECT names the object in the allow-list; codes that were allowed are appended
 """
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -13,14 +14,14 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 
 def allowed():
-    """(subject, code) → the citation."""
-    entries = {}
+    """Subject, code and what the whole message must match; the citation is for people."""
+    entries = []
     for line in (HERE / "pkilint.allow").read_text().splitlines():
         if line.strip() and not line.startswith("#"):
-            subject, code, why = line.split(None, 2)
+            subject, code, message, why = line.split(None, 3)
             if "RFC" not in why:
                 sys.exit(f"pkilint.allow: {code} cites no RFC")
-            entries[subject, code] = why
+            entries.append((subject, code, message))
     return entries
 
 
@@ -35,8 +36,9 @@ def main():
     allow, left = allowed(), []
     for result in results:
         for finding in result["finding_descriptions"]:
-            key = next((k for k in ((subject, finding["code"]), ("*", finding["code"])) if k in allow), None)
-            if key:
+            said = (finding["message"] or "-").replace(" ", "_")
+            of = (key for key in allow if key[:2] == (subject, finding["code"]))
+            if key := next((key for key in of if re.fullmatch(key[2], said)), None):
                 with open(used, "a") as file:
                     file.write(" ".join(key) + "\n")
             else:
