@@ -1,6 +1,7 @@
 //! X.509 as pure functions: bytes in, bytes out. Floor 1.
 
 pub mod algorithm;
+pub mod certificate_facts;
 pub mod crl;
 pub mod crl_facts;
 pub mod der;

@@ -2,6 +2,7 @@
 
 mod ca;
 mod crl;
+mod facts;
 mod fixture;
 mod issuance;
 mod keys;
