@@ -81,6 +81,7 @@ const COUNTERS: &[Family] = &[
 ];
 
 const GAUGES: &[(&str, &str)] = &[
+    ("chancery_intents_stuck", "Intents without outcome that recovery cannot revoke"),
     ("chancery_connections", "Connections that are open now"),
     ("chancery_ready", "1 when /readyz answers 200"),
     ("chancery_locked", "1 when the server runs without its unlock key"),

@@ -201,7 +201,7 @@ fn validity(asked: &IssueRequest) -> Result<RequestedValidity> {
         return Err(unfit("/ttl", "give ttl or not_after, not both"));
     }
     let ttl = asked.ttl.as_deref().map(parse_duration).transpose().map_err(|e| at("/ttl", &e))?;
-    Ok(RequestedValidity { not_before: asked.not_before, not_after: asked.not_after, ttl })
+    Ok(RequestedValidity { not_before: asked.not_before, not_after: asked.not_after, ttl, asked_at: None })
 }
 
 fn unfit(pointer: &str, detail: &str) -> Error {

@@ -64,12 +64,13 @@ async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<(
             "the token was revoked or has expired; ask for a new one",
         ));
     }
+    hold_account(tx, guard).await?;
     if let Some(order) = guard.order
         && !guards::order_to_processing(&mut *tx, order, certificate.id, now).await?
     {
         return Err(Error::new(
             ErrorKind::OrderNotReady,
-            "the order is not ready: it was finalized before, has expired, or its account was deactivated; make a new order",
+            "the order is not ready: it was finalized before or has expired; make a new order",
         ));
     }
     if let Some(claim) = &guard.idempotency
@@ -105,6 +106,7 @@ async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<(
 
 /// The second half, in the transaction of the outcome.
 pub(super) async fn settle(tx: &mut Tx, guard: &Guard) -> Result<()> {
+    hold_account(tx, guard).await?;
     if let Some(order) = guard.order
         && !guards::order_to_valid(&mut *tx, order).await?
     {
@@ -114,4 +116,16 @@ pub(super) async fn settle(tx: &mut Tx, guard: &Guard) -> Result<()> {
         guards::answer_key(tx, &claim.actor, &claim.key, 201).await?;
     }
     Ok(())
+}
+
+/// The account behind the order is valid at both commits: one that was deactivated while its certificate was made
+/// does not get it.
+async fn hold_account(tx: &mut Tx, guard: &Guard) -> Result<()> {
+    match guard.order {
+        Some(order) if !guards::ordering_account_alive(&mut *tx, order).await? => Err(Error::new(
+            ErrorKind::AccountInactive,
+            "the account of the order is no longer valid: make a new account with a new key",
+        )),
+        _ => Ok(()),
+    }
 }

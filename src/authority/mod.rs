@@ -43,6 +43,7 @@ pub struct Authority {
     /// The CRL in force of each issuer, as last read.
     crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,
     ocsp: OcspCache,
+    stuck: recovery::Stuck,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
 }
@@ -63,6 +64,7 @@ impl Authority {
             snapshot: ArcSwap::from_pointee(snapshot),
             crls: Mutex::default(),
             ocsp: OcspCache::default(),
+            stuck: recovery::Stuck::default(),
             revoked: Notify::new(),
             own_hosts,
             store,

@@ -3,11 +3,14 @@
 //! twice is harmless: only rows that are still intended and older than any issuance may take are touched, so
 //! another replica's running ones are left alone.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Authority;
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
+use crate::model::id::CertificateId;
 use crate::store::certificates;
 
 /// Nothing is sealed later than this after its intent was committed.
@@ -15,21 +18,77 @@ pub const ISSUANCE_DEADLINE: Duration = Duration::from_secs(30);
 /// When recovery takes over: the deadline, the outcome's commit, and clocks that differ between replicas.
 pub const STALE_AFTER: Duration = Duration::from_secs(90);
 
+const PAGE: i64 = 100;
+
+/// Intents that could not be given up, so that each is told of once. Guards only itself.
+#[derive(Debug, Default)]
+pub(super) struct Stuck(Mutex<HashSet<CertificateId>>);
+
 impl Authority {
-    /// Revokes what is stale and returns how many there were.
+    /// Revokes what is stale and returns how many there were. A row that cannot be given up does not keep the
+    /// others waiting: it is counted, logged the first time, and tried again at the next turn.
     pub async fn recover(&self) -> Result<usize> {
         let actor = Actor::job("recovery");
-        let mut total = 0;
+        let before = self.store.now() - STALE_AFTER;
+        let (mut total, mut stuck) = (0, HashSet::new());
+        let mut after = CertificateId::from_bytes([0; 16]);
         loop {
-            let before = self.store.now() - STALE_AFTER;
-            let stale = certificates::stale_intents(&self.store, before, 100).await?;
-            if stale.is_empty() {
-                return Ok(total);
+            let stale = certificates::stale_intents(&self.store, before, after, PAGE).await?;
+            let Some(last) = stale.last() else { break };
+            after = *last;
+            for id in stale {
+                match self.abandon(&actor, id, "no outcome was recorded in time").await {
+                    Ok(()) => total += 1,
+                    // the database is gone for all of them: the whole turn is tried again
+                    Err(error) if error.kind == ErrorKind::Unavailable => return Err(error),
+                    Err(error) => {
+                        self.stuck.tell_once(id, &error);
+                        stuck.insert(id);
+                    }
+                }
             }
-            for intent in &stale {
-                self.abandon(&actor, intent.id, "no outcome was recorded in time").await?;
-            }
-            total += stale.len();
         }
+        metrics::gauge!("chancery_intents_stuck").set(f64::from(u32::try_from(stuck.len()).unwrap_or(u32::MAX)));
+        self.stuck.keep_only(&stuck);
+        Ok(total)
+    }
+}
+
+impl Stuck {
+    fn tell_once(&self, id: CertificateId, error: &Error) {
+        if self.lock().insert(id) {
+            tracing::error!(certificate = %id, error = %error.chain(),
+                "an intent without outcome cannot be revoked: it may have been signed and is on no CRL; run `chancery fsck`");
+        }
+    }
+
+    /// One that was given up after all is told of again should it come back.
+    fn keep_only(&self, stuck: &HashSet<CertificateId>) {
+        self.lock().retain(|id| stuck.contains(id));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<CertificateId>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_stuck_is_told_of_once() {
+        let (stuck, id) = (Stuck::default(), CertificateId::from_bytes([7; 16]));
+        let error = Error::inconsistent("a row");
+        stuck.tell_once(id, &error);
+        stuck.tell_once(id, &error);
+        assert_eq!(stuck.count(), 1);
+        stuck.keep_only(&HashSet::new());
+        assert_eq!(stuck.count(), 0);
     }
 }

@@ -136,21 +136,35 @@ impl From<NameRule> for String {
     }
 }
 
-/// Names that need explicit mention: loopback, the names inside a Kubernetes cluster, and the CA's own hosts.
+/// Names that need explicit mention: loopback, the names inside a Kubernetes cluster, and the CA's own hosts. Of the
+/// API server's these are reserved, in every cluster domain, and each wildcard that covers one of them:
+///
+///     kubernetes          and every other name of one label that begins so
+///     kubernetes.default
+///     kubernetes.default.svc   and whatever follows it: kubernetes.default.svc.prod.example
+///
+/// They are what pods and kubelets look for, relative to their search domains. `kubernetes.example.org` is a host
+/// like any other.
 pub fn is_reserved(name: &Identifier, own_hosts: &[String]) -> bool {
     match name {
         Identifier::Dns(dns) => {
             let base = dns.base();
-            let first = base.split('.').next().unwrap_or(base);
             dns.is_within("localhost")
                 || dns.is_within("svc")
                 || dns.is_within("cluster.local")
-                || first.starts_with("kubernetes")
+                || names_the_api_server(base, dns.is_wildcard())
                 || own_hosts.iter().any(|own| dns.as_str() == own || (dns.is_wildcard() && covers_child(base, own)))
         }
         Identifier::Ip(ip) => ip.is_loopback() || own_hosts.iter().any(|own| *own == ip.to_string()),
         Identifier::Email(_) | Identifier::Uri(_) => false,
     }
+}
+
+fn names_the_api_server(base: &str, wildcard: bool) -> bool {
+    // a wildcard stands for the first label
+    let rest = if wildcard { Some(base) } else { base.strip_prefix("kubernetes.") };
+    let in_default = |rest: &str| rest == "default" || rest == "default.svc" || rest.starts_with("default.svc.");
+    rest.is_some_and(in_default) || (!wildcard && !base.contains('.') && base.starts_with("kubernetes"))
 }
 
 fn covers_child(base: &str, host: &str) -> bool {
@@ -190,7 +204,7 @@ impl NameRules {
         if is_reserved(name, own_hosts) && !allowing.iter().any(|r| r.mentions_reserved(own_hosts)) {
             return refuse(
                 format!(
-                    "a name that is not reserved (loopback, *.svc, *.cluster.local, kubernetes*, the CA's own hosts), or one that {who} mentions itself"
+                    "a name that is not reserved (loopback, *.svc, *.cluster.local, the API server's kubernetes and kubernetes.default.svc, the CA's own hosts), or one that {who} mentions itself"
                 ),
                 "ask an operator to allow this name by itself",
             );
@@ -257,6 +271,35 @@ mod tests {
         assert!(allowed(&rules(&["=localhost", "127.0.0.0/8"], &[]), "localhost"));
         assert!(!allowed(&rules(&["corp.test"], &[]), "ca.corp.test"));
         assert!(allowed(&rules(&["=ca.corp.test"], &[]), "ca.corp.test"));
+    }
+
+    #[test]
+    fn the_api_servers_names_are_reserved_exactly() {
+        for (name, expected) in [
+            ("kubernetes", true),
+            ("kubernetes-admin", true),
+            ("KUBERNETES", true),
+            ("kubernetes.default", true),
+            ("kubernetes.default.svc", true),
+            ("kubernetes.default.svc.cluster.local", true),
+            ("kubernetes.default.svc.prod.example", true),
+            ("*.default", true),
+            ("*.default.svc.prod.example", true),
+            ("kubernetes.example.org", false),
+            ("kubernetes-dashboard.example.org", false),
+            ("kubernetes.default.example.org", false),
+            ("kubernetes.defaults", false),
+            ("kubernetes.default.svcs.example", false),
+            ("a.kubernetes.example.org", false),
+            ("a.kubernetes.default", false),
+            ("*.kubernetes.example.org", false),
+            ("*.example.org", false),
+            ("kube", false),
+            ("mykubernetes", false),
+        ] {
+            let parsed = Identifier::guess(name).unwrap();
+            assert_eq!(is_reserved(&parsed, &[]), expected, "{name}");
+        }
     }
 
     #[test]

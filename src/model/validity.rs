@@ -47,6 +47,9 @@ pub struct RequestedValidity {
     pub not_after: Option<Timestamp>,
     /// Length from notBefore; at most one of this and `not_after`.
     pub ttl: Option<Duration>,
+    /// When it was asked, if that was not now: an ACME order's times hold from the order on, however late it is
+    /// finalized (RFC 8555 §7.4).
+    pub asked_at: Option<Timestamp>,
 }
 
 /// `90d`, `12h`, `30m`, `45s`, `2w`, `1y` (365 d), sums such as `1d12h`, or ISO 8601 `P90D`, `PT12H`.

@@ -63,8 +63,9 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
     if to < ask.now.truncated() {
         return refuse("not_after", to, format!("a time after now, {}", ask.now), "ask for a later notAfter");
     }
-    // an explicit start may lie an hour back (an order's notBefore waits for its finalize), never further
-    let earliest = (ask.now - profile.backdate().max(hours(1))).truncated();
+    // an explicit start may lie an hour before it was asked for, never further; an order waits days for its finalize
+    let asked_at = ask.validity.asked_at.filter(|_| ask.validity.not_before.is_some()).unwrap_or(ask.now);
+    let earliest = (asked_at.min(ask.now) - profile.backdate().max(hours(1))).truncated();
     if from < earliest {
         return refuse(
             "not_before",

@@ -86,7 +86,12 @@ impl Registration {
             request,
             names: Some(order.identifiers.clone()),
             common_name: None,
-            validity: RequestedValidity { not_before: order.not_before, not_after: order.not_after, ttl: None },
+            validity: RequestedValidity {
+                not_before: order.not_before,
+                not_after: order.not_after,
+                ttl: None,
+                asked_at: Some(order.created_at),
+            },
             guard: Guard { order: Some(order.id), ..Guard::default() },
         })
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::engine::{On, RawTx, Row, insert_many, q, statements};
 use crate::clock::Timestamp;
+use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::{AuditEvent, ChainedEvent};
@@ -30,6 +31,8 @@ statements! {
 pub struct Lanes {
     free: Mutex<Vec<Lane>>,
     next: AtomicI64,
+    /// The id that was given last. Guards only itself.
+    last: Mutex<u128>,
 }
 
 /// The end of one chain: the last sequence number and hash that are committed.
@@ -45,6 +48,16 @@ impl Lanes {
     pub fn take(&self) -> Lane {
         let reused = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
         reused.unwrap_or_else(|| Lane { number: self.next.fetch_add(1, Ordering::Relaxed), seq: 0, head: [0; 32] })
+    }
+
+    /// Greater than every id that this replica gave before, within one millisecond and when the clock steps back:
+    /// lists are in the order of ids, and they must tell what happened in the order that it was written.
+    pub fn next_id(&self, now: Timestamp, entropy: &dyn Entropy) -> Result<EventId> {
+        let fresh = u128::from_be_bytes(EventId::new(now, entropy)?.bytes());
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // the first 48 bits are the millisecond
+        *last = if fresh >> 80 > *last >> 80 { fresh } else { *last + 1 };
+        Ok(EventId::from_bytes(last.to_be_bytes()))
     }
 
     /// Gives a lane back whose head is known to be what the database has.

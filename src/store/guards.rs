@@ -13,8 +13,9 @@ statements! {
              AND (max_count IS NULL OR used_count < max_count)";
     USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL \
                  AND (expires_at IS NULL OR expires_at > $2) AND used_count < max_count";
-    ORDER_PROCESSING = "UPDATE acme_orders SET status = 'processing', certificate_id = $2 WHERE id = $1 AND status = 'ready' AND expires_at > $3 \
-                        AND EXISTS (SELECT 1 FROM acme_accounts a WHERE a.id = acme_orders.account_id AND a.status = 'valid')";
+    ORDERING_ACCOUNT = "SELECT a.status FROM acme_accounts a WHERE a.id = (SELECT o.account_id FROM acme_orders o WHERE o.id = $1)",
+        postgres "SELECT a.status FROM acme_accounts a WHERE a.id = (SELECT o.account_id FROM acme_orders o WHERE o.id = $1) FOR SHARE";
+    ORDER_PROCESSING = "UPDATE acme_orders SET status = 'processing', certificate_id = $2 WHERE id = $1 AND status = 'ready' AND expires_at > $3";
     ORDER_VALID = "UPDATE acme_orders SET status = 'valid' WHERE id = $1 AND status = 'processing'";
     ORDER_INVALID = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'";
     CLAIM_KEY = "INSERT INTO idempotency_keys (actor, idempotency_key, request_sha256, certificate_id, created_at, expires_at) \
@@ -34,6 +35,14 @@ pub async fn use_grant(tx: &mut Tx, grant: GrantId, now: Timestamp) -> Result<bo
         return Ok(true);
     }
     Ok(q(USE_GRANT).bind(grant.to_vec()).bind(now).execute(tx).await? == 1)
+}
+
+/// Is the order's account valid, and kept so until this transaction ends? An order that does not exist is not its
+/// account's fault. Many finalizations share that lock, and a
+/// deactivation waits for them or they for it. Take it before the order's row, as the deactivation does.
+pub async fn ordering_account_alive<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<bool> {
+    let row = q(ORDERING_ACCOUNT).bind(order.to_vec()).fetch_optional(on).await?;
+    Ok(row.map(|r| r.get::<String>("status")).transpose()?.is_none_or(|status| status == "valid"))
 }
 
 pub async fn order_to_processing<'a>(

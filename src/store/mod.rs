@@ -30,7 +30,7 @@ use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
-use crate::model::id::{EventId, ReplicaId};
+use crate::model::id::ReplicaId;
 use audit::{Lane, Lanes};
 use engine::{Db, On, RawTx, Sql};
 use faults::{CommitFault, Commits};
@@ -184,7 +184,7 @@ async fn append(raw: &mut RawTx, store: &Store, events: Vec<(Actor, AuditEvent)>
     let mut rows = Vec::with_capacity(events.len());
     for (actor, event) in events {
         let now = store.now();
-        let id = EventId::new(now, store.entropy.as_ref())?;
+        let id = store.lanes.next_id(now, store.entropy.as_ref())?;
         rows.push(lane.chain(store.replica, id, now, &actor, event));
     }
     audit::insert(raw, rows).await

@@ -208,3 +208,27 @@ async fn explicit_times_are_honoured_exactly() {
         assert!(leaf.not_after() == expected);
     }
 }
+
+#[tokio::test]
+async fn an_explicit_start_holds_as_long_as_the_order_lives() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (from, until) = (world.now().truncated(), (world.now() + days(30)).truncated());
+        let ask =
+            json!({"identifiers": [{"type": "dns", "value": "a.example.org"}], "notBefore": from, "notAfter": until});
+        let made = client.post(&url("new-order"), &ask.to_string()).await.expect(201).json();
+        client.prove(made["authorizations"][0].as_str().unwrap()).await;
+        world.clock.advance(days(6));
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        let done = client.post(made["finalize"].as_str().unwrap(), &payload).await.expect(200).json();
+        let pem = client.get(done["certificate"].as_str().unwrap()).await.text;
+        let leaf = openssl::x509::X509::from_der(&leaf_der(&pem)).unwrap();
+        let expected = |t: chancery::clock::Timestamp| openssl::asn1::Asn1Time::from_unix(t.secs()).unwrap();
+        assert!(leaf.not_before() == expected(from) && leaf.not_after() == expected(until));
+
+        // the past before the order stays closed
+        let ask = json!({"identifiers": [{"type": "dns", "value": "a.example.org"}], "notBefore": from});
+        client.post(&url("new-order"), &ask.to_string()).await.refused(400, "malformed");
+    }
+}
