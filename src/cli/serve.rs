@@ -9,6 +9,7 @@ use super::session::{Context, configured};
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::server::config::prepare_data;
+use crate::server::notify::Notify;
 use crate::server::settings::{Environment, Flags};
 use crate::server::shutdown::Signals;
 use crate::server::{open, receipt, running};
@@ -40,7 +41,10 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     if json {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
     }
+    let notify = Notify::of(&Environment::of_process());
+    let _beats = notify.ready(&format!("Serving https on {}", running.addresses.https));
     signals.next().await;
+    notify.stopping(config.drain);
     tokio::select! {
         finished = running.stop() => {
             if !finished {

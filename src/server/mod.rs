@@ -6,6 +6,7 @@ pub mod config;
 pub mod doctor;
 pub mod listen;
 mod names;
+pub mod notify;
 pub mod open;
 pub mod ops;
 mod own_certificate;

@@ -1,0 +1,113 @@
+#!/bin/bash
+# What deploy/ ships for one host: the systemd unit (read by systemd's own tools, its system calls against a trace of
+# the server, the notify protocol against a manager) and the file system of the image, which the server runs in.
+. "$(dirname "$0")/lib.sh"
+
+DIR="$WORK/packaging"
+DATABASE_URL=
+UNIT="$ROOT/deploy/systemd/chancery.service"
+MAX_EXPOSURE=15 # tenths; systemd calls 2.0 and less OK
+
+unit() {
+  command -v systemd-analyze >/dev/null || { skip "the unit" "systemd-analyze is not installed"; return; }
+  mkdir -p "$DIR/unit"
+  # the program and the user that the unit names are here only after an installation
+  sed "s|^ExecStart=/usr/bin/chancery|ExecStart=$BIN|" "$UNIT" >"$DIR/unit/chancery.service"
+  check "systemd-analyze verify finds nothing" silent systemd-analyze verify --man=no "$DIR/unit/chancery.service"
+  check "its exposure is at most 1.5 of 10" systemd-analyze security --offline=yes --no-pager --threshold=$MAX_EXPOSURE "$DIR/unit/chancery.service"
+  sed -i 's/^ProtectSystem=.*/ProtectSytem=strict/' "$DIR/unit/chancery.service"
+  check_fails "and it would see a misspelt setting" 'ProtectSytem' silent systemd-analyze verify --man=no "$DIR/unit/chancery.service"
+}
+
+# silent COMMAND… : 0 when it says nothing at all.
+silent() { local said; said=$("$@" 2>&1); echo "$said"; [ -z "$said" ]; }
+
+# The server makes no system call that the unit's filter forbids, from its founding to its stop.
+system_calls() {
+  command -v strace >/dev/null && command -v systemd-analyze >/dev/null || { skip "the system call filter" "strace or systemd-analyze is missing"; return; }
+  DIR="$DIR/calls" && mkdir -p "$DIR"
+  # as a user without rights, as the service runs: SQLite chowns its files when it is root
+  local user=()
+  if [ "$(id -u)" -eq 0 ]; then
+    user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+    chmod 0711 "$WORK" "$WORK/packaging" && chown 65534 "$DIR" && cp "$BIN" "$DIR/chancery" && BIN="$DIR/chancery"
+  fi
+  printf '#!/bin/sh\nexec %s strace -f -qq -o %q %q "$@"\n' "${user[*]}" "$DIR/trace" "$BIN" >"$DIR/traced"
+  chmod +x "$DIR/traced"
+  BIN="$DIR/traced" start_server || return
+  new_token && check "a certificate while it is traced" api POST certificates -H 'Content-Type: application/json' \
+    -d "{\"names\":[\"web.$ZONE\"],\"profile\":\"tls-server\"}" -o "$DIR/issued.json"
+  kill -TERM "$(pgrep -P "$SERVER")" && wait "$SERVER"
+  SERVER=
+  sed -nE 's/^[0-9]+ +([a-z_0-9]+)\(.*/\1/p' "$DIR/trace" | sort -u >"$DIR/made"
+  { allowed @system-service; } | sort -u >"$DIR/yes"
+  { allowed @privileged; allowed @resources; } | sort -u >"$DIR/no"
+  check "more than 40 different calls were seen" test "$(wc -l <"$DIR/made")" -gt 40
+  # systemd allows execve and friends by itself, and EPERM (not a kill) answers the rest
+  comm -23 "$DIR/made" <(comm -23 "$DIR/yes" "$DIR/no") | grep -vxE "$(allowed @default | paste -sd'|')" >"$DIR/forbidden"
+  check "the unit's filter allows every one" test -z "$(tr '\n' ' ' <"$DIR/forbidden" | tee "$WORK/forbidden")" ||
+    sed 's/^/    /' "$WORK/forbidden"
+}
+
+# The calls of a set, sets within it too.
+allowed() {
+  systemd-analyze syscall-filter --no-pager "$1" | sed -nE 's/^ +([@a-z_0-9-]+)$/\1/p' | while read -r call; do
+    case $call in @*) allowed "$call" ;; *) echo "$call" ;; esac
+  done
+}
+
+notify() {
+  DIR="$WORK/packaging/notify" && mkdir -p "$DIR"
+  # what the manager hears, one message a line
+  /usr/bin/python3 -c '
+import os, socket, sys
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.bind(sys.argv[1])
+while True:
+    print(manager.recv(4096).decode().replace("\n", " "), flush=True)' "$DIR/manager" >"$DIR/heard" &
+  PIDS+=($!)
+  within 5 test -S "$DIR/manager"
+  NOTIFY_SOCKET="$DIR/manager" WATCHDOG_USEC=200000 start_server || return
+  check "READY=1 comes when it serves" within 5 grep -q '^READY=1 STATUS=Serving' "$DIR/heard"
+  check "signs of life go on" within 5 beats 4
+  stop_server
+  check "STOPPING=1 comes at SIGTERM" within 5 grep -q '^STOPPING=1' "$DIR/heard"
+  check "READY=1 came once" test "$(grep -c '^READY=1' "$DIR/heard")" -eq 1
+}
+beats() { [ "$(grep -c '^WATCHDOG=1' "$DIR/heard")" -ge "$1" ]; }
+
+# The image's file system as deploy/image-root.sh lays it out, and the server as its user in it.
+image() {
+  DIR="$WORK/packaging/image" && mkdir -p "$DIR"
+  local image="$DIR/root"
+  check "what the image copies is laid out" "$ROOT/deploy/image-root.sh" "$BIN" "$image" || return
+  check "no shell, no package manager: one program" test "$(find "$image" -type f -perm -u+x ! -name '*.so*' -printf '%P ')" = "usr/local/bin/chancery "
+  check "the Dockerfile copies just that, on nothing" dockerfile
+  [ "$(id -u)" -eq 0 ] || { skip "the server in the image's file system" "chroot needs root"; return; }
+  local https http ops
+  https=$(free_port) http=$(free_port) ops=$(free_port)
+  env -i CHANCERY_DATA=/var/lib/chancery CHANCERY_LISTEN="127.0.0.1:$https" CHANCERY_LISTEN_HTTP="127.0.0.1:$http" \
+    CHANCERY_LISTEN_OPS="127.0.0.1:$ops" /usr/sbin/chroot --userspec=65532:65532 "$image" /usr/local/bin/chancery serve >"$DIR/log" 2>&1 &
+  SERVER=$!
+  PIDS+=("$SERVER")
+  check "it serves in there as user 65532" within 20 curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem" || sed 's/^/    /' "$DIR/log"
+  check "and is ready" within 20 curl -fsS "http://127.0.0.1:$ops/readyz"
+  check "it wrote in its data directory alone" test -z "$(find "$image" -newer "$image/etc/passwd" -type f ! -path "$image/var/lib/chancery/*")"
+  check "its command line works in there" env -i CHANCERY_DATA=/var/lib/chancery /usr/sbin/chroot --userspec=65532:65532 "$image" /usr/local/bin/chancery ca list
+  stop_server
+}
+
+dockerfile() {
+  local last
+  last=$(sed -n '/^FROM scratch/,$p' "$ROOT/deploy/Dockerfile")
+  [ "$(grep -cE '^(COPY|ADD|RUN)' <<<"$last")" -eq 1 ] && grep -qx 'COPY --from=build /image/ /' <<<"$last" &&
+    grep -qx 'RUN sh deploy/image-root.sh target/release/chancery /image' "$ROOT/deploy/Dockerfile"
+}
+
+mkdir -p "$DIR"
+unit
+(system_calls; finish) || BAD=1
+notify
+image
+skip "docker build" "no container engine here: the recipe's steps were run one by one instead"
+finish
