@@ -108,6 +108,21 @@ impl Caller {
         }
     }
 
+    /// The hierarchy too is changed without bounds or not at all.
+    pub fn may_manage_hierarchy(&self) -> Result<()> {
+        self.may(Permission::ManageHierarchy)?;
+        match self.scope {
+            None => Ok(()),
+            Some(_) => Err(Error::refused(
+                ErrorKind::Forbidden,
+                "token.scope",
+                "an administrator's token with a grant",
+                "an administrator's token without one",
+                "run the chancery ca command on the server's host",
+            )),
+        }
+    }
+
     /// The requester that a list is narrowed to, if it must be.
     pub fn only_own(&self) -> Option<String> {
         (!self.sees_others()).then(|| self.actor.to_string())

@@ -17,6 +17,8 @@ pub enum Permission {
     /// Within the scope; a requester revokes its own.
     Revoke,
     ManageTokens,
+    /// Trust domains and issuers.
+    ManageHierarchy,
 }
 
 impl Permission {
@@ -30,6 +32,7 @@ impl Permission {
             Permission::Issue => "issue certificates",
             Permission::Revoke => "revoke certificates",
             Permission::ManageTokens => "create and revoke tokens",
+            Permission::ManageHierarchy => "create and change trust domains and issuers",
         }
     }
 }
@@ -37,28 +40,29 @@ impl Permission {
 /// May the role at all? The scope narrows further.
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
-        Issue, ManageTokens, ReadAudit, ReadCertificates, ReadChecks, ReadHierarchy, ReadTokens, Revoke,
+        Issue, ManageHierarchy, ManageTokens, ReadAudit, ReadCertificates, ReadChecks, ReadHierarchy, ReadTokens,
+        Revoke,
     };
     match role {
         Role::Viewer => match permission {
             ReadHierarchy | ReadCertificates | ReadChecks => true,
-            ReadAudit | ReadTokens | Issue | Revoke | ManageTokens => false,
+            ReadAudit | ReadTokens | Issue | Revoke | ManageTokens | ManageHierarchy => false,
         },
         Role::Auditor => match permission {
             ReadHierarchy | ReadCertificates | ReadAudit | ReadTokens | ReadChecks => true,
-            Issue | Revoke | ManageTokens => false,
+            Issue | Revoke | ManageTokens | ManageHierarchy => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
-            ReadAudit | ReadTokens | ReadChecks | ManageTokens => false,
+            ReadAudit | ReadTokens | ReadChecks | ManageTokens | ManageHierarchy => false,
         },
         Role::Operator => match permission {
             ReadHierarchy | ReadCertificates | ReadAudit | ReadChecks | Issue | Revoke => true,
-            ReadTokens | ManageTokens => false,
+            ReadTokens | ManageTokens | ManageHierarchy => false,
         },
         Role::Admin => match permission {
             ReadHierarchy | ReadCertificates | ReadAudit | ReadTokens | ReadChecks | Issue | Revoke
-            | ManageTokens => true,
+            | ManageTokens | ManageHierarchy => true,
         },
     }
 }

@@ -1,17 +1,22 @@
-//! Domains, issuers and profiles, as this replica knows them (at most 5 s old).
+//! Domains, issuers and profiles, as this replica knows them (at most 5 s old), and new ones. A server never loads a
+//! root's key: there the answer says which command makes them on the host that has it.
 
 use axum::Json as Reply;
 use axum::extract::{Path, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
 
-use super::{Api, shape};
+use super::{Api, refused, shape};
 use crate::access::{Caller, Permission};
-use crate::api::document::Problems;
+use crate::api::document::{Problems, WriteProblems};
+use crate::authority::hierarchy::plan::Wanted;
 use crate::authority::snapshot::{LoadedIssuer, LoadedProfile, Snapshot};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::extract::Json;
 use crate::model::identifier::shown;
 use crate::model::issuer;
 use crate::pki::pem;
-use crate::wire::hierarchy::{Domain, Issuer, Profile};
+use crate::wire::hierarchy::{Domain, Issuer, IssuerRequest, Profile};
 use crate::wire::page::Page;
 
 /// List issuers
@@ -34,6 +39,23 @@ pub async fn issuer(caller: Caller, State(api): State<Api>, Path(slug): Path<Str
     let found = snapshot.issuers.get(&slug).filter(|i| caller.sees_issuer(&i.issuer.slug));
     let found = found.ok_or_else(|| Error::not_found(format!("issuer \"{}\"", shown(&slug))))?;
     issuer_shape(&snapshot, found).map(Reply)
+}
+
+/// Create an issuer
+#[utoipa::path(post, path = "/api/v1/issuers", operation_id = "createIssuer", tag = "issuers",
+    request_body = IssuerRequest,
+    responses((status = 201, description = "The issuer", body = Issuer), WriteProblems))]
+pub async fn create_issuer(
+    caller: Caller,
+    State(api): State<Api>,
+    Json { value: asked, .. }: Json<IssuerRequest>,
+) -> Result<Response> {
+    refused(&api, &caller, "issuer.refused", &asked.domain, caller.may_manage_hierarchy()).await?;
+    let under = asked.under.clone();
+    let slug = api.authority.create_issuer(caller.actor(), &wanted(asked)?, under.as_deref()).await?;
+    let snapshot = api.authority.snapshot();
+    let made = issuer_shape(&snapshot, snapshot.issuer(&slug)?)?;
+    Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/issuers/{slug}"))], Reply(made)).into_response())
 }
 
 /// List profiles
@@ -79,6 +101,46 @@ pub async fn domain(caller: Caller, State(api): State<Api>, Path(slug): Path<Str
     Ok(Reply(domain_shape(&snapshot, found)))
 }
 
+/// Create a trust domain
+#[utoipa::path(post, path = "/api/v1/domains", operation_id = "createDomain", tag = "domains",
+    request_body = IssuerRequest,
+    responses((status = 201, description = "The trust domain with its root, issuer and profiles", body = Domain), WriteProblems))]
+pub async fn create_domain(
+    caller: Caller,
+    State(api): State<Api>,
+    Json { value: asked, .. }: Json<IssuerRequest>,
+) -> Result<Response> {
+    refused(&api, &caller, "domain.refused", &asked.domain, caller.may_manage_hierarchy()).await?;
+    if let Some(under) = &asked.under {
+        return Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "domain.root",
+            format!("a new trust domain under issuer \"{}\"", shown(under)),
+            "a root of its own: who trusts a root trusts everything below it",
+            "leave under out, or post to /api/v1/issuers for one more issuer of a domain that is there",
+        ));
+    }
+    let slug = asked.domain.clone();
+    api.authority.create_domain(caller.actor(), &wanted(asked)?).await?;
+    let snapshot = api.authority.snapshot();
+    let made = snapshot.domains.iter().find(|domain| domain.slug == slug);
+    let made = made.ok_or_else(|| Error::inconsistent("a trust domain was made and is not there"))?;
+    let location = [(header::LOCATION, format!("/api/v1/domains/{slug}"))];
+    Ok((StatusCode::CREATED, location, Reply(domain_shape(&snapshot, made))).into_response())
+}
+
+fn wanted(asked: IssuerRequest) -> Result<Wanted> {
+    Ok(Wanted {
+        key: asked.key.as_deref().map(str::parse).transpose()?,
+        domain: asked.domain,
+        usages: asked.usages,
+        permit: asked.permit,
+        exclude: asked.exclude,
+        years: asked.years,
+        status_url: asked.status_url,
+    })
+}
+
 /// These collections are short: one page holds them.
 fn whole<T>(items: impl Iterator<Item = Result<T>>) -> Result<Reply<Page<T>>> {
     Ok(Reply(Page { items: items.collect::<Result<_>>()?, next_cursor: None }))
@@ -112,11 +174,19 @@ fn profile_shape(slug: &str, loaded: &LoadedProfile) -> Result<Profile> {
 }
 
 fn domain_shape(snapshot: &Snapshot, domain: &issuer::Domain) -> Domain {
+    let own = |issuer: &&std::sync::Arc<LoadedIssuer>| issuer.issuer.domain == domain.slug;
     Domain {
         id: domain.id.to_string(),
         slug: domain.slug.clone(),
         name: domain.name.clone(),
         created_at: domain.created_at,
         bundle: shape::chain(&snapshot.roots(&domain.slug)),
+        issuers: snapshot.issuers.values().filter(own).map(|i| i.issuer.slug.clone()).collect(),
+        profiles: snapshot
+            .profiles
+            .iter()
+            .filter(|(_, p)| p.config.domain == domain.slug)
+            .map(|(s, _)| s.clone())
+            .collect(),
     }
 }

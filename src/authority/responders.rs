@@ -2,9 +2,10 @@
 //! is locked, and the second finds a young delegate.
 
 use super::Authority;
-use super::hierarchy::{RESPONDER_LIFE, add_responder};
+use super::hierarchy::make::{NewKey, RESPONDER_LIFE, add_responder, responder_algorithm};
 use crate::error::Result;
 use crate::model::actor::Actor;
+use crate::pki::signer::KeyPurpose;
 use crate::store::hierarchy;
 use crate::store::versions::{self, Topic};
 
@@ -22,7 +23,9 @@ impl Authority {
             if young || key.validity().not_after() <= now {
                 continue;
             }
-            add_responder(&mut tx, self.keys.as_ref(), &issuer, key, RESPONDER_LIFE).await?;
+            let algorithm = responder_algorithm(key.signer().algorithm());
+            let own = NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder)?;
+            add_responder(&mut tx, own, &issuer, key, RESPONDER_LIFE).await?;
             versions::bump(&mut tx, Topic::Hierarchy).await?;
             tx.commit().await?;
             renewed += 1;

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Local commands call the REST router within this process as the user of
 //! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
 
+mod ca;
 mod certificates;
 mod config;
 mod failure;
@@ -56,10 +57,10 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// List certificates by name
     Find(certificates::FindArgs),
-    /// Certificate authorities
+    /// Certificate authorities and trust domains
     Ca {
         #[command(subcommand)]
-        command: listing::ListOrShow,
+        command: ca::CaCommand,
     },
     /// Profiles: the rules of issuance
     Profile {
@@ -121,7 +122,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Revoke(args) => certificates::revoke(&context, args).await,
         Command::Inspect(args) => inspect::inspect(&context, args).await,
         Command::Find(args) => certificates::find(&context, args).await,
-        Command::Ca { command } => listing::run(&context, &listing::ISSUERS, command).await,
+        Command::Ca { command } => ca::run(&context, command).await,
         Command::Profile { command } => listing::run(&context, &listing::PROFILES, command).await,
         Command::Token { command } => token::run(&context, command).await,
         Command::Doctor(flags) => serve::doctor(&context, flags).await,

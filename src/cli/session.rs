@@ -1,7 +1,7 @@
 //! Where a command works: on the installation of this host, opened directly and acting as the user of the operating
 //! system, or on a server by its URL and a token.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::Router;
@@ -84,6 +84,29 @@ impl Context {
         let app = self.local_app(&Flags::new()).await?;
         let caller = Caller::of_host(host_actor());
         Ok(Client::new(Local { router: api::router(app), caller }))
+    }
+
+    /// The REST API with the keys of roots at hand, where their key file is.
+    pub async fn client_with_root(&self, root_key: Option<&Path>) -> Result<Client> {
+        if self.is_remote() {
+            return self.client().await;
+        }
+        let app = self.local_app_with_root(root_key).await?;
+        Ok(Client::new(Local { router: api::router(app), caller: Caller::of_host(host_actor()) }))
+    }
+
+    /// Does the command work on a server elsewhere?
+    pub fn is_remote(&self) -> bool {
+        self.remote.url.is_some() || Environment::of_process().text("CHANCERY_URL").is_some()
+    }
+
+    /// The installation of this host with its roots' key, where the file is: for `ca` commands alone.
+    pub async fn local_app_with_root(&self, root_key: Option<&Path>) -> Result<Arc<App>> {
+        let config = self.config(&Flags::new())?;
+        let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
+        let opened = open::open_with_root(&config, store, root_key).await?;
+        let addresses = configured(&config);
+        running::app(&config, opened, running::urls(&config, &addresses), &addresses).await
     }
 
     /// The installation of this host, which must exist.

@@ -45,6 +45,11 @@ impl IpNetwork {
         address.is_ipv4() == self.base.is_ipv4() && masked(address, self.prefix) == self.base
     }
 
+    /// Its first address.
+    pub fn address(&self) -> IpAddr {
+        self.base
+    }
+
     pub fn prefix(&self) -> u8 {
         self.prefix
     }

@@ -121,6 +121,16 @@ impl IssuerKey {
         self.validity
     }
 
+    /// How many CAs may stand below it in a row; none says that there is no bound.
+    pub fn path_len(&self) -> Option<u32> {
+        self.path_len
+    }
+
+    /// Empty when it sets none.
+    pub fn usages(&self) -> &[der::oid::ObjectIdentifier] {
+        &self.usages
+    }
+
     /// Builds what would be signed and judges those bytes by the profile and by lint.
     pub fn prepare(&self, profile: &Profile, request: &CertificateRequest, ask: &Ask) -> Result<Prepared> {
         let names = match &ask.names {
@@ -156,6 +166,7 @@ impl IssuerKey {
             usages: profile.usages(),
             critical_usages: profile.critical_usages(),
             ca: None,
+            name_constraints: None,
             authority_key_id: Some(&self.key_id),
             pointers: (!profile.no_revocation()).then(|| self.pointers.clone()),
             ocsp_no_check: false,
@@ -189,6 +200,7 @@ impl IssuerKey {
             usages: &[ExtendedKeyUsage::OcspSigning],
             critical_usages: false,
             ca: None,
+            name_constraints: None,
             authority_key_id: Some(&self.key_id),
             pointers: None,
             ocsp_no_check: true,
@@ -212,6 +224,7 @@ impl IssuerKey {
             usages: below.usages,
             critical_usages: false,
             ca: Some(Some(0)),
+            name_constraints: below.constraints,
             authority_key_id: Some(&self.key_id),
             pointers: Some(self.pointers.clone()),
             ocsp_no_check: false,
@@ -273,6 +286,8 @@ pub struct NewIssuer<'a> {
     pub name: &'a str,
     pub spki: &'a [u8],
     pub usages: &'a [ExtendedKeyUsage],
+    /// The value of the extension (`ConstraintList::der`).
+    pub constraints: Option<&'a [u8]>,
     pub validity: Validity,
 }
 
@@ -298,6 +313,7 @@ pub fn prepare_root(
         usages: &[],
         critical_usages: false,
         ca: Some(None),
+        name_constraints: None,
         authority_key_id: None,
         pointers: None,
         ocsp_no_check: false,

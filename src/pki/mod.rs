@@ -2,6 +2,7 @@
 
 pub mod algorithm;
 pub mod certificate_facts;
+pub mod constraint_list;
 pub mod crl;
 pub mod crl_facts;
 pub mod der;

@@ -32,6 +32,8 @@ pub struct Template<'a> {
     pub critical_usages: bool,
     /// `Some(path length)` for a CA.
     pub ca: Option<Option<u8>>,
+    /// The value of the extension, for a CA.
+    pub name_constraints: Option<&'a [u8]>,
     /// The issuer's key identifier; none for a root.
     pub authority_key_id: Option<&'a [u8]>,
     pub pointers: Option<Pointers>,
@@ -101,6 +103,9 @@ impl Template<'_> {
             let names: Vec<_> = names.iter().map(Vec::as_slice).collect();
             add(&oids::SUBJECT_ALT_NAME, self.subject.is_empty(), &asn1::sequence(&names));
         }
+        if let Some(constraints) = self.name_constraints {
+            add(&oids::NAME_CONSTRAINTS, true, constraints);
+        }
         if let Some(pointers) = &self.pointers {
             add(&oids::CRL_DISTRIBUTION_POINTS, false, &distribution_point(&pointers.crl));
             add(&oids::AUTHORITY_INFO_ACCESS, false, &information_access(pointers));
@@ -140,6 +145,18 @@ impl ExtendedKeyUsage {
         ExtendedKeyUsage::TimeStamping,
         ExtendedKeyUsage::OcspSigning,
     ];
+
+    /// As profiles and people write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ExtendedKeyUsage::ServerAuth => "serverAuth",
+            ExtendedKeyUsage::ClientAuth => "clientAuth",
+            ExtendedKeyUsage::CodeSigning => "codeSigning",
+            ExtendedKeyUsage::EmailProtection => "emailProtection",
+            ExtendedKeyUsage::TimeStamping => "timeStamping",
+            ExtendedKeyUsage::OcspSigning => "OCSPSigning",
+        }
+    }
 
     pub const fn oid(self) -> ObjectIdentifier {
         match self {

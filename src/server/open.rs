@@ -1,6 +1,7 @@
 //! From settings to an open installation: data directory, database with its schema, keys. The first start founds
 //! the hierarchy; every later one must have the unlock key of the database, or be asked to run locked.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::config::{Config, prepare_data};
@@ -70,13 +71,30 @@ pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> R
 
 /// Opens an installation that exists, for commands on the host.
 pub async fn open_existing(config: &Config, store: Store) -> Result<Opened> {
-    let row = installation(&store).await?.ok_or_else(|| {
-        let detail =
-            format!("the database {} holds no CA yet; run `chancery init` or `chancery serve`", config.database);
-        Error::new(ErrorKind::Conflict, detail)
-    })?;
+    let row = installation(&store).await?.ok_or_else(|| no_installation(config))?;
     let (keys, locked) = open_keys(config, &store, &row)?;
     Ok(Opened { store, keys: Arc::new(keys), first_run: false, locked })
+}
+
+/// The same with the root key, when its file is there: for `ca` commands on the host, never for `serve`.
+pub async fn open_with_root(config: &Config, store: Store, root_key: Option<&Path>) -> Result<Opened> {
+    let row = installation(&store).await?.ok_or_else(|| no_installation(config))?;
+    let (keys, locked) = open_keys(config, &store, &row)?;
+    let usual = config.data.join(KeyFile::Root.file_name());
+    let root = match root_key {
+        Some(named) => Some(unlock::read(KeyFile::Root, named)?),
+        None => unlock::read_if_exists(KeyFile::Root, &usual)?,
+    };
+    let keys = match root {
+        Some(root) => keys.with_root(&root)?,
+        None => keys,
+    };
+    Ok(Opened { store, keys: Arc::new(keys), first_run: false, locked })
+}
+
+fn no_installation(config: &Config) -> Error {
+    let detail = format!("the database {} holds no CA yet; run `chancery init` or `chancery serve`", config.database);
+    Error::new(ErrorKind::Conflict, detail)
 }
 
 /// Key files first, then the database: after a crash in between, the next start finds keys without a hierarchy and

@@ -16,6 +16,42 @@ pub struct Domain {
     pub created_at: Timestamp,
     /// Its roots in PEM.
     pub bundle: String,
+    /// Slugs of its issuers, roots among them.
+    pub issuers: Vec<String>,
+    /// Slugs of its profiles.
+    pub profiles: Vec<String>,
+}
+
+/// A new issuer: with a trust domain and a root of its own, or below an issuer that is there.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"domain": "etcd"}))]
+pub struct IssuerRequest {
+    /// `mtls`, `kubernetes`, `etcd`, `front-proxy`, `code-signing`, `timestamping`, `smime`, `dev` or a name of your own.
+    pub domain: String,
+    /// The issuer that signs it; the domain's root when absent. Not for a new domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub under: Option<String>,
+    /// `P-256`, `P-384`, `P-521`, `Ed25519`, `RSA-2048`, `RSA-3072` or `RSA-4096`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Extended key usages such as `serverAuth`; those of the domain when absent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub usages: Vec<String>,
+    /// The only names that may stand below it: `example.org` (it and all below), `10.0.0.0/8`, `@example.org`
+    /// (mailboxes), `spiffe://example.org` (URIs of that host). A form without a permitted name is excluded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permit: Vec<String>,
+    /// Names that may not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exclude: Vec<String>,
+    /// How long it lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 25)]
+    pub years: Option<u32>,
+    /// Base of its CRL, OCSP and issuer pointers; that of the newest issuer when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status_url: Option<String>,
 }
 
 /// A certification authority: a name and a key.

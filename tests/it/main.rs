@@ -3,6 +3,7 @@
 mod acme;
 mod api;
 mod cli;
+mod hierarchy;
 mod issuance;
 mod pki;
 mod store;

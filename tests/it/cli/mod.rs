@@ -50,6 +50,34 @@ fn a_certificate_is_issued_found_revoked_and_everything_agrees() {
 }
 
 #[test]
+fn a_trust_domain_is_made_on_the_host_and_its_profiles_issue() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let made = run(at, &["ca", "create", "etcd", "-o", "json"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    let made: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+    assert_eq!(made["issuers"], serde_json::json!(["etcd-1", "etcd-root"]));
+    assert_eq!(made["profiles"], serde_json::json!(["etcd-client", "etcd-peer", "etcd-server"]));
+    let again = run(at, &["ca", "create", "etcd"]);
+    assert_eq!(code(&again), 7, "{}", told(&again));
+    assert!(told(&again).contains("domain.new") && told(&again).contains("--under etcd-root"), "{}", told(&again));
+    let more = run(at, &["ca", "create", "etcd", "--under", "etcd-root", "--key", "P-384", "--years", "2"]);
+    assert_eq!(code(&more), 0, "{}", told(&more));
+    assert!(told(&more).contains("etcd-2"), "{}", told(&more));
+    assert_eq!(
+        code(&run(at, &["issue", "member-1.lab.example", "--profile", "etcd-server"])),
+        3,
+        "a member has a CN"
+    );
+    std::fs::rename(at.join(".local/share/chancery/root.key"), at.join("stick.key")).unwrap();
+    let without = run(at, &["ca", "create", "mtls"]);
+    assert_eq!(code(&without), 7, "{}", told(&without));
+    assert_eq!(code(&run(at, &["ca", "create", "mtls", "--root-key", "stick.key"])), 0);
+    assert_eq!(code(&run(at, &["fsck"])), 0);
+}
+
+#[test]
 fn a_token_is_the_only_thing_on_stdout() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(code(&run(home.path(), &["init"])), 0);

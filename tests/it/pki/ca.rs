@@ -52,7 +52,13 @@ impl Ca {
         let root_key = IssuerKey::new(&record, &root, root_signer).unwrap();
 
         let signer: Arc<dyn Signer> = Arc::new(signer(issuing));
-        let below = NewIssuer { name: "Test Issuing", spki: signer.public_key(), usages, validity: life(1095) };
+        let below = NewIssuer {
+            name: "Test Issuing",
+            spki: signer.public_key(),
+            usages,
+            constraints: None,
+            validity: life(1095),
+        };
         let prepared = root_key.prepare_issuing(&below, serial()).unwrap();
         let issuing = seal(&root_key, prepared).into_der();
         let key = IssuerKey::new(&issuer("tls-1", IssuerRole::Issuing), &issuing, signer).unwrap();

@@ -381,6 +381,7 @@ fn an_issuing_ca_cannot_make_another_one() {
         name: "Too Deep",
         spki: key.public_key(),
         usages: &[ExtendedKeyUsage::ServerAuth],
+        constraints: None,
         validity: super::ca::life(30),
     };
     assert_eq!(rule(ca.key.prepare_issuing(&below, serial())), "lint.basic_constraints.path_len");

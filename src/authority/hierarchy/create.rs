@@ -1,0 +1,280 @@
+//! `ca create`: a trust domain with a root of its own and an issuer below it, or one more issuer below a root that
+//! is there. Where the root's key is not at hand (a server never loads it) the answer says who has it. Made in one
+//! transaction under the lock of the installation, so that of two that race one makes the domain.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::make::{
+    CaKeys, NewKey, Place, Powers, Ready, add_profile, add_responder, digits, found_issuing, found_root,
+};
+use super::plan::{Plan, Wanted, free_slug, title};
+use crate::authority::Authority;
+use crate::authority::snapshot::LoadedIssuer;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::id::DomainId;
+use crate::model::identifier::shown;
+use crate::model::issuer::{Domain, Issuer, IssuerRole, IssuerStatus};
+use crate::model::key::KeyAlgorithm;
+use crate::pki::issuer::IssuerKey;
+use crate::pki::signer::KeyPurpose;
+use crate::store::versions::{self, Topic};
+use crate::store::{Tx, hierarchy, profiles};
+
+impl Authority {
+    /// A new trust domain: root, issuer and profiles. Returns the slug of its issuer.
+    pub async fn create_domain(&self, actor: &Actor, wanted: &Wanted) -> Result<String> {
+        let made = self.make_domain(actor, wanted).await;
+        self.told(actor, "domain.refused", &wanted.domain, made).await
+    }
+
+    /// One more issuer of a domain below `under`, or below the domain's root. Returns its slug.
+    pub async fn create_issuer(&self, actor: &Actor, wanted: &Wanted, under: Option<&str>) -> Result<String> {
+        let made = self.make_issuer(actor, wanted, under).await;
+        self.told(actor, "issuer.refused", &wanted.domain, made).await
+    }
+
+    async fn make_domain(&self, actor: &Actor, wanted: &Wanted) -> Result<String> {
+        let plan = Plan::of(wanted)?;
+        // before keys are made, and again under the lock
+        self.refuse_known(&plan.domain, self.snapshot().domains.iter())?;
+        self.need(KeyPurpose::Root, "the root of a new trust domain")?;
+        let root = self.make_keys(plan.root_key, KeyPurpose::Root).await?;
+        let issuing = self.make_keys(plan.key, KeyPurpose::Issuer).await?;
+        let mut tx = self.store.begin(actor).await?;
+        tx.raw().lock_installation().await?;
+        self.refuse_known(&plan.domain, hierarchy::domains(&mut tx).await?.iter())?;
+        let domain = Domain {
+            id: DomainId::new(tx.now(), self.store.entropy.as_ref())?,
+            slug: plan.domain.clone(),
+            name: title(&plan.domain).into(),
+            created_at: tx.now(),
+        };
+        hierarchy::insert_domain(&mut tx, &domain).await?;
+        let issuers = hierarchy::issuers(&mut tx).await?;
+        let name = format!("Chancery {} Root {}", plan.domain, digits(root.own.signer.as_ref()));
+        let place = plan.place(free_slug(&plan.domain, true, &issuers), name, &issuers)?;
+        let root = found_root(&mut tx, root, place, plan.root_life, plan.life).await?;
+        let issuer = found_below(&mut tx, &plan, issuing, (&root.issuer, &root.key), &issuers).await?;
+        let added = add_missing_profiles(&mut tx, &plan).await?;
+        let detail = json!({"domain": domain.slug, "root": root.issuer.slug, "issuer": issuer.issuer.slug,
+            "profiles": added, "permit": wanted.permit, "exclude": wanted.exclude});
+        tx.audit(AuditEvent::done("domain.created", format!("domain:{}", domain.id), detail));
+        self.commit_hierarchy(tx).await?;
+        Ok(issuer.issuer.slug)
+    }
+
+    async fn make_issuer(&self, actor: &Actor, wanted: &Wanted, under: Option<&str>) -> Result<String> {
+        let plan = Plan::of(wanted)?;
+        let above = self.above(&plan, under)?;
+        let key = above.key.clone().ok_or_else(|| no_key(&above.issuer.slug))?;
+        check_room(&plan, &above.issuer, &key, self.store.now())?;
+        let issuing = self.make_keys(plan.key, KeyPurpose::Issuer).await?;
+        let fresh = self.longer_responder(&above, &key, &plan)?;
+        let mut tx = self.store.begin(actor).await?;
+        tx.raw().lock_installation().await?;
+        let issuers = hierarchy::issuers(&mut tx).await?;
+        let issuer = found_below(&mut tx, &plan, issuing, (&above.issuer, &key), &issuers).await?;
+        if let Some(own) = fresh {
+            add_responder(&mut tx, own, &above.issuer, &key, plan.life).await?;
+        }
+        let detail = json!({"domain": plan.domain, "issuer": issuer.issuer.slug, "under": above.issuer.slug,
+            "permit": wanted.permit, "exclude": wanted.exclude});
+        tx.audit(AuditEvent::done("issuer.created", format!("issuer:{}", issuer.issuer.id), detail));
+        self.commit_hierarchy(tx).await?;
+        Ok(issuer.issuer.slug)
+    }
+
+    /// The issuer to stand under: the one named, else the domain's root whose key is at hand.
+    fn above(&self, plan: &Plan, under: Option<&str>) -> Result<Arc<LoadedIssuer>> {
+        let snapshot = self.snapshot();
+        if !snapshot.domains.iter().any(|d| d.slug == plan.domain) {
+            return Err(Error::refused(
+                ErrorKind::Unprocessable,
+                "issuer.domain",
+                format!("trust domain \"{}\", which is not there", shown(&plan.domain)),
+                snapshot.domains.iter().map(|d| d.slug.as_str()).collect::<Vec<_>>().join(", "),
+                format!("run `chancery ca create {}` to make it with a root of its own", plan.domain),
+            ));
+        }
+        let Some(slug) = under else {
+            let root = |i: &&Arc<LoadedIssuer>| i.issuer.domain == plan.domain && i.issuer.role == IssuerRole::Root;
+            let mut roots: Vec<_> = snapshot.issuers.values().filter(root).collect();
+            roots.sort_by_key(|i| (i.key.is_some(), i.certificates.first().map(|c| c.not_after)));
+            let missing = || Error::not_found(format!("root of trust domain {} here: name --under", plan.domain));
+            return roots.pop().cloned().ok_or_else(missing);
+        };
+        let above = snapshot.issuer(slug)?;
+        if above.issuer.domain != plan.domain {
+            return Err(Error::refused(
+                ErrorKind::Refused,
+                "issuer.domain",
+                format!("issuer {slug} of trust domain {} for {}", above.issuer.domain, plan.domain),
+                format!("an issuer of {}: who trusts a root trusts everything below it", plan.domain),
+                "leave --under out, or name a root of this domain",
+            ));
+        }
+        if above.issuer.status != IssuerStatus::Active {
+            let value = format!("issuer {slug}, which is retired");
+            return Err(Error::refused(
+                ErrorKind::Refused,
+                "issuer.active",
+                value,
+                "an active issuer",
+                "name another one",
+            ));
+        }
+        Ok(Arc::clone(above))
+    }
+
+    /// A delegate for the issuer above when the one that it has ends before what it signs now.
+    fn longer_responder(&self, above: &LoadedIssuer, key: &IssuerKey, plan: &Plan) -> Result<Option<NewKey>> {
+        let until = (self.store.now() + plan.life).min(key.validity().not_after());
+        if above.issuer.role != IssuerRole::Root || above.responder.as_ref().is_some_and(|r| r.not_after >= until) {
+            return Ok(None);
+        }
+        let algorithm = super::make::responder_algorithm(key.signer().algorithm());
+        NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder).map(Some)
+    }
+
+    /// Off the async threads: RSA takes up to a second.
+    pub(super) async fn make_keys(&self, algorithm: KeyAlgorithm, purpose: KeyPurpose) -> Result<CaKeys> {
+        let (store, keys) = (self.store.clone(), Arc::clone(&self.keys));
+        let making = tokio::task::spawn_blocking(move || CaKeys::make(&store, keys.as_ref(), algorithm, purpose));
+        making.await.map_err(|e| Error::internal("making a key ended early", e))?
+    }
+
+    pub(super) async fn commit_hierarchy(&self, mut tx: Tx) -> Result<()> {
+        versions::bump(&mut tx, Topic::Hierarchy).await?;
+        versions::bump(&mut tx, Topic::Profiles).await?;
+        tx.commit().await?;
+        self.reload().await
+    }
+
+    /// Audits a refusal.
+    pub(super) async fn told<T>(
+        &self,
+        actor: &Actor,
+        action: &'static str,
+        what: &str,
+        made: Result<T>,
+    ) -> Result<T> {
+        let Err(error) = made else { return made };
+        if error.rule.is_some() || matches!(error.kind, ErrorKind::Malformed | ErrorKind::NotFound) {
+            let rule = error.rule.as_ref().map(|r| r.name.clone());
+            let detail = json!({"asked": shown(what), "why": error.detail, "rule": rule});
+            self.store.record(actor, AuditEvent::refused(action, "", detail)).await?;
+        }
+        Err(error)
+    }
+
+    pub(super) fn need(&self, purpose: KeyPurpose, what: &str) -> Result<()> {
+        if self.keys.can_open(purpose) {
+            return Ok(());
+        }
+        Err(Error::refused(
+            ErrorKind::Locked,
+            "issuer.root_key",
+            format!("{what} on a server, which never loads root.key"),
+            "a `chancery ca` command on the host that holds root.key and reaches the database",
+            "run it there; this server sees the result within 5 s",
+        ))
+    }
+
+    fn refuse_known<'a>(&self, slug: &str, mut domains: impl Iterator<Item = &'a Domain>) -> Result<()> {
+        if domains.all(|domain| domain.slug != slug) {
+            return Ok(());
+        }
+        Err(Error::refused(
+            ErrorKind::Conflict,
+            "domain.new",
+            format!("trust domain {slug}, which is there"),
+            "a domain that is not there yet",
+            format!("for one more issuer run `chancery ca create {slug} --under {slug}-root`"),
+        ))
+    }
+}
+
+/// Who has the key of an issuer that this process cannot sign with.
+pub(super) fn no_key(slug: &str) -> Error {
+    Error::refused(
+        ErrorKind::Locked,
+        "issuer.root_key",
+        format!("issuer {slug}, whose key is not loaded here"),
+        "a `chancery ca` command on the host that holds the key (root.key; an offline root is brought back by `chancery ca root online`)",
+        "run it there; this server sees the result within 5 s",
+    )
+}
+
+impl Plan {
+    fn place(&self, slug: String, name: String, issuers: &[Issuer]) -> Result<Place> {
+        let newest = issuers.iter().max_by_key(|i| i.created_at).map(|i| i.status_url.clone());
+        let status_url = self.status_url.clone().or(newest);
+        let status_url = status_url.ok_or_else(|| Error::inconsistent("an installation without any issuer"))?;
+        Ok(Place { domain: self.domain.clone(), slug, name, status_url })
+    }
+}
+
+async fn found_below(
+    tx: &mut Tx,
+    plan: &Plan,
+    keys: CaKeys,
+    above: (&Issuer, &IssuerKey),
+    issuers: &[Issuer],
+) -> Result<Ready> {
+    let slug = free_slug(&plan.domain, false, issuers);
+    let number = slug.rsplit('-').next().unwrap_or_default();
+    let name = format!("Chancery {} Issuing {number}", plan.domain);
+    let place = plan.place(slug.clone(), name, issuers)?;
+    let powers = Powers { usages: &plan.usages, constraints: plan.constraints.as_deref(), life: plan.life };
+    found_issuing(tx, keys, place, above, &powers).await
+}
+
+async fn add_missing_profiles(tx: &mut Tx, plan: &Plan) -> Result<Vec<String>> {
+    let known: Vec<_> = profiles::list(&mut *tx).await?.into_iter().map(|p| p.slug).collect();
+    let mut added = Vec::new();
+    for config in plan.profiles().into_iter().filter(|c| !known.contains(&c.name)) {
+        add_profile(tx, &config).await?;
+        added.push(config.name);
+    }
+    Ok(added)
+}
+
+/// What the issuer above leaves room for: a CA below it, these usages, this long.
+fn check_room(plan: &Plan, above: &Issuer, key: &IssuerKey, now: Timestamp) -> Result<()> {
+    let slug = &above.slug;
+    if key.path_len() == Some(0) {
+        return Err(Error::refused(
+            ErrorKind::Refused,
+            "issuer.path_len",
+            format!("issuer {slug} with path length 0"),
+            "an issuer whose path length leaves room for a CA below it (RFC 5280 §4.2.1.9)",
+            format!("name a root, such as --under {}-root", above.domain),
+        ));
+    }
+    let outside = plan.usages.iter().find(|u| !key.usages().is_empty() && !key.usages().contains(&u.oid()));
+    if let Some(usage) = outside {
+        return Err(Error::refused(
+            ErrorKind::Refused,
+            "issuer.extended_key_usage",
+            format!("{} below issuer {slug}", usage.name()),
+            "only usages that the issuer above has too",
+            "ask for others with --eku, or name another issuer",
+        ));
+    }
+    let end = key.validity().not_after();
+    if plan.exact && now + plan.life > end {
+        return Err(Error::refused(
+            ErrorKind::Refused,
+            "issuer.years",
+            now + plan.life,
+            format!("until {end}, when issuer {slug} ends"),
+            "ask for fewer years, or leave them out to end with it",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! `ca`: trust domains and issuers. What needs a root's key works on the host that has root.key; a running server sees
+//! the result within 5 s.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+use super::failure::{Result, Trying};
+use super::listing::{self, ListOrShow};
+use super::output::{self, Format};
+use super::session::Context;
+use crate::client::{Client, encode};
+use crate::server::settings::Flags;
+
+#[derive(Debug, Subcommand)]
+pub enum CaCommand {
+    /// One line for each certificate authority
+    List,
+    /// Everything about one
+    Show { name: String },
+    /// Make a trust domain with a root and an issuer, or with --under one more issuer
+    Create(CreateArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// mtls, kubernetes, etcd, front-proxy, code-signing, timestamping, smime, dev, or a name of your own
+    domain: String,
+    /// The issuer that signs the new one; without it the domain is made with a root of its own
+    #[arg(long, value_name = "ISSUER")]
+    under: Option<String>,
+    /// P-256, P-384, P-521, Ed25519, RSA-2048, RSA-3072 or RSA-4096
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
+    /// An extended key usage, such as serverAuth; can be given again
+    #[arg(long, value_name = "USAGE")]
+    eku: Vec<String>,
+    /// A name that may stand below it (example.org, 10.0.0.0/8, @example.org, spiffe://host); all else may not
+    #[arg(long, value_name = "NAME")]
+    permit: Vec<String>,
+    /// A name that may not stand below it; can be given again
+    #[arg(long, value_name = "NAME")]
+    exclude: Vec<String>,
+    /// How many years the issuer lives
+    #[arg(long, value_name = "N")]
+    years: Option<u32>,
+    #[command(flatten)]
+    root: RootKey,
+}
+
+#[derive(Debug, Args)]
+pub struct RootKey {
+    /// The key file of the roots [default: root.key in the data directory]
+    #[arg(long, value_name = "FILE")]
+    root_key: Option<PathBuf>,
+}
+
+pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
+    match command {
+        CaCommand::List => listing::run(context, &listing::ISSUERS, ListOrShow::List).await,
+        CaCommand::Show { name } => listing::run(context, &listing::ISSUERS, ListOrShow::Show { name }).await,
+        CaCommand::Create(args) => create(context, args).await,
+    }
+}
+
+async fn create(context: &Context, args: CreateArgs) -> Result<()> {
+    let client = context.client_with_root(args.root.root_key.as_deref()).await?;
+    let (domain, under) = (args.domain.clone(), args.under.is_some());
+    let path = if under { "/api/v1/issuers" } else { "/api/v1/domains" };
+    let mut asked = body(args);
+    asked.extend(status_url(context)?.map(|url| ("status_url".into(), url)));
+    let what = || match under {
+        true => format!("cannot create an issuer of trust domain {domain}"),
+        false => format!("cannot create trust domain {domain}"),
+    };
+    let made = client.post(path, &Value::from(asked)).await.trying(what)?;
+    match (context.output, under) {
+        (Some(Format::Json), _) => Ok(output::json(&made)?),
+        (Some(Format::Pem), true) => Ok(output::data(made["certificate"].as_str().unwrap_or_default())?),
+        (Some(Format::Pem), false) => Ok(output::data(made["bundle"].as_str().unwrap_or_default())?),
+        (_, true) => issuer(&client, made["slug"].as_str().unwrap_or_default()).await,
+        (_, false) => report(&client, &made).await,
+    }
+}
+
+fn body(args: CreateArgs) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("domain".into(), args.domain.into());
+    body.extend(args.under.map(|v| ("under".into(), v.into())));
+    body.extend(args.key.map(|v| ("key".into(), v.into())));
+    body.extend(args.years.map(|v| ("years".into(), v.into())));
+    for (member, values) in [("usages", args.eku), ("permit", args.permit), ("exclude", args.exclude)] {
+        if !values.is_empty() {
+            body.insert(member.into(), values.into());
+        }
+    }
+    body
+}
+
+/// Only what was set: a server elsewhere and the issuers that are there know theirs.
+fn status_url(context: &Context) -> Result<Option<Value>> {
+    if context.is_remote() {
+        return Ok(None);
+    }
+    let config = context.config(&Flags::new())?;
+    let plain = config.status_url.filter(|url| url.scheme() == "http");
+    Ok(plain.map(|url| url.as_str().trim_end_matches('/').into()))
+}
+
+async fn report(client: &Client, domain: &Value) -> Result<()> {
+    let slug = output::text(domain, "slug");
+    output::say(&format!("created   trust domain {slug}"));
+    for one in domain["issuers"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        issuer(client, one).await?;
+    }
+    output::say(&format!("profiles  {}", output::text(domain, "profiles").replace(',', ", ")));
+    output::say(&format!("trust     /bundles/{slug}.pem on every listener of the server"));
+    Ok(())
+}
+
+async fn issuer(client: &Client, slug: &str) -> Result<()> {
+    let path = format!("/api/v1/issuers/{}", encode(slug));
+    let one = client.get(&path).await.trying(|| format!("cannot show {slug}"))?;
+    let text = |member| output::text(&one, member);
+    output::say(&format!(
+        "{:<9} {slug}  {}  {} until {}",
+        text("role"),
+        text("name"),
+        text("key_algorithm"),
+        text("not_after")
+    ));
+    Ok(())
+}
