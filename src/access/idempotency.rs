@@ -25,7 +25,7 @@ pub struct Key {
 pub enum Seen {
     /// Never: go on, and claim it until then.
     New { expires_at: Timestamp },
-    /// Its issuance made this certificate.
+    /// It made or revoked this certificate.
     Certificate(CertificateId),
     /// It was answered by this body.
     Answer { status: u16, body: String },
@@ -61,18 +61,6 @@ impl Access {
             (Some(Ok(status)), _, Some(body)) => Ok(Seen::Answer { status, body }),
             (None, ..) => Err(in_flight()),
             _ => Err(Error::inconsistent("an Idempotency-Key has an answer that cannot be read")),
-        }
-    }
-
-    /// Keeps the answer of a request that is no issuance. `body` is without secrets.
-    pub async fn answered(&self, actor: &Actor, key: &Key, status: u16, body: &str) -> Result<()> {
-        let (who, now) = (actor.to_string(), self.store.now());
-        let place = (who.as_str(), key.text.as_str());
-        let answer = (i64::from(status), body);
-        match idempotency::record(&self.store, place, &key.request_sha256, answer, now, now + KEPT).await {
-            // two at once: the change itself was made once or refused, and the first answer stands
-            Err(error) if error.kind == ErrorKind::Conflict => Ok(()),
-            other => other,
         }
     }
 }

@@ -6,7 +6,9 @@ use axum::response::{IntoResponse, Response};
 use super::Api;
 use crate::access::Caller;
 use crate::access::idempotency::{Key, Seen};
+use crate::authority::guard::IdempotencyClaim;
 use crate::error::{Error, Result};
+use crate::model::id::CertificateId;
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
@@ -29,7 +31,29 @@ pub fn replayed(mut response: Response) -> Response {
     response
 }
 
-/// The answer of an earlier request with this key that was no issuance.
+/// What a request does that makes or changes one certificate.
+pub enum Claim {
+    /// It did it before, to this certificate: tell it again by `replayed`.
+    Done(CertificateId),
+    /// Do it, and take the key in the transaction of doing it.
+    Go(Option<IdempotencyClaim>),
+}
+
+pub async fn claim(api: &Api, caller: &Caller, key: Option<Key>) -> Result<Claim> {
+    let Some(key) = key else { return Ok(Claim::Go(None)) };
+    match api.access.seen(caller.actor(), &key).await? {
+        Seen::New { expires_at } => Ok(Claim::Go(Some(IdempotencyClaim {
+            actor: caller.actor().to_string(),
+            key: key.text,
+            request_sha256: key.request_sha256,
+            expires_at,
+        }))),
+        Seen::Certificate(id) => Ok(Claim::Done(id)),
+        Seen::Answer { .. } => Err(Error::inconsistent("an Idempotency-Key of another path was answered here")),
+    }
+}
+
+/// The answer of an earlier request with this key that kept its body.
 pub async fn earlier(api: &Api, caller: &Caller, key: Option<&Key>) -> Result<Option<Response>> {
     let Some(key) = key else { return Ok(None) };
     match api.access.seen(caller.actor(), key).await? {

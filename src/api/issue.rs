@@ -6,14 +6,15 @@ use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use zeroize::Zeroizing;
 
+use super::idempotent::Claim;
 use super::{Api, idempotent, made_key, refused, shape};
 use crate::access::Caller;
 use crate::access::caller::Wish;
-use crate::access::idempotency::{Key, Seen};
 use crate::authority::guard::{Guard, IdempotencyClaim};
 use crate::authority::issue::{Issuance, Issued};
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::http::extract::{Json, Query};
+use crate::model::id::CertificateId;
 use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
 use crate::model::validity::{RequestedValidity, parse_duration};
@@ -43,8 +44,8 @@ pub async fn create(
 ) -> Result<Response> {
     refused(&api, &caller, "certificate.rejected", "", caller.may(crate::access::Permission::Issue)).await?;
     let key = idempotent::key(&headers, &uri, &raw)?;
-    let claim = match claim(&api, &caller, key).await? {
-        Claim::Replay(response) => return Ok(response),
+    let claim = match idempotent::claim(&api, &caller, key).await? {
+        Claim::Done(id) => return told_again(&api, id).await,
         Claim::Go(claim) => claim,
     };
     let (issuance, private_key) = read(&api, &caller, asked, claim).await?;
@@ -55,30 +56,12 @@ pub async fn create(
     Ok(answer(&api, &issued, private_key))
 }
 
-enum Claim {
-    Replay(Response),
-    Go(Option<IdempotencyClaim>),
-}
-
-async fn claim(api: &Api, caller: &Caller, key: Option<Key>) -> Result<Claim> {
-    let Some(key) = key else { return Ok(Claim::Go(None)) };
-    match api.access.seen(caller.actor(), &key).await? {
-        Seen::New { expires_at } => Ok(Claim::Go(Some(IdempotencyClaim {
-            actor: caller.actor().to_string(),
-            key: key.text,
-            request_sha256: key.request_sha256,
-            expires_at,
-        }))),
-        Seen::Certificate(id) => {
-            let record = api.authority.certificate(id).await?;
-            let record =
-                record.ok_or_else(|| Error::inconsistent(format!("certificate {id} of a key is missing")))?;
-            let shape = shape::whole(&api.authority, &record).await?;
-            let location = [(header::LOCATION, format!("/api/v1/certificates/{id}"))];
-            Ok(Claim::Replay(idempotent::replayed((StatusCode::CREATED, location, Reply(shape)).into_response())))
-        }
-        Seen::Answer { .. } => Err(Error::inconsistent("an Idempotency-Key of another path was answered here")),
-    }
+async fn told_again(api: &Api, id: CertificateId) -> Result<Response> {
+    let record = api.authority.certificate(id).await?;
+    let record = record.ok_or_else(|| Error::inconsistent(format!("certificate {id} of a key is missing")))?;
+    let shape = shape::whole(&api.authority, &record).await?;
+    let location = [(header::LOCATION, format!("/api/v1/certificates/{id}"))];
+    Ok(idempotent::replayed((StatusCode::CREATED, location, Reply(shape)).into_response()))
 }
 
 /// From the request to what the authority takes, within what the caller may. The key is made last.

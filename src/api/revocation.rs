@@ -5,11 +5,13 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
+use super::idempotent::Claim;
 use super::{Api, certificates, idempotent, refused, shape};
 use crate::access::Caller;
 use crate::api::document::{Problems, WriteProblems};
 use crate::error::{Error, Result};
 use crate::http::extract::Json;
+use crate::model::certificate as model;
 use crate::model::reason::RevocationReason;
 use crate::wire::certificates::{Certificate, Revocation, RevokeRequest};
 
@@ -32,17 +34,20 @@ pub async fn create(
     let object = record.object();
     refused(&api, &caller, "certificate.revocation_refused", &object, caller.may_revoke(&record)).await?;
     let key = idempotent::key(&headers, &uri, &raw)?;
-    if let Some(response) = idempotent::earlier(&api, &caller, key.as_ref()).await? {
-        return Ok(response);
-    }
+    let claim = match idempotent::claim(&api, &caller, key).await? {
+        Claim::Done(_) => {
+            let record = certificates::find(&api, &caller, &id).await?;
+            return told(&api, &record).await.map(idempotent::replayed);
+        }
+        Claim::Go(claim) => claim,
+    };
     let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::Unspecified), RevocationReason::from_name)?;
-    let revoked = api.authority.revoke(caller.actor(), record.id, reason).await?;
-    let shape = shape::whole(&api.authority, &revoked).await?;
-    if let Some(key) = &key {
-        let body = serde_json::to_string(&shape).map_err(|e| Error::internal("an answer does not serialise", e))?;
-        api.access.answered(caller.actor(), key, StatusCode::CREATED.as_u16(), &body).await?;
-    }
-    Ok((StatusCode::CREATED, Reply(shape)).into_response())
+    let revoked = api.authority.revoke_once(caller.actor(), record.id, reason, claim.as_ref()).await?;
+    told(&api, &revoked).await
+}
+
+async fn told(api: &Api, record: &model::Certificate) -> Result<Response> {
+    Ok((StatusCode::CREATED, Reply(shape::whole(&api.authority, record).await?)).into_response())
 }
 
 /// Get a certificate's revocation

@@ -3,7 +3,7 @@
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::certificate::Certificate;
-use crate::model::id::{GrantId, OrderId, TokenId};
+use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
 use crate::store::{Tx, guards, revocations};
 
 /// Conditions of one issuance besides the key block, which always holds.
@@ -73,22 +73,8 @@ async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<(
             "the order is not ready: it was finalized before or has expired; make a new order",
         ));
     }
-    if let Some(claim) = &guard.idempotency
-        && !guards::claim_key(
-            &mut *tx,
-            &claim.actor,
-            &claim.key,
-            &claim.request_sha256,
-            certificate.id,
-            now,
-            claim.expires_at,
-        )
-        .await?
-    {
-        return Err(Error::new(
-            ErrorKind::Conflict,
-            "a request with this Idempotency-Key is under way or was answered; repeat it to get its answer",
-        ));
+    if let Some(idempotency) = &guard.idempotency {
+        claim(tx, idempotency, certificate.id).await?;
     }
     if let Some(grant) = guard.grant
         && !guards::use_grant(tx, grant, now).await?
@@ -102,6 +88,20 @@ async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// Takes an Idempotency-Key for what is done to this certificate; a conflict when it is taken.
+pub(super) async fn claim(tx: &mut Tx, claim: &IdempotencyClaim, certificate: CertificateId) -> Result<()> {
+    let now = tx.now();
+    let (actor, key, sha256) = (&claim.actor, &claim.key, &claim.request_sha256);
+    if guards::claim_key(tx, actor, key, sha256, certificate, now, claim.expires_at).await? {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Conflict,
+        "a request with this Idempotency-Key is under way or was answered; repeat it to get its answer",
+    )
+    .retry_after(std::time::Duration::from_secs(1)))
 }
 
 /// The second half, in the transaction of the outcome.

@@ -4,6 +4,7 @@
 use serde_json::json;
 
 use super::Authority;
+use super::guard::{self, IdempotencyClaim};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -18,7 +19,24 @@ use crate::store::{Tx, certificates, guards, hierarchy, revocations};
 impl Authority {
     /// Revokes one certificate. A second time is `AlreadyRevoked`; an expired one is refused.
     pub async fn revoke(&self, actor: &Actor, id: CertificateId, reason: RevocationReason) -> Result<Certificate> {
+        self.revoke_once(actor, id, reason, None).await
+    }
+
+    /// The same under an Idempotency-Key, which is taken and answered in the transaction of the revocation: whatever
+    /// becomes of this process or its reply, a repetition finds either nothing done or the answer.
+    pub async fn revoke_once(
+        &self,
+        actor: &Actor,
+        id: CertificateId,
+        reason: RevocationReason,
+        claim: Option<&IdempotencyClaim>,
+    ) -> Result<Certificate> {
         let mut tx = self.store.begin(actor).await?;
+        if let Some(claim) = claim {
+            // before the certificate is looked at: of two at once the second is told of the first, not "already revoked"
+            guard::claim(&mut tx, claim, id).await?;
+            guards::answer_key(&mut tx, &claim.actor, &claim.key, 201).await?;
+        }
         let certificate =
             certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
         let now = tx.now();

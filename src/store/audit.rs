@@ -129,13 +129,27 @@ pub async fn of_object<'a>(on: impl Into<On<'a>>, object: &str, limit: i64) -> R
     q(OF_OBJECT).bind(object).bind(limit).fetch_all(on).await?.iter().map(event).collect()
 }
 
+/// A row of a chain: where it stands, and what can be read of it.
+#[derive(Debug)]
+pub struct ChainRow {
+    /// (writer, lane, seq)
+    pub place: (Vec<u8>, i64, i64),
+    pub event: Result<ChainedEvent>,
+}
+
 /// The chains in order, after the given place: fsck walks them all.
-pub async fn chain_after<'a>(
+pub async fn chain_rows<'a>(
     on: impl Into<On<'a>>,
-    (writer, lane, seq): (ReplicaId, i64, i64),
+    (writer, lane, seq): &(Vec<u8>, i64, i64),
     limit: i64,
-) -> Result<Vec<ChainedEvent>> {
-    q(CHAIN).bind(writer.to_vec()).bind(lane).bind(seq).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+) -> Result<Vec<ChainRow>> {
+    let rows = q(CHAIN).bind(writer.clone()).bind(*lane).bind(*seq).bind(limit).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            let place = (row.get("writer")?, row.get("lane")?, row.get("seq")?);
+            Ok(ChainRow { place, event: event(row) })
+        })
+        .collect()
 }
 
 fn event(row: &Row) -> Result<ChainedEvent> {

@@ -77,7 +77,9 @@ statements! {
             AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
             AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) \
             AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $11 AND n.reversed < $12) ORDER BY c.id DESC LIMIT $8");
-    WALK = concat!("SELECT ", columns!(), ", b.tbs, b.der FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id WHERE c.id > $1 ORDER BY c.id LIMIT $2");
+    WALK = concat!("SELECT ", columns!(), ", b.tbs, b.der FROM certificates c LEFT JOIN certificate_bodies b ON b.certificate_id = c.id WHERE c.id > $1 ORDER BY c.id LIMIT $2");
+    NAME_ROWS = "SELECT n.name, n.certificate_id, n.reversed, c.names FROM certificate_names n LEFT JOIN certificates c ON c.id = n.certificate_id \
+                 WHERE n.name > $1 OR (n.name = $1 AND n.certificate_id > $2) ORDER BY n.name, n.certificate_id LIMIT $3";
     COUNTS = "SELECT issuer, profile, status, COUNT(*) AS n FROM certificates GROUP BY issuer, profile, status";
 }
 
@@ -262,14 +264,46 @@ pub async fn list<'a>(
     query.fetch_all(on).await?.iter().map(row).collect()
 }
 
-/// All certificates in the order of their ids with (to-be-signed bytes, DER), after `after`: fsck.
-pub async fn walk<'a>(
+/// A row as fsck meets it: its id as it stands there, and what can be read of the rest.
+#[derive(Debug)]
+pub struct Walked {
+    pub id: Vec<u8>,
+    /// With its to-be-signed bytes and DER, as far as they are there.
+    pub read: Result<(Certificate, Option<Vec<u8>>, Option<Vec<u8>>)>,
+}
+
+/// All certificates in the order of their ids, after `after`: fsck.
+pub async fn walk<'a>(on: impl Into<On<'a>>, after: &[u8], limit: i64) -> Result<Vec<Walked>> {
+    let rows = q(WALK).bind(after).bind(limit).fetch_all(on).await?;
+    let read = |r: &Row| Ok((row(r)?, r.get("tbs")?, r.get("der")?));
+    rows.iter().map(|r| Ok(Walked { id: r.get("id")?, read: read(r) })).collect()
+}
+
+/// A row that a certificate is found by.
+#[derive(Debug, Clone)]
+pub struct NameRow {
+    pub name: String,
+    pub certificate_id: Vec<u8>,
+    /// The certificate is there and has this name, and its reversed form is right.
+    pub agrees: bool,
+}
+
+/// All name rows in order, after `after`: fsck.
+pub async fn name_rows<'a>(
     on: impl Into<On<'a>>,
-    after: CertificateId,
+    (name, id): &(String, Vec<u8>),
     limit: i64,
-) -> Result<Vec<(Certificate, Vec<u8>, Option<Vec<u8>>)>> {
-    let rows = q(WALK).bind(after.to_vec()).bind(limit).fetch_all(on).await?;
-    rows.iter().map(|r| Ok((row(r)?, r.get("tbs")?, r.get("der")?))).collect()
+) -> Result<Vec<NameRow>> {
+    let rows = q(NAME_ROWS).bind(name).bind(id.clone()).bind(limit).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            let (name, backwards): (String, String) = (row.get("name")?, row.get("reversed")?);
+            // names that cannot be read were told of by the walk over certificates
+            let names: Vec<Identifier> = row.json("names").unwrap_or_default();
+            let agrees = names.iter().any(|n| n.value() == name && reversed(n) == backwards);
+            Ok(NameRow { name, certificate_id: row.get("certificate_id")?, agrees })
+        })
+        .collect()
 }
 
 /// (issuer, profile, status, count): for start and metrics housekeeping, not for requests.

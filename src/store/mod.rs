@@ -17,6 +17,7 @@ pub mod jobs;
 pub mod migrate;
 pub mod nonces;
 pub mod orders;
+pub mod orphans;
 pub mod profiles;
 pub mod revocations;
 pub mod tokens;
@@ -51,6 +52,7 @@ pub fn statements() -> Vec<Sql> {
         jobs::ALL,
         nonces::ALL,
         orders::ALL,
+        orphans::ALL,
         profiles::ALL,
         revocations::ALL,
         tokens::ALL,

@@ -1,6 +1,7 @@
 //! Idempotency-Key: issuing twice by a retry is the expensive failure of a CA.
 
 use chancery::clock::days;
+use chancery::store::faults::CommitFault;
 use serde_json::{Value, json};
 
 use super::room::{Answer, CERTIFICATES, Room};
@@ -66,6 +67,50 @@ crate::on_both_engines! {
         let again = post(&room, "r", &path, &json!({})).await;
         assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
         assert_eq!(again.headers["idempotent-replayed"], "true");
+    }
+
+    async fn a_revocation_whose_reply_was_lost_is_told_again(at) {
+        let room = Room::over(at).await;
+        for (fault, status) in [(CommitFault::LosesReply, "revoked"), (CommitFault::Fails, "valid")] {
+            let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();
+            let path = format!("{CERTIFICATES}/{id}/revocation");
+            at.store.commits().plan("certificate.revoked", fault);
+            let first = post(&room, &id, &path, &json!({"reason": "superseded"})).await;
+            assert_eq!(first.status.as_u16(), 503);
+            let shown = room.get(&room.admin, &format!("{CERTIFICATES}/{id}")).await.json();
+            assert_eq!(shown["status"], status);
+            let again = post(&room, &id, &path, &json!({"reason": "superseded"})).await;
+            assert_eq!(again.status.as_u16(), 201, "{fault:?}");
+            assert_eq!(again.json()["status"], "revoked");
+            assert_eq!(again.headers.contains_key("idempotent-replayed"), fault == CommitFault::LosesReply);
+            let other = post(&room, "another key", &path, &json!({"reason": "superseded"})).await;
+            assert_eq!(other.refusal(), (409, "already_revoked".into()));
+        }
+    }
+
+    async fn an_issue_whose_reply_was_lost_is_told_again(at) {
+        let room = Room::over(at).await;
+        let before = room.count().await;
+        let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
+        // both replies of the database are lost: the server reads its rows again
+        at.store.commits().plan("certificate.intended", CommitFault::LosesReply);
+        at.store.commits().plan("certificate.issued", CommitFault::LosesReply);
+        let first = post(&room, "k", CERTIFICATES, &body).await;
+        let again = post(&room, "k", CERTIFICATES, &body).await;
+        assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
+        assert_eq!(first.json()["id"], again.json()["id"]);
+        assert_eq!(room.count().await, before + 1);
+    }
+
+    async fn revocations_at_once_with_one_key_are_one(at) {
+        let room = Room::over(at).await;
+        let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();
+        let path = format!("{CERTIFICATES}/{id}/revocation");
+        let body = json!({});
+        let all = futures_util::future::join_all((0..8).map(|_| post(&room, "r", &path, &body))).await;
+        assert!(all.iter().all(|a| a.status == 201 || a.refusal() == (409, "conflict".into())), "never already_revoked");
+        let first = all.iter().filter(|a| a.status == 201 && !a.headers.contains_key("idempotent-replayed"));
+        assert_eq!(first.count(), 1);
     }
 
     async fn requests_at_once_with_one_key_make_one_token(at) {

@@ -24,6 +24,15 @@ const CHANGED: &[(&str, &str, &str)] = &[
     ("certificates", "reason", "status = 'revoked'"),
     ("certificate_bodies", "tbs", "request IS NULL"),
     ("certificate_bodies", "der", "request IS NULL"),
+    ("certificates", "status", "status = 'valid' AND via = 'cli'"),
+    ("certificates", "status", "status = 'revoked'"),
+    ("certificate_names", "name", "1 = 1"),
+    ("certificate_names", "reversed", "1 = 1"),
+    ("certificate_names", "certificate_id", "1 = 1"),
+    ("revocations", "not_after", "1 = 1"),
+    ("revocations", "issuer_id", "1 = 1"),
+    ("issuers", "role", "1 = 1"),
+    ("issuer_certificates", "der", "1 = 1"),
     ("serials", "certificate_id", "1 = 1"),
     ("serials", "serial", "1 = 1"),
     ("revocations", "serial", "1 = 1"),
@@ -40,6 +49,10 @@ const CHANGED: &[(&str, &str, &str)] = &[
     ("audit_events", "detail", "1 = 1"),
     ("audit_events", "previous", "1 = 1"),
     ("audit_events", "hash", "1 = 1"),
+    ("audit_events", "id", "1 = 1"),
+    ("crls", "this_update", "entries = 1 AND this_update = (SELECT MIN(this_update) FROM crls WHERE entries = 1)"),
+    ("crls", "next_update", "entries = 1 AND this_update = (SELECT MIN(this_update) FROM crls WHERE entries = 1)"),
+    ("crls", "entries", "entries = 1 AND this_update = (SELECT MIN(this_update) FROM crls WHERE entries = 1)"),
     ("crls", "number", "entries = 1"),
     ("crls", "der", "entries = 1 AND this_update = (SELECT MIN(this_update) FROM crls WHERE entries = 1)"),
 ];
@@ -65,12 +78,73 @@ crate::on_both_engines! {
         }
     }
 
+    async fn fsck_finds_what_belongs_to_nothing(at) {
+        let rig = Rig::on(at).await;
+        rig.issue(issuance(Guard::default())).await.unwrap();
+        for (table, add, remove) in [
+            (
+                "certificate_names",
+                "INSERT INTO certificate_names (name, certificate_id, reversed) SELECT 'evil.test', id, 'test.evil' FROM certificates WHERE via = 'cli'",
+                "DELETE FROM certificate_names WHERE name = 'evil.test'",
+            ),
+            (
+                "serials",
+                "INSERT INTO serials (serial, certificate_id) SELECT id, id FROM certificates WHERE via = 'cli'",
+                "DELETE FROM serials WHERE serial = certificate_id",
+            ),
+            (
+                "revocations",
+                "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after) \
+                 SELECT issuer_id, serial, id, 1, 'unspecified', 1 FROM certificates WHERE via = 'cli'",
+                "DELETE FROM revocations",
+            ),
+            (
+                "certificate_bodies",
+                "INSERT INTO certificate_bodies (certificate_id, tbs) SELECT serial, serial FROM certificates WHERE via = 'cli'",
+                "DELETE FROM certificate_bodies WHERE tbs = certificate_id",
+            ),
+        ] {
+            assert_eq!(at.sql(add).await, 1, "{table}");
+            let findings = rig.authority.fsck().await.unwrap().findings;
+            assert_eq!(findings.len(), 1, "{table}: {findings:?}");
+            at.sql(remove).await;
+            assert_eq!(rig.authority.fsck().await.unwrap().findings, Vec::<String>::new(), "{table}");
+        }
+    }
+
+    async fn a_crl_that_ran_out_is_a_finding_until_the_next_is_published(at) {
+        let rig = Rig::on(at).await;
+        rig.authority.publish_due().await.unwrap();
+        assert_eq!(rig.authority.fsck().await.unwrap().findings, Vec::<String>::new());
+        at.clock.advance(chancery::clock::days(60));
+        let findings = rig.authority.fsck().await.unwrap().findings;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert!(findings[0].starts_with("the CRL of tls-1: it ran out at 2026-"), "{findings:?}");
+        rig.authority.publish_due().await.unwrap();
+        assert_eq!(rig.authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
+    async fn a_row_that_cannot_be_read_does_not_hide_the_others(at) {
+        let rig = Rig::on(at).await;
+        for _ in 0..3 {
+            rig.issue(issuance(Guard::default())).await.unwrap();
+        }
+        assert_eq!(at.sql("UPDATE certificates SET not_before = not_after + 5000000 WHERE via = 'cli'").await, 3);
+        let findings = rig.authority.fsck().await.unwrap().findings;
+        let unreadable = findings.iter().filter(|f| f.starts_with("the row of certificate ")).count();
+        assert_eq!(unreadable, 3, "{findings:?}");
+    }
+
     async fn fsck_finds_what_is_gone(at) {
         for (what, gone) in [
             ("a revocation", "DELETE FROM revocations"),
             ("a serial", "DELETE FROM serials"),
             ("an audit event", "DELETE FROM audit_events WHERE seq = 1"),
             ("a DER", "UPDATE certificate_bodies SET der = NULL"),
+            ("the bytes", "DELETE FROM certificate_bodies"),
+            ("a name", "DELETE FROM certificate_names WHERE name LIKE 'host-%'"),
+            ("a certificate", "DELETE FROM certificates WHERE via = 'cli'"),
+            ("a CRL", "DELETE FROM crls"),
         ] {
             let fresh = if at.is_postgres() { At::postgres().await } else { At::sqlite().await };
             let rig = Rig::on(&fresh).await;
@@ -85,11 +159,10 @@ crate::on_both_engines! {
     }
 }
 
-/// A row that cannot be read at all ends the check with an error, which is a disagreement too.
+/// A row that cannot be read at all is a finding, and the check goes on to its end.
 async fn noticed(rig: &Rig, what: &str) {
-    if let Ok(report) = rig.authority.fsck().await {
-        assert!(!report.findings.is_empty(), "{what} was changed and not noticed");
-    }
+    let report = rig.authority.fsck().await.unwrap_or_else(|e| panic!("{what} ended the check: {}", e.chain()));
+    assert!(!report.findings.is_empty(), "{what} was changed and not noticed");
 }
 
 enum Value {
@@ -117,12 +190,12 @@ async fn change(at: &At, table: &str, column: &str, which: &str) -> (Value, Valu
         Value::Text(text) if text == "P-256" => Value::Text("P-521".into()),
         Value::Text(text) => Value::Text(format!("{text}x")),
     };
-    write(at, table, column, &original, &changed).await;
+    write(at, table, column, which, &original, &changed).await;
     (original, changed)
 }
 
 async fn restore(at: &At, table: &str, column: &str, (original, changed): (Value, Value)) {
-    write(at, table, column, &changed, &original).await;
+    write(at, table, column, "1 = 1", &changed, &original).await;
 }
 
 /// SQLite reads text as bytes too, so bytes come last.
@@ -134,10 +207,10 @@ fn read(row: &Row) -> Value {
 }
 
 /// By the row's place: values such as `requester` stand in many rows.
-async fn write(at: &At, table: &str, column: &str, from: &Value, to: &Value) {
+async fn write(at: &At, table: &str, column: &str, which: &str, from: &Value, to: &Value) {
     let place = if at.is_postgres() { "ctid" } else { "rowid" };
     let update = format!(
-        "UPDATE {table} SET {column} = $1 WHERE {place} = (SELECT {place} FROM {table} WHERE {column} = $2 LIMIT 1)"
+        "UPDATE {table} SET {column} = $1 WHERE {place} = (SELECT {place} FROM {table} WHERE {column} = $2 AND {which} LIMIT 1)"
     );
     let query = q(plain(update.leak()));
     let bind = |query: chancery::store::engine::Query, value: &Value| match value {
