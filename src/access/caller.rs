@@ -79,6 +79,12 @@ impl Caller {
         other.map_or(Ok(()), |cn| scope.check_subject(cn))
     }
 
+    /// May the subject say this besides its common name? Each is written `O=Lab Ltd`.
+    pub fn may_say(&self, attributes: &[String]) -> Result<()> {
+        let Some(scope) = &self.scope else { return Ok(()) };
+        attributes.iter().try_for_each(|attribute| scope.check_subject(attribute))
+    }
+
     /// A certificate that it may not see is not found, as one that does not exist.
     pub fn may_see(&self, certificate: &Certificate) -> Result<()> {
         self.may(Permission::ReadCertificates)?;

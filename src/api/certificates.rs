@@ -138,6 +138,7 @@ enum Form {
             (String = "application/pem-certificate-chain"),
             (Vec<u8> = "application/pkix-cert"),
             (Vec<u8> = "application/x-pkcs7-certificates"))),
+        (status = 304, description = "As If-None-Match has it"),
         Problems))]
 pub async fn get(
     caller: Caller,

@@ -9,29 +9,26 @@ use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use serde_json::Value;
 
-use super::{Api, document};
+use super::Api;
+use super::document::COMMITTED;
 use crate::error::{Error, Result};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/api/v1/openapi.json", get(json)).route("/api/docs", get(read))
 }
 
-/// Made once: neither route asks for a credential, so neither may cost much.
-static JSON: OnceLock<String> = OnceLock::new();
+/// Made once: the route asks for no credential, so it may not cost much.
 static HTML: OnceLock<String> = OnceLock::new();
 
-async fn json() -> Result<Response> {
-    let text = once(&JSON, || {
-        document().to_pretty_json().map_err(|e| Error::internal("the document does not serialise", e))
-    })?;
+async fn json() -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "public, max-age=300")];
-    Ok((headers, text).into_response())
+    (headers, COMMITTED).into_response()
 }
 
 async fn read() -> Result<Response> {
     let html = once(&HTML, || {
-        let value = serde_json::to_value(document());
-        let value = value.map_err(|e| Error::internal("the document does not serialise", e))?;
+        let value: Value =
+            serde_json::from_str(COMMITTED).map_err(|e| Error::internal("the document is not JSON", e))?;
         Docs::of(&value).render().map_err(|e| Error::internal("a page could not be rendered", e))
     })?;
     Ok(Html(html).into_response())
@@ -67,6 +64,15 @@ struct Operation {
     parameters: Vec<Field>,
     body: Option<String>,
     answers: Vec<Answer>,
+    /// Requests and answers that a test executes.
+    examples: Vec<Example>,
+}
+
+struct Example {
+    call: String,
+    request: Option<String>,
+    status: String,
+    answer: String,
 }
 
 struct Field {
@@ -138,7 +144,36 @@ impl Operation {
             parameters: parameters.collect(),
             body: schema_of(&operation["requestBody"]),
             answers: answers.collect(),
+            examples: examples(operation),
         }
+    }
+}
+
+/// Each example stands under one key in the body of its request and in its answer.
+fn examples(operation: &Value) -> Vec<Example> {
+    let mut found = Vec::new();
+    for (status, response) in entries(&operation["responses"]) {
+        for (key, example) in entries(&response["content"]).into_iter().flat_map(|(_, c)| entries(&c["examples"])) {
+            let request = &operation["requestBody"]["content"]["application/json"]["examples"][key];
+            found.push((
+                key.clone(),
+                Example {
+                    call: text(&example["summary"]),
+                    request: request.get("value").map(pretty),
+                    status: status.clone(),
+                    answer: pretty(&example["value"]),
+                },
+            ));
+        }
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    found.into_iter().map(|(_, example)| example).collect()
+}
+
+fn pretty(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => format!("{other:#}"),
     }
 }
 

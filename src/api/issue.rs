@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use zeroize::Zeroizing;
 
 use super::idempotent::Claim;
-use super::{Api, idempotent, made_key, refused, shape};
+use super::{Api, idempotent, made_key, refused, shape, subject};
 use crate::access::Caller;
 use crate::access::caller::Wish;
 use crate::authority::guard::{Guard, IdempotencyClaim};
@@ -19,7 +19,9 @@ use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
 use crate::model::validity::{RequestedValidity, parse_duration};
 use crate::pki::key_policy::KeyPolicy;
+use crate::pki::name::SubjectFields;
 use crate::pki::pem;
+use crate::pki::profile::Profile;
 use crate::pki::request::CertificateRequest;
 use crate::wire::certificates::{Certificate, IssuePreview, IssueQuery, IssueRequest};
 
@@ -72,16 +74,16 @@ async fn read(
     idempotency: Option<IdempotencyClaim>,
 ) -> Result<(Issuance, Option<Zeroizing<String>>)> {
     let validity = validity(&asked)?;
+    let mut subject = subject::read(&asked)?;
     let source = source(&asked)?;
-    let names = source.names();
-    let common_name = asked.common_name.clone().or_else(|| source.common_name());
-    let permitted = permit(api, caller, &asked, &names, common_name.as_deref());
-    refused(api, caller, "certificate.rejected", "", permitted).await?;
+    let permitted = permit(api, caller, &asked, &source, &subject);
+    let names = refused(api, caller, "certificate.rejected", "", permitted).await?;
+    let common_name = subject.common_name.take().or_else(|| source.common_name());
     let (request, private_key) = source.into_request().await?;
     let guard = Guard { token: caller.token(), grant: caller.grant(), order: None, idempotency };
     let names = Some(names);
     let (profile, issuer) = (asked.profile, asked.issuer);
-    Ok((Issuance { profile, issuer, request, names, common_name, validity, guard }, private_key))
+    Ok((Issuance { profile, issuer, request, names, common_name, subject, validity, guard }, private_key))
 }
 
 /// Whose key it will be.
@@ -107,11 +109,14 @@ fn source(asked: &IssueRequest) -> Result<Source> {
 }
 
 impl Source {
-    /// In the order asked, each once.
-    fn names(&self) -> Vec<Identifier> {
+    /// In the order asked, each once. A CSR's CN is one of them where it does not say who somebody is.
+    fn names(&self, profile: &Profile) -> Vec<Identifier> {
         let mut names: Vec<Identifier> = Vec::new();
         let asked = match self {
-            Source::Csr(request) => request.san().iter().cloned().chain(request.common_name_identifier()).collect(),
+            Source::Csr(request) => {
+                let common_name = request.common_name_identifier().filter(|_| profile.common_name_is_a_name());
+                request.san().iter().cloned().chain(common_name).collect()
+            }
             Source::Made(names, _) => names.clone(),
         };
         for name in asked {
@@ -141,17 +146,30 @@ impl Source {
     }
 }
 
-/// The scope is judged on the subject that the profile will give, not on what was asked.
-fn permit(api: &Api, caller: &Caller, asked: &IssueRequest, names: &[Identifier], cn: Option<&str>) -> Result<()> {
+/// The names of the certificate, if the caller may have it. The scope is judged on the subject that the profile will
+/// give, not on what was asked.
+fn permit(
+    api: &Api,
+    caller: &Caller,
+    asked: &IssueRequest,
+    source: &Source,
+    subject: &SubjectFields,
+) -> Result<Vec<Identifier>> {
     let snapshot = api.authority.snapshot();
-    let profile = snapshot.profile(&asked.profile).map_err(|e| at("/profile", &e))?;
+    let profile = &snapshot.profile(&asked.profile).map_err(|e| at("/profile", &e))?.profile;
     let issuer = match &asked.issuer {
         Some(slug) => snapshot.issuer(slug),
-        None => snapshot.issuer_for(profile.profile.domain()),
+        None => snapshot.issuer_for(profile.domain()),
     };
-    let subject = profile.profile.common_name(cn, names)?;
+    let names = source.names(profile);
+    let common_name = subject.common_name.clone().or_else(|| source.common_name());
+    let given = profile.subject(common_name.as_deref(), subject, &names)?;
+    subject::is_given(profile, subject, &given)?;
     let issuer = &issuer?.issuer.slug;
-    caller.may_issue(&Wish { profile: &asked.profile, issuer, names, common_name: subject.as_deref() })
+    let common_name = given.common_name.as_deref();
+    caller.may_issue(&Wish { profile: &asked.profile, issuer, names: &names, common_name })?;
+    caller.may_say(&subject::taken_as_asked(profile, &given))?;
+    Ok(names)
 }
 
 fn parse_names(texts: &[String]) -> Result<Vec<Identifier>> {
@@ -187,7 +205,7 @@ fn validity(asked: &IssueRequest) -> Result<RequestedValidity> {
     Ok(RequestedValidity { not_before: asked.not_before, not_after: asked.not_after, ttl, asked_at: None })
 }
 
-fn unfit(pointer: &str, detail: &str) -> Error {
+pub(super) fn unfit(pointer: &str, detail: &str) -> Error {
     at(pointer, &Error::new(ErrorKind::Unprocessable, detail))
 }
 

@@ -11,6 +11,8 @@ mod issue;
 mod made_key;
 mod revocation;
 mod shape;
+mod subject;
+mod system;
 mod tokens;
 
 use std::fmt;
@@ -28,7 +30,7 @@ use crate::http::caller::HasAccess;
 use crate::http::{error_page, layers, problem};
 use crate::model::audit::AuditEvent;
 
-pub use document::document;
+pub use document::{COMMITTED, document};
 
 /// What the handlers reach.
 #[derive(Clone)]
@@ -83,6 +85,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tokens::get))
         .routes(routes!(tokens::revoke))
         .routes(routes!(audit_events::list))
+        .routes(routes!(system::checks))
 }
 
 /// Audits the refusal of a change by role or scope; what the authority refuses it audits itself.

@@ -9,23 +9,28 @@ use super::idempotent::Claim;
 use super::{Api, certificates, idempotent, refused, shape};
 use crate::access::Caller;
 use crate::api::document::{Problems, WriteProblems};
+use crate::authority::revoke::revocable;
 use crate::error::{Error, Result};
-use crate::http::extract::Json;
+use crate::http::extract::{Json, Query};
 use crate::model::certificate as model;
 use crate::model::reason::RevocationReason;
-use crate::wire::certificates::{Certificate, Revocation, RevokeRequest};
+use crate::wire::certificates::{Certificate, Revocation, RevocationPreview, RevokeQuery, RevokeRequest};
 
 /// Revoke a certificate
 #[utoipa::path(post, path = "/api/v1/certificates/{id}/revocation", operation_id = "revokeCertificate", tag = "certificates",
     description = "It is on the CRL within 5 seconds. A second time answers 409 with code already_revoked.",
-    params(("id" = String, Path, description = "crt_…"),
+    params(("id" = String, Path, description = "crt_…"), RevokeQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe for 24 hours")),
     request_body = RevokeRequest,
-    responses((status = 201, description = "Revoked", body = Certificate), WriteProblems))]
+    responses(
+        (status = 201, description = "Revoked", body = Certificate),
+        (status = 200, description = "What would be revoked (dry_run)", body = RevocationPreview),
+        WriteProblems))]
 pub async fn create(
     caller: Caller,
     State(api): State<Api>,
     Path(id): Path<String>,
+    Query(query): Query<RevokeQuery>,
     uri: Uri,
     headers: HeaderMap,
     Json { value: asked, raw }: Json<RevokeRequest>,
@@ -33,6 +38,10 @@ pub async fn create(
     let record = certificates::find(&api, &caller, &id).await?;
     let object = record.object();
     refused(&api, &caller, "certificate.revocation_refused", &object, caller.may_revoke(&record)).await?;
+    let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::Unspecified), RevocationReason::from_name)?;
+    if query.dry_run {
+        return preview(&api, &record, reason);
+    }
     let key = idempotent::key(&headers, &uri, &raw)?;
     let claim = match idempotent::claim(&api, &caller, key).await? {
         Claim::Done(_) => {
@@ -41,13 +50,25 @@ pub async fn create(
         }
         Claim::Go(claim) => claim,
     };
-    let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::Unspecified), RevocationReason::from_name)?;
     let revoked = api.authority.revoke_once(caller.actor(), record.id, reason, claim.as_ref()).await?;
     told(&api, &revoked).await
 }
 
 async fn told(api: &Api, record: &model::Certificate) -> Result<Response> {
     Ok((StatusCode::CREATED, Reply(shape::whole(&api.authority, record).await?)).into_response())
+}
+
+fn preview(api: &Api, record: &model::Certificate, reason: RevocationReason) -> Result<Response> {
+    revocable(record, api.authority.store().now())?;
+    let shape = RevocationPreview {
+        dry_run: true,
+        id: record.id.to_string(),
+        serial: record.serial.to_string(),
+        names: record.names.iter().map(|name| name.value()).collect(),
+        subject: record.subject.clone(),
+        reason,
+    };
+    Ok(Reply(shape).into_response())
 }
 
 /// Get a certificate's revocation

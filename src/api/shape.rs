@@ -1,6 +1,7 @@
 //! Records as the shapes of `wire`.
 
 use crate::authority::Authority;
+use crate::authority::checks::{Check, Severity};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::audit::ChainedEvent;
@@ -90,4 +91,14 @@ pub fn event(record: &ChainedEvent) -> wire::audit::AuditEvent {
         seq: record.seq,
         hash: to_hex(&record.hash),
     }
+}
+
+pub fn checks(found: &[Check]) -> wire::system::Checks {
+    let worst = found.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
+    let check = |check: &Check| wire::system::Check {
+        name: check.name.to_owned(),
+        status: check.severity.name().to_owned(),
+        detail: check.detail.clone(),
+    };
+    wire::system::Checks { status: worst.name().to_owned(), checks: found.iter().map(check).collect() }
 }

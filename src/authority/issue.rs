@@ -37,6 +37,8 @@ pub struct Issuance {
     /// The names to certify: for ACME the order's identifiers, else those of the CSR.
     pub names: Option<Vec<Identifier>>,
     pub common_name: Option<String>,
+    /// What was asked of the subject besides; only what the profile takes as asked is read.
+    pub subject: SubjectFields,
     pub validity: RequestedValidity,
     pub guard: Guard,
 }
@@ -198,7 +200,7 @@ impl Authority {
             now: self.store.now(),
             names: issuance.names.clone(),
             common_name: issuance.common_name.clone(),
-            subject: SubjectFields::default(),
+            subject: issuance.subject.clone(),
             validity: issuance.validity,
             via_acme: matches!(actor.kind, ActorKind::Account(_)),
             own_hosts: self.own_hosts.clone(),

@@ -2,6 +2,7 @@
 //! `Signer` and `KeyStore`, never `keys`.
 
 mod batch;
+pub mod checks;
 pub mod crl;
 pub mod fsck;
 pub mod guard;
@@ -11,7 +12,7 @@ pub mod ocsp;
 mod queries;
 pub mod recovery;
 pub mod responders;
-mod revoke;
+pub mod revoke;
 pub mod snapshot;
 
 use std::collections::HashMap;

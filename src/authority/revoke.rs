@@ -40,24 +40,7 @@ impl Authority {
         let certificate =
             certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
         let now = tx.now();
-        match certificate.shown_status(now) {
-            ShownStatus::Valid | ShownStatus::Intended => {}
-            ShownStatus::Revoked => {
-                return Err(Error::new(
-                    ErrorKind::AlreadyRevoked,
-                    format!("certificate {id} with serial {} was revoked before", certificate.serial),
-                ));
-            }
-            ShownStatus::Expired => {
-                return Err(Error::refused(
-                    ErrorKind::Conflict,
-                    "revocation.expired",
-                    format!("certificate {id}, over since {}", certificate.validity.not_after()),
-                    "a certificate that has not expired",
-                    "nothing needs to be done",
-                ));
-            }
-        }
+        revocable(&certificate, now)?;
         let intended = certificate.status == CertificateStatus::Intended;
         let certificate = write_revocation(&mut tx, certificate, now, reason).await?;
         if intended {
@@ -97,6 +80,25 @@ impl Authority {
         self.forget_answers();
         self.revoked.notify_one();
         Ok(())
+    }
+}
+
+/// Is there something to revoke?
+pub fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
+    let id = certificate.id;
+    match certificate.shown_status(now) {
+        ShownStatus::Valid | ShownStatus::Intended => Ok(()),
+        ShownStatus::Revoked => Err(Error::new(
+            ErrorKind::AlreadyRevoked,
+            format!("certificate {id} with serial {} was revoked before", certificate.serial),
+        )),
+        ShownStatus::Expired => Err(Error::refused(
+            ErrorKind::Conflict,
+            "revocation.expired",
+            format!("certificate {id}, over since {}", certificate.validity.not_after()),
+            "a certificate that has not expired",
+            "nothing needs to be done",
+        )),
     }
 }
 

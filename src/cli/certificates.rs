@@ -21,6 +21,9 @@ pub struct RevokeArgs {
     /// unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn
     #[arg(long, default_value = "unspecified")]
     reason: String,
+    /// Check everything, revoke nothing and show what would be revoked
+    #[arg(long)]
+    dry_run: bool,
 }
 
 pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
@@ -30,6 +33,11 @@ pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
     let certificate = select(&client, &args.selector).await.trying(what)?;
     let id = output::text(&certificate, "id");
     let path = format!("/api/v1/certificates/{}/revocation", encode(&id));
+    if args.dry_run {
+        let path = format!("{path}?dry_run=true");
+        let told = client.post(&path, &json!({"reason": args.reason})).await.trying(what)?;
+        return output::object(context.output, &told);
+    }
     let done = client.post(&path, &json!({"reason": args.reason})).await.trying(what)?;
     if context.output == Some(Format::Json) {
         return Ok(output::json(&done)?);

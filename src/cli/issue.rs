@@ -13,6 +13,7 @@ use super::failure::{Result, Trying};
 use super::files;
 use super::output::{self, Format};
 use super::session::Context;
+use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
@@ -20,7 +21,6 @@ use crate::model::key::KeyAlgorithm;
 #[derive(Debug, Args)]
 pub struct IssueArgs {
     /// DNS names, IP addresses, mail addresses or URIs; the first one names the files
-    #[arg(required = true)]
     names: Vec<String>,
     #[command(flatten)]
     wish: Wish,
@@ -53,29 +53,65 @@ struct Wish {
     /// How long, such as 90d or 12h; the profile's default when not given
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
+    /// The subject's common name, where the profile takes one
+    #[arg(long, value_name = "TEXT")]
+    common_name: Option<String>,
+    /// An attribute of the subject where the profile asks for it: O=, OU=, C=, ST= or L=; can be given again
+    #[arg(long, value_name = "KEY=TEXT", value_parser = attribute)]
+    subject: Vec<(&'static str, String)>,
+    /// Check everything, issue nothing and show what would be issued
+    #[arg(long)]
+    dry_run: bool,
+}
+
+fn attribute(text: &str) -> Result<(&'static str, String), String> {
+    let keys =
+        [("O", "organization"), ("OU", "organizational_unit"), ("C", "country"), ("ST", "state"), ("L", "locality")];
+    let found = text.split_once('=').and_then(|(key, value)| {
+        let (_, member) = keys.into_iter().find(|(short, _)| short.eq_ignore_ascii_case(key.trim()))?;
+        Some((member, value.trim().to_owned()))
+    });
+    found.ok_or_else(|| "it is one of O=, OU=, C=, ST=, L= with a text behind it".to_owned())
 }
 
 impl Wish {
     fn body(&self, csr: &str) -> Value {
         let mut body = json!({"csr": csr, "profile": self.profile});
-        for (member, value) in [("issuer", &self.issuer), ("ttl", &self.ttl)] {
+        let members = [("issuer", &self.issuer), ("ttl", &self.ttl), ("common_name", &self.common_name)];
+        for (member, value) in members {
             if let Some(value) = value {
                 body[member] = value.clone().into();
             }
         }
+        for (member, value) in &self.subject {
+            body["subject"][member] = value.clone().into();
+        }
         body
+    }
+
+    async fn preview(&self, context: &Context, client: &Client, csr: &str) -> Result<()> {
+        let told = client.post("/api/v1/certificates?dry_run=true", &self.body(csr)).await?;
+        output::object(context.output, &told)
     }
 }
 
 pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
-    let what = || format!("cannot issue a certificate for {}", args.names.join(", "));
+    let what = || match (&args.names[..], &args.wish.common_name) {
+        ([], None) => format!("cannot issue a certificate by profile {}", args.wish.profile),
+        ([], Some(name)) => format!("cannot issue a certificate for {name}"),
+        (names, _) => format!("cannot issue a certificate for {}", names.join(", ")),
+    };
     let names = args.names.iter().map(|n| Identifier::guess(n)).collect::<Result<Vec<_>, _>>().trying(what)?;
-    let stem = files::stem(&names.first().map(Identifier::value).unwrap_or_default());
+    let first = names.first().map(Identifier::value).or_else(|| args.wish.common_name.clone());
+    let stem = files::stem(&first.unwrap_or_else(|| args.wish.profile.clone()));
     let (chain_path, key_path) = (args.out.join(format!("{stem}.crt")), args.out.join(format!("{stem}.key")));
-    files::refuse_existing(&[&chain_path, &key_path], args.force).trying(what)?;
     let key = generate(&args.key).trying(what)?;
     let csr = request(&names, &key).trying(what)?;
     let client = context.client().await?;
+    if args.wish.dry_run {
+        return args.wish.preview(context, &client, &csr).await.trying(what);
+    }
+    files::refuse_existing(&[&chain_path, &key_path], args.force).trying(what)?;
     // the key is on the disk before the certificate exists: a crash in between loses nothing that was issued
     let pem = Zeroizing::new(key.serialize_pem());
     files::write(&key_path, pem.as_bytes(), 0o600, args.force).trying(what)?;
@@ -107,6 +143,9 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<()> {
     let what = || format!("cannot sign {}", if args.csr == "-" { "the CSR from stdin" } else { &args.csr });
     let csr = read_csr(&args.csr).trying(what)?;
     let client = context.client().await?;
+    if args.wish.dry_run {
+        return args.wish.preview(context, &client, &csr).await.trying(what);
+    }
     let made = client.post("/api/v1/certificates", &args.wish.body(&csr)).await.trying(what)?;
     match context.output {
         Some(Format::Json) => Ok(output::json(&made)?),

@@ -29,6 +29,21 @@ pub fn json(value: &Value) -> Result<()> {
     data(&text)
 }
 
+/// One object: as JSON, or a line for each member that fits on one.
+pub fn object(format: Option<Format>, value: &Value) -> super::failure::Result<()> {
+    if format == Some(Format::Json) {
+        return Ok(json(value)?);
+    }
+    let mut table = Table::new(&["MEMBER", "VALUE"]);
+    for member in value.as_object().into_iter().flatten().map(|(member, _)| member) {
+        let told = text(value, member);
+        if !told.contains('\n') {
+            table.row(vec![member.clone(), told]);
+        }
+    }
+    Ok(table.print()?)
+}
+
 /// Talk for people.
 pub fn say(line: &str) {
     eprintln!("{line}");

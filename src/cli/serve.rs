@@ -6,6 +6,7 @@ use super::failure::{Cause, Failure, Result, Trying};
 use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
 use super::session::{Context, configured};
+use crate::authority::checks::Severity;
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::server::config::prepare_data;
@@ -78,27 +79,30 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     Ok(())
 }
 
-/// One line a check; exit code 11 when one is critical.
+/// One line a check; exit code 10 when the worst is a warning, 11 when one is critical.
 pub async fn doctor(context: &Context, flags: ServeFlags) -> Result<()> {
     let app = context.local_app(&flags.0).await.trying(|| "cannot look at the installation".into())?;
-    let answers = crate::server::doctor::examine(&app).await;
-    let failed = answers.iter().any(|a| a.problem.is_some());
+    let checks = app.authority.checks().await;
+    let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
     if context.output == Some(Format::Json) {
-        let checks: Vec<_> = answers
+        let told: Vec<_> = checks
             .iter()
-            .map(|a| serde_json::json!({"check": a.name, "ok": a.problem.is_none(), "detail": a.problem.as_ref().unwrap_or(&a.found)}))
+            .map(|c| serde_json::json!({"name": c.name, "status": c.severity.name(), "detail": c.detail}))
             .collect();
-        output::json(&serde_json::json!({"ok": !failed, "checks": checks}))?;
+        output::json(&serde_json::json!({"status": worst.name(), "checks": told}))?;
     } else {
         let mut table = Table::new(&["CHECK", "STATUS", "DETAIL"]);
-        for answer in &answers {
-            let status = if answer.problem.is_none() { "ok" } else { "FAILED" };
-            let detail = answer.problem.as_ref().unwrap_or(&answer.found).clone();
-            table.row(vec![answer.name.to_owned(), status.to_owned(), detail]);
+        for check in &checks {
+            table.row(vec![check.name.to_owned(), check.severity.name().to_owned(), check.detail.clone()]);
         }
         table.print()?;
     }
-    if failed { Err(Failure { what: String::new(), cause: Cause::Check(11) }) } else { Ok(()) }
+    let failed = |code| Err(Failure { what: String::new(), cause: Cause::Check(code) });
+    match worst {
+        Severity::Ok => Ok(()),
+        Severity::Warning => failed(10),
+        Severity::Critical => failed(11),
+    }
 }
 
 /// 0 when everything agrees, 11 with one line for each disagreement.

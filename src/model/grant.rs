@@ -29,7 +29,7 @@ pub struct Grant {
 pub struct Scope {
     /// DNS names, addresses, mailboxes and URIs, as `NameRule` writes them.
     pub names: Vec<NameRule>,
-    /// Common names that are no name of the certificate, or `*`.
+    /// Common names that are no name of the certificate, other attributes as `O=Lab Ltd`, or `*`.
     pub subjects: Vec<String>,
     pub profiles: Vec<String>,
     pub issuers: Vec<String>,

@@ -15,6 +15,7 @@ use crate::model::certificate::Certificate;
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::KeyPolicy;
+use crate::pki::name::SubjectFields;
 use crate::pki::request::CertificateRequest;
 use crate::store::{accounts, certificates};
 
@@ -86,6 +87,7 @@ impl Registration {
             request,
             names: Some(order.identifiers.clone()),
             common_name: None,
+            subject: SubjectFields::default(),
             validity: RequestedValidity {
                 not_before: order.not_before,
                 not_after: order.not_after,

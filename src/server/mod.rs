@@ -3,7 +3,6 @@
 pub mod assemble;
 mod background;
 pub mod config;
-pub mod doctor;
 pub mod listen;
 mod names;
 pub mod notify;

@@ -23,6 +23,7 @@ use crate::model::actor::Actor;
 use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::KeyPolicy;
+use crate::pki::name::SubjectFields;
 use crate::pki::pem;
 use crate::pki::request::CertificateRequest;
 
@@ -94,6 +95,7 @@ impl OwnTls {
             request: CertificateRequest::for_key(public_key, names.clone()),
             names: Some(names),
             common_name: None,
+            subject: SubjectFields::default(),
             validity: RequestedValidity::default(),
             guard: Guard::default(),
         };

@@ -32,12 +32,35 @@ pub struct IssueRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_after: Option<Timestamp>,
-    /// The subject's common name, where the profile takes one.
+    /// The subject's common name, where the profile takes one; the same as `subject.common_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
+    /// What the subject shall say, where the profile takes it as asked. Nothing of it is left out in silence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
     /// The kind of a key made by the server: P-256 (default), P-384, P-521, Ed25519, RSA-2048, RSA-3072, RSA-4096.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+}
+
+/// The subject as asked; each attribute is issued as given or refused.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"common_name": "Build server", "organization": "Lab Ltd", "country": "AT", "state": "Wien"}))]
+pub struct Subject {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub common_name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organization: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub organizational_unit: Option<String>,
+    /// Two capital letters (ISO 3166).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub country: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locality: Option<String>,
 }
 
 /// What would be issued.
@@ -114,6 +137,28 @@ pub struct Revocation {
 pub struct RevokeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// What would be revoked.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RevocationPreview {
+    pub dry_run: bool,
+    pub id: String,
+    pub serial: String,
+    pub names: Vec<String>,
+    pub subject: String,
+    #[schema(value_type = String, example = "superseded")]
+    pub reason: RevocationReason,
+}
+
+/// Options of revoking.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct RevokeQuery {
+    /// Check everything, revoke nothing, and answer 200 with what would be revoked.
+    #[serde(default)]
+    pub dry_run: bool,
 }
 
 /// What the list is narrowed to; everything given must hold.

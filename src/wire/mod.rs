@@ -6,4 +6,5 @@ pub mod certificates;
 pub mod hierarchy;
 pub mod page;
 pub mod problem;
+pub mod system;
 pub mod tokens;

@@ -24,7 +24,7 @@ pub struct TokenRequest {
     /// `@example.org` (mailboxes), `spiffe://td/` (URIs that begin so), `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allow_names: Option<Vec<String>>,
-    /// Common names that are no name of the certificate, or `*`.
+    /// Common names that are no name of the certificate, other attributes as `O=Lab Ltd`, or `*`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subjects: Option<Vec<String>>,
     /// Slugs of profiles, or `*`; absent is `*`.

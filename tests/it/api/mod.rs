@@ -2,6 +2,9 @@
 
 mod bad_input;
 mod certificates;
+mod document;
+mod examples;
 mod idempotency;
 mod room;
+mod subject;
 mod tokens;

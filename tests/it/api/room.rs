@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use chancery::access::Access;
 use chancery::access::tokens::NewToken;
 use chancery::api::{Api, room};
+use chancery::authority::Authority;
 use chancery::clock::ManualClock;
 use chancery::http::layers::Manners;
 use chancery::model::actor::{Actor, Role};
@@ -17,6 +18,7 @@ use tower::ServiceExt;
 use crate::support::stores::{At, founded};
 
 pub struct Room {
+    pub authority: Arc<Authority>,
     pub router: Router,
     pub access: Arc<Access>,
     pub clock: ManualClock,
@@ -56,8 +58,8 @@ impl Room {
             clock: Arc::new(at.clock.clone()),
             entropy: Arc::clone(&at.store.entropy),
         };
-        let router = room(Api { authority, access: access.clone() }, manners);
-        let mut made = Room { router, access, clock: at.clock.clone(), admin: String::new() };
+        let router = room(Api { authority: authority.clone(), access: access.clone() }, manners);
+        let mut made = Room { authority, router, access, clock: at.clock.clone(), admin: String::new() };
         made.admin = made.token(Role::Admin, None, None).await;
         made
     }
@@ -122,11 +124,21 @@ pub const CERTIFICATES: &str = "/api/v1/certificates";
 
 /// A CSR in PEM with a fresh P-256 key, made by OpenSSL.
 pub fn csr(names: &[&str]) -> String {
+    csr_of(None, names)
+}
+
+/// The same with a CN in its subject.
+pub fn csr_of(common_name: Option<&str>, names: &[&str]) -> String {
     use openssl::{ec, hash::MessageDigest, nid::Nid, pkey::PKey, stack::Stack, x509};
     let group = ec::EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
     let key = PKey::from_ec_key(ec::EcKey::generate(&group).unwrap()).unwrap();
     let mut builder = x509::X509ReqBuilder::new().unwrap();
     builder.set_pubkey(&key).unwrap();
+    if let Some(text) = common_name {
+        let mut subject = x509::X509NameBuilder::new().unwrap();
+        subject.append_entry_by_text("CN", text).unwrap();
+        builder.set_subject_name(&subject.build()).unwrap();
+    }
     let mut san = x509::extension::SubjectAlternativeName::new();
     for name in names {
         san.dns(name);

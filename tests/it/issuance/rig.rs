@@ -21,6 +21,7 @@ use chancery::model::identifier::Identifier;
 use chancery::model::key::KeyAlgorithm;
 use chancery::model::validity::RequestedValidity;
 use chancery::pki::key_policy::KeyPolicy;
+use chancery::pki::name::SubjectFields;
 use chancery::pki::request::CertificateRequest;
 use chancery::pki::signer::{KeyPurpose, KeyStore, SealedKey, SignError, Signer};
 use chancery::store::{Store, accounts, orders};
@@ -141,6 +142,7 @@ pub fn issuance(guard: Guard) -> Issuance {
         request: CertificateRequest::for_key(key, vec![Identifier::dns(&name).unwrap()]),
         names: None,
         common_name: None,
+        subject: SubjectFields::default(),
         validity: RequestedValidity::default(),
         guard,
     }

@@ -1,0 +1,161 @@
+//! The CA watches itself: what an operator should know before users do. One engine behind `chancery doctor` and
+//! `GET /api/v1/system/checks`. Nothing here counts a whole table, so it may be asked often.
+
+use super::Authority;
+use super::crl::CRL_EVERY;
+use super::recovery::STALE_AFTER;
+use super::snapshot::LoadedIssuer;
+use crate::clock::{Timestamp, days, hours};
+use crate::error::Result;
+use crate::model::issuer::{IssuerRole, IssuerStatus};
+use crate::pki::signer::KeyPurpose;
+use crate::store::{certificates, crls, hierarchy};
+
+/// How bad it is, the worst last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    Ok,
+    /// Works today, will not later.
+    Warning,
+    /// Something does not work now.
+    Critical,
+}
+
+impl Severity {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Severity::Ok => "ok",
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+/// One check and what it found; with a problem its detail says what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub name: &'static str,
+    pub severity: Severity,
+    pub detail: String,
+}
+
+impl Authority {
+    /// All checks, in the order in which an operator reads them. A check that cannot look is critical itself.
+    pub async fn checks(&self) -> Vec<Check> {
+        vec![
+            self.check_database().await,
+            self.check_unlock_key(),
+            self.check_issuers(),
+            self.check_crls().await.unwrap_or_else(|e| blind("crls", &e.detail)),
+            self.check_responders().await.unwrap_or_else(|e| blind("ocsp", &e.detail)),
+            self.check_intents().await.unwrap_or_else(|e| blind("intents", &e.detail)),
+        ]
+    }
+
+    async fn check_database(&self) -> Check {
+        match hierarchy::issuers(&self.store).await {
+            Ok(_) => check("database", Vec::new(), format!("{} answers", self.store.db.engine())),
+            Err(error) => blind("database", &format!("{}; check --database-url", error.detail)),
+        }
+    }
+
+    fn check_unlock_key(&self) -> Check {
+        let locked = !self.keys.can_open(KeyPurpose::Issuer);
+        let told = "not loaded: nothing can be issued; start without --locked".to_owned();
+        let found = if locked { vec![(Severity::Critical, told)] } else { Vec::new() };
+        check("unlock key", found, "it is the one of this database".into())
+    }
+
+    /// An issuer signs until its end; when a fifth of its life is left a successor must be planned.
+    fn check_issuers(&self) -> Check {
+        let (snapshot, now) = (self.snapshot(), self.store.now());
+        let found: Vec<_> = snapshot.issuers.values().filter_map(|issuer| ending(issuer, now)).collect();
+        let until = |(slug, issuer): (&String, &std::sync::Arc<LoadedIssuer>)| {
+            issuer.certificates.first().map(|c| format!("{slug} until {}", c.not_after))
+        };
+        check("issuers", found, snapshot.issuers.iter().filter_map(until).collect::<Vec<_>>().join(", "))
+    }
+
+    async fn check_crls(&self) -> Result<Check> {
+        let now = self.store.now();
+        let (mut found, mut told) = (Vec::new(), Vec::new());
+        for issuer in hierarchy::issuers(&self.store).await? {
+            let slug = issuer.slug;
+            let Some((this_update, next_update)) = crls::current_window(&self.store, issuer.id, now).await? else {
+                found.push((Severity::Critical, format!("{slug} has no CRL in force; start the server unlocked")));
+                continue;
+            };
+            told.push(format!("{slug} until {next_update}"));
+            // a root's CRLs were signed for its whole life and last long
+            let late = issuer.role == IssuerRole::Issuing && now.since(this_update) > CRL_EVERY + hours(1);
+            if next_update <= now {
+                found.push((
+                    Severity::Critical,
+                    format!("the CRL of {slug} ended at {next_update}; start the server"),
+                ));
+            } else if late {
+                let text = format!("the CRL of {slug} is of {this_update}, is the server running and unlocked?");
+                found.push((Severity::Warning, text));
+            }
+        }
+        Ok(check("crls", found, told.join(", ")))
+    }
+
+    async fn check_responders(&self) -> Result<Check> {
+        let now = self.store.now();
+        let alive = hierarchy::responders(&self.store, now).await?;
+        let (mut found, mut told) = (Vec::new(), Vec::new());
+        for issuer in hierarchy::issuers(&self.store).await?.into_iter().filter(|i| i.role == IssuerRole::Issuing) {
+            match alive.iter().filter(|r| r.issuer_id == issuer.id).map(|r| r.not_after).max() {
+                Some(end) if end > now + days(2) => told.push(format!("{} until {end}", issuer.slug)),
+                Some(end) => {
+                    let text =
+                        format!("the OCSP responder of {} ends at {end}; start the server unlocked", issuer.slug);
+                    found.push((Severity::Warning, text));
+                }
+                None => {
+                    let text = format!("{} has no OCSP responder; start the server unlocked", issuer.slug);
+                    found.push((Severity::Critical, text));
+                }
+            }
+        }
+        Ok(check("ocsp", found, told.join(", ")))
+    }
+
+    async fn check_intents(&self) -> Result<Check> {
+        let stale = certificates::stale_intents(&self.store, self.store.now() - STALE_AFTER, 100).await?.len();
+        let text = format!("{stale} without outcome wait for recovery; is the server running?");
+        let found = if stale > 0 { vec![(Severity::Warning, text)] } else { Vec::new() };
+        Ok(check("intents", found, "none is overdue".into()))
+    }
+}
+
+fn ending(loaded: &LoadedIssuer, now: Timestamp) -> Option<(Severity, String)> {
+    let slug = &loaded.issuer.slug;
+    if loaded.issuer.status == IssuerStatus::Retired {
+        return None;
+    }
+    let Some(newest) = loaded.certificates.first() else {
+        return Some((Severity::Critical, format!("{slug} has no certificate")));
+    };
+    let life = newest.not_after.since(newest.not_before);
+    if newest.not_after <= now {
+        return Some((Severity::Critical, format!("{slug} ended at {}: make its successor", newest.not_after)));
+    }
+    (newest.not_after.since(now) < (life / 5).max(days(30)))
+        .then(|| (Severity::Warning, format!("{slug} ends at {}: plan its successor now", newest.not_after)))
+}
+
+fn check(name: &'static str, problems: Vec<(Severity, String)>, good: String) -> Check {
+    match problems.iter().map(|p| p.0).max() {
+        None => Check { name, severity: Severity::Ok, detail: good },
+        Some(severity) => {
+            let detail = problems.into_iter().map(|p| p.1).collect::<Vec<_>>().join("; ");
+            Check { name, severity, detail }
+        }
+    }
+}
+
+fn blind(name: &'static str, why: &str) -> Check {
+    Check { name, severity: Severity::Critical, detail: format!("cannot be looked at: {why}") }
+}

@@ -1,0 +1,174 @@
+//! One call or more of every operation against a real router over a real database: the examples of the OpenAPI
+//! document. They are compared with the committed ones after what differs from run to run is made equal.
+
+use chancery::model::actor::Role;
+use serde_json::{Value, json};
+
+use super::document::operations;
+use super::room::{CERTIFICATES, Room, csr};
+use crate::support::stores::At;
+
+/// Every operation is called here; the answer of a call may be used by the next.
+async fn calls(book: &mut Book) {
+    let made = book
+        .post(
+            "issueCertificate",
+            CERTIFICATES,
+            json!({"names": ["db.lab.example", "10.0.0.7"], "profile": "tls-server", "ttl": "90d"}),
+        )
+        .await;
+    let id = made["id"].as_str().unwrap().to_owned();
+    book.post("issueCertificate", CERTIFICATES, json!({"csr": csr(&["www.lab.example"]), "profile": "tls-server"}))
+        .await;
+    let dry = format!("{CERTIFICATES}?dry_run=true");
+    book.post("issueCertificate", &dry, json!({"names": ["db.lab.example"], "profile": "tls-server"})).await;
+    book.get("listCertificates", &format!("{CERTIFICATES}?q=db&status=valid&limit=1")).await;
+    book.get("getCertificate", &format!("{CERTIFICATES}/{id}")).await;
+    book.get("getCertificate", &format!("{CERTIFICATES}/{id}.pem")).await;
+    let revocation = format!("{CERTIFICATES}/{id}/revocation");
+    book.post("revokeCertificate", &format!("{revocation}?dry_run=true"), json!({"reason": "superseded"})).await;
+    book.post("revokeCertificate", &revocation, json!({"reason": "superseded"})).await;
+    book.get("getRevocation", &revocation).await;
+    book.get("listCertificateEvents", &format!("{CERTIFICATES}/{id}/events")).await;
+    book.get("listIssuers", "/api/v1/issuers").await;
+    book.get("getIssuer", "/api/v1/issuers/tls-1").await;
+    book.get("listProfiles", "/api/v1/profiles").await;
+    book.get("getProfile", "/api/v1/profiles/tls-server").await;
+    book.get("listDomains", "/api/v1/domains").await;
+    book.get("getDomain", "/api/v1/domains/tls").await;
+    let token = json!({"name": "ci", "allow_names": ["lab.example", "10.0.0.0/8"], "profiles": ["tls-server"], "expires": "30d"});
+    let made = book.post("createToken", "/api/v1/tokens", token).await;
+    let token = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());
+    book.get("listTokens", "/api/v1/tokens?limit=1").await;
+    book.get("getToken", &token).await;
+    book.post("revokeToken", &format!("{token}/revocation"), json!({})).await;
+    book.get("listAuditEvents", "/api/v1/audit-events?limit=2").await;
+    book.get("getSystemChecks", "/api/v1/system/checks").await;
+}
+
+/// Puts the examples into `document` and names the operations that have none.
+pub async fn execute(document: &mut Value) -> Vec<String> {
+    let at = At::sqlite().await;
+    let room = Room::over(&at).await;
+    room.authority.publish_due().await.unwrap();
+    let admin = room.token(Role::Admin, None, None).await;
+    let mut book = Book { room, admin, document: document.clone(), calls: Vec::new() };
+    calls(&mut book).await;
+    let mut missing = Vec::new();
+    for (method, path, operation) in operations(&book.document) {
+        let id = operation["operationId"].as_str().unwrap();
+        let calls: Vec<&Call> = book.calls.iter().filter(|call| call.operation == id).collect();
+        if calls.is_empty() {
+            missing.push(format!("{id}: {method} {path}"));
+        }
+        let into = &mut document["paths"][&path][method.to_lowercase()];
+        calls.iter().enumerate().for_each(|(n, call)| call.tell(into, &format!("call{}", n + 1)));
+    }
+    at.end().await;
+    missing
+}
+
+/// Committed examples stay where a run says the same but for what is random.
+pub fn keep(made: &mut Value, committed: &Value) {
+    match (made, committed) {
+        (Value::Object(made), Value::Object(old)) => {
+            made.iter_mut().for_each(|(key, value)| keep(value, old.get(key).unwrap_or(&Value::Null)));
+        }
+        (Value::Array(made), Value::Array(old)) if made.len() == old.len() => {
+            made.iter_mut().zip(old).for_each(|(made, old)| keep(made, old));
+        }
+        (Value::String(made), Value::String(old)) if plain(made) == plain(old) => made.clone_from(old),
+        _ => {}
+    }
+}
+
+/// Without what chance puts into it: ids, long hexadecimal numbers, PEM, and the four digits in the name of a root.
+fn plain(text: &str) -> String {
+    if text.contains("-----BEGIN ") {
+        return text.lines().filter(|line| line.starts_with("-----")).collect();
+    }
+    let mut told = String::new();
+    for word in text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()) {
+        let (body, end) = match word.char_indices().next_back() {
+            Some((at, last)) if !last.is_ascii_alphanumeric() => word.split_at(at),
+            _ => (word, ""),
+        };
+        let hex = |from: usize| body.len() >= from && body.bytes().all(|b| b.is_ascii_hexdigit());
+        let ulid = body.len() == 26 && body.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_uppercase());
+        let digits = body.len() == 4 && hex(4) && told.ends_with("Root ");
+        told.push_str(if ulid || hex(16) || digits { "…" } else { body });
+        told.push_str(end);
+    }
+    told
+}
+
+struct Book {
+    room: Room,
+    admin: String,
+    document: Value,
+    calls: Vec<Call>,
+}
+
+struct Call {
+    operation: String,
+    line: String,
+    request: Option<Value>,
+    status: u16,
+    media: String,
+    answer: Value,
+}
+
+impl Book {
+    async fn get(&mut self, operation: &str, path: &str) -> Value {
+        let answer = self.room.get(&self.admin, path).await;
+        self.note(operation, "GET", path, None, &answer)
+    }
+
+    async fn post(&mut self, operation: &str, path: &str, body: Value) -> Value {
+        let answer = self.room.post(&self.admin, path, &body).await;
+        self.note(operation, "POST", path, Some(body), &answer)
+    }
+
+    fn note(
+        &mut self,
+        operation: &str,
+        method: &str,
+        path: &str,
+        request: Option<Value>,
+        answer: &super::room::Answer,
+    ) -> Value {
+        let (status, media) = (answer.status.as_u16(), answer.headers["content-type"].to_str().unwrap().to_owned());
+        let value = match media.as_str() {
+            "application/json" => answer.json(),
+            _ => String::from_utf8(answer.bytes.clone()).unwrap().into(),
+        };
+        assert!((200..300).contains(&status), "{method} {path}: {status} {value}");
+        let known = operations(&self.document).into_iter().find(|(_, _, o)| o["operationId"] == operation);
+        let (verb, template, _) = known.unwrap_or_else(|| panic!("no operation is called {operation}"));
+        assert!(verb == method && fits(path, &template), "{method} {path} is not {operation}, {verb} {template}");
+        let line = format!("{method} {path}");
+        self.calls.push(Call { operation: operation.into(), line, request, status, media, answer: value.clone() });
+        value
+    }
+}
+
+fn fits(path: &str, template: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let (path, template): (Vec<_>, Vec<_>) = (path.split('/').collect(), template.split('/').collect());
+    path.len() == template.len() && path.iter().zip(template).all(|(p, t)| t.starts_with('{') || *p == t)
+}
+
+impl Call {
+    /// As one of the `examples` of the body and of the answer, under the same key.
+    fn tell(&self, operation: &mut Value, key: &str) {
+        if let Some(request) = &self.request {
+            let content = &mut operation["requestBody"]["content"]["application/json"];
+            content["examples"][key] = json!({"summary": self.line, "value": request});
+        }
+        let response = &mut operation["responses"][self.status.to_string()];
+        assert!(!response.is_null(), "{}: answer {} is not in the document", self.line, self.status);
+        let content = &mut response["content"][&self.media];
+        assert!(!content.is_null(), "{}: {} is not in the document", self.line, self.media);
+        content["examples"][key] = json!({"summary": self.line, "value": self.answer});
+    }
+}
