@@ -7,6 +7,7 @@ use super::recovery::STALE_AFTER;
 use super::snapshot::LoadedIssuer;
 use crate::clock::{Timestamp, days, hours};
 use crate::error::Result;
+use crate::model::id::CertificateId;
 use crate::model::issuer::{IssuerRole, IssuerStatus};
 use crate::pki::signer::KeyPurpose;
 use crate::store::{certificates, crls, hierarchy};
@@ -123,7 +124,8 @@ impl Authority {
     }
 
     async fn check_intents(&self) -> Result<Check> {
-        let stale = certificates::stale_intents(&self.store, self.store.now() - STALE_AFTER, 100).await?.len();
+        let (before, first) = (self.store.now() - STALE_AFTER, CertificateId::from_bytes([0; 16]));
+        let stale = certificates::stale_intents(&self.store, before, first, 100).await?.len();
         let text = format!("{stale} without outcome wait for recovery; is the server running?");
         let found = if stale > 0 { vec![(Severity::Warning, text)] } else { Vec::new() };
         Ok(check("intents", found, "none is overdue".into()))
