@@ -36,6 +36,9 @@ async fn calls(book: &mut Book) {
     book.get("getProfile", "/api/v1/profiles/tls-server").await;
     book.get("listDomains", "/api/v1/domains").await;
     book.get("getDomain", "/api/v1/domains/tls").await;
+    book.post("createDomain", "/api/v1/domains", json!({"domain": "etcd"})).await;
+    book.post("createIssuer", "/api/v1/issuers", json!({"domain": "etcd", "permit": ["lab.example"], "years": 2}))
+        .await;
     let token = json!({"name": "ci", "allow_names": ["lab.example", "10.0.0.0/8"], "profiles": ["tls-server"], "expires": "30d"});
     let made = book.post("createToken", "/api/v1/tokens", token).await;
     let token = format!("/api/v1/tokens/{}", made["id"].as_str().unwrap());

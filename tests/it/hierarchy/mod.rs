@@ -47,6 +47,7 @@ pub async fn issue(authority: &Arc<Authority>, profile: &str, cn: Option<&str>, 
         request: CertificateRequest::for_key(key, names),
         names: None,
         common_name: cn.map(str::to_owned),
+        subject: chancery::pki::name::SubjectFields::default(),
         validity: RequestedValidity::default(),
         guard: Guard::default(),
     };
