@@ -1,9 +1,11 @@
 //! The command line: one file a command. Local commands call the REST router within this process as the user of
 //! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
 
+mod bootstrap;
 mod ca;
 mod certificates;
 mod config;
+mod contexts;
 mod failure;
 mod files;
 mod flags;
@@ -14,6 +16,7 @@ mod output;
 mod serve;
 mod session;
 mod token;
+mod trust;
 
 use std::ffi::OsString;
 
@@ -72,6 +75,18 @@ enum Command {
         #[command(subcommand)]
         command: token::TokenCommand,
     },
+    /// Fetch the root of a server, compare its fingerprint, and keep both as a context
+    Bootstrap(bootstrap::BootstrapArgs),
+    /// Servers that you work with
+    Context {
+        #[command(subcommand)]
+        command: contexts::ContextCommand,
+    },
+    /// The root in the trust stores of this host
+    Trust {
+        #[command(subcommand)]
+        command: trust::TrustCommand,
+    },
     /// Ask the installation how it is
     Doctor(ServeFlags),
     /// Check that database, certificates, audit chains and CRLs agree
@@ -125,6 +140,9 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Ca { command } => ca::run(&context, command).await,
         Command::Profile { command } => listing::run(&context, &listing::PROFILES, command).await,
         Command::Token { command } => token::run(&context, command).await,
+        Command::Bootstrap(args) => bootstrap::run(&context, args).await,
+        Command::Context { command } => contexts::run(&context, command),
+        Command::Trust { command } => trust::run(&context, command).await,
         Command::Doctor(flags) => serve::doctor(&context, flags).await,
         Command::Fsck => serve::fsck(&context).await,
         Command::Config { command } => config::run(&context, command),

@@ -13,6 +13,7 @@ use hyper::http;
 use tower::ServiceExt;
 use zeroize::Zeroizing;
 
+use super::contexts::Contexts;
 use super::output::Format;
 use crate::access::Caller;
 use crate::api;
@@ -28,6 +29,9 @@ use crate::server::listen::Addresses;
 use crate::server::settings::{Environment, Flags};
 use crate::server::{open, running};
 
+/// Variables that name an installation of this host.
+const LOCAL_VARIABLES: &[&str] = &["CHANCERY_DATA", "CHANCERY_DATABASE_URL", "CHANCERY_CONFIG"];
+
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Remote server")]
 pub struct RemoteArgs {
@@ -40,6 +44,17 @@ pub struct RemoteArgs {
     /// Root certificates (PEM) to trust for --url [env: CHANCERY_ROOT]
     #[arg(long, global = true, value_name = "FILE")]
     root: Option<PathBuf>,
+    /// Work with this context of `chancery bootstrap`; `local` is the installation of this host [env: CHANCERY_CONTEXT]
+    #[arg(long, global = true, value_name = "NAME")]
+    context: Option<String>,
+}
+
+/// A server and what is needed to talk to it, put together from flags, environment and context.
+#[derive(Debug, Default)]
+pub struct Target {
+    pub url: Option<String>,
+    pub root: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
 }
 
 /// What every command gets.
@@ -57,16 +72,40 @@ impl Context {
         Config::load(&flags, &Environment::of_process())
     }
 
+    /// Flags before environment before the context; without a URL it is the installation of this host.
+    pub fn target(&self) -> Result<Target> {
+        let environment = Environment::of_process();
+        let given = &self.remote;
+        let url = given.url.clone().or_else(|| environment.text("CHANCERY_URL"));
+        let named = given.context.clone().or_else(|| environment.text("CHANCERY_CONTEXT"));
+        let saved = Contexts::read(&environment)?;
+        // whoever names an installation of this host means it
+        let names_local = named.is_none()
+            && (!self.flags.is_empty() || LOCAL_VARIABLES.iter().any(|v| environment.text(v).is_some()));
+        let entry = if url.is_some() || names_local { None } else { saved.chosen(named.as_deref())? };
+        Ok(Target {
+            url: url.or_else(|| entry.map(|e| e.url.clone())),
+            root: given
+                .root
+                .clone()
+                .or_else(|| environment.path("CHANCERY_ROOT"))
+                .or_else(|| entry.map(|e| e.root.clone())),
+            token_file: given
+                .token_file
+                .clone()
+                .or_else(|| environment.path("CHANCERY_TOKEN_FILE"))
+                .or_else(|| entry.and_then(|e| e.token_file.clone())),
+        })
+    }
+
     /// The REST API, there or here.
     pub async fn client(&self) -> Result<Client> {
-        let environment = Environment::of_process();
-        let url = self.remote.url.clone().or_else(|| environment.text("CHANCERY_URL"));
+        let Target { url, root, token_file } = self.target()?;
         let Some(url) = url else { return self.local().await };
-        let token_file = self.remote.token_file.clone().or_else(|| environment.path("CHANCERY_TOKEN_FILE"));
         let token_file = token_file.ok_or_else(|| {
             Error::new(
                 ErrorKind::Unauthenticated,
-                "--url needs --token-file FILE with a token of `chancery token create`",
+                "working with a server needs --token-file FILE with a token of `chancery token create`, or a context with one",
             )
         })?;
         let token = std::fs::read_to_string(&token_file).map(Zeroizing::new).map_err(|e| {
@@ -75,7 +114,6 @@ impl Context {
                 format!("cannot read the token file {}: {e}", token_file.display()),
             )
         })?;
-        let root = self.remote.root.clone().or_else(|| environment.path("CHANCERY_ROOT"));
         let remote = Remote::new(&url, Zeroizing::new(token.trim().to_owned()), root.as_deref())?;
         Ok(Client::new(remote))
     }

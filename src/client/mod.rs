@@ -1,6 +1,7 @@
 //! The REST client of the command line and of agents: requests in, JSON or a problem out. Holds a token, never a
 //! key of the CA. Floor 5.
 
+pub mod anchor;
 pub mod problem;
 pub mod remote;
 

@@ -31,7 +31,7 @@ const SYSTEM_ROOTS: &[&str] = &[
 
 pub struct Remote {
     base: Url,
-    token: Zeroizing<String>,
+    token: Option<Zeroizing<String>>,
     tls: TlsConnector,
 }
 
@@ -44,17 +44,28 @@ impl std::fmt::Debug for Remote {
 impl Remote {
     /// `root` is a PEM file of the roots to trust instead of the system's.
     pub fn new(base: &str, token: Zeroizing<String>, root: Option<&Path>) -> Result<Remote> {
-        let base = Url::parse(base)
-            .ok()
-            .filter(|u| u.scheme() == "https" && u.host_str().is_some())
-            .ok_or_else(|| Error::malformed(format!("--url \"{base}\" is not an https:// address")))?;
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = rustls::ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|e| Error::internal("TLS versions", e))?
-            .with_root_certificates(roots(root)?)
+        let base = address(base)?;
+        let config = builder()?.with_root_certificates(roots(root)?).with_no_client_auth();
+        Ok(Remote { base, token: Some(token), tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Without a token, trusting one root alone.
+    pub fn anonymous(base: &str, root: &[u8]) -> Result<Remote> {
+        let mut store = rustls::RootCertStore::empty();
+        store.add(CertificateDer::from(root)).map_err(|e| {
+            Error::malformed("the root is no certificate that a TLS client can trust".to_owned()).because(e)
+        })?;
+        let config = builder()?.with_root_certificates(store).with_no_client_auth();
+        Ok(Remote { base: address(base)?, token: None, tls: TlsConnector::from(Arc::new(config)) })
+    }
+
+    /// Without a token and believing any certificate: only to fetch what is then compared with a fingerprint.
+    pub fn unverified(base: &str) -> Result<Remote> {
+        let config = builder()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(super::anchor::Anyone::new()))
             .with_no_client_auth();
-        Ok(Remote { base, token, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(Remote { base: address(base)?, token: None, tls: TlsConnector::from(Arc::new(config)) })
     }
 
     async fn exchange(&self, mut request: http::Request<Vec<u8>>) -> Result<Answer> {
@@ -91,11 +102,13 @@ impl Remote {
             Error::malformed("the token file holds characters that no token has; write the secret alone into it")
                 .because(e)
         };
-        let mut token = http::HeaderValue::from_str(&format!("Bearer {}", self.token.as_str())).map_err(bad)?;
-        token.set_sensitive(true);
         let headers = request.headers_mut();
         headers.insert(http::header::HOST, http::HeaderValue::from_str(&host).map_err(bad)?);
-        headers.insert(http::header::AUTHORIZATION, token);
+        if let Some(token) = &self.token {
+            let mut token = http::HeaderValue::from_str(&format!("Bearer {}", token.as_str())).map_err(bad)?;
+            token.set_sensitive(true);
+            headers.insert(http::header::AUTHORIZATION, token);
+        }
         let agent = concat!("chancery/", env!("CARGO_PKG_VERSION"));
         headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static(agent));
         Ok(())
@@ -126,6 +139,20 @@ impl Transport for Remote {
             }
         })
     }
+}
+
+fn address(base: &str) -> Result<Url> {
+    Url::parse(base)
+        .ok()
+        .filter(|u| u.scheme() == "https" && u.host_str().is_some())
+        .ok_or_else(|| Error::malformed(format!("--url \"{base}\" is not an https:// address")))
+}
+
+fn builder() -> Result<rustls::ConfigBuilder<rustls::ClientConfig, rustls::WantsVerifier>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| Error::internal("TLS versions", e))
 }
 
 fn roots(root: Option<&Path>) -> Result<rustls::RootCertStore> {

@@ -178,8 +178,14 @@ pub fn config_error(detail: impl Into<String>) -> Error {
 }
 
 /// Variables that CHANCERY_ programs other than the server read: the client's and the tests'.
-const OTHER_VARIABLES: &[&str] =
-    &["CHANCERY_URL", "CHANCERY_TOKEN_FILE", "CHANCERY_ROOT", "CHANCERY_LOG", "CHANCERY_TEST_POSTGRES_URL"];
+const OTHER_VARIABLES: &[&str] = &[
+    "CHANCERY_URL",
+    "CHANCERY_TOKEN_FILE",
+    "CHANCERY_ROOT",
+    "CHANCERY_CONTEXT",
+    "CHANCERY_LOG",
+    "CHANCERY_TEST_POSTGRES_URL",
+];
 
 fn refuse_unknown_variables(environment: &Environment) -> Result<()> {
     let known: Vec<&str> = SETTINGS.iter().map(|s| s.env).chain(OTHER_VARIABLES.iter().copied()).collect();

@@ -104,10 +104,59 @@ dockerfile() {
     grep -qx 'RUN sh deploy/image-root.sh target/release/chancery /image' "$ROOT/deploy/Dockerfile"
 }
 
+# Two replicas with the very environment of deploy/kubernetes, on this machine's Postgres: the database is founded
+# before, and each starts on an empty directory with the unlock key alone.
+replicas() {
+  [ -n "${CHANCERY_TEST_POSTGRES_URL:-}" ] || { skip "the replicas of deploy/kubernetes" "CHANCERY_TEST_POSTGRES_URL is not set"; return; }
+  DIR="$WORK/packaging/replicas" && mkdir -p "$DIR"
+  new_database || { not_ok "a database of its own" "psql failed"; return; }
+  local status_at; status_at="http://127.0.0.1:$(free_port)"
+  check "init, on the machine that keeps the root's key" env CHANCERY_DATABASE_URL="$DATABASE_URL" "$BIN" init \
+    --data "$DIR/founder" --external-url https://ca.example --status-url "$status_at" || return
+  install -m 0440 "$DIR/founder/unlock.key" "$DIR/unlock-key"
+  replica one "$status_at" && replica two "$status_at" || return
+  TOKEN=$(env CHANCERY_DATA="$DIR/one" CHANCERY_UNLOCK_KEY="$DIR/unlock-key" CHANCERY_DATABASE_URL="$DATABASE_URL" \
+    "$BIN" token create --name replicas --role operator 2>"$WORK/token.log") || not_ok "token create" "$(cat "$WORK/token.log")"
+  check "one issues" of one POST certificates -H 'Content-Type: application/json' -d "{\"names\":[\"web.$ZONE\"],\"profile\":\"tls-server\"}" -o "$DIR/web.json"
+  check "two knows it" of two GET "certificates/$(jq -r .id "$DIR/web.json")"
+  check "no replica holds the root's key" test -z "$(find "$DIR/one" "$DIR/two" -name root.key)"
+  check "a replica needs less than the volume has" test "$(du -sk "$DIR/one" | cut -f1)" -lt 1024
+  local each
+  for each in one two; do SERVER=$(cat "$DIR/$each.pid") stop_server; done
+  DATABASE_URL=
+}
+
+# replica NAME STATUS_URL : starts one and waits until its readiness probe passes.
+replica() {
+  local name=$1 https http ops
+  https=$(free_port) http=$(free_port) ops=$(free_port)
+  mkdir -p "$DIR/$name"
+  mapfile -t settings < <("$CLIENTS/manifests.py" environment | sed -e "s|=/var/lib/chancery$|=$DIR/$name|" \
+    -e "s|/run/secrets/chancery/unlock-key|$DIR/unlock-key|" -e "s|\[::\]:8443|127.0.0.1:$https|" -e "s|\[::\]:8080|127.0.0.1:$http|" \
+    -e "s|\[::\]:9464|127.0.0.1:$ops|" -e "s|http://ca.example$|$2|" -e "s|secret:chancery-database/url|$DATABASE_URL|")
+  mapfile -t arguments < <("$CLIENTS/manifests.py" arguments)
+  env -i "${settings[@]}" "$BIN" "${arguments[@]}" >"$DIR/$name.log" 2>&1 &
+  PIDS+=($!)
+  echo $! >"$DIR/$name.pid"
+  echo "$https" >"$DIR/$name.https"
+  check "replica $name passes its readiness probe" within 20 curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" probe readinessProbe)" ||
+    { sed 's/^/    /' "$DIR/$name.log"; return 1; }
+  check "and its liveness probe" curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" probe livenessProbe)"
+  curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem"
+}
+
+# of REPLICA METHOD PATH … : REST at one replica, by the external name.
+of() {
+  local name=$1 method=$2 path=$3; shift 3
+  curl -sS --fail-with-body --cacert "$DIR/root.pem" --connect-to "ca.example:443:127.0.0.1:$(cat "$DIR/$name.https")" \
+    -X "$method" -H "Authorization: Bearer $TOKEN" "$@" "https://ca.example/api/v1/$path"
+}
+
 mkdir -p "$DIR"
 unit
 (system_calls; finish) || BAD=1
 notify
 image
+replicas
 skip "docker build" "no container engine here: the recipe's steps were run one by one instead"
 finish
