@@ -230,6 +230,7 @@ impl RawTx {
     }
 
     async fn plain(&mut self, sql: &'static str) -> Result<()> {
+        counted();
         match self {
             RawTx::Pg(tx) => (&mut **tx).execute(sql).await.map(drop),
             RawTx::Lite(tx) => (&mut **tx).execute(sql).await.map(drop),
@@ -316,6 +317,7 @@ impl Query {
 
     pub async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>> {
         refuse_nul(&self.args)?;
+        counted();
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(pool).await, Row::Pg)
@@ -346,6 +348,7 @@ impl Query {
     /// How many rows it touched.
     pub async fn execute<'a>(self, on: impl Into<On<'a>>) -> Result<u64> {
         refuse_nul(&self.args)?;
+        counted();
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 bound!(self.sql.postgres, self.args, Postgres).execute(pool).await.map(|r| r.rows_affected())
@@ -362,6 +365,11 @@ impl Query {
         }
         .map_err(|e| at(self.sql.name, e))
     }
+}
+
+/// A statement is a round trip, and round trips are what an operation costs: the benches count them.
+fn counted() {
+    metrics::counter!("chancery_db_statements_total").increment(1);
 }
 
 /// U+0000 in text: Postgres refuses it and SQLite takes it, so neither gets it. Whatever came from outside was to be
@@ -396,6 +404,7 @@ pub async fn insert_many(tx: &mut RawTx, sql: Sql, rows: Vec<Vec<Arg>>) -> Resul
             Column::Bool(v) => query.bind(v),
         };
     }
+    counted();
     query.execute(&mut **pg).await.map(|r| r.rows_affected()).map_err(|e| at(sql.name, convert(e)))
 }
 

@@ -13,57 +13,91 @@ use server::Server;
 #[tokio::main]
 async fn main() {
     let quick = std::env::args().any(|a| a == "quick");
+    // `only-acme`, `only-rest`, `only-ocsp`: one kind, for a profiler
+    let only = std::env::args().find_map(|a| a.strip_prefix("only-").map(str::to_owned));
+    let only = only.as_deref();
     let scale = if quick { 1 } else { 5 };
     acme::resolver();
     acme::challenge_listener().await;
     let crypto = floors::crypto_micros();
     println!("floor: sign once and verify twice (P-256)         {crypto:>8.1} µs of one core");
-    measure(&Server::start("sqlite", None), scale, crypto).await;
+    measure(&Server::start("sqlite", None), scale, crypto, only).await;
     match std::env::var("CHANCERY_TEST_POSTGRES_URL") {
-        Ok(url) => measure(&Server::start("postgres", Some(fresh_database(&url).await)), scale, crypto).await,
+        Ok(url) => measure(&Server::start("postgres", Some(fresh_database(&url).await)), scale, crypto, only).await,
         Err(_) => println!("postgres: skipped, CHANCERY_TEST_POSTGRES_URL is not set"),
     }
 }
 
-async fn measure(server: &Server, scale: usize, crypto: f64) {
+async fn measure(server: &Server, scale: usize, crypto: f64, only: Option<&str>) {
+    let wanted = |kind: &str| only.is_none_or(|only| only == kind);
     println!("\n{}", server.engine);
     let body = static_body(server, 2_000 * scale).await;
-    for workers in [1, 16, 64] {
+    for workers in [1, 16, 64].into_iter().filter(|_| wanted("rest")) {
         let total = [150, 800, 1_600][[1, 16, 64].iter().position(|w| *w == workers).unwrap_or(0)] * scale;
-        let (run, cpu, commits) = counted(server, rest(server, workers, total)).await;
+        let (run, cost) = counted(server, rest(server, workers, total)).await;
         println!(
-            "  certificates by REST  {workers:>2} in flight {}  {cpu:>6.0} µs CPU ({:.1} × crypto)  {commits:.2} commits",
+            "  certificates by REST  {workers:>2} in flight {}  {cost}  {:.1} × crypto",
             run.line(),
-            cpu / crypto
+            cost.cpu_micros / crypto
         );
     }
-    for group in [1, 64] {
+    for group in [1, 64].into_iter().filter(|_| wanted("rest")) {
         let rate = floors::rows_per_second(server, group, 400 * scale).await;
         println!("  floor: the same rows, {group:>2} a transaction      {rate:>8.0}/s");
     }
-    for workers in [1, 16] {
-        let (run, cpu, commits) = counted(server, acme::orders(server, workers, 60 * workers.min(4) * scale)).await;
+    for workers in [1, 16, 64].into_iter().filter(|_| wanted("acme")) {
+        let (run, cost) = counted(server, acme::orders(server, workers, 40 * workers.min(16) * scale)).await;
         println!(
-            "  ACME orders, http-01  {workers:>2} in flight {}  {cpu:>6.0} µs CPU ({:.1} × crypto)  {commits:.2} commits",
+            "  ACME orders, http-01  {workers:>2} in flight {}  {cost}  {:.1} × crypto",
             run.line(),
-            cpu / crypto
+            cost.cpu_micros / crypto
         );
     }
-    let (run, cpu, commits) = counted(server, ocsp(server, 16, 5_000 * scale)).await;
+    if !wanted("ocsp") {
+        return;
+    }
+    let (run, cost) = counted(server, ocsp(server, 16, 5_000 * scale)).await;
     println!(
-        "  OCSP GET, cached      16 in flight {}  {cpu:>6.1} µs CPU ({:.0} % of the static body's rate)  {commits:.2} commits",
+        "  OCSP GET, cached      16 in flight {}  {cost}  {:.0} % of the static body's rate",
         run.line(),
         run.per_second * 100.0 / body.per_second
     );
 }
 
-/// Runs and adds the server's CPU and commits of one operation.
-async fn counted(server: &Server, work: impl Future<Output = Run>) -> (Run, f64, f64) {
-    let (cpu, commits) = (server.cpu_seconds(), server.counter("chancery_db_commits_total"));
+/// What one operation cost: CPU of the server and of Postgres' processes that serve it, commits, statements.
+struct Cost {
+    cpu_micros: f64,
+    database_micros: f64,
+    commits: f64,
+    statements: f64,
+}
+
+impl std::fmt::Display for Cost {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{:>5.0} + {:>4.0} µs CPU  {:.2} commits  {:>5.2} statements",
+            self.cpu_micros, self.database_micros, self.commits, self.statements
+        )
+    }
+}
+
+async fn counted(server: &Server, work: impl Future<Output = Run>) -> (Run, Cost) {
+    let read = || {
+        let counter = |name| server.counter(name);
+        [
+            server.cpu_seconds() * 1e6,
+            server.database_cpu_seconds() * 1e6,
+            counter("chancery_db_commits_total"),
+            counter("chancery_db_statements_total"),
+        ]
+    };
+    let before = read();
     let run = work.await;
-    let operations = run.operations as f64;
-    let spent = (server.cpu_seconds() - cpu) * 1e6 / operations;
-    (run, spent, (server.counter("chancery_db_commits_total") - commits) / operations)
+    let after = read();
+    let [cpu_micros, database_micros, commits, statements] =
+        std::array::from_fn(|i| (after[i] - before[i]) / run.operations as f64);
+    (run, Cost { cpu_micros, database_micros, commits, statements })
 }
 
 async fn rest(server: &Server, workers: usize, total: usize) -> Run {
@@ -95,8 +129,8 @@ async fn rest(server: &Server, workers: usize, total: usize) -> Run {
 
 /// A body that costs the server nothing: what HTTP alone allows on the listener that OCSP has.
 async fn static_body(server: &Server, total: usize) -> Run {
-    let (run, cpu, _) = counted(server, plain(server, 16, total, vec!["/root.der".to_owned()])).await;
-    println!("  floor: a static body  16 in flight {}  {cpu:>6.1} µs CPU", run.line());
+    let (run, cost) = counted(server, plain(server, 16, total, vec!["/root.der".to_owned()])).await;
+    println!("  floor: a static body  16 in flight {}  {cost}", run.line());
     run
 }
 

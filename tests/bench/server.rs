@@ -60,12 +60,22 @@ impl Server {
         server
     }
 
-    /// utime + stime in seconds (proc(5), fields 14 and 15, in ticks of 10 ms).
     pub fn cpu_seconds(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("the server runs");
-        let fields: Vec<&str> = stat.rsplit_once(')').expect("proc format").1.split_whitespace().collect();
-        let ticks: f64 = fields[11].parse::<f64>().expect("utime") + fields[12].parse::<f64>().expect("stime");
-        ticks / 100.0
+        cpu_seconds(&format!("/proc/{}/stat", self.child.id())).expect("the server runs")
+    }
+
+    /// The same for the Postgres backends of this server's database, which the kernel lists under its name.
+    pub fn database_cpu_seconds(&self) -> f64 {
+        let Some(name) = self.database.as_deref().and_then(|url| url.rsplit('/').next()) else { return 0.0 };
+        let name = name.split('?').next().unwrap_or(name);
+        let processes = std::fs::read_dir("/proc").expect("a proc file system").flatten();
+        processes
+            .filter(|p| {
+                let title = std::fs::read_to_string(p.path().join("cmdline")).unwrap_or_default();
+                title.starts_with("postgres: ") && title.contains(name)
+            })
+            .filter_map(|p| cpu_seconds(p.path().join("stat").to_str()?))
+            .sum()
     }
 
     /// A counter of /metrics, summed over its labels.
@@ -105,4 +115,11 @@ fn command(data: &Path, database: Option<&str>) -> Command {
         command.env("CHANCERY_DATABASE_URL", url);
     }
     command
+}
+
+/// utime + stime (proc(5), fields 14 and 15, in ticks of 10 ms); `None` when the process is gone.
+fn cpu_seconds(stat: &str) -> Option<f64> {
+    let stat = std::fs::read_to_string(stat).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    Some((fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?) / 100.0)
 }
