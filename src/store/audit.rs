@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::engine::{On, RawTx, Row, insert_many, q, statements};
+use super::engine::{On, RawTx, Row, write_many, q, statements};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
@@ -115,7 +115,7 @@ pub(super) async fn insert(tx: &mut RawTx, events: Vec<ChainedEvent>) -> Result<
             e.hash.to_vec().into(),
         ]
     });
-    insert_many(tx, INSERT, rows.collect()).await.map(drop)
+    write_many(tx, INSERT, rows.collect()).await.map(drop)
 }
 
 /// Newest first, before `before` (exclusive; `None` starts at the newest).

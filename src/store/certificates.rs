@@ -1,6 +1,6 @@
 //! Certificates: serials, intents, outcomes, lookups, keyset lists. Intents and outcomes are written for groups.
 
-use super::engine::{On, RawTx, Row, insert_many, q, statements};
+use super::engine::{On, RawTx, Row, write_many, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
@@ -43,12 +43,13 @@ statements! {
         postgres "INSERT INTO certificate_bodies (certificate_id, tbs, request) SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[])";
     INSERT_NAME = "INSERT INTO certificate_names (name, certificate_id, reversed) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
         postgres "INSERT INTO certificate_names (name, certificate_id, reversed) SELECT * FROM UNNEST($1::text[], $2::bytea[], $3::text[]) ON CONFLICT DO NOTHING";
-    ISSUED = "UPDATE certificates SET status = 'valid', fingerprint = $2, issued_at = $3 WHERE id = $1 AND status = 'intended' \
+    ISSUED = "UPDATE certificates SET status = 'valid', fingerprint = u.column2, issued_at = u.column3 \
+              FROM (VALUES ($1, $2, $3)) AS u WHERE certificates.id = u.column1 AND status = 'intended' \
               AND NOT EXISTS (SELECT 1 FROM blocked_keys b WHERE b.spki_sha256 = certificates.spki_sha256)",
         postgres "UPDATE certificates SET status = 'valid', fingerprint = u.f, issued_at = u.t \
               FROM UNNEST($1::bytea[], $2::bytea[], $3::bigint[]) AS u(i, f, t) WHERE id = u.i AND status = 'intended' \
               AND NOT EXISTS (SELECT 1 FROM blocked_keys b WHERE b.spki_sha256 = certificates.spki_sha256)";
-    STORE_DER = "UPDATE certificate_bodies SET der = $2 WHERE certificate_id = $1",
+    STORE_DER = "UPDATE certificate_bodies SET der = u.column2 FROM (VALUES ($1, $2)) AS u WHERE certificate_id = u.column1",
         postgres "UPDATE certificate_bodies SET der = u.d FROM UNNEST($1::bytea[], $2::bytea[]) AS u(i, d) WHERE certificate_id = u.i";
     REVOKE = "UPDATE certificates SET status = 'revoked', revoked_at = $2, reason = $3 WHERE id = $1 AND status <> 'revoked'";
     BY_ID = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1");
@@ -105,7 +106,7 @@ pub struct Outcome {
 pub async fn intend(tx: &mut RawTx, intents: &[Intent]) -> Result<()> {
     let ids = || intents.iter().map(|i| &i.certificate);
     let reserve = ids().map(|c| vec![c.serial.octets().into(), c.id.to_vec().into()]);
-    insert_many(tx, RESERVE, reserve.collect()).await?;
+    write_many(tx, RESERVE, reserve.collect()).await?;
     let rows = ids().map(|c| {
         Ok(vec![
             c.id.to_vec().into(),
@@ -128,14 +129,14 @@ pub async fn intend(tx: &mut RawTx, intents: &[Intent]) -> Result<()> {
             c.intended_at.into(),
         ])
     });
-    insert_many(tx, INSERT, rows.collect::<Result<_>>()?).await?;
+    write_many(tx, INSERT, rows.collect::<Result<_>>()?).await?;
     let bodies = intents
         .iter()
         .map(|i| vec![i.certificate.id.to_vec().into(), i.tbs.clone().into(), i.request.clone().into()]);
-    insert_many(tx, INSERT_BODY, bodies.collect()).await?;
+    write_many(tx, INSERT_BODY, bodies.collect()).await?;
     let names =
         ids().flat_map(|c| c.names.iter().map(|n| vec![n.value().into(), c.id.to_vec().into(), reversed(n).into()]));
-    insert_many(tx, INSERT_NAME, names.collect()).await.map(drop)
+    write_many(tx, INSERT_NAME, names.collect()).await.map(drop)
 }
 
 /// Stores the signed certificates. Returns how many intents were still open: one that recovery revoked, or whose
@@ -145,9 +146,9 @@ pub async fn complete(tx: &mut RawTx, outcomes: &[Outcome]) -> Result<u64> {
         .iter()
         .map(|o| vec![o.id.to_vec().into(), o.fingerprint.to_vec().into(), o.issued_at.into()])
         .collect();
-    let open = insert_many(tx, ISSUED, rows).await?;
+    let open = write_many(tx, ISSUED, rows).await?;
     let ders = outcomes.iter().map(|o| vec![o.id.to_vec().into(), o.der.clone().into()]).collect();
-    insert_many(tx, STORE_DER, ders).await?;
+    write_many(tx, STORE_DER, ders).await?;
     Ok(open)
 }
 
