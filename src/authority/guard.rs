@@ -1,6 +1,8 @@
 //! What must still hold when the intent is committed. Key block, token, grant with its count, account and order
 //! are read again inside the intent's transaction, so that nothing that ended meanwhile gets a certificate.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::certificate::Certificate;
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
@@ -28,15 +30,38 @@ pub struct IdempotencyClaim {
     pub expires_at: crate::clock::Timestamp,
 }
 
+/// What the rows of one group are judged by, read once for all of them in the transaction that commits them.
+pub(super) struct Group {
+    blocked: HashMap<[u8; 32], String>,
+    alive: HashSet<TokenId>,
+}
+
+impl Group {
+    pub(super) async fn read<'r>(
+        tx: &mut Tx,
+        rows: impl Iterator<Item = (&'r Guard, &'r Certificate)> + Clone,
+    ) -> Result<Group> {
+        let now = tx.now();
+        let blocked = revocations::blocked_of(tx.raw(), rows.clone().map(|(_, c)| c.spki_sha256)).await?;
+        let mut alive = HashSet::new();
+        for token in rows.filter_map(|(guard, _)| guard.token).collect::<HashSet<_>>() {
+            if guards::token_alive(&mut *tx, token, now).await? {
+                alive.insert(token);
+            }
+        }
+        Ok(Group { blocked, alive })
+    }
+}
+
 /// Checks and takes everything for one intent. An error refuses this row only, and what it had taken is undone.
-pub(super) async fn hold(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<()> {
+pub(super) async fn hold(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certificate) -> Result<()> {
     // one thing at most is taken, by its last statement: there is nothing to undo
     if [guard.idempotency.is_some(), guard.order.is_some(), guard.grant.is_some()].iter().filter(|h| **h).count() < 2
     {
-        return take(tx, guard, certificate).await;
+        return take(tx, group, guard, certificate).await;
     }
     tx.raw().savepoint().await?;
-    match take(tx, guard, certificate).await {
+    match take(tx, group, guard, certificate).await {
         Ok(()) => tx.raw().release().await,
         Err(error) => {
             tx.raw().undo().await?;
@@ -45,9 +70,9 @@ pub(super) async fn hold(tx: &mut Tx, guard: &Guard, certificate: &Certificate) 
     }
 }
 
-async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<()> {
+async fn take(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certificate) -> Result<()> {
     let now = tx.now();
-    if let Some(reason) = revocations::blocked(&mut *tx, &certificate.spki_sha256).await? {
+    if let Some(reason) = group.blocked.get(&certificate.spki_sha256) {
         return Err(Error::refused(
             ErrorKind::BadKey,
             "key.blocked",
@@ -57,7 +82,7 @@ async fn take(tx: &mut Tx, guard: &Guard, certificate: &Certificate) -> Result<(
         ));
     }
     if let Some(token) = guard.token
-        && !guards::token_alive(&mut *tx, token, now).await?
+        && !group.alive.contains(&token)
     {
         return Err(Error::new(
             ErrorKind::Unauthenticated,

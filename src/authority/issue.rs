@@ -314,10 +314,11 @@ pub(super) struct Writer(pub(super) Store);
 impl WriteGroup<IntentRow> for Writer {
     async fn write(&self, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<()>>> {
         let mut tx = self.0.begin(&Actor::system("issuance")).await?;
+        let group = guard::Group::read(&mut tx, rows.iter().map(|row| (&row.guard, &row.intent.certificate))).await?;
         let mut results = Vec::with_capacity(rows.len());
         let mut held = Vec::with_capacity(rows.len());
         for row in rows.iter() {
-            match guard::hold(&mut tx, &row.guard, &row.intent.certificate).await {
+            match guard::hold(&mut tx, &group, &row.guard, &row.intent.certificate).await {
                 Ok(()) => {
                     held.push(row.intent.clone());
                     audit_intent(&mut tx, row);

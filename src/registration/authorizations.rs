@@ -64,8 +64,11 @@ impl Registration {
         tx.commit().await?;
         challenge.status = ChallengeStatus::Processing;
         let registration = std::sync::Arc::clone(self);
+        let subject = (account.clone(), authorization.clone(), challenge.clone());
         tokio::spawn(async move {
-            if let Err(error) = registration.validate(&job).await {
+            let (account, authorization, challenge) = &subject;
+            let validated = registration.validate_subject(&job, account, authorization, challenge).await;
+            if let Err(error) = validated {
                 tracing::warn!(job = %job.id, error = %error.chain(), "a validation is left to the job runner");
             }
         });

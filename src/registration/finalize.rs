@@ -55,7 +55,10 @@ impl Registration {
         let (authority, actor) = (Arc::clone(&self.authority), origin.account(account));
         let issuing = tokio::spawn(async move { authority.issue(&actor, issuance).await });
         match tokio::time::timeout(PATIENCE, issuing).await {
-            Ok(Ok(Ok(_))) => {}
+            Ok(Ok(Ok(issued))) => {
+                let certificate_id = Some(issued.certificate.id);
+                return Ok(Order { status: OrderStatus::Valid, certificate_id, ..order });
+            }
             Ok(Ok(Err(error))) => return Err(error),
             Ok(Err(ended)) => return Err(Error::internal("the issuance task ended early", ended)),
             // it goes on; the order says processing until it is done

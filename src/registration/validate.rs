@@ -28,6 +28,17 @@ impl Registration {
         let Some((account, authorization, challenge)) = self.subject(job).await? else {
             return jobs::finish(&self.store, job).await;
         };
+        self.validate_subject(job, &account, &authorization, &challenge).await
+    }
+
+    /// The same for the process that enqueued it a moment ago and has the records in hand.
+    pub(super) async fn validate_subject(
+        &self,
+        job: &ClaimedJob,
+        account: &Account,
+        authorization: &Authorization,
+        challenge: &Challenge,
+    ) -> Result<()> {
         let started = crate::clock::monotonic();
         let thumbprint = URL_SAFE_NO_PAD.encode(account.key.thumbprint);
         let expected = key_authorization(&challenge.token, &thumbprint)?;
@@ -36,12 +47,12 @@ impl Registration {
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => "http-01")
             .record(started.elapsed().as_secs_f64());
         match verdict.result {
-            Ok(()) => self.settle(job, &authorization, &challenge, &timeline, None).await,
+            Ok(()) => self.settle(job, authorization, challenge, &timeline, None).await,
             Err(failure) if failure.is_ours() && job.attempts < MAX_ATTEMPTS => {
                 let error = Error::from(failure);
                 jobs::postpone(&self.store, job, self.store.now() + RETRY_AFTER, &error.detail).await
             }
-            Err(failure) => self.settle(job, &authorization, &challenge, &timeline, Some(failure.into())).await,
+            Err(failure) => self.settle(job, authorization, challenge, &timeline, Some(failure.into())).await,
         }
     }
 

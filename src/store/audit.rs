@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::engine::{On, RawTx, Row, write_many, q, statements};
+use super::engine::{On, RawTx, Row, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};

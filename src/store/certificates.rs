@@ -1,6 +1,6 @@
 //! Certificates: serials, intents, outcomes, lookups, keyset lists. Intents and outcomes are written for groups.
 
-use super::engine::{On, RawTx, Row, write_many, q, statements};
+use super::engine::{On, RawTx, Row, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
@@ -395,6 +395,6 @@ fn row(row: &Row) -> Result<Certificate> {
     })
 }
 
-fn sha256(bytes: Vec<u8>) -> Result<[u8; 32]> {
+pub(super) fn sha256(bytes: Vec<u8>) -> Result<[u8; 32]> {
     bytes.as_slice().try_into().map_err(|_| Error::inconsistent("a SHA-256 in the database is not 32 bytes"))
 }

@@ -295,6 +295,20 @@ macro_rules! bound {
     }};
 }
 
+macro_rules! bound_arrays {
+    ($text:expr, $columns:expr) => {{
+        let mut query = sqlx::query::<Postgres>($text);
+        for column in $columns {
+            query = match column {
+                Column::Bytes(v) => query.bind(v),
+                Column::Int(v) => query.bind(v),
+                Column::Text(v) => query.bind(v),
+                Column::Bool(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
 impl Query {
     pub fn bind(mut self, value: impl Into<Arg>) -> Self {
         self.args.push(value.into());
@@ -370,39 +384,70 @@ fn refuse_nul(args: &[Arg]) -> Result<()> {
 /// Writes many rows with one statement: `sql.postgres` takes one array a column (UNNEST); `sql.sqlite` has one row
 /// `VALUES ($1, …)`, which is repeated. Each round trip saved is worth more than the row itself.
 pub async fn write_many(tx: &mut RawTx, sql: Sql, rows: Vec<Vec<Arg>>) -> Result<u64> {
-    rows.iter().try_for_each(|args| refuse_nul(args))?;
+    let mut touched = 0;
     match tx {
-        RawTx::Pg(_) if rows.is_empty() => Ok(0),
         RawTx::Pg(tx) => {
-            counted();
-            let mut query = sqlx::query::<Postgres>(sql.postgres);
-            for column in transpose(rows)? {
-                query = match column {
-                    Column::Bytes(v) => query.bind(v),
-                    Column::Int(v) => query.bind(v),
-                    Column::Text(v) => query.bind(v),
-                    Column::Bool(v) => query.bind(v),
-                };
+            if let Some(columns) = in_arrays(&sql, rows)? {
+                touched += bound_arrays!(sql.postgres, columns)
+                    .execute(&mut **tx)
+                    .await
+                    .map_err(|e| at(sql.name, e))?
+                    .rows_affected();
             }
-            query.execute(&mut **tx).await.map(|r| r.rows_affected()).map_err(|e| at(sql.name, convert(e)))
         }
         RawTx::Lite(tx) => {
-            let mut touched = 0;
-            let mut rows = rows.into_iter();
-            while rows.len() > 0 {
-                counted();
-                // few sizes, so that each text is prepared once a connection
-                let size = BULK_SIZES.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
-                let text = super::bulk::repeated(sql.sqlite, size)
-                    .ok_or_else(|| Error::inconsistent(format!("{} has no VALUES row to repeat", sql.name)))?;
-                let text = sqlx::SqlSafeStr::into_sql_str(sqlx::AssertSqlSafe(text));
-                let args = rows.by_ref().take(size).flatten();
-                let done = bound!(text, args, Sqlite).execute(&mut **tx).await;
-                touched += done.map_err(|e| at(sql.name, convert(e)))?.rows_affected();
+            for (text, args) in in_repeats(&sql, rows)? {
+                touched +=
+                    bound!(text, args, Sqlite).execute(&mut **tx).await.map_err(|e| at(sql.name, e))?.rows_affected();
             }
-            Ok(touched)
         }
     }
+    Ok(touched)
+}
+
+/// Looks many keys up with one statement, its parameters as in `write_many`.
+pub async fn fetch_many(tx: &mut RawTx, sql: Sql, keys: Vec<Vec<Arg>>) -> Result<Vec<Row>> {
+    let mut found = Vec::new();
+    match tx {
+        RawTx::Pg(tx) => {
+            if let Some(columns) = in_arrays(&sql, keys)? {
+                let rows = bound_arrays!(sql.postgres, columns).fetch_all(&mut **tx).await;
+                found.append(&mut wrap(rows, Row::Pg).map_err(|e| at(sql.name, e))?);
+            }
+        }
+        RawTx::Lite(tx) => {
+            for (text, args) in in_repeats(&sql, keys)? {
+                let rows = bound!(text, args, Sqlite).fetch_all(&mut **tx).await;
+                found.append(&mut wrap(rows, Row::Lite).map_err(|e| at(sql.name, e))?);
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// One statement of arrays, or none for no rows.
+fn in_arrays(sql: &Sql, rows: Vec<Vec<Arg>>) -> Result<Option<Vec<Column>>> {
+    rows.iter().try_for_each(|args| refuse_nul(args))?;
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    counted();
+    transpose(rows).map(Some).map_err(|e| at(sql.name, e))
+}
+
+/// Statements of a few fixed sizes, so that each text is prepared once a connection.
+fn in_repeats(sql: &Sql, rows: Vec<Vec<Arg>>) -> Result<Vec<(sqlx::SqlStr, Vec<Arg>)>> {
+    rows.iter().try_for_each(|args| refuse_nul(args))?;
+    let mut rows = rows.into_iter();
+    let mut statements = Vec::new();
+    while rows.len() > 0 {
+        let size = BULK_SIZES.into_iter().find(|size| *size <= rows.len()).unwrap_or(1);
+        let text = super::bulk::repeated(sql.sqlite, size)
+            .ok_or_else(|| Error::inconsistent(format!("{} has no VALUES row to repeat", sql.name)))?;
+        counted();
+        statements.push((sqlx::SqlSafeStr::into_sql_str(text), rows.by_ref().take(size).flatten().collect()));
+    }
+    Ok(statements)
 }
 
 /// Rows of one SQLite statement: 64 of 18 columns stay far below its 32,766 parameters.

@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod authorizations;
+mod bulk;
 pub mod certificates;
 pub mod challenges;
 pub mod crls;

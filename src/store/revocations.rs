@@ -1,6 +1,8 @@
 //! Revocations in a narrow table of their own, and keys that may never be certified again.
 
-use super::engine::{On, q, statements};
+use std::collections::HashMap;
+
+use super::engine::{On, RawTx, fetch_many, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CertificateId, IssuerId};
@@ -13,6 +15,8 @@ statements! {
     FIND = "SELECT serial, certificate_id, revoked_at, reason, not_after FROM revocations WHERE issuer_id = $1 AND serial = $2";
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
+    BLOCKED_OF = "SELECT spki_sha256, reason FROM blocked_keys WHERE spki_sha256 IN (VALUES ($1))",
+        postgres "SELECT spki_sha256, reason FROM blocked_keys WHERE spki_sha256 = ANY($1::bytea[])";
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +72,13 @@ pub async fn block_key<'a>(
 /// Why the key is blocked, if it is.
 pub async fn blocked<'a>(on: impl Into<On<'a>>, spki_sha256: &[u8; 32]) -> Result<Option<String>> {
     q(BLOCKED).bind(spki_sha256.to_vec()).fetch_optional(on).await?.map(|row| row.get("reason")).transpose()
+}
+
+/// Which of these keys are blocked, and why.
+pub async fn blocked_of(tx: &mut RawTx, keys: impl Iterator<Item = [u8; 32]>) -> Result<HashMap<[u8; 32], String>> {
+    let keys = keys.map(|key| vec![key.to_vec().into()]).collect();
+    let rows = fetch_many(tx, BLOCKED_OF, keys).await?;
+    rows.iter().map(|row| Ok((super::certificates::sha256(row.get("spki_sha256")?)?, row.get("reason")?))).collect()
 }
 
 fn revocation(row: &super::engine::Row) -> Result<Revocation> {
