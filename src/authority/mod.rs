@@ -3,6 +3,7 @@
 
 mod batch;
 pub mod checks;
+pub mod compromise;
 pub mod crl;
 pub mod fsck;
 pub mod guard;

@@ -3,8 +3,8 @@
 
 use serde_json::json;
 
-use super::Authority;
 use super::guard::{self, IdempotencyClaim};
+use super::{Authority, compromise};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -41,26 +41,22 @@ impl Authority {
             certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
         let now = tx.now();
         revocable(&certificate, now)?;
-        let intended = certificate.status == CertificateStatus::Intended;
-        let certificate = write_revocation(&mut tx, certificate, now, reason).await?;
-        if intended {
-            // its outcome will be refused, and recovery will not see it: what waits for it ends here
-            release(&mut tx, &certificate).await?;
+        let certificate = revoke_locked(&mut tx, certificate, reason, None).await?;
+        if compromise::blocks(reason) {
+            compromise::block(&mut tx, &certificate, reason).await?;
         }
-        if reason == RevocationReason::KeyCompromise {
-            let (key, by) = (certificate.spki_sha256, tx.actor().to_string());
-            revocations::block_key(&mut tx, &key, reason.name(), now, &by).await?;
-        }
-        let detail = json!({"serial": certificate.serial, "names": certificate.names, "issuer": certificate.issuer,
-            "profile": certificate.profile, "reason": reason.name()});
-        tx.audit(AuditEvent::done("certificate.revoked", certificate.object(), detail));
         tx.commit().await?;
+        self.after_revocation(&certificate, reason);
+        Ok(certificate)
+    }
+
+    /// What follows the commit of a revocation: answers and CRLs of this process need not wait for a poll.
+    pub(super) fn after_revocation(&self, certificate: &Certificate, reason: RevocationReason) {
         metrics::counter!("chancery_certificates_revoked_total",
             "issuer" => certificate.issuer.clone(), "reason" => reason.name())
         .increment(1);
         self.forget_answers();
         self.revoked.notify_one();
-        Ok(certificate)
     }
 
     /// Gives up an intent: it may have been signed, so it is revoked, listed, and its order ends.
@@ -100,6 +96,28 @@ pub fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
             "nothing needs to be done",
         )),
     }
+}
+
+/// Revokes a certificate that is not revoked, whose row is locked. `cause` is the one that it is revoked with.
+pub(super) async fn revoke_locked(
+    tx: &mut Tx,
+    certificate: Certificate,
+    reason: RevocationReason,
+    cause: Option<CertificateId>,
+) -> Result<Certificate> {
+    let (now, intended) = (tx.now(), certificate.status == CertificateStatus::Intended);
+    let certificate = write_revocation(tx, certificate, now, reason).await?;
+    if intended {
+        // its outcome will be refused, and recovery will not see it: what waits for it ends here
+        release(tx, &certificate).await?;
+    }
+    let mut detail = json!({"serial": certificate.serial, "names": certificate.names, "issuer": certificate.issuer,
+        "profile": certificate.profile, "reason": reason.name()});
+    if let Some(cause) = cause {
+        detail["with"] = json!(cause);
+    }
+    tx.audit(AuditEvent::done("certificate.revoked", certificate.object(), detail));
+    Ok(certificate)
 }
 
 /// What waits for an intent that will never be a certificate: its order ends and its Idempotency-Key is free.

@@ -51,6 +51,7 @@ pub async fn turn(app: &Arc<App>) -> Result<usize> {
 async fn dispatch(app: &Arc<App>, job: &ClaimedJob) -> Result<()> {
     match job.kind.as_str() {
         crate::model::acme::ValidateChallenge::KIND => app.registration.validate(job).await,
+        crate::model::certificate::RevokeKey::KIND => app.authority.revoke_compromised(job).await,
         other => Err(Error::inconsistent(format!("no job is of kind {other}; a newer replica may run it"))),
     }
 }

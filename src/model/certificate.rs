@@ -101,6 +101,17 @@ impl Certificate {
     }
 }
 
+/// What the job carries that revokes the other certificates of a compromised key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeKey {
+    /// The certificate whose revocation told of it.
+    pub certificate: CertificateId,
+}
+
+impl RevokeKey {
+    pub const KIND: &'static str = "key.revoke";
+}
+
 /// What a list is narrowed to. Everything given must hold.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CertificateFilter {

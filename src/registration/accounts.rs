@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Directory, Origin, Registration};
+use super::{Directory, Origin, Registration, compromised};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, AccountKey, AccountStatus};
 use crate::model::audit::AuditEvent;
@@ -46,7 +46,12 @@ impl Registration {
                 return self.refused(&origin.key_holder(), "account.refused", String::new(), error).await;
             }
         };
-        let mut tx = self.store.begin(&origin.account(&made)).await?;
+        let actor = origin.account(&made);
+        let mut tx = self.store.begin(&actor).await?;
+        if let Err(error) = compromised::refuse_blocked(&mut tx, &made.key).await {
+            drop(tx);
+            return self.refused(&actor, "account.refused", String::new(), error).await;
+        }
         if accounts::insert(&mut tx, &made).await? {
             let detail = json!({"directory": made.directory, "contact": made.contact, "from": made.created_from});
             tx.audit(AuditEvent::done("account.created", object(made.id), detail));
@@ -128,6 +133,10 @@ impl Registration {
             return Ok(Err(holder));
         }
         let mut tx = self.store.begin(&origin.account(account)).await?;
+        if let Err(error) = compromised::refuse_blocked(&mut tx, &key).await {
+            drop(tx);
+            return self.refused(&origin.account(account), "account.refused", object(account.id), error).await;
+        }
         match accounts::set_key(&mut tx, account.id, &account.key.thumbprint, &key).await {
             Ok(true) => {}
             Ok(false) => return Err(inactive()),

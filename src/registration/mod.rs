@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod authorizations;
+mod compromised;
 pub mod finalize;
 pub mod housekeeping;
 pub mod nonces;

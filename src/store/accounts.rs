@@ -22,6 +22,7 @@ statements! {
     HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
     SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
     DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND status = 'valid'";
+    REVOKE_BY_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE public_key = $1 AND status = 'valid' RETURNING id";
     SET_KEY = "UPDATE acme_accounts SET jwk = $3, thumbprint = $4, public_key = $5 WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
 }
 
@@ -70,6 +71,11 @@ pub async fn set_contact<'a>(on: impl Into<On<'a>>, id: AccountId, contact: &[St
 
 pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<bool> {
     Ok(q(DEACTIVATE).bind(id.to_vec()).execute(on).await? == 1)
+}
+
+/// Ends the accounts of a key, in every directory. Returns them.
+pub async fn revoke_by_key<'a>(on: impl Into<On<'a>>, public_key: &[u8]) -> Result<Vec<AccountId>> {
+    q(REVOKE_BY_KEY).bind(public_key).fetch_all(on).await?.iter().map(|row| row.id("id")).collect()
 }
 
 /// Moves the account from the key that it had to another one; false when the key has changed meanwhile.

@@ -3,7 +3,7 @@
 use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::model::id::{IssuerId, KeyId};
+use crate::model::id::{CertificateId, IssuerId, KeyId};
 use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
 use crate::pki::signer::{KeyPurpose, SealedKey};
 
@@ -21,6 +21,7 @@ statements! {
     INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";
+    RETIRE_OF_CERTIFICATE = "UPDATE issuers SET status = 'retired' WHERE status = 'active' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
     CRL_STORED = "UPDATE issuers SET crl_counter = $2, crl_dirty = FALSE WHERE id = $1";
     ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
     INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
@@ -137,6 +138,11 @@ pub async fn insert_issuer<'a>(on: impl Into<On<'a>>, issuer: &Issuer) -> Result
 /// In the transaction of the revocation that makes it so.
 pub async fn mark_crl_dirty<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<()> {
     q(MARK_CRL_DIRTY).bind(id.to_vec()).execute(on).await.map(drop)
+}
+
+/// Retires the issuer whose own certificate this is, if any: its key is no longer its own.
+pub async fn retire_of_certificate<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<u64> {
+    q(RETIRE_OF_CERTIFICATE).bind(id.to_vec()).execute(on).await
 }
 
 /// In the transaction that stores the CRL of this counter.

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 
 statements! {
     READ = "SELECT topic, version FROM versions";
+    HOLD = "SELECT version FROM versions WHERE topic = $1", postgres "SELECT version FROM versions WHERE topic = $1 FOR SHARE";
     BUMP = "UPDATE versions SET version = version + 1 WHERE topic = $1";
 }
 
@@ -55,6 +56,11 @@ pub async fn read<'a>(on: impl Into<On<'a>>) -> Result<Versions> {
         }
     }
     Ok(versions)
+}
+
+/// Keeps the topic from moving until the transaction ends; what moved it before is seen from here on.
+pub async fn hold(tx: &mut super::Tx, topic: Topic) -> Result<()> {
+    q(HOLD).bind(topic.name()).fetch_one(tx).await.map(drop)
 }
 
 pub async fn bump<'a>(on: impl Into<On<'a>>, topic: Topic) -> Result<()> {

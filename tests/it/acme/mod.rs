@@ -3,6 +3,7 @@
 mod accounts;
 mod attacks;
 mod client;
+mod compromise;
 mod nonces;
 mod orders;
 mod revocation;

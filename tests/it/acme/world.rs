@@ -35,7 +35,7 @@ pub struct World {
     router: Router,
     /// token → key authorization, as the target serves them.
     pub tokens: Arc<Mutex<HashMap<String, String>>>,
-    authority: Arc<Authority>,
+    pub authority: Arc<Authority>,
     validator: Arc<Validator>,
     _target: Target,
     _dns: DnsServer,

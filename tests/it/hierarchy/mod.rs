@@ -48,6 +48,7 @@ pub async fn issue(authority: &Arc<Authority>, profile: &str, cn: Option<&str>, 
         names: None,
         common_name: cn.map(str::to_owned),
         subject: chancery::pki::name::SubjectFields::default(),
+        subject: Default::default(),
         validity: RequestedValidity::default(),
         guard: Guard::default(),
     };

@@ -1,6 +1,7 @@
 //! Issuance under faults and under load.
 
 mod accounts;
+mod compromise;
 mod faults;
 mod fsck;
 mod recovery;

@@ -1,0 +1,99 @@
+//! A key that is no longer its owner's alone. The revocation that says so blocks the key, ends the ACME accounts that it
+//! signs for and retires the issuer whose key it is, all in its own transaction; a job that is enqueued there revokes
+//! the key's other certificates. Issuances under way are refused at their intent or at their outcome, whichever comes
+//! after the block. Running the job twice is harmless: it revokes what is not revoked, each under its row's lock.
+
+use serde_json::json;
+
+use super::Authority;
+use super::revoke::revoke_locked;
+use crate::error::{Error, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::certificate::{Certificate, RevokeKey, ShownStatus};
+use crate::model::id::CertificateId;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::to_hex;
+use crate::pki::tbs::TbsView;
+use crate::store::jobs::{self, ClaimedJob};
+use crate::store::versions::{self, Topic};
+use crate::store::{Tx, accounts, authorizations, certificates, hierarchy, orders, revocations};
+
+const PAGE: i64 = 100;
+
+/// Does a revocation for this reason tell of the key, and not of this certificate alone?
+pub(super) fn blocks(reason: RevocationReason) -> bool {
+    matches!(reason, RevocationReason::KeyCompromise | RevocationReason::CaCompromise)
+}
+
+/// In the transaction of the revocation, after it has moved the revocation version: whoever takes a key for an account
+/// holds that row, so that it sees the block or is seen here.
+pub(super) async fn block(tx: &mut Tx, certificate: &Certificate, reason: RevocationReason) -> Result<()> {
+    let (now, by, key) = (tx.now(), tx.actor().to_string(), certificate.spki_sha256);
+    revocations::block_key(&mut *tx, &key, reason.name(), now, &by).await?;
+    let ended = end_accounts(tx, certificate.id).await?;
+    let retired = hierarchy::retire_of_certificate(&mut *tx, certificate.id).await? > 0;
+    if retired {
+        versions::bump(&mut *tx, Topic::Hierarchy).await?;
+    }
+    let payload = RevokeKey { certificate: certificate.id };
+    let text = serde_json::to_string(&payload).map_err(|e| Error::internal("a job does not serialise", e))?;
+    jobs::enqueue(tx, RevokeKey::KIND, &text, now).await?;
+    let detail = json!({"certificate": certificate.id, "reason": reason.name(), "accounts_ended": ended,
+        "issuer_retired": retired});
+    tx.audit(AuditEvent::done("key.blocked", format!("key:{}", to_hex(&key)), detail));
+    Ok(())
+}
+
+/// The accounts that sign with the certificate's key, for ever, with their open orders and authorizations.
+async fn end_accounts(tx: &mut Tx, id: CertificateId) -> Result<usize> {
+    let Some((tbs, _)) = certificates::body(&mut *tx, id).await? else { return Ok(0) };
+    let unreadable = |e| Error::inconsistent(format!("the bytes of certificate {id} cannot be read")).because(e);
+    let spki = TbsView::parse(&tbs).map_err(unreadable)?.spki.to_vec();
+    let ended = accounts::revoke_by_key(&mut *tx, &spki).await?;
+    for account in &ended {
+        orders::fail_of_account(&mut *tx, *account).await?;
+        authorizations::deactivate_of_account(&mut *tx, *account).await?;
+        tx.audit(AuditEvent::done("account.revoked", format!("account:{account}"), json!({"why": "keyCompromise"})));
+    }
+    Ok(ended.len())
+}
+
+impl Authority {
+    /// The job: revokes every other certificate of the key, intents among them.
+    pub async fn revoke_compromised(&self, job: &ClaimedJob) -> Result<()> {
+        let unreadable = || Error::inconsistent(format!("the payload of {} cannot be read", job.id));
+        let payload: RevokeKey = serde_json::from_str(&job.payload).map_err(|e| unreadable().because(e))?;
+        let told = certificates::find(&self.store, payload.certificate).await?;
+        let key = told
+            .ok_or_else(|| Error::inconsistent(format!("certificate {} is missing", payload.certificate)))?
+            .spki_sha256;
+        let mut after = CertificateId::from_bytes([0; 16]);
+        loop {
+            let page = certificates::of_key(&self.store, &key, after, PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            for certificate in &page {
+                self.revoke_with(certificate.id, payload.certificate).await?;
+            }
+        }
+        jobs::finish(&self.store, job).await
+    }
+
+    async fn revoke_with(&self, id: CertificateId, cause: CertificateId) -> Result<()> {
+        let mut tx = self.store.begin(&Actor::job("key-compromise")).await?;
+        let Some(certificate) = certificates::lock(&mut tx, id).await? else { return Ok(()) };
+        match certificate.shown_status(tx.now()) {
+            ShownStatus::Valid | ShownStatus::Intended => {}
+            ShownStatus::Revoked | ShownStatus::Expired => return Ok(()),
+        }
+        let reason = RevocationReason::KeyCompromise;
+        let certificate = revoke_locked(&mut tx, certificate, reason, Some(cause)).await?;
+        if hierarchy::retire_of_certificate(&mut tx, id).await? > 0 {
+            versions::bump(&mut tx, Topic::Hierarchy).await?;
+        }
+        tx.commit().await?;
+        self.after_revocation(&certificate, reason);
+        Ok(())
+    }
+}
