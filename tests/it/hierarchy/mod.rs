@@ -48,7 +48,6 @@ pub async fn issue(authority: &Arc<Authority>, profile: &str, cn: Option<&str>, 
         names: None,
         common_name: cn.map(str::to_owned),
         subject: chancery::pki::name::SubjectFields::default(),
-        subject: Default::default(),
         validity: RequestedValidity::default(),
         guard: Guard::default(),
     };
