@@ -38,6 +38,12 @@ impl App {
         Ok(())
     }
 
+    /// Writes what was counted of refused requests: of the minutes that are over, or all of it at the end.
+    pub async fn write_refusals(&self, all: bool) {
+        self.access.refusals.flush(all).await;
+        self.registration.refusals.flush(all).await;
+    }
+
     /// What time ends: orders, authorizations, nonces, idempotency keys.
     pub async fn housekeep(&self) -> Result<()> {
         self.registration.housekeep().await?;

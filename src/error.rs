@@ -102,6 +102,7 @@ pub struct Error {
     pub subproblems: Vec<Subproblem>,
     pub retry_after: Option<Duration>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    recorded: bool,
 }
 
 /// The rule that refused: the same four parts in ACME, REST, command line and dashboard.
@@ -132,7 +133,15 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
-        Error { kind, detail: detail.into(), rule: None, subproblems: Vec::new(), retry_after: None, source: None }
+        Error {
+            kind,
+            detail: detail.into(),
+            rule: None,
+            subproblems: Vec::new(),
+            retry_after: None,
+            source: None,
+            recorded: false,
+        }
     }
 
     /// A refusal by a rule. The sentence is made of the four parts.
@@ -174,6 +183,29 @@ impl Error {
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
         self
+    }
+
+    /// Marks a refusal that has its audit event, so that the surface does not count it among the unauthenticated.
+    pub fn recorded(mut self) -> Self {
+        self.recorded = true;
+        self
+    }
+
+    pub fn is_recorded(&self) -> bool {
+        self.recorded
+    }
+
+    /// A decision about the request, not a fault or a state of ours.
+    pub fn is_refusal(&self) -> bool {
+        !matches!(
+            self.kind,
+            ErrorKind::Internal
+                | ErrorKind::Inconsistent
+                | ErrorKind::Unavailable
+                | ErrorKind::TimedOut
+                | ErrorKind::Locked
+                | ErrorKind::Config
+        )
     }
 
     pub fn with_subproblems(mut self, subproblems: Vec<Subproblem>) -> Self {

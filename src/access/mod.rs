@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod idempotency;
 pub mod permission;
+pub mod refusals;
 pub mod secret;
 pub mod tokens;
 
@@ -19,6 +20,7 @@ use crate::model::token::Token;
 use crate::store::{self, Store};
 pub use caller::Caller;
 pub use permission::Permission;
+use refusals::Refusals;
 use secret::Secret;
 
 /// Under the 5 s within which every replica must see a change.
@@ -33,6 +35,8 @@ const CACHE_SIZE: usize = 10_000;
 /// Tokens and what they may do.
 pub struct Access {
     store: Store,
+    /// Requests that were refused before it was known whose they are.
+    pub refusals: Refusals,
     /// By SHA-256 of the secret. Guards only itself: no await while it is held.
     known: Mutex<HashMap<[u8; 32], Known>>,
 }
@@ -52,7 +56,7 @@ impl fmt::Debug for Access {
 
 impl Access {
     pub fn new(store: Store) -> Arc<Self> {
-        Arc::new(Access { store, known: Mutex::new(HashMap::new()) })
+        Arc::new(Access { refusals: Refusals::new(store.clone()), store, known: Mutex::new(HashMap::new()) })
     }
 
     /// The caller behind `Authorization: Bearer chy_…`. All failures say the same, so that nothing can be probed.

@@ -10,12 +10,13 @@ use super::Acme;
 use super::urls::Urls;
 use crate::error::{Error, ErrorKind};
 use crate::http::problem::Failure;
+use crate::http::refusals::noting;
 
 pub const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 
 pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = if method == Method::OPTIONS { preflight() } else { next.run(request).await };
+    let mut response = if method == Method::OPTIONS { preflight() } else { run(&acme, request, next).await };
     let (directory, endpoint) = parts(&path);
     count(directory, endpoint, &response);
     let wants_nonce = method == Method::POST || endpoint == "new-nonce";
@@ -34,6 +35,16 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
         HeaderValue::from_static("Link, Replay-Nonce, Location, Retry-After"),
     );
     response
+}
+
+async fn run(acme: &Acme, request: Request, next: Next) -> Response {
+    match acme.registration.directory(parts(request.uri().path()).0) {
+        Ok(directory) => {
+            let surface = format!("acme:{}", directory.slug);
+            noting(&acme.registration.refusals, &surface, request, next).await
+        }
+        Err(_) => next.run(request).await,
+    }
 }
 
 /// Adds `Link: <url>;rel="…"`.

@@ -19,6 +19,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -27,7 +30,7 @@ use crate::app::App;
 use crate::authority::Authority;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::caller::HasAccess;
-use crate::http::{error_page, layers, problem};
+use crate::http::{error_page, layers, problem, refusals};
 use crate::model::audit::AuditEvent;
 
 pub use document::{COMMITTED, document};
@@ -64,8 +67,13 @@ pub fn router(app: Arc<App>) -> Router {
 /// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
 pub fn room(api: Api, manners: layers::Manners) -> Router {
     let (routes, _) = routes().split_for_parts();
-    let router = routes.merge(docs::routes()).merge(error_page::routes()).with_state(api);
+    let noted = from_fn_with_state(api.clone(), note_refusals);
+    let router = routes.merge(docs::routes()).merge(error_page::routes()).layer(noted).with_state(api);
     layers::manners(router, manners, problem::Dialect::Rest)
+}
+
+async fn note_refusals(State(api): State<Api>, request: Request, next: Next) -> Response {
+    refusals::noting(&api.access.refusals, "rest", request, next).await
 }
 
 /// Every operation once: for the server and for the document.
@@ -96,7 +104,7 @@ async fn refused<T>(api: &Api, caller: &Caller, action: &'static str, object: &s
     }
     let detail = serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|rule| rule.name.clone())});
     api.access.refuse(caller, AuditEvent::refused(action, object, detail)).await?;
-    Err(error)
+    Err(error.recorded())
 }
 
 fn is_refusal(error: &Error) -> bool {

@@ -92,11 +92,11 @@ impl Authority {
 
     async fn run(&self, actor: &Actor, issuance: Issuance, names: &[Identifier]) -> Result<Issued> {
         match self.run_checked(actor, &issuance).await {
-            Err(error) if is_refusal(error.kind) => {
+            Err(error) if error.is_refusal() => {
                 let detail = json!({"profile": issuance.profile, "names": names, "why": error.detail,
                     "rule": error.rule.as_ref().map(|r| r.name.clone())});
                 self.store.record(actor, AuditEvent::refused("certificate.rejected", "", detail)).await?;
-                Err(error)
+                Err(error.recorded())
             }
             other => other,
         }
@@ -280,18 +280,6 @@ fn account_of(actor: &Actor) -> Option<AccountId> {
     }
 }
 
-/// A decision about the request, not a fault of ours: audited as refused.
-fn is_refusal(kind: ErrorKind) -> bool {
-    !matches!(
-        kind,
-        ErrorKind::Internal
-            | ErrorKind::Inconsistent
-            | ErrorKind::Unavailable
-            | ErrorKind::TimedOut
-            | ErrorKind::Locked
-    )
-}
-
 /// One intent on its way to the disk.
 #[derive(Debug, Clone)]
 pub(super) struct IntentRow {
@@ -324,7 +312,7 @@ impl WriteGroup<IntentRow> for Writer {
                     audit_intent(&mut tx, row);
                     results.push(Ok(()));
                 }
-                Err(error) if is_refusal(error.kind) => results.push(Err(error)),
+                Err(error) if error.is_refusal() => results.push(Err(error)),
                 // a failed statement has ended the transaction: the group goes row by row
                 Err(error) => return Err(error),
             }

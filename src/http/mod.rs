@@ -7,4 +7,5 @@ pub mod kinds;
 pub mod layers;
 pub mod page;
 pub mod problem;
+pub mod refusals;
 mod scan;

@@ -16,6 +16,10 @@ const SECOND: Duration = Duration::from_secs(1);
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
     every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
+    every(tasks, app, stop, "refusals", minutes(1), |app| async move {
+        app.write_refusals(false).await;
+        Ok(())
+    });
     if !worker {
         return;
     }

@@ -25,6 +25,8 @@ pub enum ActorKind {
     Account(AccountId),
     /// The holder of a certificate's key (ACME revocation by certificate key).
     KeyHolder,
+    /// Whoever sent a request that was refused before it was known who that is.
+    Nobody,
     Job,
     /// The server itself: initialisation, its own TLS certificate, recovery.
     System,
@@ -67,6 +69,10 @@ impl Actor {
         Actor { kind: ActorKind::Job, ..Actor::system(name) }
     }
 
+    pub fn nobody(request_id: &str) -> Self {
+        Actor { kind: ActorKind::Nobody, request_id: request_id.to_owned(), ..Actor::system("") }
+    }
+
     pub fn host(uid: u32, name: &str) -> Self {
         Actor { kind: ActorKind::Host(uid), ..Actor::system(name) }
     }
@@ -77,7 +83,7 @@ impl Actor {
             ActorKind::Host(_) => "cli",
             ActorKind::Token(..) => "rest",
             ActorKind::Account(_) | ActorKind::KeyHolder => "acme",
-            ActorKind::Job | ActorKind::System => "internal",
+            ActorKind::Nobody | ActorKind::Job | ActorKind::System => "internal",
         }
     }
 }
@@ -90,6 +96,7 @@ impl fmt::Display for Actor {
             ActorKind::Token(id, _) => write!(f, "token:{id}")?,
             ActorKind::Account(id) => write!(f, "account:{id}")?,
             ActorKind::KeyHolder => f.write_str("key-holder")?,
+            ActorKind::Nobody => f.write_str("nobody")?,
             ActorKind::Job => f.write_str("job")?,
             ActorKind::System => f.write_str("system")?,
         }

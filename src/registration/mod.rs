@@ -19,6 +19,7 @@ use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::access::refusals::Refusals;
 use crate::authority::Authority;
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
@@ -108,6 +109,8 @@ pub struct Registration {
     authority: Arc<Authority>,
     validator: Arc<Validator>,
     pub nonces: nonces::Nonces,
+    /// Requests that were refused before it was known whose they are.
+    pub refusals: Refusals,
     directories: ArcSwap<Vec<Directory>>,
     describe: Describe,
 }
@@ -123,6 +126,7 @@ impl Registration {
         let store = authority.store().clone();
         let registration = Registration {
             nonces: nonces::Nonces::open(store.clone()).await?,
+            refusals: Refusals::new(store.clone()),
             directories: ArcSwap::from_pointee(Vec::new()),
             store,
             authority,
@@ -157,19 +161,12 @@ impl Registration {
 
     /// A refusal changes nothing else, so its event has a transaction of its own. A fault of ours is none.
     async fn refused<T>(&self, actor: &Actor, action: &'static str, object: String, error: Error) -> Result<T> {
-        if !matches!(
-            error.kind,
-            ErrorKind::Internal
-                | ErrorKind::Inconsistent
-                | ErrorKind::Unavailable
-                | ErrorKind::TimedOut
-                | ErrorKind::Locked
-        ) {
-            let detail =
-                serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|r| r.name.clone())});
-            self.store.record(actor, AuditEvent::refused(action, object, detail)).await?;
+        if !error.is_refusal() {
+            return Err(error);
         }
-        Err(error)
+        let detail = serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|r| r.name.clone())});
+        self.store.record(actor, AuditEvent::refused(action, object, detail)).await?;
+        Err(error.recorded())
     }
 }
 

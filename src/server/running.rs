@@ -104,6 +104,7 @@ impl Running {
         for task in self.listeners.into_iter().chain(self.background) {
             task.abort();
         }
+        self.app.write_refusals(true).await;
         self.app.store.db.close().await;
         finished
     }

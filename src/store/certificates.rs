@@ -269,9 +269,11 @@ pub async fn list<'a>(
 #[derive(Debug)]
 pub struct Walked {
     pub id: Vec<u8>,
-    /// With its to-be-signed bytes and DER, as far as they are there.
-    pub read: Result<(Certificate, Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub read: Result<Whole>,
 }
+
+/// A row with its to-be-signed bytes and DER, as far as they are there.
+pub type Whole = (Certificate, Option<Vec<u8>>, Option<Vec<u8>>);
 
 /// All certificates in the order of their ids, after `after`: fsck.
 pub async fn walk<'a>(on: impl Into<On<'a>>, after: &[u8], limit: i64) -> Result<Vec<Walked>> {

@@ -6,6 +6,7 @@ mod client;
 mod compromise;
 mod nonces;
 mod orders;
+mod refusals;
 mod revocation;
 mod transport;
 mod world;

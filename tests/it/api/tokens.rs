@@ -4,6 +4,7 @@ use axum::body::Body;
 use axum::http::Request;
 use chancery::clock::days;
 use chancery::model::actor::Role;
+use chancery::store::audit;
 use serde_json::json;
 
 use super::room::{CERTIFICATES, Room};
@@ -127,5 +128,20 @@ crate::on_both_engines! {
         let newest = room.get(&room.admin, "/api/v1/audit-events?limit=1").await.json()["items"][0].clone();
         assert_eq!((&newest["action"], &newest["outcome"]), (&json!("certificate.rejected"), &json!("refused")));
         assert_eq!(newest["detail"]["rule"], "grant.names");
+    }
+}
+
+crate::on_both_engines! {
+    async fn unknown_tokens_are_one_event_a_minute(at) {
+        let room = Room::over(at).await;
+        for _ in 0..30 {
+            assert_eq!(room.get("chy_none", "/api/v1/tokens").await.refusal(), (401, "unauthenticated".into()));
+        }
+        at.clock.advance(chancery::clock::minutes(1));
+        room.access.refusals.flush(false).await;
+        let events = audit::page(&at.store, None, 500).await.unwrap();
+        let details: Vec<_> = events.iter().filter(|e| e.actor == "nobody").map(|e| e.detail.clone()).collect();
+        assert_eq!(details.len(), 2, "{details:?}");
+        assert!(details[0].contains("\"count\":29") && details[1].contains("\"surface\":\"rest\""), "{details:?}");
     }
 }

@@ -1,4 +1,8 @@
-//! The store on both engines.
+//! The store on both engines: statements, repositories, concurrency.
 
+mod accounts;
 mod audit;
 mod conformance;
+mod jobs;
+mod orders;
+mod tokens;

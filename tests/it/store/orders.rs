@@ -1,0 +1,146 @@
+//! Orders, authorizations and challenges on both engines: every move from one state only, whoever else moves.
+
+use chancery::clock::days;
+use chancery::model::acme::{AuthorizationStatus, ChallengeStatus, OrderStatus};
+use chancery::model::actor::Actor;
+use chancery::model::id::{AuthorizationId, CertificateId, OrderId};
+use chancery::store::{Store, authorizations, challenges, guards, orders};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::acme_rows::{stored_account, stored_order};
+
+crate::on_both_engines! {
+    async fn an_order_comes_back_as_it_was(at) {
+        let account = stored_account(&at.store).await;
+        let (order, parts, proofs) = stored_order(&at.store, &account, &["b.test", "192.0.2.7", "a.test"]).await;
+        assert_eq!(orders::find(&at.store, order.id).await.unwrap().as_ref(), Some(&order));
+        assert_eq!(orders::lock(&at.store, order.id).await.unwrap().as_ref(), Some(&order));
+        assert_eq!(authorizations::of_order(&at.store, order.id).await.unwrap(), parts, "in the order asked");
+        assert_eq!(authorizations::find(&at.store, parts[1].id).await.unwrap().as_ref(), Some(&parts[1]));
+        assert_eq!(challenges::find(&at.store, proofs[2].id).await.unwrap().as_ref(), Some(&proofs[2]));
+        assert_eq!(challenges::of_authorization(&at.store, parts[0].id).await.unwrap(), proofs[..1]);
+    }
+
+    async fn an_order_is_ready_when_its_last_authorization_is_and_only_once(at) {
+        let account = stored_account(&at.store).await;
+        let names: Vec<String> = (0..6).map(|n| format!("host-{n}.test")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (order, parts, _) = stored_order(&at.store, &account, &names).await;
+        assert!(!orders::to_ready(&at.store, order.id).await.unwrap(), "nothing is proved yet");
+        // each in a transaction of its own that holds the order, all at once
+        let settled = join_all(parts.iter().map(|a| settle(&at.store, order.id, a.id))).await;
+        assert_eq!(settled.into_iter().filter(|ready| *ready).count(), 1);
+        assert_eq!(status(&at.store, order.id).await, OrderStatus::Ready);
+    }
+
+    async fn one_finalization_takes_a_ready_order(at) {
+        let account = stored_account(&at.store).await;
+        let (order, parts, _) = stored_order(&at.store, &account, &["a.test"]).await;
+        let now = at.store.now();
+        let take = |n: u8| guards::order_to_processing(&at.store, order.id, CertificateId::from_bytes([n; 16]), now);
+        assert!(!take(1).await.unwrap(), "a pending order is not taken");
+        settle(&at.store, order.id, parts[0].id).await;
+        assert!(!guards::order_to_processing(&at.store, order.id, CertificateId::from_bytes([1; 16]), now + days(8)).await.unwrap());
+        let taken = join_all((1..9).map(take)).await;
+        let taken: Vec<bool> = taken.into_iter().map(Result::unwrap).collect();
+        assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+        let winner = u8::try_from(taken.iter().position(|taken| *taken).unwrap()).unwrap() + 1;
+        let row = orders::find(&at.store, order.id).await.unwrap().unwrap();
+        assert_eq!((row.status, row.certificate_id), (OrderStatus::Processing, Some(CertificateId::from_bytes([winner; 16]))));
+        // from processing it ends once, this way or that
+        let problem = json!({"type": "about:blank"});
+        assert!(!orders::fail(&at.store, order.id, &problem).await.unwrap(), "an order in processing fails by its issuance only");
+        let text = problem.to_string();
+        let (valid, invalid) = tokio::join!(
+            guards::order_to_valid(&at.store, order.id),
+            guards::order_to_invalid(&at.store, order.id, &text)
+        );
+        assert_ne!(valid.unwrap(), invalid.unwrap());
+    }
+
+    async fn an_account_that_is_no_longer_valid_orders_nothing(at) {
+        let account = stored_account(&at.store).await;
+        let (order, parts, _) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
+        assert!(guards::ordering_account_alive(&at.store, order.id).await.unwrap());
+        assert!(guards::ordering_account_alive(&at.store, OrderId::from_bytes([1; 16])).await.unwrap(), "no order, no account to blame");
+        settle(&at.store, order.id, parts[0].id).await;
+        assert!(chancery::store::accounts::deactivate(&at.store, account.id).await.unwrap());
+        assert_eq!(orders::fail_of_account(&at.store, account.id).await.unwrap(), 1);
+        assert_eq!(authorizations::deactivate_of_account(&at.store, account.id).await.unwrap(), 2);
+        assert!(!guards::ordering_account_alive(&at.store, order.id).await.unwrap());
+        assert_eq!(status(&at.store, order.id).await, OrderStatus::Invalid);
+    }
+
+    async fn an_authorization_moves_from_pending_once(at) {
+        let account = stored_account(&at.store).await;
+        let other = stored_account(&at.store).await;
+        let (_, parts, _) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
+        let (a, b) = (&parts[0], &parts[1]);
+        let to = |status| authorizations::settle(&at.store, a.id, status);
+        let (valid, invalid) = tokio::join!(to(AuthorizationStatus::Valid), to(AuthorizationStatus::Invalid));
+        assert_ne!(valid.unwrap(), invalid.unwrap());
+        assert!(!to(AuthorizationStatus::Valid).await.unwrap());
+        assert!(authorizations::settle(&at.store, b.id, AuthorizationStatus::Valid).await.unwrap());
+        let holds = async |account, when| authorizations::holds(&at.store, account, &b.identifier, when).await.unwrap();
+        let now = at.store.now();
+        assert!(holds(account.id, now).await);
+        assert!(!holds(other.id, now).await, "it is nobody else's");
+        assert!(!holds(account.id, b.expires_at).await, "and not for ever");
+        let ends = join_all((0..4).map(|_| authorizations::deactivate(&at.store, b.id))).await;
+        assert_eq!(ends.into_iter().filter(|e| *e.as_ref().unwrap()).count(), 1);
+        assert!(!holds(account.id, now).await);
+    }
+
+    async fn time_ends_orders_and_authorizations(at) {
+        let account = stored_account(&at.store).await;
+        let (pending, ..) = stored_order(&at.store, &account, &["a.test"]).await;
+        let (ready, parts, _) = stored_order(&at.store, &account, &["b.test"]).await;
+        settle(&at.store, ready.id, parts[0].id).await;
+        let now = at.store.now();
+        assert_eq!(orders::open_of(&at.store, account.id, now).await.unwrap(), 2);
+        assert_eq!(orders::page(&at.store, account.id, None, now, 10).await.unwrap(), [pending.id, ready.id]);
+        assert_eq!(orders::page(&at.store, account.id, Some(pending.id), now, 10).await.unwrap(), [ready.id]);
+        let end = ready.expires_at;
+        assert_eq!(orders::open_of(&at.store, account.id, end).await.unwrap(), 0);
+        assert_eq!(orders::page(&at.store, account.id, None, end, 10).await.unwrap(), []);
+        assert_eq!((orders::expire(&at.store, end).await.unwrap(), authorizations::expire(&at.store, end).await.unwrap()), (2, 1));
+        assert_eq!((orders::expire(&at.store, end).await.unwrap(), authorizations::expire(&at.store, end).await.unwrap()), (0, 0));
+        let left = authorizations::find(&at.store, parts[0].id).await.unwrap().unwrap();
+        assert_eq!(left.status, AuthorizationStatus::Expired);
+    }
+
+    async fn a_challenge_is_begun_once_and_settled_once(at) {
+        let account = stored_account(&at.store).await;
+        let (_, parts, proofs) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
+        let (id, now) = (proofs[0].id, at.store.now());
+        let settle = |status| challenges::settle(&at.store, id, status, None, None, "[]");
+        assert!(!settle(ChallengeStatus::Valid).await.unwrap(), "nobody asked for it");
+        assert!(!challenges::to_processing(&at.store, id, parts[0].expires_at).await.unwrap(), "its authorization ran out");
+        let begun = join_all((0..6).map(|_| challenges::to_processing(&at.store, id, now))).await;
+        assert_eq!(begun.into_iter().filter(|b| *b.as_ref().unwrap()).count(), 1);
+        let problem = json!({"type": "urn:ietf:params:acme:error:dns", "detail": "no \u{1f512} such name"});
+        assert!(challenges::settle(&at.store, id, ChallengeStatus::Invalid, None, Some(&problem), "[]").await.unwrap());
+        assert!(!settle(ChallengeStatus::Valid).await.unwrap());
+        let left = challenges::find(&at.store, id).await.unwrap().unwrap();
+        assert_eq!((left.status, left.error), (ChallengeStatus::Invalid, Some(problem)));
+
+        // one whose authorization is not pending any more is not begun
+        assert!(authorizations::settle(&at.store, parts[1].id, AuthorizationStatus::Invalid).await.unwrap());
+        assert!(!challenges::to_processing(&at.store, proofs[1].id, now).await.unwrap());
+    }
+}
+
+/// As the validation job does it; says whether the order became ready.
+async fn settle(store: &Store, order: OrderId, id: AuthorizationId) -> bool {
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    orders::lock(&mut tx, order).await.unwrap();
+    assert!(authorizations::settle(&mut tx, id, AuthorizationStatus::Valid).await.unwrap());
+    let ready = orders::to_ready(&mut tx, order).await.unwrap();
+    tx.commit().await.unwrap();
+    ready
+}
+
+async fn status(store: &Store, order: OrderId) -> OrderStatus {
+    orders::find(store, order).await.unwrap().unwrap().status
+}

@@ -1,0 +1,106 @@
+//! ACME rows that no client asked for: for tests of the store alone.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use chancery::clock::days;
+use chancery::model::acme::{
+    Account, AccountKey, AccountStatus, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, Order,
+    OrderStatus,
+};
+use chancery::model::actor::Actor;
+use chancery::model::id::{AccountId, AuthorizationId, ChallengeId, DirectoryId, OrderId};
+use chancery::model::identifier::Identifier;
+use chancery::store::{Store, accounts, authorizations, challenges, orders, profiles};
+
+static NUMBER: AtomicU8 = AtomicU8::new(1);
+
+/// An ACME directory of this slug.
+pub async fn directory(store: &Store, slug: &str) {
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    let id = DirectoryId::new(store.now(), store.entropy.as_ref()).unwrap();
+    profiles::insert_directory(&mut tx, id, slug, "{}").await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+/// A key that no other account has.
+pub fn key() -> AccountKey {
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    AccountKey { jwk: format!("{{\"n\":{number}}}"), thumbprint: [number; 32], public_key: vec![number; 40] }
+}
+
+/// Not stored.
+pub fn account(store: &Store, directory: &str) -> Account {
+    let id = AccountId::new(store.now(), store.entropy.as_ref()).unwrap();
+    Account {
+        id,
+        directory: directory.into(),
+        status: AccountStatus::Valid,
+        key: key(),
+        contact: vec!["mailto:a@example.org".into()],
+        url: format!("https://ca.test/acme/{directory}/account/{id}"),
+        terms_agreed: true,
+        created_at: store.now(),
+        created_from: "192.0.2.1".into(),
+    }
+}
+
+/// An account in directory `default`, which is made too.
+pub async fn stored_account(store: &Store) -> Account {
+    if profiles::directories(store).await.unwrap().is_empty() {
+        directory(store, "default").await;
+    }
+    let account = account(store, "default");
+    assert!(accounts::insert(store, &account).await.unwrap());
+    account
+}
+
+/// A pending order for these names with its authorizations and a challenge each.
+pub async fn stored_order(
+    store: &Store,
+    account: &Account,
+    names: &[&str],
+) -> (Order, Vec<Authorization>, Vec<Challenge>) {
+    let order = Order {
+        id: OrderId::new(store.now(), store.entropy.as_ref()).unwrap(),
+        account_id: account.id,
+        directory: account.directory.clone(),
+        status: OrderStatus::Pending,
+        identifiers: names.iter().map(|n| Identifier::guess(n).unwrap()).collect(),
+        profile: "tls-server".into(),
+        not_before: None,
+        not_after: Some(store.now() + days(30)),
+        error: None,
+        certificate_id: None,
+        expires_at: store.now() + days(7),
+        created_at: store.now(),
+    };
+    orders::insert(store, &order).await.unwrap();
+    let (mut authorizations, mut challenges) = (Vec::new(), Vec::new());
+    for (position, identifier) in (0i64..).zip(&order.identifiers) {
+        let authorization = Authorization {
+            id: AuthorizationId::new(store.now(), store.entropy.as_ref()).unwrap(),
+            account_id: account.id,
+            order_id: order.id,
+            position,
+            status: AuthorizationStatus::Pending,
+            identifier: identifier.clone(),
+            wildcard: false,
+            expires_at: order.expires_at,
+            created_at: store.now(),
+        };
+        authorizations::insert(store, &authorization).await.unwrap();
+        let challenge = Challenge {
+            id: ChallengeId::new(store.now(), store.entropy.as_ref()).unwrap(),
+            authorization_id: authorization.id,
+            kind: "http-01".into(),
+            token: format!("token-{position}"),
+            status: ChallengeStatus::Pending,
+            validated_at: None,
+            error: None,
+        };
+        challenges::insert(store, &challenge).await.unwrap();
+        authorizations.push(authorization);
+        challenges.push(challenge);
+    }
+    (order, authorizations, challenges)
+}
