@@ -44,9 +44,10 @@ impl App {
         self.registration.refusals.flush(all).await;
     }
 
-    /// What time ends: orders, authorizations, nonces, idempotency keys.
+    /// What time ends: orders, authorizations, nonces, sessions, idempotency keys.
     pub async fn housekeep(&self) -> Result<()> {
         self.registration.housekeep().await?;
+        self.access.housekeep().await?;
         crate::store::idempotency::clean(&self.store, self.clock.now()).await.map(drop)
     }
 }

@@ -10,6 +10,7 @@ pub mod authority;
 pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod dashboard;
 pub mod entropy;
 pub mod error;
 pub mod http;

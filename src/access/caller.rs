@@ -8,6 +8,7 @@ use crate::model::grant::Scope;
 use crate::model::id::{GrantId, TokenId};
 use crate::model::identifier::Identifier;
 use crate::model::token::Token;
+use crate::model::user::User;
 
 #[derive(Debug, Clone)]
 pub struct Caller {
@@ -39,6 +40,17 @@ impl Caller {
         Caller { actor, role: token.role, token: Some(token.id), grant: token.grant_id, scope: token.scope.clone() }
     }
 
+    /// Somebody who signed in. Bounds beyond the role come with grants.
+    pub(super) fn of_user(user: &User, request_id: &str) -> Self {
+        let actor = Actor {
+            kind: ActorKind::User(user.id, user.role),
+            name: user.name.to_string(),
+            request_id: request_id.to_owned(),
+            grant: None,
+        };
+        Caller { actor, role: user.role, token: None, grant: None, scope: None }
+    }
+
     /// Somebody on the host who can read the unlock key and write the database: nothing is left to keep from them.
     pub fn of_host(actor: Actor) -> Self {
         Caller { actor, role: Role::Admin, token: None, grant: None, scope: None }
@@ -52,7 +64,7 @@ impl Caller {
         self.role
     }
 
-    /// None for somebody on the host.
+    /// None for a person.
     pub fn token(&self) -> Option<TokenId> {
         self.token
     }

@@ -1,12 +1,17 @@
-//! Who may do what: API tokens, the caller of a request, permissions. Deny by default; an error inside a check is
-//! a refusal. A token is known for at most 5 s after another replica revoked it.
+//! Who may do what: people and their sessions, API tokens, the caller of a request, permissions. Deny by default; an
+//! error inside a check is a refusal. A token is known for at most 5 s after another replica revoked it.
 
 pub mod caller;
 pub mod idempotency;
+pub mod password;
 pub mod permission;
 pub mod refusals;
 pub mod secret;
+pub mod session;
+pub mod setup;
+pub mod throttle;
 pub mod tokens;
+pub mod users;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,6 +24,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::token::Token;
 use crate::store::{self, Store};
 pub use caller::Caller;
+use password::Passwords;
 pub use permission::Permission;
 use refusals::Refusals;
 use secret::Secret;
@@ -32,11 +38,12 @@ const USED_EVERY: Duration = Duration::from_secs(60);
 /// More tokens in use than this are looked up each time.
 const CACHE_SIZE: usize = 10_000;
 
-/// Tokens and what they may do.
+/// People and tokens, and what they may do.
 pub struct Access {
     store: Store,
     /// Requests that were refused before it was known whose they are.
     pub refusals: Refusals,
+    passwords: Passwords,
     /// By SHA-256 of the secret. Guards only itself: no await while it is held.
     known: Mutex<HashMap<[u8; 32], Known>>,
 }
@@ -56,7 +63,8 @@ impl fmt::Debug for Access {
 
 impl Access {
     pub fn new(store: Store) -> Arc<Self> {
-        Arc::new(Access { refusals: Refusals::new(store.clone()), store, known: Mutex::new(HashMap::new()) })
+        let (refusals, passwords) = (Refusals::new(store.clone()), Passwords::default());
+        Arc::new(Access { refusals, passwords, store, known: Mutex::new(HashMap::new()) })
     }
 
     /// The caller behind `Authorization: Bearer chy_…`. All failures say the same, so that nothing can be probed.

@@ -13,12 +13,15 @@ pub enum Permission {
     ReadAudit,
     ReadTokens,
     ReadChecks,
+    /// ACME accounts, orders, authorizations.
+    ReadAcme,
     Issue,
     /// Within the scope; a requester revokes its own.
     Revoke,
     ManageTokens,
     /// Trust domains and issuers.
     ManageHierarchy,
+    ManageUsers,
 }
 
 impl Permission {
@@ -29,10 +32,12 @@ impl Permission {
             Permission::ReadAudit => "read the audit log",
             Permission::ReadTokens => "read tokens",
             Permission::ReadChecks => "read the system's checks",
+            Permission::ReadAcme => "read ACME accounts and orders",
             Permission::Issue => "issue certificates",
             Permission::Revoke => "revoke certificates",
             Permission::ManageTokens => "create and revoke tokens",
             Permission::ManageHierarchy => "create and change trust domains and issuers",
+            Permission::ManageUsers => "manage users",
         }
     }
 }
@@ -40,29 +45,29 @@ impl Permission {
 /// May the role at all? The scope narrows further.
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
-        Issue, ManageHierarchy, ManageTokens, ReadAudit, ReadCertificates, ReadChecks, ReadHierarchy, ReadTokens,
-        Revoke,
+        Issue, ManageHierarchy, ManageTokens, ManageUsers, ReadAcme, ReadAudit, ReadCertificates, ReadChecks,
+        ReadHierarchy, ReadTokens, Revoke,
     };
     match role {
         Role::Viewer => match permission {
-            ReadHierarchy | ReadCertificates | ReadChecks => true,
-            ReadAudit | ReadTokens | Issue | Revoke | ManageTokens | ManageHierarchy => false,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadChecks => true,
+            ReadAudit | ReadTokens | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy => false,
         },
         Role::Auditor => match permission {
-            ReadHierarchy | ReadCertificates | ReadAudit | ReadTokens | ReadChecks => true,
-            Issue | Revoke | ManageTokens | ManageHierarchy => false,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadChecks => true,
+            Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
-            ReadAudit | ReadTokens | ReadChecks | ManageTokens | ManageHierarchy => false,
+            ReadAcme | ReadAudit | ReadTokens | ReadChecks | ManageTokens | ManageUsers | ManageHierarchy => false,
         },
         Role::Operator => match permission {
-            ReadHierarchy | ReadCertificates | ReadAudit | ReadChecks | Issue | Revoke => true,
-            ReadTokens | ManageTokens | ManageHierarchy => false,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadChecks | Issue | Revoke => true,
+            ReadTokens | ManageTokens | ManageUsers | ManageHierarchy => false,
         },
         Role::Admin => match permission {
-            ReadHierarchy | ReadCertificates | ReadAudit | ReadTokens | ReadChecks | Issue | Revoke
-            | ManageTokens | ManageHierarchy => true,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadChecks | Issue | Revoke
+            | ManageTokens | ManageUsers | ManageHierarchy => true,
         },
     }
 }
@@ -85,7 +90,7 @@ pub fn require(role: Role, permission: Permission) -> Result<()> {
         "role",
         format!("role {} to {}", role.name(), permission.name()),
         able.join(", "),
-        "ask an administrator for a token of such a role",
+        "ask an administrator for such a role",
     ))
 }
 

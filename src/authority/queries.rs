@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::model::audit::ChainedEvent;
 use crate::model::certificate::{Certificate, CertificateFilter};
 use crate::model::id::{CertificateId, EventId, OrderId};
-use crate::model::serial::SerialNumber;
+use crate::model::serial::{SerialNumber, parse_hex};
 use crate::store::{audit, certificates, revocations};
 
 impl Authority {
@@ -19,6 +19,25 @@ impl Authority {
 
     pub async fn certificate_by_fingerprint(&self, sha256: &[u8]) -> Result<Option<Certificate>> {
         certificates::find_by_fingerprint(&self.store, sha256).await
+    }
+
+    /// The one certificate that a text names: its id, its serial or its SHA-256, with or without colons.
+    pub async fn certificate_named_by(&self, text: &str) -> Result<Option<Certificate>> {
+        if let Ok(id) = text.parse::<CertificateId>() {
+            return self.certificate(id).await;
+        }
+        let hex = text.len() >= 16 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b':' || b == b' ');
+        if !hex {
+            return Ok(None);
+        }
+        let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+        match parse_hex(&digits).filter(|bytes| bytes.len() == 32) {
+            Some(sha256) => self.certificate_by_fingerprint(&sha256).await,
+            None => match digits.parse::<SerialNumber>() {
+                Ok(serial) => self.certificate_by_serial(&serial).await,
+                Err(_) => Ok(None),
+            },
+        }
     }
 
     pub async fn certificate_of_order(&self, order: OrderId) -> Result<Option<Certificate>> {

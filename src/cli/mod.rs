@@ -15,8 +15,10 @@ mod listing;
 mod output;
 mod serve;
 mod session;
+mod setup_link;
 mod token;
 mod trust;
+mod user;
 
 use std::ffi::OsString;
 
@@ -50,6 +52,8 @@ enum Command {
     Serve(ServeFlags),
     /// Make the CA without serving
     Init(ServeFlags),
+    /// Print the link that makes the first administrator: once, for 15 minutes
+    SetupLink,
     /// Make a key here and get a certificate for it
     Issue(issue::IssueArgs),
     /// Get a certificate for a CSR
@@ -86,6 +90,11 @@ enum Command {
     Trust {
         #[command(subcommand)]
         command: trust::TrustCommand,
+    },
+    /// People who sign in to the dashboard
+    User {
+        #[command(subcommand)]
+        command: user::UserCommand,
     },
     /// Ask the installation how it is
     Doctor(ServeFlags),
@@ -132,6 +141,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Serve(flags) => serve::serve(&context, flags).await,
         Command::Init(flags) => serve::init(&context, flags).await,
+        Command::SetupLink => setup_link::run(&context).await,
         Command::Issue(args) => issue::issue(&context, args).await,
         Command::Sign(args) => issue::sign(&context, args).await,
         Command::Revoke(args) => certificates::revoke(&context, args).await,
@@ -143,6 +153,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Bootstrap(args) => bootstrap::run(&context, args).await,
         Command::Context { command } => contexts::run(&context, command),
         Command::Trust { command } => trust::run(&context, command).await,
+        Command::User { command } => user::run(&context, command).await,
         Command::Doctor(flags) => serve::doctor(&context, flags).await,
         Command::Fsck => serve::fsck(&context).await,
         Command::Config { command } => config::run(&context, command),

@@ -1,11 +1,14 @@
 //! `serve`, `init`, `doctor`, `fsck`: the commands that are about the installation itself.
 
+use std::io::IsTerminal;
 use std::sync::Arc;
 
 use super::failure::{Cause, Failure, Result, Trying};
 use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
 use super::session::{Context, configured};
+use super::setup_link;
+use crate::app::App;
 use crate::authority::checks::Severity;
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
@@ -30,7 +33,8 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     }
     let json = context.output == Some(Format::Json);
     if running.first_run {
-        receipt::first_run(&running.app, &config)?.iter().for_each(|line| output::say(line));
+        let link = link_for_terminal(&running.app).await?;
+        receipt::first_run(&running.app, &config, link.as_deref())?.iter().for_each(|line| output::say(line));
         output::say("");
         output::say(&receipt::listening(&running.addresses));
         if json {
@@ -72,11 +76,20 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
         output::say("this database holds a CA already; nothing was changed");
         return Ok(());
     }
-    receipt::first_run(&app, &config)?.iter().for_each(|line| output::say(line));
+    let link = link_for_terminal(&app).await.trying(what)?;
+    receipt::first_run(&app, &config, link.as_deref())?.iter().for_each(|line| output::say(line));
     if context.output == Some(Format::Json) {
         output::data(&format!("{}\n", receipt::first_run_event(&app, &config)))?;
     }
     Ok(())
+}
+
+/// The set-up link, when a person reads stderr and not a log.
+async fn link_for_terminal(app: &App) -> crate::error::Result<Option<String>> {
+    if !std::io::stderr().is_terminal() {
+        return Ok(None);
+    }
+    setup_link::make(app).await.map(|(link, _)| Some(link))
 }
 
 /// One line a check; exit code 10 when the worst is a warning, 11 when one is critical.

@@ -147,6 +147,20 @@ impl Context {
         running::app(&config, opened, running::urls(&config, &addresses), &addresses).await
     }
 
+    /// For commands that only somebody on the host may run.
+    pub fn on_host(&self, command: &str) -> Result<()> {
+        if !self.is_remote() {
+            return Ok(());
+        }
+        Err(Error::refused(
+            ErrorKind::Config,
+            "remote.command",
+            format!("chancery {command} with --url"),
+            "the host of the server",
+            "run it there, without --url and CHANCERY_URL",
+        ))
+    }
+
     /// The installation of this host, which must exist.
     pub async fn local_app(&self, more: &Flags) -> Result<Arc<App>> {
         let config = self.config(more)?;
@@ -164,7 +178,7 @@ pub fn configured(config: &Config) -> Addresses {
 }
 
 /// The user of the operating system, by the id that runs this command.
-fn host_actor() -> Actor {
+pub fn host_actor() -> Actor {
     // SAFETY: getuid reads a number of this process and cannot fail
     let uid = unsafe { libc::getuid() };
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();

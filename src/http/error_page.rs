@@ -3,21 +3,16 @@
 use askama::Template;
 use axum::Router;
 use axum::extract::Path;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::get;
 
+use super::html::page;
 use super::kinds::{ALL, Row, from_code, row};
 use crate::error::{Error, Result};
 use crate::model::identifier::shown;
 
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new().route("/errors", get(list)).route("/errors/{code}", get(one))
-}
-
-/// A page of HTML; a template that fails is a fault of ours.
-pub fn page(template: &impl Template) -> Result<Response> {
-    let html = template.render().map_err(|e| Error::internal("a page could not be rendered", e))?;
-    Ok(Html(html).into_response())
 }
 
 #[derive(Template)]

@@ -54,6 +54,7 @@ pub async fn not_found() -> Error {
 }
 
 async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut request: Request, next: Next) -> Response {
+    let dialect = if dialect == Dialect::Rest && is_for_people(&request) { Dialect::Page } else { dialect };
     let outer = request.extensions().get::<Tracked>().cloned();
     let Tracked(id) = outer.clone().unwrap_or_else(|| fresh(&manners));
     request.extensions_mut().insert(Tracked(id.clone()));
@@ -69,6 +70,12 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
         finish(response.headers_mut(), &id);
     }
     response
+}
+
+/// A browser that asks for a page of ours is answered by one, also when there is none.
+fn is_for_people(request: &Request) -> bool {
+    let accept = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    !request.uri().path().starts_with("/api/") && accept.contains("text/html")
 }
 
 fn fresh(manners: &Manners) -> Tracked {

@@ -1,8 +1,10 @@
-//! Shared HTTP manners: problem documents, extractors, caller, layers, caching, page links. Floor 5.
+//! Shared HTTP manners: problem documents, extractors, caller, layers, caching, pages. Floor 5.
 
+pub mod assets;
 pub mod caller;
 pub mod error_page;
 pub mod extract;
+pub mod html;
 pub mod kinds;
 pub mod layers;
 pub mod page;

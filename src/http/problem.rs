@@ -1,14 +1,16 @@
 //! The only place that makes an error body: RFC 9457 for REST, RFC 8555 §6.7 for ACME, a line of text for the
-//! status paths. A handler returns `Error`; the layer renders it in its router's dialect, with the request id, and
+//! status paths, a page for people. A handler returns `Error`; the layer renders it in its router's dialect, with the request id, and
 //! logs the cause of a fault of ours once. Internal detail is never sent.
 
 use std::sync::Arc;
 
+use askama::Template;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
+use super::html::{self, Words};
 pub use super::kinds::{Row, from_code, row};
 use crate::error::{Error, ErrorKind, Subproblem};
 
@@ -22,6 +24,8 @@ pub enum Dialect {
     Acme,
     /// `code: detail` as text, for CRL, OCSP and bundles.
     Plain,
+    /// A page of HTML, for people.
+    Page,
 }
 
 /// What a body needs beside the error.
@@ -51,16 +55,20 @@ impl IntoResponse for Error {
 
 /// The whole response to `error`. `headers` (Allow, Replay-Nonce, Link …) are kept.
 pub fn render(error: &Error, dialect: Dialect, context: &Context<'_>, mut headers: HeaderMap) -> Response {
-    log(error, context);
+    log(error, context.request_id);
     let row = row(error.kind);
     let (status, media, body) = match dialect {
         Dialect::Rest => (row.status, MEDIA_TYPE, rest_body(error, context).to_string()),
         Dialect::Acme => (row.acme_status, MEDIA_TYPE, acme_body(error, context).to_string()),
         Dialect::Plain => (row.status, "text/plain; charset=utf-8", format!("{}: {}\n", row.code, public(error))),
+        Dialect::Page => (row.status, "text/html; charset=utf-8", page_body(error, context)),
     };
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if dialect == Dialect::Page {
+        html::headers(&mut headers);
+    }
     if let Some(after) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
@@ -120,6 +128,29 @@ pub fn acme_body(error: &Error, context: &Context<'_>) -> Value {
     body
 }
 
+#[derive(Template)]
+#[template(path = "error.html")]
+struct ErrorPage<'a> {
+    words: Words,
+    status: u16,
+    fix: &'static str,
+    request_id: &'a str,
+    sign_in: bool,
+}
+
+/// The same words as a page. What it links to needs no session.
+fn page_body(error: &Error, context: &Context<'_>) -> String {
+    let row = row(error.kind);
+    let page = ErrorPage {
+        words: Words::told(error),
+        status: row.status.as_u16(),
+        fix: row.fix,
+        request_id: context.request_id,
+        sign_in: error.kind == ErrorKind::Unauthenticated,
+    };
+    page.render().unwrap_or_else(|_| format!("{}: {}\n", row.code, public(error)))
+}
+
 pub fn acme_type(kind: ErrorKind) -> String {
     format!("urn:ietf:params:acme:error:{}", row(kind).acme)
 }
@@ -167,12 +198,13 @@ fn acme_part(part: &Subproblem) -> Value {
     body
 }
 
-fn log(error: &Error, context: &Context<'_>) {
+/// The one log line of a failure, where it stops travelling.
+pub fn log(error: &Error, request_id: &str) {
     let code = row(error.kind).code;
     if is_ours(error.kind) {
-        tracing::error!(request_id = context.request_id, code, "{}", error.chain());
+        tracing::error!(request_id, code, "{}", error.chain());
     } else {
-        tracing::debug!(request_id = context.request_id, code, "{}", error.chain());
+        tracing::debug!(request_id, code, "{}", error.chain());
     }
 }
 
@@ -199,7 +231,7 @@ mod tests {
     #[test]
     fn an_internal_cause_is_never_sent() {
         let error = Error::internal("password of the database is hunter2", std::io::Error::other("/var/lib/x"));
-        for dialect in [Dialect::Rest, Dialect::Acme, Dialect::Plain] {
+        for dialect in [Dialect::Rest, Dialect::Acme, Dialect::Plain, Dialect::Page] {
             let response = format!("{:?}", render(&error, dialect, &CONTEXT, HeaderMap::new()));
             assert!(!response.contains("hunter2") && !response.contains("/var/lib"));
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::id::{AccountId, GrantId, TokenId};
+use super::id::{AccountId, GrantId, TokenId, UserId};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -22,6 +22,8 @@ pub enum ActorKind {
     /// Somebody on the host of the server: the user id of the operating system.
     Host(u32),
     Token(TokenId, Role),
+    /// Somebody who signed in to the dashboard.
+    User(UserId, Role),
     Account(AccountId),
     /// The holder of a certificate's key (ACME revocation by certificate key).
     KeyHolder,
@@ -77,23 +79,25 @@ impl Actor {
         Actor { kind: ActorKind::Host(uid), ..Actor::system(name) }
     }
 
-    /// `rest`, `acme`, `cli`, `internal`: how a certificate was asked for.
+    /// `rest`, `dashboard`, `acme`, `cli`, `internal`: how a certificate was asked for.
     pub fn via(&self) -> &'static str {
         match self.kind {
             ActorKind::Host(_) => "cli",
             ActorKind::Token(..) => "rest",
+            ActorKind::User(..) => "dashboard",
             ActorKind::Account(_) | ActorKind::KeyHolder => "acme",
             ActorKind::Nobody | ActorKind::Job | ActorKind::System => "internal",
         }
     }
 }
 
-/// `token:tok_…/name`, `account:acc_…`, `host:0/root`, `job/crl`: one spelling in audit, lists and logs.
+/// `token:tok_…/name`, `user:usr_…/name`, `account:acc_…`, `host:0/root`, `job/crl`: one spelling in audit, lists and logs.
 impl fmt::Display for Actor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ActorKind::Host(uid) => write!(f, "host:{uid}")?,
             ActorKind::Token(id, _) => write!(f, "token:{id}")?,
+            ActorKind::User(id, _) => write!(f, "user:{id}")?,
             ActorKind::Account(id) => write!(f, "account:{id}")?,
             ActorKind::KeyHolder => f.write_str("key-holder")?,
             ActorKind::Nobody => f.write_str("nobody")?,

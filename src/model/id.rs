@@ -85,6 +85,8 @@ ids! {
     DomainId "dom";
     GrantId "grt";
     TokenId "tok";
+    UserId "usr";
+    SessionId "ses";
     DirectoryId "dir";
     AccountId "acc";
     OrderId "ord";

@@ -15,4 +15,5 @@ pub mod network;
 pub mod reason;
 pub mod serial;
 pub mod token;
+pub mod user;
 pub mod validity;

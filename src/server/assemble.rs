@@ -1,5 +1,5 @@
 //! One router a listener, made of the rooms' routers. A path of the plain listener is also on HTTPS; HTTPS alone
-//! has ACME and REST.
+//! has ACME, REST and the dashboard.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use crate::acme::{self, Acme};
 use crate::api;
 use crate::app::App;
 use crate::clock::monotonic;
+use crate::dashboard;
 use crate::http::layers::{Manners, manners, not_found};
 use crate::http::problem::Dialect;
 use crate::status;
@@ -22,7 +23,7 @@ pub fn https(app: &Arc<App>, readiness: &Readiness) -> Router {
     let acme = acme::router(Acme { registration: app.registration.clone(), external_url: app.urls.external.clone() });
     let acme = manners(acme, manners_of(app), Dialect::Acme);
     let router = api::router(app.clone()).merge(acme).merge(status(app)).merge(ops::health(readiness.clone()));
-    let router = router.fallback(not_found);
+    let router = router.merge(dashboard::router(app, manners_of(app))).fallback(not_found);
     counted(manners(router, manners_of(app), Dialect::Rest), "https")
 }
 

@@ -10,8 +10,8 @@ use crate::app::App;
 use crate::error::Result;
 use crate::model::issuer::IssuerRole;
 
-/// At most 40 lines.
-pub fn first_run(app: &App, config: &Config) -> Result<Vec<String>> {
+/// At most 40 lines. `setup` is the one-time link, for a terminal alone: a log must never hold a live secret.
+pub fn first_run(app: &App, config: &Config, setup: Option<&str>) -> Result<Vec<String>> {
     let snapshot = app.authority.snapshot();
     let mut lines = vec![
         format!("Chancery {}  ·  new installation in {}", env!("CARGO_PKG_VERSION"), config.data.display()),
@@ -40,6 +40,9 @@ pub fn first_run(app: &App, config: &Config) -> Result<Vec<String>> {
     lines.push(String::new());
     lines.push("  Root fingerprint (SHA-256): compare this, not the file".to_owned());
     lines.extend(grouped(&root_sha256(app)).into_iter().map(|l| format!("      {l}")));
+    lines.push(String::new());
+    lines.push("  First sign-in (once, within 15 minutes, keep private)".to_owned());
+    lines.push(format!("      {}", setup.unwrap_or("run `chancery setup-link`")));
     lines.push(String::new());
     lines.push("  Next".to_owned());
     lines.push("      get a certificate        chancery issue web.lab.example".to_owned());
@@ -111,6 +114,7 @@ fn reachable(address: std::net::SocketAddr) -> std::net::SocketAddr {
 
 fn addresses_of(app: &App) -> Vec<(&'static str, String)> {
     vec![
+        ("Dashboard", format!("{}/", app.urls.external)),
         ("ACME directory", acme_directory(app)),
         ("REST API", format!("{}/api/v1", app.urls.external)),
         ("Root certificate", format!("{}/root.pem", app.urls.external)),

@@ -21,7 +21,9 @@ pub mod orders;
 pub mod orphans;
 pub mod profiles;
 pub mod revocations;
+pub mod sessions;
 pub mod tokens;
+pub mod users;
 pub mod versions;
 
 use std::fmt;
@@ -56,7 +58,9 @@ pub fn statements() -> Vec<Sql> {
         orphans::ALL,
         profiles::ALL,
         revocations::ALL,
+        sessions::ALL,
         tokens::ALL,
+        users::ALL,
         versions::ALL,
     ]
     .concat()

@@ -3,6 +3,7 @@
 mod acme;
 mod api;
 mod cli;
+mod dashboard;
 mod hierarchy;
 mod issuance;
 mod pki;

@@ -5,6 +5,6 @@ mod certificates;
 mod document;
 mod examples;
 mod idempotency;
-mod room;
+pub mod room;
 mod subject;
 mod tokens;

@@ -1,0 +1,147 @@
+//! `user create|list|role|password|disable|enable` on the host of the server: also the way back in for who forgot.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::{Context, host_actor};
+use crate::access::Access;
+use crate::access::password::Password;
+use crate::access::users::NewUser;
+use crate::error::{Error, ErrorKind};
+use crate::model::actor::Role;
+use crate::model::user::{User, UserName};
+use crate::server::settings::Flags;
+
+#[derive(Debug, Subcommand)]
+pub enum UserCommand {
+    /// Make a user who can sign in to the dashboard
+    Create(CreateArgs),
+    /// List users
+    List,
+    /// Give a user another role; the user signs in again
+    Role {
+        name: String,
+        /// viewer, auditor, requester, operator or admin
+        role: String,
+    },
+    /// Set a new password; the user's sessions end
+    Password {
+        name: String,
+        /// File with the password, or - for standard input
+        #[arg(long, value_name = "FILE|-")]
+        password_file: PathBuf,
+    },
+    /// Keep a user out; sessions end at once
+    Disable { name: String },
+    /// Let a user in again
+    Enable { name: String },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// 1 to 64 letters, digits and . _ @ + -
+    name: String,
+    /// viewer, auditor, requester, operator or admin
+    #[arg(long, value_name = "R")]
+    role: String,
+    /// File with the password, or - for standard input
+    #[arg(long, value_name = "FILE|-")]
+    password_file: PathBuf,
+}
+
+pub async fn run(context: &Context, command: UserCommand) -> Result<()> {
+    let what = || "cannot manage users".to_owned();
+    context.on_host("user").trying(what)?;
+    let app = context.local_app(&Flags::new()).await.trying(what)?;
+    let (access, actor) = (&app.access, host_actor());
+    let (word, user) = match command {
+        UserCommand::List => return list(context, access).await,
+        UserCommand::Create(args) => {
+            let what = || format!("cannot make user {}", args.name);
+            let new = NewUser {
+                name: UserName::parse(&args.name).trying(what)?,
+                role: role(&args.role).trying(what)?,
+                password: password(&args.password_file).trying(what)?,
+            };
+            ("created", access.create_user(&actor, &new).await.trying(what)?)
+        }
+        UserCommand::Role { name, role: text } => {
+            let what = || format!("cannot change the role of {name}");
+            let id = find(access, &name).await.trying(what)?.id;
+            ("changed", access.set_role(&actor, id, role(&text).trying(what)?).await.trying(what)?)
+        }
+        UserCommand::Password { name, password_file } => {
+            let what = || format!("cannot set the password of {name}");
+            let id = find(access, &name).await.trying(what)?.id;
+            let password = password(&password_file).trying(what)?;
+            ("changed", access.reset_password(&actor, id, &password).await.trying(what)?)
+        }
+        UserCommand::Disable { name } => {
+            let what = || format!("cannot disable {name}");
+            let id = find(access, &name).await.trying(what)?.id;
+            ("disabled", access.disable_user(&actor, id).await.trying(what)?)
+        }
+        UserCommand::Enable { name } => {
+            let what = || format!("cannot enable {name}");
+            let id = find(access, &name).await.trying(what)?.id;
+            ("enabled", access.enable_user(&actor, id).await.trying(what)?)
+        }
+    };
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&shape(&user))?);
+    }
+    output::say(&format!("{word}  {}   {}   {}", user.name, user.role.name(), user.id));
+    Ok(())
+}
+
+async fn list(context: &Context, access: &Access) -> Result<()> {
+    let users = access.users(None, 1_000).await.trying(|| "cannot list users".into())?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"items": users.iter().map(shape).collect::<Vec<_>>()}))?);
+    }
+    let mut table = Table::new(&["NAME", "ROLE", "STATUS", "LAST SIGN-IN", "ID"]);
+    for user in &users {
+        let status = if user.is_active() { "active" } else { "disabled" };
+        let last = user.last_sign_in_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
+        table.row(vec![user.name.to_string(), user.role.name().into(), status.into(), last, user.id.to_string()]);
+    }
+    Ok(table.print()?)
+}
+
+fn shape(user: &User) -> serde_json::Value {
+    let status = if user.is_active() { "active" } else { "disabled" };
+    json!({"id": user.id, "name": user.name.as_str(), "role": user.role.name(), "status": status,
+        "created_by": user.created_by, "created_at": user.created_at, "last_sign_in_at": user.last_sign_in_at})
+}
+
+async fn find(access: &Access, name: &str) -> crate::error::Result<User> {
+    let name = UserName::parse(name)?;
+    access.user_named(&name).await?.ok_or_else(|| Error::not_found(format!("user {name}; see chancery user list")))
+}
+
+fn role(text: &str) -> crate::error::Result<Role> {
+    Role::from_name(text).ok_or_else(|| {
+        let value = format!("\"{}\"", crate::model::identifier::shown(text));
+        let allowed = "viewer, auditor, requester, operator, admin";
+        Error::refused(ErrorKind::Unprocessable, "user.role", value, allowed, "name one of these")
+    })
+}
+
+/// The first line; a password is never an argument, which every process can read.
+fn password(file: &Path) -> crate::error::Result<Password> {
+    let mut text = Zeroizing::new(String::new());
+    let outcome = match file.to_str() {
+        Some("-") => std::io::stdin().lock().take(8_192).read_to_string(&mut text).map(drop),
+        _ => std::fs::File::open(file).and_then(|f| f.take(8_192).read_to_string(&mut text)).map(drop),
+    };
+    outcome.map_err(|e| {
+        Error::new(ErrorKind::Config, format!("cannot read the password from {}: {e}", file.display()))
+    })?;
+    Ok(Password::new(text.lines().next().unwrap_or_default()))
+}

@@ -1,0 +1,142 @@
+//! One certificate: names, dates, key, issuer and chain, who asked for it, and its history.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+
+use super::Dash;
+use super::certificates::{class, title};
+use super::format::{Requester, clean, grouped, life, minute, relative, tail};
+use super::frame::Frame;
+use super::visit::{Signed, Stop};
+use crate::error::{Error, Result};
+use crate::http::extract::Query;
+use crate::http::html::page;
+use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
+use crate::model::id::CertificateId;
+use crate::model::identifier::shown;
+use crate::model::serial::to_hex;
+use crate::pki::pem;
+
+#[derive(Template)]
+#[template(path = "certificate.html")]
+struct Detail {
+    frame: Frame,
+    id: String,
+    title: String,
+    status: &'static str,
+    class: &'static str,
+    names: Vec<(&'static str, String)>,
+    subject: String,
+    from: String,
+    until: String,
+    left: String,
+    life: String,
+    serial: String,
+    serial_tail: String,
+    fingerprint: Option<String>,
+    key: String,
+    spki: String,
+    issuer: String,
+    profile: String,
+    revision: i64,
+    requester: Requester,
+    via: String,
+    order: Option<String>,
+    revocation: Option<(String, &'static str)>,
+    pem: Option<String>,
+    may_revoke: bool,
+    just_issued: bool,
+    just_revoked: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Came {
+    new: Option<String>,
+    revoked: Option<String>,
+}
+
+/// The page; with a suffix of the id (.pem, .der, .chain.pem) a download.
+pub async fn show(
+    signed: Signed,
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Query(came): Query<Came>,
+) -> Result<Response, Stop> {
+    if let Some((id, form)) = id.split_once('.') {
+        return Ok(download(&dash, &find(&dash, &signed, id).await?, form).await?);
+    }
+    let record = find(&dash, &signed, &id).await?;
+    let der = dash.authority.certificate_der(record.id).await?;
+    let now = dash.now();
+    let status = record.shown_status(now);
+    let (from, until) = (record.validity.not_before(), record.validity.not_after());
+    let detail = Detail {
+        frame: Frame::of(&signed, "certificates"),
+        id: record.id.to_string(),
+        title: title(&record),
+        status: status.name(),
+        may_revoke: status == ShownStatus::Valid && signed.caller().may_revoke(&record).is_ok(),
+        just_issued: came.new.is_some() && status == ShownStatus::Valid,
+        just_revoked: came.revoked.is_some() && status == ShownStatus::Revoked,
+        class: class(&record, now),
+        names: record.names.iter().map(|n| (n.kind(), clean(&n.value()))).collect(),
+        subject: clean(&record.subject),
+        from: minute(from),
+        until: minute(until),
+        left: relative(until, now),
+        life: life(from, until),
+        serial: record.serial.to_string(),
+        serial_tail: tail(&record.serial.to_string()),
+        fingerprint: record.fingerprint.map(|f| grouped(&to_hex(&f))),
+        key: record.key_algorithm.clone(),
+        spki: tail(&to_hex(&record.spki_sha256)),
+        issuer: record.issuer.clone(),
+        profile: record.profile.clone(),
+        revision: record.profile_revision,
+        requester: Requester::of(&record.requester),
+        via: record.via.clone(),
+        order: record.order_id.map(|id| id.to_string()),
+        revocation: match record.status {
+            CertificateStatus::Revoked { at, reason } => Some((minute(at), reason.name())),
+            CertificateStatus::Intended | CertificateStatus::Valid => None,
+        },
+        pem: der.map(|der| pem::encode(pem::CERTIFICATE, &der)),
+    };
+    Ok(page(&detail)?)
+}
+
+/// PEM alone, DER, or PEM with the intermediates behind it, under a name that people recognise.
+async fn download(dash: &Dash, record: &Certificate, form: &str) -> Result<Response> {
+    let none = || Error::not_found(format!("signed certificate for {}: it is an intent without outcome", record.id));
+    let der = dash.authority.certificate_der(record.id).await?.ok_or_else(none)?;
+    let (media, body) = match form {
+        "der" => ("application/pkix-cert", der),
+        "pem" => ("application/x-pem-file", pem::encode(pem::CERTIFICATE, &der).into_bytes()),
+        "chain.pem" => {
+            let chain = dash.authority.chain_of(record);
+            let all = std::iter::once(&der).chain(&chain).map(|der| pem::encode(pem::CERTIFICATE, der));
+            ("application/pem-certificate-chain", all.collect::<String>().into_bytes())
+        }
+        other => {
+            return Err(Error::not_found(format!("form \".{}\": there are .pem, .der and .chain.pem", shown(other))));
+        }
+    };
+    let safe = |c: char| if c.is_ascii_alphanumeric() || c == '.' || c == '-' { c } else { '_' };
+    let name: String = title(record).chars().map(safe).take(100).collect();
+    let disposition = format!("attachment; filename=\"{name}.{form}\"");
+    let headers = [(header::CONTENT_TYPE, media.to_owned()), (header::CONTENT_DISPOSITION, disposition)];
+    Ok((headers, [(header::CACHE_CONTROL, "no-store")], body).into_response())
+}
+
+/// The record, if this person may see it.
+pub async fn find(dash: &Dash, signed: &Signed, id: &str) -> Result<Certificate> {
+    let none = || Error::not_found(format!("certificate {}", shown(id)));
+    let found = dash.authority.certificate(id.parse::<CertificateId>().map_err(|_| none())?).await?;
+    let found = found.ok_or_else(none)?;
+    signed.caller().may_see(&found)?;
+    Ok(found)
+}

@@ -1,0 +1,32 @@
+//! What stands around every page of a session: who is signed in, and what the role may open.
+
+use super::visit::Signed;
+use crate::access::Permission;
+
+/// Passed to every template that extends `frame.html`.
+#[derive(Debug)]
+pub struct Frame {
+    pub user: String,
+    pub role: &'static str,
+    pub form_token: String,
+    /// The entry of the navigation that is open.
+    pub section: &'static str,
+    pub may_issue: bool,
+}
+
+impl Frame {
+    pub fn of(signed: &Signed, section: &'static str) -> Self {
+        let may = |permission| signed.may(permission).is_ok();
+        Frame {
+            user: signed.who.user.name.to_string(),
+            role: signed.who.user.role.name(),
+            form_token: signed.who.form_token.clone(),
+            section,
+            may_issue: may(Permission::Issue),
+        }
+    }
+
+    pub fn is(&self, section: &str) -> bool {
+        self.section == section
+    }
+}

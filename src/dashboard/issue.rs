@@ -1,0 +1,171 @@
+//! A certificate from a pasted CSR. "Check" shows what would be issued, "Issue" issues it; a refusal stands at the
+//! form, which keeps what was typed.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::format::{clean, life, minute};
+use super::frame::Frame;
+use super::visit::{Form, Posted, Signed, Stop};
+use super::{Dash, refused};
+use crate::access::Permission;
+use crate::access::caller::Wish;
+use crate::authority::guard::Guard;
+use crate::authority::issue::Issuance;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::html::{Words, page, refused_page, see_other};
+use crate::model::certificate::Certificate;
+use crate::model::identifier::Identifier;
+use crate::model::validity::{RequestedValidity, parse_duration};
+use crate::pki::key_policy::KeyPolicy;
+use crate::pki::request::CertificateRequest;
+
+#[derive(Template)]
+#[template(path = "issue.html")]
+struct New<'a> {
+    frame: Frame,
+    csr: &'a str,
+    ttl: &'a str,
+    profile: &'a str,
+    profiles: Vec<Choice>,
+    refusal: Option<Words>,
+    preview: Option<Preview>,
+}
+
+/// A profile that this person may use and that has an issuer.
+struct Choice {
+    slug: String,
+    lifetime: String,
+    issuer: String,
+}
+
+/// What would be issued.
+struct Preview {
+    names: Vec<String>,
+    subject: String,
+    from: String,
+    until: String,
+    life: String,
+    issuer: String,
+}
+
+pub async fn show(signed: Signed, State(dash): State<Dash>) -> Result<Response, Stop> {
+    signed.may(Permission::Issue)?;
+    Ok(page(&form(&dash, &signed, &Form::default(), None, None))?)
+}
+
+pub async fn create(State(dash): State<Dash>, Posted { signed, form: given }: Posted) -> Result<Response, Stop> {
+    refused(&dash, signed.caller(), "certificate.rejected", "", signed.may(Permission::Issue)).await?;
+    let outcome = match given.text("action") {
+        "check" => preview(&dash, &signed, &given).await.map(Outcome::Preview),
+        _ => issue(&dash, &signed, &given).await.map(|c| Outcome::Issued(Box::new(c))),
+    };
+    match outcome {
+        Ok(Outcome::Issued(certificate)) => Ok(see_other(&format!("/certificates/{}?new=1", certificate.id))),
+        Ok(Outcome::Preview(preview)) => Ok(page(&form(&dash, &signed, &given, None, Some(preview)))?),
+        Err(error) => {
+            let words = Words::of(&error, &signed.place.request_id);
+            Ok(refused_page(&error, &form(&dash, &signed, &given, Some(words), None))?)
+        }
+    }
+}
+
+enum Outcome {
+    Preview(Preview),
+    Issued(Box<Certificate>),
+}
+
+async fn preview(dash: &Dash, signed: &Signed, given: &Form) -> Result<Preview> {
+    let issuance = read(dash, signed, given).await?;
+    let issuer = issuer_of(dash, &issuance.profile)?;
+    let prepared = dash.authority.preview(signed.caller().actor(), &issuance)?;
+    let facts = prepared.facts();
+    let (from, until) = (facts.validity.not_before(), facts.validity.not_after());
+    Ok(Preview {
+        names: facts.names.iter().map(|n| clean(&n.value())).collect(),
+        subject: clean(&facts.subject),
+        from: minute(from),
+        until: minute(until),
+        life: life(from, until),
+        issuer,
+    })
+}
+
+async fn issue(dash: &Dash, signed: &Signed, given: &Form) -> Result<Certificate> {
+    let issuance = read(dash, signed, given).await?;
+    Ok(dash.authority.issue(signed.caller().actor(), issuance).await?.certificate)
+}
+
+/// From the form to what the authority takes, within what this person may.
+async fn read(dash: &Dash, signed: &Signed, given: &Form) -> Result<Issuance> {
+    let csr = given.given("csr").ok_or_else(|| {
+        Error::new(ErrorKind::Unprocessable, "there is no CSR: paste it, from BEGIN to END, or choose its file")
+    })?;
+    let ttl = given.given("ttl").map(parse_duration).transpose()?;
+    let profile = given.text("profile").to_owned();
+    let request = CertificateRequest::from_pem_or_der(csr.as_bytes(), &KeyPolicy::with_any_rsa_length())?;
+    let names = names(&request);
+    let common_name = request.common_name().map(str::to_owned);
+    let permitted = permit(dash, signed, &profile, &names, common_name.as_deref());
+    refused(dash, signed.caller(), "certificate.rejected", "", permitted).await?;
+    Ok(Issuance {
+        profile,
+        issuer: None,
+        request,
+        names: Some(names),
+        common_name,
+        validity: RequestedValidity { ttl, ..RequestedValidity::default() },
+        guard: Guard { grant: signed.caller().grant(), ..Guard::default() },
+    })
+}
+
+/// In the order of the CSR, each once.
+fn names(request: &CertificateRequest) -> Vec<Identifier> {
+    let mut names: Vec<Identifier> = Vec::new();
+    for name in request.san().iter().cloned().chain(request.common_name_identifier()) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// The scope is judged on the subject that the profile will give, not on what was asked.
+fn permit(dash: &Dash, signed: &Signed, profile: &str, names: &[Identifier], cn: Option<&str>) -> Result<()> {
+    let snapshot = dash.authority.snapshot();
+    let loaded = snapshot.profile(profile)?;
+    let issuer = &snapshot.issuer_for(loaded.profile.domain())?.issuer.slug;
+    let subject = loaded.profile.common_name(cn, names)?;
+    signed.caller().may_issue(&Wish { profile, issuer, names, common_name: subject.as_deref() })
+}
+
+fn issuer_of(dash: &Dash, profile: &str) -> Result<String> {
+    let snapshot = dash.authority.snapshot();
+    let domain = snapshot.profile(profile)?.profile.domain();
+    Ok(snapshot.issuer_for(domain)?.issuer.slug.clone())
+}
+
+fn form<'a>(
+    dash: &Dash,
+    signed: &Signed,
+    given: &'a Form,
+    refusal: Option<Words>,
+    preview: Option<Preview>,
+) -> New<'a> {
+    let snapshot = dash.authority.snapshot();
+    let choices = snapshot.profiles.iter().filter(|(slug, _)| signed.caller().sees_profile(slug));
+    let choices = choices.filter_map(|(slug, loaded)| {
+        let issuer = snapshot.issuer_for(loaded.profile.domain()).ok()?.issuer.slug.clone();
+        Some(Choice { slug: slug.clone(), lifetime: loaded.config.lifetime.default.to_string(), issuer })
+    });
+    New {
+        frame: Frame::of(signed, "certificates"),
+        csr: given.text("csr"),
+        ttl: given.text("ttl"),
+        profile: given.given("profile").unwrap_or("tls-server"),
+        profiles: choices.collect(),
+        refusal,
+        preview,
+    }
+}

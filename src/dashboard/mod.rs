@@ -1,0 +1,99 @@
+//! The pages of the dashboard: server-made HTML that works without a script. A page asks what REST asks (authority,
+//! registration, access) as the person who is signed in, so its refusals are the same.
+
+mod certificate;
+mod certificates;
+mod format;
+mod frame;
+mod issue;
+mod overview;
+mod revoke;
+mod setup;
+mod sign_in;
+mod visit;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::access::{Access, Caller};
+use crate::app::App;
+use crate::authority::Authority;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::layers::{Manners, manners};
+use crate::http::{assets, problem};
+use crate::model::audit::AuditEvent;
+use crate::registration::Registration;
+
+/// What the pages reach.
+#[derive(Clone)]
+pub struct Dash {
+    pub authority: Arc<Authority>,
+    pub access: Arc<Access>,
+    pub registration: Arc<Registration>,
+    /// Without a slash at its end.
+    pub external_url: Arc<str>,
+}
+
+impl fmt::Debug for Dash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Dash")
+    }
+}
+
+impl Dash {
+    fn now(&self) -> Timestamp {
+        self.authority.store().now()
+    }
+}
+
+/// The room of a running server.
+pub fn router(app: &App, with: Manners) -> Router {
+    let dash = Dash {
+        authority: Arc::clone(&app.authority),
+        access: Arc::clone(&app.access),
+        registration: Arc::clone(&app.registration),
+        external_url: Arc::clone(&app.urls.external),
+    };
+    room(dash, with)
+}
+
+/// All pages with their manners.
+pub fn room(dash: Dash, with: Manners) -> Router {
+    let router = Router::new()
+        .route("/", get(overview::show))
+        .route("/setup", get(setup::show).post(setup::create))
+        .route("/sign-in", get(sign_in::show).post(sign_in::create))
+        .route("/sign-out", axum::routing::post(sign_in::end))
+        .route("/certificates", get(certificates::list).post(issue::create))
+        .route("/certificates/new", get(issue::show))
+        .route("/certificates/{id}", get(certificate::show))
+        .route("/certificates/{id}/revoke", get(revoke::show).post(revoke::create))
+        .merge(assets::routes())
+        .with_state(dash);
+    manners(router, with, problem::Dialect::Page)
+}
+
+/// Audits the refusal of a change by role or scope; what the rooms below refuse they audit themselves.
+async fn refused<T>(
+    dash: &Dash,
+    caller: &Caller,
+    action: &'static str,
+    object: &str,
+    outcome: Result<T>,
+) -> Result<T> {
+    let Err(error) = outcome else { return outcome };
+    if !is_refusal(&error) {
+        return Err(error);
+    }
+    let detail = serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|rule| rule.name.clone())});
+    dash.access.refuse(caller, AuditEvent::refused(action, object, detail)).await?;
+    Err(error)
+}
+
+fn is_refusal(error: &Error) -> bool {
+    matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Refused | ErrorKind::RejectedIdentifier)
+}

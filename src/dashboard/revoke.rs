@@ -1,0 +1,118 @@
+//! Revocation cannot misfire: the page names what it is about, the form goes to the certificate's id, and the first
+//! name is typed again.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::certificate::find;
+use super::certificates::{class, title};
+use super::format::{Requester, clean, day, relative, tail};
+use super::frame::Frame;
+use super::visit::{Form, Posted, Signed, Stop};
+use super::{Dash, refused};
+use crate::error::{Error, ErrorKind, Result};
+use crate::http::html::{Words, page, refused_page, see_other};
+use crate::model::certificate::Certificate;
+use crate::model::reason::RevocationReason;
+
+#[derive(Template)]
+#[template(path = "revoke.html")]
+struct Revoke<'a> {
+    frame: Frame,
+    id: String,
+    title: String,
+    /// What is to be typed.
+    word: String,
+    status: &'static str,
+    class: &'static str,
+    names: Vec<String>,
+    serial: String,
+    day: String,
+    left: String,
+    issuer: String,
+    requester: Requester,
+    reasons: Vec<(&'static str, &'static str)>,
+    reason: &'a str,
+    typed: &'a str,
+    refusal: Option<Words>,
+}
+
+pub async fn show(signed: Signed, State(dash): State<Dash>, Path(id): Path<String>) -> Result<Response, Stop> {
+    let record = find(&dash, &signed, &id).await?;
+    signed.caller().may_revoke(&record)?;
+    Ok(page(&form(&dash, &signed, &record, &Form::default(), None))?)
+}
+
+pub async fn create(
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Posted { signed, form: given }: Posted,
+) -> Result<Response, Stop> {
+    let record = find(&dash, &signed, &id).await?;
+    let (caller, object) = (signed.caller(), record.object());
+    refused(&dash, caller, "certificate.revocation_refused", &object, caller.may_revoke(&record)).await?;
+    match revoke(&dash, &signed, &record, &given).await {
+        Ok(()) => Ok(see_other(&format!("/certificates/{}?revoked=1", record.id))),
+        Err(error) => {
+            let words = Words::of(&error, &signed.place.request_id);
+            Ok(refused_page(&error, &form(&dash, &signed, &record, &given, Some(words)))?)
+        }
+    }
+}
+
+async fn revoke(dash: &Dash, signed: &Signed, record: &Certificate, given: &Form) -> Result<()> {
+    let word = word(record);
+    if given.text("typed").trim().to_lowercase() != word {
+        return Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "revocation.typed",
+            format!("\"{}\"", crate::model::identifier::shown(given.text("typed"))),
+            format!("\"{word}\""),
+            "type it as it stands there; nothing was revoked",
+        ));
+    }
+    let reason = RevocationReason::from_name(given.given("reason").unwrap_or("unspecified"))?;
+    dash.authority.revoke(signed.caller().actor(), record.id, reason).await.map(drop)
+}
+
+/// The first name, else the last eight digits of the serial.
+fn word(record: &Certificate) -> String {
+    let serial = record.serial.to_string();
+    match record.names.first() {
+        Some(name) => name.value().to_lowercase(),
+        None => serial.get(serial.len().saturating_sub(8)..).unwrap_or(&serial).to_owned(),
+    }
+}
+
+fn form<'a>(dash: &Dash, signed: &Signed, c: &Certificate, given: &'a Form, refusal: Option<Words>) -> Revoke<'a> {
+    let now = dash.now();
+    Revoke {
+        frame: Frame::of(signed, "certificates"),
+        id: c.id.to_string(),
+        title: title(c),
+        word: clean(&word(c)),
+        status: c.shown_status(now).name(),
+        class: class(c, now),
+        names: c.names.iter().map(|n| clean(&n.value())).collect(),
+        serial: tail(&c.serial.to_string()),
+        day: day(c.validity.not_after()),
+        left: relative(c.validity.not_after(), now),
+        issuer: c.issuer.clone(),
+        requester: Requester::of(&c.requester),
+        reasons: REASONS.iter().map(|(reason, words)| (reason.name(), *words)).collect(),
+        reason: given.text("reason"),
+        typed: given.text("typed"),
+        refusal,
+    }
+}
+
+/// In the order in which people need them.
+const REASONS: [(RevocationReason, &str); 6] = [
+    (RevocationReason::Unspecified, "no reason given"),
+    (RevocationReason::Superseded, "replaced by another certificate"),
+    (RevocationReason::CessationOfOperation, "no longer in use"),
+    (RevocationReason::KeyCompromise, "the key may be known to others: it is blocked from now on"),
+    (RevocationReason::AffiliationChanged, "names or organisation changed"),
+    (RevocationReason::PrivilegeWithdrawn, "its holder may no longer have it"),
+];

@@ -1,0 +1,7 @@
+//! The dashboard: pages by status and key HTML, forms as a browser without JavaScript sends them.
+
+mod browser;
+mod certificates;
+mod forms;
+mod setup;
+mod sign_in;
