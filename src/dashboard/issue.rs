@@ -16,9 +16,11 @@ use crate::authority::issue::Issuance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::model::certificate::Certificate;
-use crate::model::identifier::Identifier;
+use crate::model::identifier::{Identifier, shown};
 use crate::model::validity::{RequestedValidity, parse_duration};
 use crate::pki::key_policy::KeyPolicy;
+use crate::pki::name::SubjectFields;
+use crate::pki::profile::Profile;
 use crate::pki::request::CertificateRequest;
 
 #[derive(Template)]
@@ -28,10 +30,28 @@ struct New<'a> {
     csr: &'a str,
     ttl: &'a str,
     profile: &'a str,
+    subject: Vec<Field<'a>>,
+    /// One of them was filled in.
+    has_subject: bool,
     profiles: Vec<Choice>,
     refusal: Option<Words>,
     preview: Option<Preview>,
 }
+
+/// An attribute of the subject: name of the field, words, what was typed.
+struct Field<'a> {
+    name: &'static str,
+    words: &'static str,
+    value: &'a str,
+}
+
+const SUBJECT: [(&str, &str); 5] = [
+    ("common_name", "Common name (CN)"),
+    ("organization", "Organization (O)"),
+    ("country", "Country (C), two letters"),
+    ("state", "State or province (ST)"),
+    ("locality", "Locality (L)"),
+];
 
 /// A profile that this person may use and that has an issuer.
 struct Choice {
@@ -105,25 +125,39 @@ async fn read(dash: &Dash, signed: &Signed, given: &Form) -> Result<Issuance> {
     let ttl = given.given("ttl").map(parse_duration).transpose()?;
     let profile = given.text("profile").to_owned();
     let request = CertificateRequest::from_pem_or_der(csr.as_bytes(), &KeyPolicy::with_any_rsa_length())?;
-    let names = names(&request);
-    let common_name = request.common_name().map(str::to_owned);
-    let permitted = permit(dash, signed, &profile, &names, common_name.as_deref());
-    refused(dash, signed.caller(), "certificate.rejected", "", permitted).await?;
+    let subject = subject(given);
+    let permitted = permit(dash, signed, &profile, &request, &subject);
+    let names = refused(dash, signed.caller(), "certificate.rejected", "", permitted).await?;
     Ok(Issuance {
         profile,
         issuer: None,
+        common_name: subject.common_name.clone().or_else(|| request.common_name().map(str::to_owned)),
         request,
         names: Some(names),
-        common_name,
+        subject,
         validity: RequestedValidity { ttl, ..RequestedValidity::default() },
         guard: Guard { grant: signed.caller().grant(), ..Guard::default() },
     })
 }
 
-/// In the order of the CSR, each once.
-fn names(request: &CertificateRequest) -> Vec<Identifier> {
+/// What was filled in of the subject; the profile says what it takes.
+fn subject(given: &Form) -> SubjectFields {
+    let text = |name| given.given(name).map(str::to_owned);
+    SubjectFields {
+        common_name: text("common_name"),
+        country: text("country"),
+        state: text("state"),
+        locality: text("locality"),
+        organization: text("organization").into_iter().collect(),
+        ..SubjectFields::default()
+    }
+}
+
+/// In the order of the CSR, each once. Its CN is one of them where it does not say who somebody is.
+fn names(request: &CertificateRequest, profile: &Profile) -> Vec<Identifier> {
+    let common_name = request.common_name_identifier().filter(|_| profile.common_name_is_a_name());
     let mut names: Vec<Identifier> = Vec::new();
-    for name in request.san().iter().cloned().chain(request.common_name_identifier()) {
+    for name in request.san().iter().cloned().chain(common_name) {
         if !names.contains(&name) {
             names.push(name);
         }
@@ -131,13 +165,45 @@ fn names(request: &CertificateRequest) -> Vec<Identifier> {
     names
 }
 
-/// The scope is judged on the subject that the profile will give, not on what was asked.
-fn permit(dash: &Dash, signed: &Signed, profile: &str, names: &[Identifier], cn: Option<&str>) -> Result<()> {
+/// The names of the certificate, if this person may have it. Judged is the subject that the profile will give; what
+/// was asked of it and would be left out in silence is refused.
+fn permit(
+    dash: &Dash,
+    signed: &Signed,
+    slug: &str,
+    request: &CertificateRequest,
+    subject: &SubjectFields,
+) -> Result<Vec<Identifier>> {
     let snapshot = dash.authority.snapshot();
-    let loaded = snapshot.profile(profile)?;
-    let issuer = &snapshot.issuer_for(loaded.profile.domain())?.issuer.slug;
-    let subject = loaded.profile.common_name(cn, names)?;
-    signed.caller().may_issue(&Wish { profile, issuer, names, common_name: subject.as_deref() })
+    let profile = &snapshot.profile(slug)?.profile;
+    let issuer = &snapshot.issuer_for(profile.domain())?.issuer.slug;
+    let names = names(request, profile);
+    let common_name = subject.common_name.as_deref().or(request.common_name());
+    let will = profile.subject(common_name, subject, &names)?;
+    let lost = [
+        ("common_name", &subject.common_name, &will.common_name),
+        ("country", &subject.country, &will.country),
+        ("state", &subject.state, &will.state),
+        ("locality", &subject.locality, &will.locality),
+        ("organization", &subject.organization.first().cloned(), &will.organization.first().cloned()),
+    ];
+    if let Some((name, asked, given)) = lost.into_iter().find(|(_, asked, given)| asked.is_some() && asked != given) {
+        let given = given.as_ref().map_or_else(|| "none".to_owned(), |text| format!("\"{}\"", shown(text)));
+        return Err(Error::refused(
+            ErrorKind::Refused,
+            format!("subject.{name}"),
+            format!("\"{}\"", shown(asked.as_deref().unwrap_or_default())),
+            format!("{given} by profile {slug}"),
+            "leave it out, or choose another profile",
+        ));
+    }
+    signed.caller().may_issue(&Wish {
+        profile: slug,
+        issuer,
+        names: &names,
+        common_name: will.common_name.as_deref(),
+    })?;
+    Ok(names)
 }
 
 fn issuer_of(dash: &Dash, profile: &str) -> Result<String> {
@@ -164,6 +230,8 @@ fn form<'a>(
         csr: given.text("csr"),
         ttl: given.text("ttl"),
         profile: given.given("profile").unwrap_or("tls-server"),
+        subject: SUBJECT.iter().map(|(name, words)| Field { name, words, value: given.text(name) }).collect(),
+        has_subject: SUBJECT.iter().any(|(name, _)| given.given(name).is_some()),
         profiles: choices.collect(),
         refusal,
         preview,
