@@ -26,20 +26,33 @@ pub struct Finding {
     pub note: String,
 }
 
-/// A tool whose roots come from files: the variables that name them, the strongest first.
+/// A tool whose roots come from a file and a directory: the variables that name them, the strongest first.
 struct FileTool {
     tool: &'static str,
-    variables: &'static [&'static str],
+    files: &'static [&'static str],
+    directories: &'static [&'static str],
+    /// With a variable set, the system's directory counts no more.
+    alone: bool,
 }
 
-const FILE_TOOLS: &[FileTool] = &[
-    FileTool { tool: "curl", variables: &["CURL_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"] },
-    FileTool { tool: "openssl, ruby, perl, php", variables: &["SSL_CERT_FILE", "SSL_CERT_DIR"] },
-    FileTool { tool: "python (ssl, urllib)", variables: &["SSL_CERT_FILE", "SSL_CERT_DIR"] },
-    FileTool { tool: "go (kubectl, docker, caddy, terraform)", variables: &["SSL_CERT_FILE", "SSL_CERT_DIR"] },
-    FileTool { tool: "lego", variables: &["LEGO_CA_CERTIFICATES", "SSL_CERT_FILE", "SSL_CERT_DIR"] },
-    FileTool { tool: "aws", variables: &["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"] },
-];
+const fn openssl(tool: &'static str) -> FileTool {
+    FileTool { tool, files: &["SSL_CERT_FILE"], directories: &["SSL_CERT_DIR"], alone: false }
+}
+
+const OPENSSL: FileTool = openssl("openssl, ruby, perl, php");
+const PYTHON: FileTool = openssl("python (ssl, urllib)");
+const GO: FileTool = openssl("go (kubectl, docker, caddy, terraform)");
+const LEGO: FileTool = FileTool { tool: "lego", files: &["LEGO_CA_CERTIFICATES"], directories: &[], alone: true };
+const REQUESTS: FileTool = FileTool {
+    tool: "python requests, certbot, pip",
+    files: &["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"],
+    directories: &[],
+    alone: true,
+};
+
+/// Certificates by the hash of their names, beside the bundle, on Debian and its kin. A variable that replaces the
+/// bundle does not replace it.
+const HASHED: &str = "/etc/ssl/certs";
 
 pub async fn run(context: &Context, root: &Root, server: Option<&str>) -> Result<()> {
     let environment = Environment::of_process();
@@ -78,7 +91,10 @@ pub async fn run(context: &Context, root: &Root, server: Option<&str>) -> Result
 }
 
 pub fn examine(environment: &Environment, root: &Root, server: Option<&str>) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = FILE_TOOLS.iter().map(|t| file_tool(environment, root, t)).collect();
+    let lego = if environment.path("LEGO_CA_CERTIFICATES").is_some() { &LEGO } else { &openssl("lego") };
+    let mut findings: Vec<Finding> =
+        [&OPENSSL, &PYTHON, &GO, lego].map(|t| file_tool(environment, root, t)).into_iter().collect();
+    findings.push(curl(environment, root));
     findings.push(git(environment, root, server));
     findings.push(requests(environment, root));
     findings.push(node(environment, root));
@@ -96,16 +112,39 @@ pub fn examine(environment: &Environment, root: &Root, server: Option<&str>) -> 
 }
 
 fn file_tool(environment: &Environment, root: &Root, t: &FileTool) -> Finding {
-    let set: Vec<(&str, PathBuf)> = t.variables.iter().filter_map(|v| Some((*v, environment.path(v)?))).collect();
-    let Some((variable, path)) = set.first() else { return by_system(t.tool, root) };
-    let trusted = holds(path, root);
-    let mut note: Vec<String> =
-        set.iter().skip(1).map(|(weaker, _)| format!("{variable} overrides {weaker}")).collect();
-    note.push(format!("{variable} replaces the system's store"));
-    if !trusted {
-        note.push(format!("unset {variable} or add the root to {}", path.display()));
-    }
-    Finding { tool: t.tool, uses: shown(variable, path), trusted: Some(trusted), note: note.join("; ") }
+    let given = |variables: &'static [&'static str]| -> Vec<(&'static str, PathBuf)> {
+        variables.iter().filter_map(|v| Some((*v, environment.path(v)?))).collect()
+    };
+    let (files, directories) = (given(t.files), given(t.directories));
+    let Some((name, path)) = files.first().or(directories.first()) else { return by_system(t.tool, root) };
+    let file = files.first().map(|(_, path)| path.clone()).or_else(|| System::bundle().map(Path::to_path_buf));
+    let directory = match directories.first() {
+        Some((_, path)) => Some(path.clone()),
+        None => (!t.alone).then(|| PathBuf::from(HASHED)),
+    };
+    let mut found = judged(t.tool, shown(name, path), root, file.as_deref(), directory.as_deref());
+    let weaker = files.iter().skip(1).map(|(weaker, _)| format!("{name} overrides {weaker}"));
+    let bundle = files.first().map(|(name, _)| format!("{name} replaces the system's bundle"));
+    let hashed = directories.first().map(|(name, _)| format!("{name} replaces {HASHED}"));
+    found.note = joined(weaker.chain(bundle).chain(hashed).chain([found.note]));
+    found
+}
+
+/// Whether the root is in the file or, by its hash, in the directory.
+fn judged(tool: &'static str, uses: String, root: &Root, file: Option<&Path>, directory: Option<&Path>) -> Finding {
+    let in_file = file.is_some_and(|f| holds(f, root));
+    let in_directory = directory.is_some_and(|d| holds_hashed(d, root));
+    let note = match (in_file, in_directory, file, directory) {
+        (true, ..) => String::new(),
+        (false, true, _, Some(directory)) => format!("by {}, which still counts", directory.display()),
+        (_, _, Some(file), _) => format!("the root is not in {}", file.display()),
+        _ => String::new(),
+    };
+    Finding { tool, uses, trusted: Some(in_file || in_directory), note }
+}
+
+fn joined(notes: impl Iterator<Item = String>) -> String {
+    notes.filter(|n| !n.is_empty()).collect::<Vec<_>>().join("; ")
 }
 
 fn by_system(tool: &'static str, root: &Root) -> Finding {
@@ -115,43 +154,48 @@ fn by_system(tool: &'static str, root: &Root) -> Finding {
     Finding { tool, uses, trusted, note: install(trusted, Kind::System) }
 }
 
-/// GIT_SSL_CAINFO beats every http.sslCAInfo, also the one of the URL.
-fn git(environment: &Environment, root: &Root, server: Option<&str>) -> Finding {
-    let name = "git (https)";
-    let configured = program("git").and_then(|git| {
-        let asked = match server {
-            Some(url) => tool(&git, &["config", "--get-urlmatch", "http.sslCAInfo", url]),
-            None => tool(&git, &["config", "--get", "http.sslCAInfo"]),
-        };
-        asked.ok().filter(|p| !p.is_empty()).map(|p| expand(environment, &p))
-    });
-    let (key, path) = match (environment.path("GIT_SSL_CAINFO"), configured) {
-        (Some(path), other) => {
-            let mut found = named(name, "GIT_SSL_CAINFO", &path, root);
-            if other.is_some() {
-                found.note = format!("GIT_SSL_CAINFO overrides http.sslCAInfo; {}", found.note);
-            }
-            return found;
-        }
-        (None, Some(path)) => ("http.sslCAInfo", path),
-        (None, None) => return by_system(name, root),
+/// CURL_CA_BUNDLE is looked at first, and then neither SSL_CERT_FILE nor SSL_CERT_DIR.
+fn curl(environment: &Environment, root: &Root) -> Finding {
+    const NAME: &str = "curl";
+    let Some(bundle) = environment.path("CURL_CA_BUNDLE") else {
+        return file_tool(environment, root, &openssl(NAME));
     };
-    named(name, key, &path, root)
+    let mut found = judged(NAME, shown("CURL_CA_BUNDLE", &bundle), root, Some(&bundle), Some(Path::new(HASHED)));
+    let overridden = ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().filter(|v| environment.path(v).is_some());
+    found.note = joined(overridden.map(|v| format!("CURL_CA_BUNDLE overrides {v}")).chain([found.note]));
+    found
 }
 
-fn named(tool: &'static str, key: &str, path: &Path, root: &Root) -> Finding {
-    let trusted = holds(path, root);
-    let note = if trusted { String::new() } else { format!("add the root to {} or drop {key}", path.display()) };
-    Finding { tool, uses: shown(key, path), trusted: Some(trusted), note }
+/// GIT_SSL_CAINFO beats every http.sslCAInfo, also the one of the URL.
+fn git(environment: &Environment, root: &Root, server: Option<&str>) -> Finding {
+    const NAME: &str = "git (https)";
+    let asked = |key: &str| {
+        let git = program("git")?;
+        let answer = match server {
+            Some(url) => tool(&git, &["config", "--get-urlmatch", key, url]),
+            None => tool(&git, &["config", "--get", key]),
+        };
+        answer.ok().filter(|p| !p.is_empty()).map(|p| expand(environment, &p))
+    };
+    let (variable, configured) = (environment.path("GIT_SSL_CAINFO"), asked("http.sslCAInfo"));
+    let directory = environment.path("GIT_SSL_CAPATH").or_else(|| asked("http.sslCAPath"));
+    let directory = directory.unwrap_or_else(|| PathBuf::from(HASHED));
+    let (key, file, overrides) = match (variable, configured) {
+        (Some(path), Some(_)) => ("GIT_SSL_CAINFO", path, "GIT_SSL_CAINFO overrides http.sslCAInfo"),
+        (Some(path), None) => ("GIT_SSL_CAINFO", path, ""),
+        (None, Some(path)) => ("http.sslCAInfo", path, ""),
+        (None, None) => return by_system(NAME, root),
+    };
+    let mut found = judged(NAME, shown(key, &file), root, Some(&file), Some(&directory));
+    found.note = joined([overrides.to_owned(), found.note].into_iter());
+    found
 }
 
 /// requests, certbot and pip: a variable replaces their list; without one it is certifi's, which Debian's own
 /// packages point at the system's bundle.
 fn requests(environment: &Environment, root: &Root) -> Finding {
-    const TOOL: FileTool =
-        FileTool { tool: "python requests, certbot, pip", variables: &["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"] };
-    if TOOL.variables.iter().any(|v| environment.path(v).is_some()) {
-        let mut found = file_tool(environment, root, &TOOL);
+    if REQUESTS.files.iter().any(|v| environment.path(v).is_some()) {
+        let mut found = file_tool(environment, root, &REQUESTS);
         if let Some(pip) = environment.path("PIP_CERT") {
             found.note = format!("{}; pip alone uses PIP_CERT={}", found.note, pip.display());
         }
@@ -169,10 +213,15 @@ fn requests(environment: &Environment, root: &Root) -> Finding {
                     None => "set REQUESTS_CA_BUNDLE".to_owned(),
                 }
             };
-            Finding { tool: TOOL.tool, uses: format!("certifi: {}", path.display()), trusted: Some(trusted), note }
+            Finding {
+                tool: REQUESTS.tool,
+                uses: format!("certifi: {}", path.display()),
+                trusted: Some(trusted),
+                note,
+            }
         }
         None => Finding {
-            tool: TOOL.tool,
+            tool: REQUESTS.tool,
             uses: "certifi, where it is installed".to_owned(),
             trusted: None,
             note: "REQUESTS_CA_BUNDLE replaces it".to_owned(),
@@ -196,8 +245,7 @@ fn node(environment: &Environment, root: &Root) -> Finding {
         };
     }
     if options.contains("--use-openssl-ca") || options.contains("--use-system-ca") {
-        let found =
-            file_tool(environment, root, &FileTool { tool: name, variables: &["SSL_CERT_FILE", "SSL_CERT_DIR"] });
+        let found = file_tool(environment, root, &openssl(name));
         return Finding { note: format!("by NODE_OPTIONS; {}", found.note), ..found };
     }
     let note = System::bundle().map_or_else(String::new, |b| format!("export NODE_EXTRA_CA_CERTS={}", b.display()));
@@ -236,13 +284,23 @@ fn expand(environment: &Environment, path: &str) -> PathBuf {
     }
 }
 
-/// A PEM bundle, or a directory of them.
+/// A PEM bundle.
 fn holds(path: &Path, root: &Root) -> bool {
-    let file = |path: &Path| std::fs::read_to_string(path).is_ok_and(|text| root.is_in(&text));
-    if path.is_dir() {
-        return std::fs::read_dir(path).into_iter().flatten().flatten().any(|e| file(&e.path()));
-    }
-    file(path)
+    std::fs::read_to_string(path).is_ok_and(|text| root.is_in(&text))
+}
+
+/// A directory in which OpenSSL looks: `1a2b3c4d.0`.
+fn holds_hashed(path: &Path, root: &Root) -> bool {
+    let hashed = |name: &str| {
+        name.split_once('.').is_some_and(|(hash, number)| {
+            hash.len() == 8
+                && hash.bytes().all(|b| b.is_ascii_hexdigit())
+                && !number.is_empty()
+                && number.bytes().all(|b| b.is_ascii_digit())
+        })
+    };
+    let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
+    entries.filter(|e| e.file_name().to_str().is_some_and(hashed)).any(|e| holds(&e.path(), root))
 }
 
 #[cfg(test)]
@@ -290,11 +348,18 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_of_certificates_counts_too() {
+    fn a_directory_counts_by_hashed_names_alone() {
         let (folder, root) = (tempfile::tempdir().unwrap(), root());
-        assert!(!holds(folder.path(), &root));
         std::fs::write(folder.path().join("a.crt"), root.pem()).unwrap();
-        assert!(holds(folder.path(), &root));
-        assert!(!holds(&folder.path().join("gone.pem"), &root));
+        assert!(!holds_hashed(folder.path(), &root), "no program would find it there");
+        std::fs::write(folder.path().join("0a1b2c3d.0"), root.pem()).unwrap();
+        assert!(holds_hashed(folder.path(), &root));
+        let (empty, hashed) = (folder.path().join("none.pem"), folder.path().display().to_string());
+        std::fs::write(&empty, "").unwrap();
+        let set = [("SSL_CERT_FILE", empty.to_str().unwrap()), ("SSL_CERT_DIR", &hashed)];
+        let found = file_tool(&Environment::of(&set), &root, &GO);
+        assert_eq!(found.trusted, Some(true));
+        assert!(found.note.contains("SSL_CERT_FILE replaces the system's bundle"), "{}", found.note);
+        assert!(found.note.contains("which still counts"), "{}", found.note);
     }
 }
