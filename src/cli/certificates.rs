@@ -8,6 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
 use super::failure::{Result, Trying};
+use super::listing;
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
@@ -59,26 +60,12 @@ pub struct FindArgs {
     limit: u32,
 }
 
-/// What one page of the API holds at most.
-const PAGE: usize = 100;
-
 pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
     let client = context.client().await?;
-    let mut found: Vec<Value> = Vec::new();
-    let mut cursor: Option<String> = None;
-    let wanted = usize::try_from(args.limit).unwrap_or(usize::MAX);
-    while found.len() < wanted {
-        let mut path = format!("/api/v1/certificates?limit={}", (wanted - found.len()).min(PAGE));
-        for (member, value) in [("q", &args.query), ("status", &args.status), ("cursor", &cursor)] {
-            path.extend(value.as_ref().map(|v| format!("&{member}={}", encode(v))));
-        }
-        let mut page = client.get(&path).await.trying(|| "cannot list certificates".into())?;
-        found.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
-        cursor = page["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let filters = [("q", args.query.clone()), ("status", args.status.clone())];
+    let (found, cursor) = listing::all(&client, "/api/v1/certificates", &filters, args.limit)
+        .await
+        .trying(|| "cannot list certificates".into())?;
     match context.output {
         Some(Format::Json) => return Ok(output::json(&json!({"items": found, "next_cursor": cursor}))?),
         Some(Format::Pem) => {

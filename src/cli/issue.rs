@@ -154,7 +154,7 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<()> {
 }
 
 /// Leaf, then intermediates: what a server shows.
-fn chain(made: &Value) -> String {
+pub fn chain(made: &Value) -> String {
     let part = |member: &str| match &made[member] {
         Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
         other => other.as_str().unwrap_or_default().to_owned(),
@@ -162,7 +162,7 @@ fn chain(made: &Value) -> String {
     part("certificate") + &part("chain")
 }
 
-fn generate(kind: &str) -> Result<KeyPair, Error> {
+pub fn generate(kind: &str) -> Result<KeyPair, Error> {
     let algorithm = match kind.parse()? {
         KeyAlgorithm::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
         KeyAlgorithm::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -181,7 +181,7 @@ fn generate(kind: &str) -> Result<KeyPair, Error> {
 }
 
 /// A CSR that holds the names alone: subject and everything else are the profile's business.
-fn request(names: &[Identifier], key: &KeyPair) -> Result<String, Error> {
+pub fn request(names: &[Identifier], key: &KeyPair) -> Result<String, Error> {
     let bad = |e: rcgen::Error| Error::malformed("the names do not fit into a CSR").because(e);
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

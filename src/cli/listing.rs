@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::failure::{Result, Trying};
 use super::output::{self, Format, Table};
 use super::session::Context;
-use crate::client::encode;
+use crate::client::{Client, Refusal, encode};
 
 #[derive(Debug, Subcommand)]
 pub enum ListOrShow {
@@ -61,6 +61,33 @@ pub async fn run(context: &Context, resource: &Resource, command: ListOrShow) ->
             show(context, resource, &one)
         }
     }
+}
+
+/// What one page of the API holds at most.
+const PAGE: usize = 100;
+
+/// The items of a list, page by page up to `limit`, and where it goes on.
+pub async fn all(
+    client: &Client,
+    path: &str,
+    filters: &[(&str, Option<String>)],
+    limit: u32,
+) -> Result<(Vec<Value>, Option<String>), Refusal> {
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut found, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
+    while found.len() < wanted {
+        let mut path = format!("{path}?limit={}", (wanted - found.len()).min(PAGE));
+        for (member, value) in filters.iter().map(|(m, v)| (*m, v)).chain([("cursor", &cursor)]) {
+            path.extend(value.as_ref().map(|v| format!("&{member}={}", encode(v))));
+        }
+        let mut page = client.get(&path).await?;
+        found.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok((found, cursor))
 }
 
 fn list(context: &Context, resource: &Resource, page: &Value) -> Result<()> {

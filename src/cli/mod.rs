@@ -1,6 +1,7 @@
 //! The command line: one file a command. Local commands call the REST router within this process as the user of
 //! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
 
+mod audit;
 mod bootstrap;
 mod ca;
 mod certificates;
@@ -9,16 +10,21 @@ mod contexts;
 mod failure;
 mod files;
 mod flags;
+mod generate;
 mod inspect;
 mod issue;
 mod listing;
+mod objects;
 mod output;
+mod peer;
+mod renew;
 mod serve;
 mod session;
 mod setup_link;
 mod token;
 mod trust;
 mod user;
+mod verify;
 
 use std::ffi::OsString;
 
@@ -58,10 +64,16 @@ enum Command {
     Issue(issue::IssueArgs),
     /// Get a certificate for a CSR
     Sign(issue::SignArgs),
+    /// Renew a certificate file: the same names and profile, a new key
+    Renew(renew::RenewArgs),
     /// Revoke a certificate by id, serial, fingerprint or file
     Revoke(certificates::RevokeArgs),
-    /// Show what is in a certificate, CSR or CRL file, or behind an id or serial
+    /// Show what is in a file, what a TLS server shows, or what is behind an id or serial
     Inspect(inspect::InspectArgs),
+    /// Say in one sentence whether a certificate is good
+    ///
+    /// Ends with 0 when it is good, 20 expired, 21 not yet valid, 22 revoked, 23 another name, 24 untrusted chain.
+    Verify(verify::VerifyArgs),
     /// List certificates by name
     Find(certificates::FindArgs),
     /// Certificate authorities and trust domains
@@ -96,6 +108,11 @@ enum Command {
         #[command(subcommand)]
         command: user::UserCommand,
     },
+    /// The audit: every change and every refusal
+    Audit {
+        #[command(subcommand)]
+        command: audit::AuditCommand,
+    },
     /// Ask the installation how it is
     Doctor(ServeFlags),
     /// Check that database, certificates, audit chains and CRLs agree
@@ -105,6 +122,10 @@ enum Command {
         #[command(subcommand)]
         command: config::ConfigCommand,
     },
+    /// Print completions for a shell
+    Completion { shell: clap_complete::Shell },
+    /// Write the manual pages into a directory
+    Man { directory: std::path::PathBuf },
 }
 
 /// Runs one command; the exit code is the process's.
@@ -145,6 +166,8 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Issue(args) => issue::issue(&context, args).await,
         Command::Sign(args) => issue::sign(&context, args).await,
         Command::Revoke(args) => certificates::revoke(&context, args).await,
+        Command::Renew(args) => renew::renew(&context, args).await,
+        Command::Verify(args) => verify::verify(&context, args).await,
         Command::Inspect(args) => inspect::inspect(&context, args).await,
         Command::Find(args) => certificates::find(&context, args).await,
         Command::Ca { command } => ca::run(&context, command).await,
@@ -154,8 +177,11 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Context { command } => contexts::run(&context, command),
         Command::Trust { command } => trust::run(&context, command).await,
         Command::User { command } => user::run(&context, command).await,
+        Command::Audit { command } => audit::run(&context, command).await,
         Command::Doctor(flags) => serve::doctor(&context, flags).await,
         Command::Fsck => serve::fsck(&context).await,
         Command::Config { command } => config::run(&context, command),
+        Command::Completion { shell } => generate::completion(shell),
+        Command::Man { directory } => generate::man(&directory),
     }
 }

@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::failure::{Result, Trying};
+use super::listing;
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::encode;
@@ -52,12 +53,13 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
             }
         }
         TokenCommand::List => {
-            let page = client.get("/api/v1/tokens?limit=1000").await.trying(|| "cannot list tokens".into())?;
+            let listed = listing::all(&client, "/api/v1/tokens", &[], u32::MAX).await;
+            let (tokens, cursor) = listed.trying(|| "cannot list tokens".into())?;
             if context.output == Some(Format::Json) {
-                return Ok(output::json(&page)?);
+                return Ok(output::json(&json!({"items": tokens, "next_cursor": cursor}))?);
             }
             let mut table = Table::new(&["ID", "NAME", "ROLE", "STATUS", "EXPIRES", "LAST USED"]);
-            for token in page["items"].as_array().into_iter().flatten() {
+            for token in &tokens {
                 let cells = ["id", "name", "role", "status", "expires_at", "last_used_at"];
                 table.row(cells.iter().map(|m| output::text(token, m)).collect());
             }

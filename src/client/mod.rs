@@ -2,6 +2,7 @@
 //! key of the CA. Floor 5.
 
 pub mod anchor;
+pub mod fetch;
 pub mod problem;
 pub mod remote;
 

@@ -21,8 +21,11 @@ pub fn limit(asked: Option<u16>) -> Result<u16> {
             let fix = "leave it out or follow next_cursor";
             Err(Error::refused(ErrorKind::Unprocessable, "page.limit", 0, format!("1 to {MOST}"), fix))
         }
-        // a page may always be shorter than asked
-        Some(n) => Ok(n.min(MOST)),
+        Some(n) if n > MOST => {
+            let fix = "ask for less and follow next_cursor";
+            Err(Error::refused(ErrorKind::Unprocessable, "page.limit", n, format!("1 to {MOST}"), fix))
+        }
+        Some(n) => Ok(n),
     }
 }
 
@@ -75,6 +78,7 @@ mod tests {
     fn a_page_has_1_to_500_items() {
         assert_eq!(limit(None).unwrap(), 50);
         assert!(limit(Some(0)).is_err());
-        assert_eq!(limit(Some(1_000)).unwrap(), 500);
+        assert_eq!(limit(Some(500)).unwrap(), 500);
+        assert!(limit(Some(501)).is_err());
     }
 }

@@ -177,7 +177,7 @@ impl Authority {
             return Ok(());
         }
         Err(Error::refused(
-            ErrorKind::Locked,
+            ErrorKind::Conflict,
             "issuer.root_key",
             format!("{what} on a server, which never loads root.key"),
             "a `chancery ca` command on the host that holds root.key and reaches the database",
@@ -202,7 +202,7 @@ impl Authority {
 /// Who has the key of an issuer that this process cannot sign with.
 pub(super) fn no_key(slug: &str) -> Error {
     Error::refused(
-        ErrorKind::Locked,
+        ErrorKind::Conflict,
         "issuer.root_key",
         format!("issuer {slug}, whose key is not loaded here"),
         "a `chancery ca` command on the host that holds the key (root.key; an offline root is brought back by `chancery ca root online`)",

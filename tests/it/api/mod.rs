@@ -8,3 +8,5 @@ mod idempotency;
 pub mod room;
 mod subject;
 mod tokens;
+
+pub use room::csr;

@@ -1,5 +1,8 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
+mod server;
+mod tools;
+
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

@@ -108,7 +108,7 @@ on_both_engines! {
         let server = Authority::open(at.restarted().await, Arc::new(online), vec![]).await.unwrap();
         assert!(!server.refresh().await.unwrap());
         let refused = server.create_domain(&actor(), &wanted("etcd")).await.unwrap_err();
-        assert_eq!(refused.kind, ErrorKind::Locked);
+        assert_eq!(refused.kind, ErrorKind::Conflict);
         assert!(refused.detail.contains("chancery ca"), "{refused}");
         assert_eq!(rule(server.create_issuer(&actor(), &wanted("tls"), None).await), "issuer.root_key");
 

@@ -1,0 +1,203 @@
+//! What is in a file or an answer: certificates, CSRs, CRLs and OCSP answers, in PEM or DER, told in words. Private
+//! keys are recognised and not shown.
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::model::reason::RevocationReason;
+use crate::model::serial::to_hex;
+use crate::pki::certificate_facts::CertificateFacts;
+use crate::pki::crl_facts::CrlFacts;
+use crate::pki::key_policy::KeyPolicy;
+use crate::pki::name::DistinguishedName;
+use crate::pki::ocsp_facts::{OcspAnswer, OcspFacts, OcspSingle, OcspStatus, ResponderId};
+use crate::pki::pem::{self, Block};
+use crate::pki::request::CertificateRequest;
+
+const REQUEST: &str = "CERTIFICATE REQUEST";
+const CRL: &str = "X509 CRL";
+const OCSP: &str = "OCSP RESPONSE";
+
+/// Every object of a file, in its order.
+pub fn read(content: &[u8]) -> Result<Vec<Block>> {
+    if content.first() == Some(&0x30) {
+        let label = label_of(content)?.to_owned();
+        return Ok(vec![Block { label, der: content.to_vec() }]);
+    }
+    let text = std::str::from_utf8(content).map_err(|_| Error::malformed("the file is neither PEM nor DER"))?;
+    let blocks = pem::decode_all(text)?;
+    if blocks.is_empty() {
+        return Err(Error::malformed("there is nothing in PEM or DER in it"));
+    }
+    match blocks.iter().find(|block| block.label.contains("PRIVATE KEY")) {
+        Some(_) => Err(Error::malformed(
+            "this file holds a private key, which is never shown; give the certificate or the CSR",
+        )),
+        None => Ok(blocks),
+    }
+}
+
+/// The certificates of a file, the first being the one that it is about.
+pub fn certificates(content: &[u8]) -> Result<Vec<Vec<u8>>> {
+    let blocks = read(content)?.into_iter().filter(|block| block.label == pem::CERTIFICATE);
+    let found: Vec<_> = blocks.map(|block| block.der).collect();
+    if found.is_empty() { Err(Error::malformed("there is no certificate in it")) } else { Ok(found) }
+}
+
+fn label_of(der: &[u8]) -> Result<&'static str> {
+    if CertificateFacts::parse(der).is_ok() {
+        Ok(pem::CERTIFICATE)
+    } else if CrlFacts::parse(der).is_ok() {
+        Ok(CRL)
+    } else if OcspFacts::parse(der).is_ok() {
+        Ok(OCSP)
+    } else if CertificateRequest::from_der(der, &KeyPolicy::with_any_rsa_length()).is_ok() {
+        Ok(REQUEST)
+    } else {
+        Err(Error::malformed("this DER is no certificate, CSR, CRL or OCSP answer"))
+    }
+}
+
+/// The object in words.
+pub fn describe(block: &Block) -> Result<Value> {
+    let der = block.der.as_slice();
+    let bad = |e: &dyn std::fmt::Display| Error::malformed(format!("this {} cannot be read: {e}", block.label));
+    match block.label.as_str() {
+        pem::CERTIFICATE | "TRUSTED CERTIFICATE" => {
+            CertificateFacts::parse(der).map(|facts| certificate(&facts)).map_err(|e| bad(&e))
+        }
+        REQUEST | "NEW CERTIFICATE REQUEST" => {
+            let request = CertificateRequest::from_der(der, &KeyPolicy::with_any_rsa_length());
+            request.map(|request| csr(&request)).map_err(|e| bad(&e))
+        }
+        CRL => CrlFacts::parse(der).map(|facts| crl(&facts)).map_err(|e| bad(&e)),
+        OCSP => OcspFacts::parse(der).map(|facts| ocsp(&facts)).map_err(|e| bad(&e)),
+        other => Err(Error::malformed(format!("a PEM block {other} is no certificate, CSR, CRL or OCSP answer"))),
+    }
+}
+
+pub fn certificate(facts: &CertificateFacts) -> Value {
+    let id = |octets: &Option<Vec<u8>>| octets.as_deref().map(to_hex);
+    json!({
+        "kind": "certificate",
+        "serial": serial(&facts.serial),
+        "subject": facts.subject.to_string(),
+        "issuer": facts.issuer.to_string(),
+        "names": facts.names,
+        "not_before": facts.validity.not_before(),
+        "not_after": facts.validity.not_after(),
+        "key_algorithm": facts.key_algorithm,
+        "signature_algorithm": facts.signature_algorithm,
+        "key_usage": facts.key_usage,
+        "extended_key_usage": facts.extended_key_usage,
+        "ca": facts.is_ca,
+        "path_length": facts.path_len,
+        "fingerprint": to_hex(&facts.fingerprint),
+        "spki_sha256": to_hex(&facts.spki_sha256),
+        "subject_key_id": id(&facts.subject_key_id),
+        "authority_key_id": id(&facts.authority_key_id),
+        "extensions": facts.extensions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+fn csr(request: &CertificateRequest) -> Value {
+    json!({
+        "kind": "certificate request",
+        "subject": request.subject().to_string(),
+        "names": request.san().iter().map(|name| name.value()).collect::<Vec<_>>(),
+        "key_algorithm": request.public_key().algorithm().name(),
+        "asked_extensions": request.asked_extensions().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "signature": "good",
+    })
+}
+
+fn crl(facts: &CrlFacts<'_>) -> Value {
+    let revoked: Vec<Value> = facts
+        .entries()
+        .map(|entry| {
+            let reason = entry.reason.and_then(|code| RevocationReason::from_code(i64::from(code)).ok());
+            json!({"serial": serial(entry.serial), "revoked_at": entry.revoked_at, "reason": reason.map(RevocationReason::name)})
+        })
+        .collect();
+    json!({
+        "kind": "certificate revocation list",
+        "issuer": name(facts.issuer),
+        "number": facts.short_number().map(|n| n.to_string()).or_else(|| facts.number.map(to_hex)),
+        "this_update": facts.this_update,
+        "next_update": facts.next_update,
+        "authority_key_id": facts.authority_key_id.map(to_hex),
+        "scope": if facts.distribution_point.is_some() { "partial" } else if facts.delta_base.is_some() { "delta" } else { "complete" },
+        "entries": facts.count,
+        "revoked": revoked,
+    })
+}
+
+fn ocsp(facts: &OcspFacts<'_>) -> Value {
+    match facts {
+        OcspFacts::Failed(failure) => json!({"kind": "OCSP answer", "failure": format!("{failure:?}")}),
+        OcspFacts::Answered(answer) => answered(answer),
+    }
+}
+
+fn answered(answer: &OcspAnswer<'_>) -> Value {
+    let responder = match answer.responder {
+        ResponderId::ByName(der) => name(der),
+        ResponderId::ByKey(hash) => format!("key {}", to_hex(hash)),
+    };
+    json!({
+        "kind": "OCSP answer",
+        "responder": responder,
+        "produced_at": answer.produced_at,
+        "certificates": answer.certificates.len(),
+        "answers": answer.singles.iter().map(single).collect::<Vec<_>>(),
+    })
+}
+
+fn single(single: &OcspSingle<'_>) -> Value {
+    let mut told = json!({
+        "serial": single.cert_id.serial.as_ref().map(ToString::to_string),
+        "this_update": single.this_update,
+        "next_update": single.next_update,
+    });
+    match single.status {
+        OcspStatus::Good => told["status"] = "good".into(),
+        OcspStatus::Unknown => told["status"] = "unknown".into(),
+        OcspStatus::Revoked { at, reason } => {
+            let reason = reason.and_then(|code| RevocationReason::from_code(i64::from(code)).ok());
+            told["status"] = "revoked".into();
+            told["revoked_at"] = at.to_string().into();
+            told["reason"] = reason.map(RevocationReason::name).into();
+        }
+    }
+    told
+}
+
+fn name(der: &[u8]) -> String {
+    DistinguishedName::from_der(der).map_or_else(|_| to_hex(der), |name| name.to_string())
+}
+
+/// As REST prints it: without the octet that DER puts before a high bit, and with every other zero.
+fn serial(octets: &[u8]) -> String {
+    match octets {
+        [0, rest @ ..] if rest.first().is_some_and(|first| first & 0x80 != 0) => to_hex(rest),
+        other => to_hex(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_loses_the_octet_of_its_sign_and_no_other() {
+        assert_eq!(serial(&[0, 0x80, 1]), "8001");
+        assert_eq!(serial(&[0x0a, 0]), "0a00");
+        assert_eq!(serial(&[0]), "00");
+    }
+
+    #[test]
+    fn a_private_key_is_never_shown() {
+        let text = "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n";
+        assert!(read(text.as_bytes()).unwrap_err().detail.contains("never shown"));
+    }
+}

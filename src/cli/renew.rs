@@ -1,0 +1,122 @@
+//! `renew FILE`: a new certificate for the names, the subject and the profile of an old one, with a new key unless
+//! the old one is to be kept. Both files are written beside the old ones and moved over them at the end.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use rcgen::KeyPair;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::failure::{Result, Trying};
+use super::output::{self, Format};
+use super::session::Context;
+use super::{certificates, files, issue, objects};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind};
+use crate::model::identifier::Identifier;
+use crate::pki::certificate_facts::CertificateFacts;
+use crate::pki::oids;
+
+#[derive(Debug, Args)]
+pub struct RenewArgs {
+    /// The certificate file that `issue` wrote
+    file: PathBuf,
+    /// Its private key; FILE with the ending .key when not given
+    #[arg(long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
+    /// Keep the private key instead of making a new one
+    #[arg(long)]
+    reuse_key: bool,
+    /// Renew although more than a third of its life is left
+    #[arg(long)]
+    force: bool,
+    /// How long, such as 90d or 12h; the profile's default when not given
+    #[arg(long, value_name = "TIME")]
+    ttl: Option<String>,
+}
+
+pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
+    let what = || format!("cannot renew {}", args.file.display());
+    let old = read(&args.file).trying(what)?;
+    let key_file = args.key_file.clone().unwrap_or_else(|| args.file.with_extension("key"));
+    if !args.force && !is_due(&old) {
+        output::say(&format!(
+            "not due  {} lasts until {}; --force renews now",
+            args.file.display(),
+            old.validity.not_after()
+        ));
+        return Ok(());
+    }
+    let client = context.client().await?;
+    let known = certificates::select(&client, &crate::model::serial::to_hex(&old.fingerprint)).await.trying(what)?;
+    let key = key(&args, &key_file, &old).trying(what)?;
+    let body = body(&args, &old, &known, &key).trying(what)?;
+    let made = client.post("/api/v1/certificates", &body).await.trying(what)?;
+    let pem = Zeroizing::new(key.serialize_pem());
+    // the key first: between the two the new certificate can be had again, a lost key cannot
+    if !args.reuse_key {
+        files::write(&key_file, pem.as_bytes(), 0o600, true).trying(what)?;
+    }
+    files::write(&args.file, issue::chain(&made).as_bytes(), 0o644, true).trying(what)?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&made)?);
+    }
+    let (names, until, serial) =
+        (output::text(&made, "names"), output::text(&made, "not_after"), output::text(&made, "serial"));
+    output::say(&format!("renewed  {names}   until {until}   serial {serial}"));
+    output::say(&format!("  chain  {}", args.file.display()));
+    output::say(&format!("  key    {} ({})", key_file.display(), if args.reuse_key { "kept" } else { "new" }));
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<CertificateFacts, Error> {
+    let content =
+        std::fs::read(file).map_err(|e| Error::malformed(format!("cannot read {}: {e}", file.display())))?;
+    let leaf = objects::certificates(&content)?.into_iter().next().unwrap_or_default();
+    CertificateFacts::parse(&leaf).map_err(|e| Error::malformed(format!("the certificate cannot be read: {e}")))
+}
+
+/// In the last third of its life, as ACME clients do.
+fn is_due(old: &CertificateFacts) -> bool {
+    let validity = old.validity;
+    validity.not_after().since(SystemClock.now()) * 3 < validity.not_after().since(validity.not_before())
+}
+
+/// A new key of the old one's kind, or the old one. The old file must be there in either case: it is what is replaced.
+fn key(args: &RenewArgs, file: &Path, old: &CertificateFacts) -> Result<KeyPair, Error> {
+    let unreadable = |e: &dyn std::fmt::Display| {
+        let detail = format!("cannot read the key {}: {e}; name it with --key-file", file.display());
+        Error::new(ErrorKind::Malformed, detail)
+    };
+    let pem = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| unreadable(&e))?;
+    if args.reuse_key {
+        return KeyPair::from_pem(&pem).map_err(|e| unreadable(&e));
+    }
+    issue::generate(&old.key_algorithm)
+}
+
+/// The same names, and a subject that says the same: the server refuses what its profile no longer gives.
+fn body(args: &RenewArgs, old: &CertificateFacts, known: &Value, key: &KeyPair) -> Result<Value, Error> {
+    let names = old.names.iter().map(|name| Identifier::guess(name)).collect::<Result<Vec<_>, _>>()?;
+    let mut body = json!({"csr": issue::request(&names, key)?, "profile": known["profile"]});
+    let attributes = [
+        ("common_name", oids::COMMON_NAME),
+        ("organization", oids::ORGANIZATION),
+        ("organizational_unit", oids::ORGANIZATIONAL_UNIT),
+        ("country", oids::COUNTRY),
+        ("state", oids::STATE),
+        ("locality", oids::LOCALITY),
+    ];
+    for (member, id) in attributes {
+        let found =
+            old.subject.texts(&id).map_err(|e| Error::malformed(format!("its subject cannot be read: {e}")))?;
+        if let Some(text) = found.into_iter().next() {
+            body["subject"][member] = text.into();
+        }
+    }
+    if let Some(ttl) = &args.ttl {
+        body["ttl"] = ttl.clone().into();
+    }
+    Ok(body)
+}

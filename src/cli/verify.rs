@@ -1,0 +1,281 @@
+//! `verify`: is this certificate good, in one sentence and an exit code: 0 good, 20 expired, 21 not yet valid,
+//! 22 revoked, 23 another name, 24 untrusted chain. The chain is judged by webpki, not by our own code.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Args;
+use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use serde_json::json;
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::failure::{Cause, Failure, Result, Trying};
+use super::output::{self, Format};
+use super::peer::Peer;
+use super::session::Context;
+use super::{certificates, objects};
+use crate::client::{Client, Refusal, encode, fetch};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::error::Error;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::to_hex;
+use crate::pki::certificate_facts::CertificateFacts;
+use crate::pki::crl_facts::CrlFacts;
+use crate::pki::oids::CRL_DISTRIBUTION_POINTS;
+use crate::pki::pem;
+use crate::pki::tbs::{TbsView, split_certificate};
+
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// A certificate file (with its chain), host:port, an id (crt_…), a serial or a fingerprint
+    thing: String,
+    /// The name that it must have; that of host:port when not given
+    #[arg(long, value_name = "NAME")]
+    host: Option<String>,
+    /// Judge as of this time (RFC 3339)
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+    /// A CRL to look into, instead of asking the CA
+    #[arg(long, value_name = "FILE")]
+    crl: Option<PathBuf>,
+}
+
+/// What was found: the word that scripts read, its code, and the rest of the sentence.
+struct Verdict {
+    word: &'static str,
+    code: u8,
+    why: String,
+}
+
+pub async fn verify(context: &Context, args: VerifyArgs) -> Result<()> {
+    let what = || format!("cannot verify {}", args.thing);
+    let at = match &args.at {
+        Some(text) => Timestamp::parse_rfc3339(text)
+            .ok_or_else(|| Error::malformed(format!("--at \"{text}\" is not an RFC 3339 time")))
+            .trying(what)?,
+        None => SystemClock.now(),
+    };
+    let case = gather(context, &args, at).await.trying(what)?;
+    let verdict = case.judge(&args).await.trying(what)?;
+    let facts = &case.facts;
+    let name = facts.names.first().cloned().unwrap_or_else(|| facts.subject.to_string());
+    let sentence = format!("{}: {name} {}", verdict.word, verdict.why);
+    if context.output == Some(Format::Json) {
+        let told = json!({"verdict": verdict.word, "sentence": sentence, "code": verdict.code, "certificate": objects::certificate(facts)});
+        output::json(&told)?;
+    } else {
+        output::data(&format!("{sentence}\n"))?;
+    }
+    match verdict.code {
+        0 => Ok(()),
+        code => Err(Failure { what: String::new(), cause: Cause::Check(code) }),
+    }
+}
+
+/// Everything that the verdict is made of.
+struct Case {
+    chain: Vec<Vec<u8>>,
+    facts: CertificateFacts,
+    intermediates: Vec<Vec<u8>>,
+    roots: Vec<Vec<u8>>,
+    /// The CA, if there is one to ask.
+    client: Option<Client>,
+    host: Option<String>,
+    at: Timestamp,
+}
+
+async fn gather(context: &Context, args: &VerifyArgs, at: Timestamp) -> Result<Case> {
+    let path = Path::new(&args.thing);
+    let root = context.target()?.root;
+    // with a root of their own people need no CA at hand
+    let client = match context.client().await {
+        Ok(client) => Some(client),
+        Err(_) if root.is_some() => None,
+        Err(error) => return Err(error.into()),
+    };
+    let (mut host, chain) = (
+        args.host.clone(),
+        match (path.is_file(), Peer::parse(&args.thing), &client) {
+            (true, ..) => objects::certificates(&read(path)?)?,
+            (false, Some(peer), _) => peer.certificates().await?,
+            (false, None, Some(client)) => {
+                let found = certificates::select(client, &args.thing).await?;
+                let part = |member: &str| found[member].as_str().unwrap_or_default().to_owned();
+                pem::certificates(&(part("certificate") + &part("chain")))?
+            }
+            (false, None, None) => return Err(Error::malformed("it is no file and no host:port").into()),
+        },
+    );
+    if host.is_none() && !path.is_file() {
+        host = Peer::parse(&args.thing).map(|peer| peer.host);
+    }
+    let leaf = chain.first().cloned().unwrap_or_default();
+    let facts = CertificateFacts::parse(&leaf)
+        .map_err(|e| Error::malformed(format!("the certificate cannot be read: {e}")))?;
+    let mut intermediates: Vec<Vec<u8>> = chain.iter().skip(1).cloned().collect();
+    let roots = match (root, &client) {
+        (Some(file), _) => pem::certificates(&String::from_utf8_lossy(&read(&file)?))?,
+        (None, Some(client)) => {
+            intermediates.extend(pem_of_all(client, "/api/v1/issuers", "certificate").await?);
+            pem_of_all(client, "/api/v1/domains", "bundle").await?
+        }
+        (None, None) => Vec::new(),
+    };
+    Ok(Case { chain, facts, intermediates, roots, client, host, at })
+}
+
+async fn pem_of_all(client: &Client, path: &str, member: &str) -> Result<Vec<Vec<u8>>, Refusal> {
+    let page = client.get(path).await?;
+    let texts = page["items"].as_array().into_iter().flatten().filter_map(|item| item[member].as_str());
+    Ok(texts.flat_map(|text| pem::certificates(text).unwrap_or_default()).collect())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    std::fs::read(path).map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))
+}
+
+impl Case {
+    /// The worst first: who cannot be trusted at all, then what was taken back, then time and name.
+    async fn judge(&self, args: &VerifyArgs) -> Result<Verdict> {
+        let validity = self.facts.validity;
+        let issuer = self.facts.issuer.to_string();
+        if let Err(why) = self.trusted() {
+            return Ok(Verdict {
+                word: "untrusted",
+                code: 24,
+                why: format!("of {issuer} has no chain to a trusted root: {why}"),
+            });
+        }
+        let revocation = self.revocation(args).await?;
+        if let Revocation::Revoked(why) = &revocation {
+            return Ok(Verdict { word: "revoked", code: 22, why: why.clone() });
+        }
+        if validity.not_after() <= self.at {
+            return Ok(Verdict { word: "expired", code: 20, why: format!("ended at {}", validity.not_after()) });
+        }
+        if validity.not_before() > self.at {
+            let why = format!("begins at {}", validity.not_before());
+            return Ok(Verdict { word: "not yet valid", code: 21, why });
+        }
+        if let Some(host) = self.host.as_ref().filter(|host| !self.is_for(host)) {
+            let why = format!("is not for {host} but for {}", self.facts.names.join(", "));
+            return Ok(Verdict { word: "another name", code: 23, why });
+        }
+        let told = match revocation {
+            Revocation::Good(by) => format!("not revoked ({by})"),
+            Revocation::Unknown(why) => format!("revocation not checked: {why}"),
+            Revocation::Revoked(why) => why,
+        };
+        Ok(Verdict { word: "good", code: 0, why: format!("by {issuer} until {}, {told}", validity.not_after()) })
+    }
+
+    /// The chain as of a time at which the certificate was valid, so that its end has a verdict of its own.
+    fn trusted(&self) -> Result<(), String> {
+        if self.roots.iter().any(|root| Some(root) == self.chain.first()) {
+            return Ok(());
+        }
+        let validity = self.facts.validity;
+        let at = self.at.max(validity.not_before()).min(validity.not_after());
+        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.secs()).unwrap_or_default()));
+        let roots: Vec<CertificateDer<'_>> =
+            self.roots.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let anchors: Vec<TrustAnchor<'_>> =
+            roots.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
+        let intermediates: Vec<CertificateDer<'_>> =
+            self.intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
+        let leaf = CertificateDer::from(self.chain.first().map(Vec::as_slice).unwrap_or_default());
+        let leaf = EndEntityCert::try_from(&leaf).map_err(|e| e.to_string())?;
+        let usage = usage_of(&self.facts);
+        let algorithms = webpki::ALL_VERIFICATION_ALGS;
+        let path = leaf.verify_for_usage(algorithms, &anchors, &intermediates, time, usage, None, None);
+        path.map(drop).map_err(|e| e.to_string())
+    }
+
+    fn is_for(&self, host: &str) -> bool {
+        let leaf = CertificateDer::from(self.chain.first().map(Vec::as_slice).unwrap_or_default());
+        let (Ok(leaf), Ok(name)) = (EndEntityCert::try_from(&leaf), ServerName::try_from(host)) else { return false };
+        leaf.verify_is_valid_for_subject_name(&name).is_ok()
+    }
+
+    async fn revocation(&self, args: &VerifyArgs) -> Result<Revocation> {
+        if let Some(path) = &args.crl {
+            let blocks = objects::read(&read(path)?)?;
+            let der = blocks.first().map(|block| block.der.clone()).unwrap_or_default();
+            return Ok(self.in_crl(&der, &path.display().to_string()));
+        }
+        if let Some(told) = self.as_the_ca_says().await? {
+            return Ok(told);
+        }
+        let pointer = self.facts.extensions.iter().find(|e| e.id == CRL_DISTRIBUTION_POINTS);
+        let Some(url) = pointer.and_then(|e| e.words.split(", ").find(|url| url.starts_with("http://"))) else {
+            return Ok(Revocation::Unknown("it names no CRL".into()));
+        };
+        Ok(match fetch::plain(url).await {
+            Ok(der) => self.in_crl(&der, url),
+            Err(error) => Revocation::Unknown(error.detail),
+        })
+    }
+
+    /// None when this CA does not know it.
+    async fn as_the_ca_says(&self) -> Result<Option<Revocation>> {
+        let Some(client) = &self.client else { return Ok(None) };
+        let path = format!("/api/v1/certificates?fingerprint={}", encode(&to_hex(&self.facts.fingerprint)));
+        let page = client.get(&path).await?;
+        let Some(found) = page["items"].get(0) else { return Ok(None) };
+        let revocation = &found["revocation"];
+        if revocation.is_null() {
+            return Ok(Some(Revocation::Good("the CA says so".into())));
+        }
+        let (at, reason) = (output::text(revocation, "revoked_at"), output::text(revocation, "reason"));
+        Ok(Some(Revocation::Revoked(format!("was revoked at {at} ({reason})"))))
+    }
+
+    /// A CRL counts when the issuer signed it and it has not ended.
+    fn in_crl(&self, der: &[u8], from: &str) -> Revocation {
+        let unusable = |why: &str| Revocation::Unknown(format!("the CRL of {from} {why}"));
+        let Ok(crl) = CrlFacts::parse(der) else { return unusable("cannot be read") };
+        if crl.issuer != self.facts.issuer.as_der() {
+            return unusable("is of another issuer");
+        }
+        let mut above = self.intermediates.iter().chain(&self.roots);
+        if !above.any(|issuer| signed_by(&crl, issuer)) {
+            return unusable("is not signed by the issuer");
+        }
+        if crl.next_update.is_some_and(|end| end <= self.at) {
+            return unusable("has ended");
+        }
+        match crl.entries().find(|entry| entry.serial == self.facts.serial) {
+            Some(entry) => {
+                let reason = entry.reason.and_then(|code| RevocationReason::from_code(i64::from(code)).ok());
+                let reason = reason.unwrap_or(RevocationReason::Unspecified).name();
+                Revocation::Revoked(format!("was revoked at {} ({reason})", entry.revoked_at))
+            }
+            None => Revocation::Good(format!("CRL of {}", crl.this_update)),
+        }
+    }
+}
+
+enum Revocation {
+    /// And who says so.
+    Good(String),
+    Revoked(String),
+    /// And why nobody can say.
+    Unknown(String),
+}
+
+fn signed_by(crl: &CrlFacts<'_>, issuer: &[u8]) -> bool {
+    let view = split_certificate(issuer).and_then(|(tbs, ..)| TbsView::parse(tbs));
+    view.is_ok_and(|view| view.subject == crl.issuer && crl.verify(view.spki).is_ok())
+}
+
+/// The chain must allow what the certificate is for (id-kp, RFC 5280 §4.2.1.12).
+fn usage_of(facts: &CertificateFacts) -> KeyUsage {
+    KeyUsage::required_if_present(match facts.extended_key_usage.first().map(String::as_str) {
+        Some("serverAuth") => &[43, 6, 1, 5, 5, 7, 3, 1],
+        Some("codeSigning") => &[43, 6, 1, 5, 5, 7, 3, 3],
+        Some("emailProtection") => &[43, 6, 1, 5, 5, 7, 3, 4],
+        Some("timeStamping") => &[43, 6, 1, 5, 5, 7, 3, 8],
+        Some("OCSPSigning") => &[43, 6, 1, 5, 5, 7, 3, 9],
+        _ => &[43, 6, 1, 5, 5, 7, 3, 2],
+    })
+}

@@ -1,0 +1,236 @@
+//! `inspect`, `verify`, `renew`, `audit`, `completion`, `man`: what they say and how they end.
+
+use std::path::Path;
+
+use chancery::model::serial::SerialNumber;
+use chancery::pki::ocsp_request::{CertIdHash, IssuerHashes, encode_request};
+use chancery::store::engine::{Db, q};
+use openssl::x509::X509;
+use serde_json::{Value, json};
+
+use super::server::Server;
+use super::{code, run, told};
+use crate::support::stores::plain;
+
+fn printed(at: &Path, arguments: &[&str]) -> (i32, String) {
+    let output = run(at, arguments);
+    assert!(!told(&output).contains("panicked"), "{}", told(&output));
+    (code(&output), String::from_utf8(output.stdout).unwrap())
+}
+
+fn object(at: &Path, arguments: &[&str]) -> Value {
+    let output = run(at, &[arguments, &["-o", "json"]].concat());
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{arguments:?}: {}", told(&output)))
+}
+
+#[test]
+fn every_kind_of_object_is_inspected() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let server = Server::start(at);
+    assert_eq!(code(&run(at, &["issue", "web.lab.example"])), 0);
+    let leaf = object(at, &["inspect", "web.lab.example.crt"]);
+    assert_eq!(leaf.as_array().map(Vec::len), Some(2), "leaf and intermediate");
+    assert_eq!((&leaf[0]["names"], &leaf[0]["ca"]), (&json!(["web.lab.example"]), &json!(false)));
+    assert!(leaf[0]["extensions"].as_array().unwrap().contains(&json!("extKeyUsage: serverAuth")), "{leaf}");
+    let file = std::fs::read(at.join("web.lab.example.crt")).unwrap();
+    let chain = X509::stack_from_pem(&file).unwrap();
+    let sha256 = chain[0].digest(openssl::hash::MessageDigest::sha256()).unwrap();
+    assert_eq!(leaf[0]["fingerprint"], chancery::model::serial::to_hex(&sha256));
+    let serial = leaf[0]["serial"].as_str().unwrap();
+    assert_eq!(object(at, &["inspect", serial])["serial"], serial);
+
+    let shown = object(at, &["inspect", &server.https]);
+    assert!(shown[0]["names"].as_array().unwrap().contains(&json!("localhost")), "{shown}");
+
+    std::fs::write(at.join("a.csr"), crate::api::csr(&["a.lab.example"])).unwrap();
+    let csr = object(at, &["inspect", "a.csr"]);
+    assert_eq!((&csr["kind"], &csr["names"]), (&json!("certificate request"), &json!(["a.lab.example"])));
+
+    std::fs::write(at.join("tls-1.crl"), server.get("/crl/tls-1.crl")).unwrap();
+    let crl = object(at, &["inspect", "tls-1.crl"]);
+    assert_eq!((&crl["kind"], &crl["scope"]), (&json!("certificate revocation list"), &json!("complete")));
+
+    let hashes = IssuerHashes::of(
+        &chain[1].subject_name().to_der().unwrap(),
+        &chain[1].public_key().unwrap().public_key_to_der().unwrap(),
+    );
+    let serial: SerialNumber = serial.parse().unwrap();
+    let question = encode_request(&hashes.unwrap(), CertIdHash::Sha256, &serial, None);
+    let answer = server.post("/ocsp/tls-1", "application/ocsp-request", &question);
+    std::fs::write(at.join("answer.ocsp"), answer).unwrap();
+    let ocsp = object(at, &["inspect", "answer.ocsp"]);
+    assert_eq!(
+        (&ocsp["answers"][0]["status"], &ocsp["answers"][0]["serial"]),
+        (&json!("good"), &json!(serial.to_string()))
+    );
+
+    for (name, content) in
+        [("empty", Vec::new()), ("half", file[..100].to_vec()), ("der", vec![0x30, 0x82, 1]), ("nul", vec![0])]
+    {
+        std::fs::write(at.join(name), content).unwrap();
+        assert_eq!(code(&run(at, &["inspect", name])), 2, "{name}");
+    }
+    let key = run(at, &["inspect", "web.lab.example.key"]);
+    assert!(code(&key) == 2 && key.stdout.is_empty() && told(&key).contains("never shown"));
+    assert_eq!(code(&run(at, &["inspect", "127.0.0.1:1"])), 6);
+}
+
+#[test]
+fn verify_answers_in_one_sentence_and_one_code() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    assert_eq!(code(&run(at, &["issue", "web.lab.example"])), 0);
+    let verify = |more: &[&str]| printed(at, &[&["verify", "web.lab.example.crt"], more].concat());
+    let (ended, sentence) = verify(&["--host", "web.lab.example"]);
+    assert!(
+        ended == 0 && sentence.starts_with("good: web.lab.example by ") && sentence.lines().count() == 1,
+        "{sentence}"
+    );
+    let rows: [(&[&str], i32, &str); 3] = [
+        (&["--at", "2099-01-01T00:00:00Z"], 20, "expired: "),
+        (&["--at", "2001-01-01T00:00:00Z"], 21, "not yet valid: "),
+        (&["--host", "db.lab.example"], 23, "another name: web.lab.example is not for db.lab.example"),
+    ];
+    for (more, expected, words) in rows {
+        let (ended, sentence) = verify(more);
+        assert!(ended == expected && sentence.starts_with(words), "{more:?}: {ended} {sentence}");
+    }
+    let other = home.path().join("other");
+    std::fs::create_dir(&other).unwrap();
+    assert_eq!(code(&run(&other, &["init"])), 0);
+    assert_eq!(code(&run(&other, &["ca", "show", "tls-root", "-o", "pem"])), 0);
+    std::fs::write(at.join("foreign.pem"), run(&other, &["ca", "show", "tls-root", "-o", "pem"]).stdout).unwrap();
+    assert_eq!(verify(&["--root", "foreign.pem"]).0, 24);
+    assert_eq!(printed(&other, &["verify", "../web.lab.example.crt"]).0, 24);
+    let serial = object(at, &["verify", "web.lab.example.crt"])["certificate"]["serial"].as_str().unwrap().to_owned();
+    assert_eq!(code(&run(at, &["revoke", &serial, "--dry-run"])), 0);
+    assert_eq!(verify(&[]).0, 0);
+    assert_eq!(code(&run(at, &["revoke", "web.lab.example.crt", "--reason", "superseded"])), 0);
+    let (ended, sentence) = verify(&["--host", "db.lab.example"]);
+    assert!(ended == 22 && sentence.contains("(superseded)"), "{sentence}");
+    assert_eq!(printed(at, &["verify", "nothing.crt"]).0, 2);
+}
+
+#[test]
+fn a_crl_decides_where_no_ca_is_at_hand() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let server = Server::start(at);
+    for name in ["good.lab.example", "bad.lab.example"] {
+        assert_eq!(code(&run(at, &["issue", name])), 0);
+    }
+    assert_eq!(code(&run(at, &["revoke", "bad.lab.example.crt"])), 0);
+    let away = tempfile::tempdir().unwrap();
+    for name in ["good.lab.example.crt", "bad.lab.example.crt"] {
+        std::fs::copy(at.join(name), away.path().join(name)).unwrap();
+    }
+    std::fs::write(away.path().join("root.pem"), server.get("/root.pem")).unwrap();
+    // published within five seconds
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let verdict = |name: &str| {
+        std::fs::write(away.path().join("tls-1.crl"), server.get("/crl/tls-1.crl")).unwrap();
+        printed(away.path(), &["verify", name, "--root", "root.pem", "--crl", "tls-1.crl"])
+    };
+    while verdict("bad.lab.example.crt").0 != 22 {
+        assert!(std::time::Instant::now() < until, "{:?}", verdict("bad.lab.example.crt"));
+        std::thread::yield_now();
+    }
+    let (ended, sentence) = verdict("good.lab.example.crt");
+    assert!(ended == 0 && sentence.contains("not revoked (CRL of "), "{sentence}");
+}
+
+#[test]
+fn a_certificate_is_renewed_in_its_place() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    assert_eq!(code(&run(at, &["issue", "web.lab.example", "10.0.0.7"])), 0);
+    let files = || ["crt", "key"].map(|end| std::fs::read(at.join(format!("web.lab.example.{end}"))).unwrap());
+    let [chain, key] = files();
+    let early = run(at, &["renew", "web.lab.example.crt"]);
+    assert!(code(&early) == 0 && told(&early).starts_with("not due"), "{}", told(&early));
+    assert_eq!(files(), [chain.clone(), key.clone()]);
+    let renewed = run(at, &["renew", "web.lab.example.crt", "--force"]);
+    assert_eq!(code(&renewed), 0, "{}", told(&renewed));
+    let [newer, new_key] = files();
+    assert!(newer != chain && new_key != key);
+    let leaf = X509::from_pem(&newer).unwrap();
+    let pair = openssl::pkey::PKey::private_key_from_pem(&new_key).unwrap();
+    assert!(leaf.public_key().unwrap().public_eq(&pair));
+    assert_eq!(object(at, &["inspect", "web.lab.example.crt"])[0]["names"], json!(["web.lab.example", "10.0.0.7"]));
+    assert_eq!(code(&run(at, &["renew", "web.lab.example.crt", "--force", "--reuse-key"])), 0);
+    assert_eq!(files()[1], new_key);
+    let none = std::fs::read_dir(at)
+        .unwrap()
+        .filter_map(|e| e.unwrap().file_name().into_string().ok())
+        .filter(|n| n.starts_with(".web"))
+        .count();
+    assert_eq!(none, 0, "no half-written file is left");
+    std::fs::remove_file(at.join("web.lab.example.key")).unwrap();
+    assert_eq!(code(&run(at, &["renew", "web.lab.example.crt", "--force"])), 2);
+}
+
+#[test]
+fn a_subject_is_asked_for_and_a_dry_run_leaves_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let made = run(at, &["ca", "create", "code-signing"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    let subject = ["--subject", "O=Lab Ltd", "--subject", "C=AT", "--subject", "ST=Wien"];
+    let dry = run(
+        at,
+        &[&["issue", "--profile", "code-signing", "--common-name", "Build", "--dry-run"], &subject[..]].concat(),
+    );
+    assert_eq!(code(&dry), 0, "{}", told(&dry));
+    assert!(!at.join("Build.key").exists());
+    let issued = run(at, &[&["issue", "--profile", "code-signing", "--common-name", "Build"], &subject[..]].concat());
+    assert_eq!(code(&issued), 0, "{}", told(&issued));
+    assert_eq!(object(at, &["inspect", "Build.crt"])[0]["subject"], "CN=Build,O=Lab Ltd,ST=Wien,C=AT");
+    assert_eq!(printed(at, &["verify", "Build.crt"]).0, 0);
+    let renewed = run(at, &["renew", "Build.crt", "--force"]);
+    assert_eq!(code(&renewed), 0, "{}", told(&renewed));
+    let missing = run(at, &["issue", "--profile", "code-signing", "--common-name", "Other", "--subject", "C=AT"]);
+    assert_eq!(code(&missing), 3, "{}", told(&missing));
+    assert!(!at.join("Other.key").exists());
+    assert_eq!(code(&run(at, &["issue", "a.lab.example", "--subject", "X=1"])), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_audit_is_listed_and_its_chains_verified() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    assert_eq!(code(&run(at, &["issue", "web.lab.example"])), 0);
+    let listed = object(at, &["audit", "list", "--limit", "1"]);
+    assert_eq!(listed["items"][0]["action"], "certificate.issued");
+    assert_eq!(printed(at, &["audit", "verify"]).0, 0);
+    let db = Db::open_sqlite(&at.join(".local/share/chancery/chancery.db")).await.unwrap();
+    q(plain("UPDATE audit_events SET actor = 'somebody' WHERE action = 'certificate.issued'"))
+        .execute(&db)
+        .await
+        .unwrap();
+    db.close().await;
+    let broken = run(at, &["audit", "verify"]);
+    assert_eq!(code(&broken), 11);
+    assert!(told(&broken).contains("was changed after it was written"), "{}", told(&broken));
+}
+
+#[test]
+fn completions_and_manual_pages_name_every_command() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    for shell in ["bash", "zsh", "fish"] {
+        let (ended, script) = printed(at, &["completion", shell]);
+        assert!(ended == 0 && script.contains("verify") && script.contains("renew"), "{shell}");
+    }
+    let syntax =
+        std::process::Command::new("bash").arg("-n").arg("-c").arg(printed(at, &["completion", "bash"]).1).status();
+    assert!(syntax.unwrap().success());
+    assert_eq!(code(&run(at, &["man", "pages"])), 0);
+    let page = std::fs::read_to_string(at.join("pages/chancery-verify.1")).unwrap();
+    assert!(page.contains(".TH") && page.contains("24"), "{page}");
+    assert_eq!(code(&run(at, &["completion", "tcl"])), 2);
+}
