@@ -91,6 +91,55 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// The word for it in problem documents, metrics and logs; a code never changes.
+    pub const fn code(self) -> &'static str {
+        match self {
+            ErrorKind::Malformed => "malformed",
+            ErrorKind::UnsupportedMediaType => "unsupported_media_type",
+            ErrorKind::TooLarge => "too_large",
+            ErrorKind::MethodNotAllowed => "method_not_allowed",
+            ErrorKind::SlowRequest => "slow_request",
+            ErrorKind::NotAcceptable => "not_acceptable",
+            ErrorKind::Unprocessable => "unprocessable",
+            ErrorKind::Unauthenticated => "unauthenticated",
+            ErrorKind::Forbidden => "forbidden",
+            ErrorKind::NotFound => "not_found",
+            ErrorKind::Conflict => "conflict",
+            ErrorKind::AlreadyRevoked => "already_revoked",
+            ErrorKind::IdempotencyMismatch => "idempotency_mismatch",
+            ErrorKind::Refused => "refused",
+            ErrorKind::BadCsr => "bad_csr",
+            ErrorKind::BadKey => "bad_public_key",
+            ErrorKind::RejectedIdentifier => "rejected_identifier",
+            ErrorKind::UnsupportedIdentifier => "unsupported_identifier",
+            ErrorKind::BadRevocationReason => "bad_revocation_reason",
+            ErrorKind::BadNonce => "bad_nonce",
+            ErrorKind::BadSignatureAlgorithm => "bad_signature_algorithm",
+            ErrorKind::AccountDoesNotExist => "account_does_not_exist",
+            ErrorKind::AccountInactive => "account_inactive",
+            ErrorKind::UnsupportedContact => "unsupported_contact",
+            ErrorKind::InvalidContact => "invalid_contact",
+            ErrorKind::OrderNotReady => "order_not_ready",
+            ErrorKind::UserActionRequired => "user_action_required",
+            ErrorKind::ExternalAccountRequired => "external_account_required",
+            ErrorKind::InvalidProfile => "invalid_profile",
+            ErrorKind::IncorrectResponse => "incorrect_response",
+            ErrorKind::Connection => "connection",
+            ErrorKind::Dns => "dns",
+            ErrorKind::Tls => "tls",
+            ErrorKind::Caa => "caa",
+            ErrorKind::RateLimited => "rate_limited",
+            ErrorKind::Locked => "locked",
+            ErrorKind::Unavailable => "unavailable",
+            ErrorKind::TimedOut => "timed_out",
+            ErrorKind::Config => "configuration",
+            ErrorKind::Inconsistent => "inconsistent",
+            ErrorKind::Internal => "internal",
+        }
+    }
+}
+
 /// One failure: kind, a sentence for people, and what a machine needs of it.
 #[derive(Debug)]
 pub struct Error {

@@ -1,102 +1,52 @@
 //! Logs and metrics. Logs go to stderr: text on a terminal, JSON lines elsewhere; `CHANCERY_LOG` is a filter.
-//! Every metric family of what exists is described and stands at zero from the first scrape. Labels are bounded:
-//! never names, serials or accounts.
+//! Every metric family of what exists is described and stands at zero from the first scrape, with the labels that
+//! its live series have.
+
+pub mod families;
 
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
 
+use self::families::{FAMILIES, Family, Kind};
 use crate::error::{Error, ErrorKind, Result};
 
-const QUIET: &str = "info,sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=error,hickory_resolver=error,hickory_proto=error,tower_http=warn";
+/// The target of the one line a request: `CHANCERY_LOG=info` shows them all, by default only faults of ours.
+pub const REQUESTS: &str = "chancery::request";
+
+/// What libraries may say.
+const LIBRARIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=error,hickory_resolver=error,hickory_proto=error,tower_http=warn";
+const QUIET: &str = "info,chancery::request=warn";
 
 /// Starts logging for this process. A second call changes nothing.
 pub fn start_logs(filter: Option<&str>) -> Result<()> {
-    let filter = EnvFilter::try_new(filter.unwrap_or(QUIET)).map_err(|e| {
-        Error::new(
-            ErrorKind::Config,
-            format!("CHANCERY_LOG is not a log filter ({e}); write it as info or chancery=debug"),
-        )
-    })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let levels = levels(filter.unwrap_or(QUIET))?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // fails only when a subscriber is set already, which is the state that was asked for
     let _ = if std::io::stderr().is_terminal() {
-        builder.with_target(false).finish().try_init()
+        registry().with(levels).with(lines.with_target(false)).try_init()
     } else {
-        builder.json().flatten_event(true).with_current_span(true).with_span_list(false).finish().try_init()
+        registry().with(levels).with(lines.json().flatten_event(true).with_span_list(false)).try_init()
     };
     Ok(())
 }
 
-/// Counters: family, help, label sets that exist from the start.
-type Family = (&'static str, &'static str, &'static [&'static [(&'static str, &'static str)]]);
-const COUNTERS: &[Family] = &[
-    (
-        "chancery_certificates_issued_total",
-        "Certificates issued",
-        &[&[("protocol", "rest")], &[("protocol", "acme")], &[("protocol", "cli")], &[("protocol", "internal")]],
-    ),
-    ("chancery_certificates_revoked_total", "Certificates revoked", &[&[]]),
-    (
-        "chancery_issuance_rejected_total",
-        "Requests for a certificate that a rule refused",
-        &[&[("protocol", "rest")], &[("protocol", "acme")], &[("protocol", "cli")], &[("protocol", "internal")]],
-    ),
-    ("chancery_signing_errors_total", "Signatures that failed or did not verify", &[&[]]),
-    ("chancery_intents_recovered_total", "Intents without outcome that recovery revoked", &[&[]]),
-    ("chancery_crl_publish_failures_total", "CRLs that could not be built or stored", &[&[]]),
-    (
-        "chancery_ocsp_requests_total",
-        "OCSP requests by the status answered",
-        &[&[("status", "good")], &[("status", "revoked")], &[("status", "unknown")], &[("status", "error")]],
-    ),
-    (
-        "chancery_acme_requests_total",
-        "ACME requests by status class",
-        &[&[("status", "2xx")], &[("status", "4xx")], &[("status", "5xx")]],
-    ),
-    (
-        "chancery_acme_challenges_total",
-        "Challenges decided",
-        &[&[("type", "http-01"), ("outcome", "valid")], &[("type", "http-01"), ("outcome", "invalid")]],
-    ),
-    ("chancery_acme_nonce_rejected_total", "ACME requests with a nonce that was not good", &[&[]]),
-    (
-        "chancery_http_requests_total",
-        "HTTP requests by listener and status class",
-        &[
-            &[("listener", "https"), ("status", "2xx")],
-            &[("listener", "https"), ("status", "4xx")],
-            &[("listener", "https"), ("status", "5xx")],
-            &[("listener", "http"), ("status", "2xx")],
-            &[("listener", "http"), ("status", "4xx")],
-            &[("listener", "http"), ("status", "5xx")],
-        ],
-    ),
-    ("chancery_tls_handshake_failures_total", "TLS handshakes that failed or took too long", &[&[]]),
-];
-
-const GAUGES: &[(&str, &str)] = &[
-    ("chancery_intents_stuck", "Intents without outcome that recovery cannot revoke"),
-    ("chancery_connections", "Connections that are open now"),
-    ("chancery_ready", "1 when /readyz answers 200"),
-    ("chancery_locked", "1 when the server runs without its unlock key"),
-    ("chancery_server_certificate_not_after_timestamp_seconds", "End of the server's own TLS certificate"),
-];
-
-const HISTOGRAMS: &[(&str, &str)] = &[
-    ("chancery_issuance_duration_seconds", "From the decision to issue until the certificate is committed"),
-    ("chancery_signing_duration_seconds", "One signature"),
-    ("chancery_ocsp_response_duration_seconds", "From an OCSP request to its answer"),
-    ("chancery_acme_validation_duration_seconds", "One validation of a challenge"),
-    ("chancery_http_request_duration_seconds", "From a request's headers to its answer's headers"),
-];
-
-const BUCKETS: &[f64] = &[0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// `info`, or `warn,chancery::request=info`: levels by target, those of libraries unless they are named.
+fn levels(filter: &str) -> Result<Targets> {
+    format!("{LIBRARIES},{filter}").parse().map_err(|e| {
+        let detail = format!(
+            "CHANCERY_LOG \"{}\" is no list of levels ({e}); write it as info or warn,chancery=debug",
+            filter.chars().take(80).collect::<String>().escape_debug()
+        );
+        Error::new(ErrorKind::Config, detail)
+    })
+}
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();
 
@@ -109,32 +59,55 @@ pub fn metrics() -> Result<PrometheusHandle> {
 }
 
 fn install() -> Result<PrometheusHandle, Box<dyn std::error::Error>> {
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_seconds".to_owned()), BUCKETS)?
-        .build_recorder();
+    let mut builder = PrometheusBuilder::new();
+    for family in FAMILIES {
+        if let Kind::Histogram(buckets) = family.kind {
+            builder = builder.set_buckets_for_metric(Matcher::Full(family.name.to_owned()), buckets)?;
+        }
+    }
+    let recorder = builder.build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder)?;
-    describe_all();
+    for family in FAMILIES {
+        match family.kind {
+            Kind::Counter => describe_counter!(family.name, family.help),
+            Kind::Gauge => describe_gauge!(family.name, family.help),
+            Kind::Histogram(_) => describe_histogram!(family.name, family.help),
+        }
+        if family.labels.iter().all(|(_, values)| !values.is_empty()) {
+            stand(family, &[]);
+        }
+    }
+    gauge!("chancery_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Ok(handle)
 }
 
-fn describe_all() {
-    describe_gauge!("chancery_build_info", "The version that runs");
-    gauge!("chancery_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    for (name, help, series) in COUNTERS {
-        describe_counter!(*name, *help);
-        for labels in *series {
-            let labels: Vec<(&'static str, &'static str)> = labels.to_vec();
-            counter!(*name, &labels).increment(0);
+/// Makes every series of a family stand at zero that has these values of its open labels. A series that moved
+/// already stays as it is.
+pub fn zero(name: &str, open: &[(&str, &str)]) {
+    if let Some(family) = FAMILIES.iter().find(|family| family.name == name) {
+        stand(family, open);
+    }
+}
+
+/// The product of the given values and of those in the table.
+fn stand(family: &Family, open: &[(&str, &str)]) {
+    let mut sets: Vec<Vec<(&'static str, String)>> = vec![Vec::new()];
+    for (label, values) in family.labels {
+        let given = open.iter().filter(|(name, _)| name == label).map(|(_, value)| *value);
+        let values: Vec<&str> =
+            given.clone().chain(values.iter().copied().filter(|_| given.clone().next().is_none())).collect();
+        let with = |set: &Vec<(&'static str, String)>, value: &str| {
+            set.iter().cloned().chain([(*label, value.to_owned())]).collect()
+        };
+        sets = sets.iter().flat_map(|set| values.iter().map(move |value| with(set, value))).collect();
+    }
+    for labels in &sets {
+        match family.kind {
+            Kind::Counter => counter!(family.name, labels).increment(0),
+            Kind::Gauge => gauge!(family.name, labels).increment(0.0),
+            Kind::Histogram(_) => drop(histogram!(family.name, labels)),
         }
-    }
-    for (name, help) in GAUGES {
-        describe_gauge!(*name, *help);
-        gauge!(*name).set(0.0);
-    }
-    for (name, help) in HISTOGRAMS {
-        describe_histogram!(*name, *help);
-        let _registered = histogram!(*name);
     }
 }
 
@@ -143,12 +116,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_family_stands_at_zero_from_the_start() {
-        let text = metrics().unwrap().render();
-        let counters = COUNTERS.iter().map(|(name, ..)| *name);
-        for name in counters.chain(GAUGES.iter().map(|g| g.0)).chain(HISTOGRAMS.iter().map(|h| h.0)) {
-            assert!(text.contains(&format!("# HELP {name} ")), "{name} is not described in\n{text}");
-            assert!(text.lines().any(|l| l.starts_with(name)), "{name} has no series");
+    fn levels_are_by_target_and_libraries_stay_quiet() {
+        use tracing::Level;
+        let quiet = levels(QUIET).unwrap();
+        assert!(quiet.would_enable("chancery::jobs", &Level::INFO));
+        assert!(!quiet.would_enable(REQUESTS, &Level::INFO) && quiet.would_enable(REQUESTS, &Level::WARN));
+        let all = levels("debug").unwrap();
+        assert!(all.would_enable(REQUESTS, &Level::DEBUG) && !all.would_enable("sqlx::query", &Level::INFO));
+        assert!(levels("warn,sqlx=debug").unwrap().would_enable("sqlx::query", &Level::DEBUG));
+        for wrong in ["loud", "chancery=loud", "a=b=c"] {
+            let error = levels(wrong).unwrap_err();
+            assert!(error.kind == ErrorKind::Config && error.detail.contains(wrong), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_family_is_described_and_stands_at_zero_with_all_of_its_labels() {
+        let handle = metrics().unwrap();
+        for family in FAMILIES {
+            let open: Vec<_> =
+                family.labels.iter().filter(|(_, v)| v.is_empty()).map(|(label, _)| (*label, "x")).collect();
+            zero(family.name, &open);
+        }
+        let text = handle.render();
+        for family in FAMILIES {
+            assert!(text.contains(&format!("# HELP {} ", family.name)), "{} is not described", family.name);
+            let mut series = text.lines().filter(|l| l.starts_with(&format!("{}{{", family.name)));
+            let plain = text.lines().any(|l| l.starts_with(&format!("{} ", family.name)));
+            match (family.kind, family.labels) {
+                (Kind::Histogram(_), _) => {
+                    assert!(text.contains(&format!("{}_count", family.name)), "{}", family.name)
+                }
+                (_, []) => assert!(plain, "{}", family.name),
+                (_, labels) => assert!(
+                    series.any(|l| labels.iter().all(|(label, _)| l.contains(&format!("{label}=\"")))),
+                    "{} has no series",
+                    family.name
+                ),
+            }
         }
     }
 }

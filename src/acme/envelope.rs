@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, FromRequest, OriginalUri, Path, Request};
-use axum::http::header;
+use axum::http::{Extensions, header};
 use std::collections::HashMap;
 
 use super::Acme;
@@ -14,7 +14,7 @@ use super::jwk::Jwk;
 use super::jws::{Jws, MAX_BODY, Payload, Signed};
 use super::urls::Urls;
 use crate::error::{Error, ErrorKind, Result};
-use crate::http::layers::Tracked;
+use crate::http::layers::{Tracked, Who};
 use crate::model::acme::{Account, AccountKey};
 use crate::model::id::AccountId;
 use crate::pki::key_policy::KeyPolicy;
@@ -35,6 +35,7 @@ pub struct Envelope {
     url: String,
     ids: HashMap<String, String>,
     jws: Jws,
+    extensions: Extensions,
 }
 
 impl FromRequest<Acme> for Envelope {
@@ -69,6 +70,7 @@ impl FromRequest<Acme> for Envelope {
             acme: acme.clone(),
             directory,
             ids,
+            extensions: parts.extensions,
         })
     }
 }
@@ -90,6 +92,7 @@ impl Envelope {
         };
         let account = self.account_of(kid).await?;
         let payload = self.jws.verify(&Jwk::from_canonical(&account.key.jwk)?)?;
+        Who::is(&self.extensions, self.origin.account(&account));
         self.fresh().await?;
         Ok((active(account)?, payload))
     }

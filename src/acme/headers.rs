@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Acme;
 use super::urls::Urls;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::http::problem::Failure;
 use crate::http::refusals::noting;
 
@@ -18,7 +18,9 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let mut response = if method == Method::OPTIONS { preflight() } else { run(&acme, request, next).await };
     let (directory, endpoint) = parts(&path);
-    count(directory, endpoint, &response);
+    // only known words become label values: a client cannot grow the metrics
+    let known = acme.registration.directory(directory).map_or("unknown", |_| directory);
+    count(known, endpoint, &response);
     let wants_nonce = method == Method::POST || endpoint == "new-nonce";
     if wants_nonce && let Err(error) = add_nonce(&acme, response.headers_mut()) {
         // without randomness there is no nonce, and nothing is signed either
@@ -82,26 +84,27 @@ fn parts(path: &str) -> (&str, &str) {
     (segments.next().unwrap_or_default(), segments.next().unwrap_or_default())
 }
 
+/// The first segment after the directory.
+pub const ENDPOINTS: [&str; 11] = [
+    "directory",
+    "new-nonce",
+    "new-account",
+    "account",
+    "key-change",
+    "new-order",
+    "order",
+    "authorization",
+    "challenge",
+    "certificate",
+    "revoke",
+];
+
 fn count(directory: &str, endpoint: &str, response: &Response) {
-    // only known words become label values: a client cannot grow the metrics
-    const ENDPOINTS: [&str; 11] = [
-        "directory",
-        "new-nonce",
-        "new-account",
-        "account",
-        "key-change",
-        "new-order",
-        "order",
-        "authorization",
-        "challenge",
-        "certificate",
-        "revoke",
-    ];
     let Some(endpoint) = ENDPOINTS.into_iter().find(|e| *e == endpoint) else { return };
     let kind = response.extensions().get::<Failure>().map(|f| f.0.kind);
     let error = kind.map(|kind| crate::http::problem::row(kind).acme);
-    let directory = if kind == Some(ErrorKind::NotFound) { "any".to_owned() } else { directory.to_owned() };
-    metrics::counter!("chancery_acme_requests_total", "directory" => directory, "endpoint" => endpoint,
-        "status" => response.status().as_u16().to_string(), "error" => error.unwrap_or("none"))
+    let status = kind.map_or_else(|| response.status(), |kind| crate::http::problem::row(kind).acme_status);
+    metrics::counter!("chancery_acme_requests_total", "directory" => directory.to_owned(), "endpoint" => endpoint,
+        "status" => crate::http::layers::class(status), "error" => error.unwrap_or("none"))
     .increment(1);
 }

@@ -31,6 +31,8 @@ use crate::error::{Error, ErrorKind};
 use crate::http::problem;
 use crate::registration::Registration;
 
+pub use headers::ENDPOINTS;
+
 /// What every handler can reach.
 #[derive(Debug, Clone)]
 pub struct Acme {

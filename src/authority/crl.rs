@@ -76,14 +76,9 @@ impl Authority {
             Window { this_update: start, next_update: start + CRL_LIFE },
             Window { this_update: start + READY_AFTER, next_update: start + READY_AFTER + READY_LIFE },
         ];
-        let entries = sign_series(&mut tx, &issuer, key, &windows).await?;
+        sign_series(&mut tx, &issuer, key, &windows).await?;
         crls::prune(&mut tx, id, now - days(2)).await?;
         tx.commit().await?;
-        metrics::gauge!("chancery_crl_entries", "issuer" => issuer.slug.clone()).set(entries as f64);
-        metrics::gauge!("chancery_crl_this_update_timestamp_seconds", "issuer" => issuer.slug.clone())
-            .set(start.secs() as f64);
-        metrics::gauge!("chancery_crl_next_update_timestamp_seconds", "issuer" => issuer.slug)
-            .set((start + CRL_LIFE).secs() as f64);
         Ok(true)
     }
 
@@ -117,12 +112,12 @@ pub(super) async fn sign_root_series(tx: &mut Tx, issuer: &Issuer, key: &IssuerK
         windows.push(Window { this_update: start, next_update: start + ROOT_LIFE });
         start = start + ROOT_EVERY;
     }
-    sign_series(tx, issuer, key, &windows).await.map(drop)
+    sign_series(tx, issuer, key, &windows).await
 }
 
 /// Signs one CRL for each window, withdraws those that stood ready, and moves the counter, in the caller's
-/// transaction, which holds the issuer's row. Returns the number of entries.
-async fn sign_series(tx: &mut Tx, issuer: &Issuer, key: &IssuerKey, windows: &[Window]) -> Result<u64> {
+/// transaction, which holds the issuer's row.
+async fn sign_series(tx: &mut Tx, issuer: &Issuer, key: &IssuerKey, windows: &[Window]) -> Result<()> {
     let now = tx.now();
     let epoch = hierarchy::installation(&mut *tx).await?.map_or(0, |i| i.epoch);
     let entries = collect(tx, issuer.id, now).await?;
@@ -148,7 +143,7 @@ async fn sign_series(tx: &mut Tx, issuer: &Issuer, key: &IssuerKey, windows: &[W
     hierarchy::crl_stored(&mut *tx, issuer.id, counter).await?;
     let detail = json!({"issuer": issuer.slug, "number": counter, "entries": count, "signed": windows.len()});
     tx.audit(AuditEvent::done("crl.published", format!("issuer:{}", issuer.id), detail));
-    Ok(count)
+    Ok(())
 }
 
 async fn collect(tx: &mut Tx, issuer: IssuerId, now: Timestamp) -> Result<CrlEntries> {

@@ -66,6 +66,9 @@ impl Authority {
     pub async fn issue(self: &Arc<Self>, actor: &Actor, issuance: Issuance) -> Result<Issued> {
         let started = crate::clock::monotonic();
         let (profile, via) = (issuance.profile.clone(), actor.via());
+        // a client cannot grow the metrics by names that it makes up
+        let known = self.snapshot().profiles.contains_key(&profile);
+        let known_profile = if known { profile.clone() } else { "unknown".to_owned() };
         let (authority, actor) = (Arc::clone(self), actor.clone());
         let names = issuance.names.clone().unwrap_or_else(|| issuance.request.names().into_iter().collect());
         let task = tokio::spawn(async move { authority.run(&actor, issuance, &names).await });
@@ -78,7 +81,7 @@ impl Authority {
                 "issuer" => issued.certificate.issuer.clone(), "profile" => profile, "protocol" => via)
             .increment(1),
             Err(error) => metrics::counter!("chancery_issuance_rejected_total",
-                "profile" => "any", "protocol" => via, "code" => format!("{:?}", error.kind))
+                "profile" => known_profile, "protocol" => via, "code" => error.kind.code())
             .increment(1),
         }
         outcome
@@ -139,7 +142,7 @@ impl Authority {
         if self.store.now().since(certificate.intended_at) > ISSUANCE_DEADLINE {
             return Err(Error::new(ErrorKind::TimedOut, "the database took too long; try again"));
         }
-        let sealed = key.seal(prepared).await?;
+        let sealed = timed(&certificate.issuer, key.seal(prepared)).await?;
         let outcome = Outcome {
             id: certificate.id,
             fingerprint: sealed.fingerprint(),
@@ -248,6 +251,19 @@ impl Authority {
     pub fn chain_of(&self, certificate: &Certificate) -> Vec<Vec<u8>> {
         self.snapshot().chain(certificate.issuer_id).into_iter().map(<[u8]>::to_vec).collect()
     }
+}
+
+/// Times a signature with its verification, and counts it when it fails.
+async fn timed<T, E>(issuer: &str, sealing: impl Future<Output = Result<T, E>>) -> Result<T, E> {
+    let started = crate::clock::monotonic();
+    let sealed = sealing.await;
+    metrics::histogram!("chancery_signing_duration_seconds", "issuer" => issuer.to_owned(), "backend" => "software")
+        .record(started.elapsed());
+    if sealed.is_err() {
+        metrics::counter!("chancery_signing_errors_total", "issuer" => issuer.to_owned(), "backend" => "software")
+            .increment(1);
+    }
+    sealed
 }
 
 fn check_issuer(issuer: &LoadedIssuer, domain: &str, profile: &str) -> Result<()> {

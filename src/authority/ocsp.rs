@@ -79,7 +79,9 @@ impl Authority {
     pub async fn ocsp(&self, slug: &str, request: &[u8]) -> Result<OcspAnswer> {
         let snapshot = self.snapshot();
         let issuer = snapshot.issuer(slug)?;
+        let started = crate::clock::monotonic();
         let answer = self.ocsp_of(issuer, request).await?;
+        metrics::histogram!("chancery_ocsp_response_duration_seconds").record(started.elapsed());
         metrics::counter!("chancery_ocsp_requests_total", "issuer" => slug.to_owned(), "status" => answer.status)
             .increment(1);
         Ok(answer)

@@ -6,21 +6,23 @@ use std::sync::Arc;
 use super::failure::{Cause, Failure, Result, Trying};
 use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
-use super::session::{Context, configured};
+use super::session::Context;
 use super::setup_link;
 use crate::app::App;
 use crate::authority::checks::Severity;
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::server::config::prepare_data;
+use crate::server::listen::Addresses;
 use crate::server::notify::Notify;
 use crate::server::settings::{Environment, Flags};
 use crate::server::shutdown::Signals;
-use crate::server::{open, receipt, running};
+use crate::server::{limits, open, receipt, running};
 use crate::telemetry;
 
 pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     telemetry::start_logs(Environment::of_process().text("CHANCERY_LOG").as_deref())?;
+    limits::raise_open_files();
     let mut signals = Signals::listen()?;
     let config = context.config(&flags.0)?;
     let started = running::start(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
@@ -65,7 +67,7 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     let config = context.config(&flags.0)?;
     let what = || "cannot make the CA".to_owned();
     prepare_data(&config.data).trying(what)?;
-    let addresses = configured(&config);
+    let addresses = Addresses::configured(&config);
     let urls = running::urls(&config, &addresses);
     let store =
         open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.trying(what)?;

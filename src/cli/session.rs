@@ -166,15 +166,10 @@ impl Context {
         let config = self.config(more)?;
         let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let opened = open::open_existing(&config, store).await?;
-        let addresses = configured(&config);
+        let addresses = Addresses::configured(&config);
         let urls = running::urls(&config, &addresses);
         running::app(&config, opened, urls, &addresses).await
     }
-}
-
-/// The addresses of the settings, for URLs that are shown without a listener.
-pub fn configured(config: &Config) -> Addresses {
-    Addresses { https: config.listen.address, http: config.listen_http.address, ops: config.listen_ops.address }
 }
 
 /// The user of the operating system, by the id that runs this command.

@@ -4,7 +4,7 @@ use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 
-use super::layers::Tracked;
+use super::layers::{Tracked, Who};
 use crate::access::{Access, Caller, unauthenticated};
 use crate::error::{Error, Result};
 
@@ -28,6 +28,8 @@ impl<S: HasAccess + Send + Sync> FromRequestParts<S> for Caller {
             return Err(unauthenticated());
         }
         let request_id = parts.extensions.get::<Tracked>().map(|id| id.0.to_string()).unwrap_or_default();
-        state.access().caller(secret.trim(), &request_id).await
+        let caller = state.access().caller(secret.trim(), &request_id).await?;
+        Who::is(&parts.extensions, caller.actor());
+        Ok(caller)
     }
 }

@@ -10,7 +10,7 @@ use crate::error::ErrorKind;
 pub struct Row {
     /// Status in REST.
     pub status: StatusCode,
-    /// snake_case; the last segment of the problem's `type`.
+    /// snake_case; the last segment of the problem's `type`, and the same word in metrics and logs.
     pub code: &'static str,
     pub title: &'static str,
     /// What follows `urn:ietf:params:acme:error:`.
@@ -76,7 +76,7 @@ pub const fn row(kind: ErrorKind) -> Row {
     match kind {
         ErrorKind::Malformed => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "malformed",
+            code: kind.code(),
             title: "Malformed request",
             acme: "malformed",
             acme_status: StatusCode::BAD_REQUEST,
@@ -86,7 +86,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::UnsupportedMediaType => Row {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            code: "unsupported_media_type",
+            code: kind.code(),
             title: "Unsupported media type",
             acme: "malformed",
             acme_status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -96,7 +96,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::TooLarge => Row {
             status: StatusCode::PAYLOAD_TOO_LARGE,
-            code: "too_large",
+            code: kind.code(),
             title: "Too large",
             acme: "malformed",
             acme_status: StatusCode::PAYLOAD_TOO_LARGE,
@@ -106,7 +106,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::MethodNotAllowed => Row {
             status: StatusCode::METHOD_NOT_ALLOWED,
-            code: "method_not_allowed",
+            code: kind.code(),
             title: "Method not allowed",
             acme: "malformed",
             acme_status: StatusCode::METHOD_NOT_ALLOWED,
@@ -116,7 +116,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::SlowRequest => Row {
             status: StatusCode::REQUEST_TIMEOUT,
-            code: "slow_request",
+            code: kind.code(),
             title: "Request came too slowly",
             acme: "malformed",
             acme_status: StatusCode::REQUEST_TIMEOUT,
@@ -126,7 +126,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::NotAcceptable => Row {
             status: StatusCode::NOT_ACCEPTABLE,
-            code: "not_acceptable",
+            code: kind.code(),
             title: "Not acceptable",
             acme: "malformed",
             acme_status: StatusCode::NOT_ACCEPTABLE,
@@ -136,7 +136,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Unprocessable => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "unprocessable",
+            code: kind.code(),
             title: "Values do not fit",
             acme: "malformed",
             acme_status: StatusCode::BAD_REQUEST,
@@ -146,7 +146,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Unauthenticated => Row {
             status: StatusCode::UNAUTHORIZED,
-            code: "unauthenticated",
+            code: kind.code(),
             title: "Not authenticated",
             acme: "unauthorized",
             acme_status: StatusCode::UNAUTHORIZED,
@@ -156,7 +156,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Forbidden => Row {
             status: StatusCode::FORBIDDEN,
-            code: "forbidden",
+            code: kind.code(),
             title: "Not allowed",
             acme: "unauthorized",
             acme_status: StatusCode::FORBIDDEN,
@@ -166,7 +166,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::NotFound => Row {
             status: StatusCode::NOT_FOUND,
-            code: "not_found",
+            code: kind.code(),
             title: "Not found",
             acme: "malformed",
             acme_status: StatusCode::NOT_FOUND,
@@ -176,7 +176,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Conflict => Row {
             status: StatusCode::CONFLICT,
-            code: "conflict",
+            code: kind.code(),
             title: "Conflict",
             acme: "conflict",
             acme_status: StatusCode::CONFLICT,
@@ -186,7 +186,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::AlreadyRevoked => Row {
             status: StatusCode::CONFLICT,
-            code: "already_revoked",
+            code: kind.code(),
             title: "Already revoked",
             acme: "alreadyRevoked",
             acme_status: StatusCode::BAD_REQUEST,
@@ -196,7 +196,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::IdempotencyMismatch => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "idempotency_mismatch",
+            code: kind.code(),
             title: "Idempotency-Key used before",
             acme: "malformed",
             acme_status: StatusCode::BAD_REQUEST,
@@ -206,7 +206,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Refused => Row {
             status: StatusCode::FORBIDDEN,
-            code: "refused",
+            code: kind.code(),
             title: "Refused by a rule",
             acme: "unauthorized",
             acme_status: StatusCode::FORBIDDEN,
@@ -216,7 +216,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::BadCsr => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "bad_csr",
+            code: kind.code(),
             title: "Certificate request refused",
             acme: "badCSR",
             acme_status: StatusCode::BAD_REQUEST,
@@ -226,7 +226,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::BadKey => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "bad_public_key",
+            code: kind.code(),
             title: "Public key refused",
             acme: "badPublicKey",
             acme_status: StatusCode::BAD_REQUEST,
@@ -236,7 +236,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::RejectedIdentifier => Row {
             status: StatusCode::FORBIDDEN,
-            code: "rejected_identifier",
+            code: kind.code(),
             title: "Name refused",
             acme: "rejectedIdentifier",
             acme_status: StatusCode::BAD_REQUEST,
@@ -246,7 +246,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::UnsupportedIdentifier => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "unsupported_identifier",
+            code: kind.code(),
             title: "Kind of name not supported",
             acme: "unsupportedIdentifier",
             acme_status: StatusCode::BAD_REQUEST,
@@ -256,7 +256,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::BadRevocationReason => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "bad_revocation_reason",
+            code: kind.code(),
             title: "Revocation reason refused",
             acme: "badRevocationReason",
             acme_status: StatusCode::BAD_REQUEST,
@@ -266,7 +266,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::BadNonce => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "bad_nonce",
+            code: kind.code(),
             title: "Nonce refused",
             acme: "badNonce",
             acme_status: StatusCode::BAD_REQUEST,
@@ -276,7 +276,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::BadSignatureAlgorithm => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "bad_signature_algorithm",
+            code: kind.code(),
             title: "Signature algorithm refused",
             acme: "badSignatureAlgorithm",
             acme_status: StatusCode::BAD_REQUEST,
@@ -286,7 +286,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::AccountDoesNotExist => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "account_does_not_exist",
+            code: kind.code(),
             title: "No such account",
             acme: "accountDoesNotExist",
             acme_status: StatusCode::BAD_REQUEST,
@@ -296,7 +296,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::AccountInactive => Row {
             status: StatusCode::UNAUTHORIZED,
-            code: "account_inactive",
+            code: kind.code(),
             title: "Account is not active",
             acme: "unauthorized",
             acme_status: StatusCode::UNAUTHORIZED,
@@ -306,7 +306,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::UnsupportedContact => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "unsupported_contact",
+            code: kind.code(),
             title: "Kind of contact not supported",
             acme: "unsupportedContact",
             acme_status: StatusCode::BAD_REQUEST,
@@ -316,7 +316,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::InvalidContact => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "invalid_contact",
+            code: kind.code(),
             title: "Contact is not valid",
             acme: "invalidContact",
             acme_status: StatusCode::BAD_REQUEST,
@@ -326,7 +326,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::OrderNotReady => Row {
             status: StatusCode::FORBIDDEN,
-            code: "order_not_ready",
+            code: kind.code(),
             title: "Order is not ready",
             acme: "orderNotReady",
             acme_status: StatusCode::FORBIDDEN,
@@ -336,7 +336,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::UserActionRequired => Row {
             status: StatusCode::FORBIDDEN,
-            code: "user_action_required",
+            code: kind.code(),
             title: "A person must act",
             acme: "userActionRequired",
             acme_status: StatusCode::FORBIDDEN,
@@ -346,7 +346,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::ExternalAccountRequired => Row {
             status: StatusCode::FORBIDDEN,
-            code: "external_account_required",
+            code: kind.code(),
             title: "External account binding required",
             acme: "externalAccountRequired",
             acme_status: StatusCode::FORBIDDEN,
@@ -356,7 +356,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::InvalidProfile => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
-            code: "invalid_profile",
+            code: kind.code(),
             title: "No such profile here",
             acme: "invalidProfile",
             acme_status: StatusCode::BAD_REQUEST,
@@ -366,7 +366,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::IncorrectResponse => Row {
             status: StatusCode::FORBIDDEN,
-            code: "incorrect_response",
+            code: kind.code(),
             title: "Challenge answered wrongly",
             acme: "incorrectResponse",
             acme_status: StatusCode::FORBIDDEN,
@@ -376,7 +376,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Connection => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "connection",
+            code: kind.code(),
             title: "Target cannot be reached",
             acme: "connection",
             acme_status: StatusCode::BAD_REQUEST,
@@ -386,7 +386,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Dns => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "dns",
+            code: kind.code(),
             title: "DNS query failed",
             acme: "dns",
             acme_status: StatusCode::BAD_REQUEST,
@@ -396,7 +396,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Tls => Row {
             status: StatusCode::BAD_REQUEST,
-            code: "tls",
+            code: kind.code(),
             title: "TLS handshake failed",
             acme: "tls",
             acme_status: StatusCode::BAD_REQUEST,
@@ -406,7 +406,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Caa => Row {
             status: StatusCode::FORBIDDEN,
-            code: "caa",
+            code: kind.code(),
             title: "CAA forbids it",
             acme: "caa",
             acme_status: StatusCode::FORBIDDEN,
@@ -416,7 +416,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::RateLimited => Row {
             status: StatusCode::TOO_MANY_REQUESTS,
-            code: "rate_limited",
+            code: kind.code(),
             title: "Too many requests",
             acme: "rateLimited",
             acme_status: StatusCode::TOO_MANY_REQUESTS,
@@ -426,7 +426,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Locked => Row {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "locked",
+            code: kind.code(),
             title: "Server is locked",
             acme: "serverInternal",
             acme_status: StatusCode::SERVICE_UNAVAILABLE,
@@ -436,7 +436,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Unavailable => Row {
             status: StatusCode::SERVICE_UNAVAILABLE,
-            code: "unavailable",
+            code: kind.code(),
             title: "Out of reach for now",
             acme: "serverInternal",
             acme_status: StatusCode::SERVICE_UNAVAILABLE,
@@ -446,7 +446,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::TimedOut => Row {
             status: StatusCode::GATEWAY_TIMEOUT,
-            code: "timed_out",
+            code: kind.code(),
             title: "Took too long",
             acme: "serverInternal",
             acme_status: StatusCode::GATEWAY_TIMEOUT,
@@ -456,7 +456,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Config => Row {
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "configuration",
+            code: kind.code(),
             title: "Configuration is wrong",
             acme: "serverInternal",
             acme_status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -466,7 +466,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Inconsistent => Row {
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "inconsistent",
+            code: kind.code(),
             title: "Inconsistent data",
             acme: "serverInternal",
             acme_status: StatusCode::INTERNAL_SERVER_ERROR,
@@ -476,7 +476,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         },
         ErrorKind::Internal => Row {
             status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "internal",
+            code: kind.code(),
             title: "Internal fault",
             acme: "serverInternal",
             acme_status: StatusCode::INTERNAL_SERVER_ERROR,

@@ -2,22 +2,24 @@
 //! failures in the router's dialect. Layers nest: the inner one renders, the outer one leaves it as it is.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::FutureExt;
 
 use super::problem::{self, Context, Dialect, Failure};
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind};
 use crate::model::id::RequestId;
+use crate::telemetry::REQUESTS;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -48,6 +50,24 @@ pub fn manners<S: Clone + Send + Sync + 'static>(router: Router<S>, manners: Man
     router.layer(from_fn_with_state((manners, dialect), around))
 }
 
+/// `2xx`, `4xx`, …: the word for a status in metrics.
+pub fn class(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        100..=199 => "1xx",
+        200..=299 => "2xx",
+        300..=399 => "3xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    }
+}
+
+/// The template of the route that a request matched, such as `/api/v1/certificates/{id}`: its path may hold what a
+/// log or a metric must not.
+pub fn route<B>(request: &axum::http::Request<B>) -> Arc<str> {
+    let matched = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
+    matched.filter(|path| !path.contains("__private")).unwrap_or("unmatched").into()
+}
+
 /// The fallback of the whole server.
 pub async fn not_found() -> Error {
     Error::not_found("path here; the REST API begins at /api/v1, the ACME directory is /acme/default/directory")
@@ -58,6 +78,7 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
     let outer = request.extensions().get::<Tracked>().cloned();
     let Tracked(id) = outer.clone().unwrap_or_else(|| fresh(&manners));
     request.extensions_mut().insert(Tracked(id.clone()));
+    let line = outer.is_none().then(|| Line::begin(&mut request));
     let context = Context { external_url: &manners.external_url, request_id: &id };
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     let response = match tokio::time::timeout(TIME_LIMIT, guarded).await {
@@ -66,8 +87,9 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
         Err(_) => bare(&Error::new(ErrorKind::TimedOut, "the request ran into its time limit"), dialect, &context),
     };
     let mut response = told(response, dialect, &context);
-    if outer.is_none() {
+    if let Some(line) = line {
         finish(response.headers_mut(), &id);
+        line.end(&id, &response);
     }
     response
 }
@@ -76,6 +98,73 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
 fn is_for_people(request: &Request) -> bool {
     let accept = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     !request.uri().path().starts_with("/api/") && accept.contains("text/html")
+}
+
+/// Who asks, once somebody knows: for the line in the log.
+#[derive(Debug, Clone, Default)]
+pub struct Who(Arc<OnceLock<String>>);
+
+impl Who {
+    pub fn is(parts: &Extensions, actor: impl fmt::Display) {
+        if let Some(Who(slot)) = parts.get::<Who>() {
+            // the first to know is right: nobody changes within one request
+            let _ = slot.set(actor.to_string());
+        }
+    }
+}
+
+/// The one line of a request in the log: its route as a template, never its path, query, headers or body, which may
+/// hold names and secrets.
+struct Line {
+    start: std::time::Instant,
+    method: Method,
+    route: Arc<str>,
+    remote: Option<SocketAddr>,
+    who: Who,
+}
+
+impl Line {
+    fn begin(request: &mut Request) -> Line {
+        let who = Who::default();
+        request.extensions_mut().insert(who.clone());
+        let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+        Line { start: monotonic(), method: request.method().clone(), route: route(request), remote, who }
+    }
+
+    fn end(self, id: &str, response: &Response) {
+        let told = response.extensions().get::<problem::Told>().map(|told| told.0);
+        let status = response.status().as_u16();
+        let micros = self.start.elapsed().as_micros();
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    target: REQUESTS,
+                    request_id = id,
+                    method = known_method(&self.method),
+                    route = &*self.route,
+                    status,
+                    ms = (micros / 100) as f64 / 10.0,
+                    remote = self.remote.map(|r| tracing::field::display(r.ip().to_canonical())),
+                    actor = self.who.0.get().map(String::as_str),
+                    code = told.map(ErrorKind::code),
+                    "request"
+                )
+            };
+        }
+        // probes come every few seconds, for ever
+        let probe = matches!(&*self.route, "/livez" | "/readyz");
+        match told {
+            Some(kind) if problem::is_ours(kind) => line!(warn),
+            _ if probe => line!(debug),
+            _ => line!(info),
+        }
+    }
+}
+
+/// A client cannot grow logs or metrics by methods that it makes up.
+pub fn known_method(method: &Method) -> &'static str {
+    let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    known.into_iter().find(|name| *name == method.as_str()).unwrap_or("other")
 }
 
 fn fresh(manners: &Manners) -> Tracked {
@@ -101,6 +190,10 @@ fn told(mut response: Response, dialect: Dialect, context: &Context<'_>) -> Resp
         None if is_bare(&response) => Arc::new(of_status(response.status())),
         None => return response,
     };
+    if error.kind == ErrorKind::RateLimited {
+        let limit = error.rule.as_ref().map_or_else(|| "other".to_owned(), |rule| rule.name.clone());
+        metrics::counter!("chancery_rate_limited_total", "limit" => limit).increment(1);
+    }
     let headers = std::mem::take(response.headers_mut());
     problem::render(&error, dialect, context, headers)
 }

@@ -40,9 +40,9 @@ pub struct Context<'a> {
 #[derive(Debug, Clone)]
 pub struct Failure(pub Arc<Error>);
 
-/// Marks a response whose failure is rendered.
+/// Marks a response whose failure is rendered, with what it was.
 #[derive(Debug, Clone, Copy)]
-pub struct Told;
+pub struct Told(pub ErrorKind);
 
 /// Status and a `Failure` for the layer; without the layer the body stays empty.
 impl IntoResponse for Error {
@@ -78,7 +78,7 @@ pub fn render(error: &Error, dialect: Dialect, context: &Context<'_>, mut header
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;
     *response.headers_mut() = headers;
-    response.extensions_mut().insert(Told);
+    response.extensions_mut().insert(Told(error.kind));
     response
 }
 

@@ -38,14 +38,21 @@ pub async fn turn(app: &Arc<App>) -> Result<usize> {
     tx.commit().await?;
     let count = claimed.len();
     for job in claimed {
-        let kind = job.kind.clone();
-        if let Err(error) = dispatch(app, &job).await {
+        let (kind, started) = (job.kind.clone(), crate::clock::monotonic());
+        let outcome = dispatch(app, &job).await;
+        if KINDS.contains(&kind.as_str()) {
+            metrics::histogram!("chancery_job_duration_seconds", "kind" => kind.clone()).record(started.elapsed());
+        }
+        if let Err(error) = outcome {
             // the lease ends by itself and the job is claimed again
             tracing::warn!(job = %job.id, kind, error = %error.chain(), "a job failed");
         }
     }
     Ok(count)
 }
+
+/// The kinds of queued jobs.
+pub const KINDS: &[&str] = &[crate::model::acme::ValidateChallenge::KIND];
 
 /// The one list of queued jobs.
 async fn dispatch(app: &Arc<App>, job: &ClaimedJob) -> Result<()> {

@@ -13,6 +13,9 @@ use crate::error::Result;
 
 const SECOND: Duration = Duration::from_secs(1);
 
+/// The names of periodic work, as metrics have them.
+pub const NAMES: &[&str] = &["versions", "crl", "recovery", "ocsp-responders", "housekeeping"];
+
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
     every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
@@ -49,20 +52,17 @@ fn every<F>(
     stop: &watch::Receiver<bool>,
     name: &'static str,
     period: Duration,
-    work: impl Fn(Arc<App>) -> F + Send + 'static,
+    work: impl Fn(Arc<App>) -> F + Send + Sync + 'static,
 ) where
     F: Future<Output = Result<()>> + Send + 'static,
 {
-    let (app, mut stop) = (Arc::clone(app), stop.clone());
+    let (app, clock, stop) = (Arc::clone(app), Arc::clone(&app.clock), stop.clone());
     tasks.spawn(async move {
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => report(name, work(Arc::clone(&app)).await),
-                _ = stop.changed() => return,
-            }
-        }
+        let turn = || {
+            let working = work(Arc::clone(&app));
+            async move { report(name, working.await) }
+        };
+        super::periodic::every(clock, period, stop, turn).await;
     });
 }
 

@@ -1,6 +1,7 @@
 //! Finalize (RFC 8555 §7.4): CSR against order, then one certificate. The order moves ready → processing → valid
 //! inside the authority's own two transactions, so of a hundred finalize requests one issues.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,8 +12,9 @@ use crate::authority::guard::Guard;
 use crate::authority::issue::Issuance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, Order, OrderStatus};
-use crate::model::certificate::Certificate;
+use crate::model::certificate::{Certificate, CertificateFilter};
 use crate::model::id::{CertificateId, OrderId};
+use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
@@ -57,6 +59,7 @@ impl Registration {
         match tokio::time::timeout(PATIENCE, issuing).await {
             Ok(Ok(Ok(issued))) => {
                 let certificate_id = Some(issued.certificate.id);
+                self.note_renewal(issued.certificate);
                 return Ok(Order { status: OrderStatus::Valid, certificate_id, ..order });
             }
             Ok(Ok(Err(error))) => return Err(error),
@@ -65,6 +68,27 @@ impl Registration {
             Err(_) => {}
         }
         self.order(account, id).await
+    }
+
+    /// Counts a certificate whose account had one for the same names before; nobody waits for it.
+    fn note_renewal(self: &Arc<Self>, certificate: Certificate) {
+        let registration = Arc::clone(self);
+        tokio::spawn(async move {
+            if registration.renews(&certificate).await.unwrap_or(false) {
+                metrics::counter!("chancery_acme_renewals_total", "ari" => "none").increment(1);
+            }
+        });
+    }
+
+    async fn renews(&self, certificate: &Certificate) -> Result<bool> {
+        let filter = CertificateFilter {
+            name: certificate.names.first().map(Identifier::value),
+            account_id: certificate.account_id,
+            ..CertificateFilter::default()
+        };
+        let before = certificates::list(&self.store, &filter, Some(certificate.id), 1, self.store.now()).await?;
+        let names = |c: &Certificate| c.names.iter().cloned().collect::<BTreeSet<_>>();
+        Ok(before.first().is_some_and(|earlier| names(earlier) == names(certificate)))
     }
 
     async fn checked(&self, order: &Order, csr: &[u8]) -> Result<Issuance> {
@@ -115,7 +139,7 @@ impl Registration {
 /// The names of the CSR, its CN included, are exactly those of the order, in any order (RFC 8555 §7.4).
 fn same_names(order: &Order, request: &CertificateRequest) -> Result<()> {
     let asked = request.names();
-    let ordered: std::collections::BTreeSet<_> = order.identifiers.iter().cloned().collect();
+    let ordered: BTreeSet<_> = order.identifiers.iter().cloned().collect();
     if asked == ordered {
         return Ok(());
     }

@@ -155,6 +155,11 @@ impl Registration {
         found.ok_or_else(|| Error::not_found("ACME directory"))
     }
 
+    /// The slugs of all directories.
+    pub fn directories(&self) -> Vec<String> {
+        self.directories.load().iter().map(|d| d.slug.clone()).collect()
+    }
+
     pub fn now(&self) -> Timestamp {
         self.store.now()
     }

@@ -44,7 +44,7 @@ impl Registration {
         let expected = key_authorization(&challenge.token, &thumbprint)?;
         let verdict = self.validator.http01(&authorization.identifier, &challenge.token, &expected).await;
         let timeline = serde_json::to_string(&verdict.timeline).unwrap_or_default();
-        metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => "http-01")
+        metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());
         match verdict.result {
             Ok(()) => self.settle(job, authorization, challenge, &timeline, None).await,
@@ -105,8 +105,8 @@ impl Registration {
                 "why": failure.as_ref().map(|e| e.detail.clone())}),
         });
         tx.commit().await?;
-        let reason = failure.map_or_else(|| "none".to_owned(), |e| format!("{:?}", e.kind));
-        metrics::counter!("chancery_acme_challenges_total", "type" => "http-01", "outcome" => outcome, "reason" => reason)
+        let reason = failure.map_or_else(|| "none".to_owned(), |e| e.kind.code().to_owned());
+        metrics::counter!("chancery_acme_challenges_total", "type" => challenge.kind.clone(), "outcome" => outcome, "reason" => reason)
             .increment(1);
         Ok(())
     }

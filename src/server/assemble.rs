@@ -8,13 +8,13 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 
-use super::ops::{self, Readiness};
+use super::ops::{self, Readiness, Reasons};
 use crate::acme::{self, Acme};
 use crate::api;
 use crate::app::App;
 use crate::clock::monotonic;
 use crate::dashboard;
-use crate::http::layers::{Manners, manners, not_found};
+use crate::http::layers::{Manners, class, known_method, manners, not_found, route};
 use crate::http::problem::Dialect;
 use crate::status;
 
@@ -22,14 +22,15 @@ use crate::status;
 pub fn https(app: &Arc<App>, readiness: &Readiness) -> Router {
     let acme = acme::router(Acme { registration: app.registration.clone(), external_url: app.urls.external.clone() });
     let acme = manners(acme, manners_of(app), Dialect::Acme);
-    let router = api::router(app.clone()).merge(acme).merge(status(app)).merge(ops::health(readiness.clone()));
+    let health = ops::health(readiness.clone(), Reasons::Withheld);
+    let router = api::router(app.clone()).merge(acme).merge(status(app)).merge(health);
     let router = router.merge(dashboard::router(app, manners_of(app))).fallback(not_found);
     counted(manners(router, manners_of(app), Dialect::Rest), "https")
 }
 
 /// Plain HTTP: status, which must be readable without TLS, and nothing else.
 pub fn plain(app: &Arc<App>, readiness: &Readiness) -> Router {
-    let router = status(app).merge(ops::health(readiness.clone())).fallback(not_found);
+    let router = status(app).merge(ops::health(readiness.clone(), Reasons::Withheld)).fallback(not_found);
     counted(manners(router, manners_of(app), Dialect::Plain), "http")
 }
 
@@ -41,22 +42,20 @@ pub fn manners_of(app: &App) -> Manners {
     Manners { external_url: app.urls.external.clone(), clock: app.clock.clone(), entropy: app.entropy.clone() }
 }
 
-/// Counts and times every request by status class.
+/// Counts and times every request by route and status class.
 fn counted(router: Router, listener: &'static str) -> Router {
     router.layer(from_fn(move |request: Request, next: Next| count(listener, request, next)))
 }
 
 async fn count(listener: &'static str, request: Request, next: Next) -> Response {
     let start = monotonic();
+    let (route, method) = (route(&request).to_string(), known_method(request.method()));
     let response = next.run(request).await;
-    let class = match response.status().as_u16() {
-        100..=199 => "1xx",
-        200..=299 => "2xx",
-        300..=399 => "3xx",
-        400..=499 => "4xx",
-        _ => "5xx",
-    };
-    metrics::counter!("chancery_http_requests_total", "listener" => listener, "status" => class).increment(1);
-    metrics::histogram!("chancery_http_request_duration_seconds", "listener" => listener).record(start.elapsed());
+    metrics::counter!("chancery_http_requests_total", "listener" => listener, "route" => route.clone(),
+        "method" => method, "status" => class(response.status()))
+    .increment(1);
+    metrics::histogram!("chancery_http_request_duration_seconds", "listener" => listener, "route" => route,
+        "method" => method)
+    .record(start.elapsed());
     response
 }

@@ -1,5 +1,5 @@
-//! What a running server does between requests: the jobs, and what concerns this process alone. Each loop is harmless when it runs twice, beside itself or beside
-//! another replica; a failure is logged and tried again at the next turn.
+//! What a running server does between requests: the jobs, and what concerns this process alone. Each loop is
+//! harmless when it runs twice, beside itself or beside another replica; a failure is logged and tried again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,62 +8,67 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::own_certificate::OwnTls;
+use super::metrics;
+use super::ops::Readiness;
+use super::own_certificate::Source;
 use super::tls::HotCertificate;
 use crate::app::App;
+use crate::clock::minutes;
 use crate::error::Result;
 use crate::jobs;
 
-const RENEW: Duration = Duration::from_secs(60);
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP: Duration = Duration::from_secs(10);
+/// Full counts of what the database holds.
+const CENSUS: Duration = minutes(5);
 
 /// Starts every loop; they end when `halt` turns true.
 pub fn start(
     app: &Arc<App>,
     worker: bool,
-    own: Option<(OwnTls, Arc<HotCertificate>)>,
+    readiness: Readiness,
+    shown: Option<(Source, Arc<HotCertificate>)>,
     halt: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![
         tokio::spawn(jobs::run(app.clone(), worker, halt.clone())),
-        every(UPKEEP, "metrics", halt.clone(), app.clone(), |_| async {
+        every(app, UPKEEP, "metrics", halt, Arc::new((app.clone(), readiness)), |both| async move {
             crate::telemetry::metrics()?.run_upkeep();
-            Ok(())
+            // sets chancery_ready, also where nobody probes
+            both.1.ask().await;
+            metrics::measure(&both.0).await
         }),
+        every(app, CENSUS, "census", halt, app.clone(), |app| async move { metrics::census(&app).await }),
     ];
-    if let Some((own, hot)) = own {
-        let both = Arc::new((own, hot));
-        let renew = |both: Arc<(OwnTls, Arc<HotCertificate>)>| async move { both.0.renew_if_due(&both.1).await };
-        tasks.push(every(RENEW, "own certificate", halt.clone(), both, renew));
+    if let Some(shown) = shown {
+        let period = shown.0.period();
+        let renew = |both: Arc<(Source, Arc<HotCertificate>)>| async move { both.0.renew_if_due(&both.1).await };
+        tasks.push(every(app, period, "own certificate", halt, Arc::new(shown), renew));
     }
     tasks
 }
 
 fn every<T, F>(
+    app: &Arc<App>,
     period: Duration,
     name: &'static str,
-    mut halt: watch::Receiver<bool>,
+    halt: &watch::Receiver<bool>,
     with: Arc<T>,
-    turn: impl Fn(Arc<T>) -> F + Send + 'static,
+    work: impl Fn(Arc<T>) -> F + Send + Sync + 'static,
 ) -> JoinHandle<()>
 where
     T: Send + Sync + 'static,
     F: Future<Output = Result<()>> + Send,
 {
+    let (clock, halt) = (app.clock.clone(), halt.clone());
     tokio::spawn(async move {
-        let mut ticks = tokio::time::interval(period);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                outcome = halt.changed() => {
-                    drop(outcome);
-                    return;
+        let turn = || {
+            let working = work(with.clone());
+            async move {
+                if let Err(error) = working.await {
+                    tracing::warn!(job = name, error = %error.chain(), "a background turn failed and is tried again");
                 }
             }
-            if let Err(error) = turn(with.clone()).await {
-                tracing::warn!(job = name, error = %error.chain(), "a background turn failed and is tried again");
-            }
-        }
+        };
+        jobs::every(clock, period, halt, turn).await;
     })
 }

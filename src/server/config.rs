@@ -10,6 +10,7 @@ use url::Url;
 
 use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, config_error};
 use crate::error::{Error, Result};
+use crate::model::network::IpNetwork;
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -59,8 +60,8 @@ pub struct AcmeConfig {
     pub http01_port: u16,
     pub tls_alpn01_port: u16,
     pub resolvers: Vec<SocketAddr>,
-    pub allow_networks: Vec<String>,
-    pub deny_networks: Vec<String>,
+    pub allow_networks: Vec<IpNetwork>,
+    pub deny_networks: Vec<IpNetwork>,
     pub allow_loopback: bool,
 }
 
@@ -376,14 +377,8 @@ fn resolvers(text: &str) -> Result<Vec<SocketAddr>, String> {
     items(text).map(one).collect()
 }
 
-fn networks(text: &str) -> Result<Vec<String>, String> {
-    let one = |item: &str| {
-        let (ip, bits) = item.split_once('/').unwrap_or((item, ""));
-        let widest = ip.parse::<IpAddr>().ok().map(|ip| if ip.is_ipv4() { 32 } else { 128 });
-        let good = widest.is_some_and(|w| bits.is_empty() || bits.parse::<u8>().is_ok_and(|b| b <= w));
-        if good { Ok(item.to_owned()) } else { Err(format!("\"{item}\" is not a network; write it as 10.0.0.0/8")) }
-    };
-    items(text).map(one).collect()
+fn networks(text: &str) -> Result<Vec<IpNetwork>, String> {
+    items(text).map(|item| IpNetwork::parse(item).map_err(|refusal| refusal.detail)).collect()
 }
 
 /// Makes the data directory with mode 0700 and proves that it can be written.
@@ -491,6 +486,21 @@ mod tests {
         assert!(refusal(&[("listen", "nonsense")], &[]).starts_with("--listen (flag): \"nonsense\""));
         assert!(refusal(&[], &[("CHANCERY_DRAIN", "soon")]).starts_with("CHANCERY_DRAIN (environment)"));
         assert!(refusal(&[("external_url", "http://x")], &[]).contains("https"));
-        assert!(refusal(&[], &[("CHANCERY_ACME__DENY_NETWORKS", "10.0.0.0/33")]).contains("10.0.0.0/33"));
+        for (name, value) in [
+            ("CHANCERY_ACME__DENY_NETWORKS", "10.0.0.0/33"),
+            // bits past the length: perhaps another network was meant
+            ("CHANCERY_ACME__ALLOW_NETWORKS", "192.0.2.0/24, 10.0.0.1/8"),
+            ("CHANCERY_ACME__ALLOW_NETWORKS", "fd00::1/8"),
+            ("CHANCERY_ACME__DENY_NETWORKS", "corp.example"),
+            ("CHANCERY_ACME__RESOLVERS", "dns.example:53"),
+            ("CHANCERY_ACME__RESOLVERS", "10.0.0.53:0x35"),
+        ] {
+            let error = load(&[], &[(name, value)]).unwrap_err();
+            let bad = value.rsplit(", ").next().unwrap();
+            assert_eq!(error.kind, crate::error::ErrorKind::Config);
+            assert!(error.detail.starts_with(&format!("{name} (environment): \"{bad}\" is not")), "{error}");
+        }
+        let networks = load(&[], &[("CHANCERY_ACME__DENY_NETWORKS", "10.0.0.0/8,::1")]).unwrap().acme.deny_networks;
+        assert_eq!(networks.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.0.0.0/8", "::1/128"]);
     }
 }

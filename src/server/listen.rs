@@ -19,21 +19,42 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
-use super::config::{Config, Listen};
+use super::config::{Config, Listen, Only};
+use super::stall::{Activity, Watched};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Connections at once on one listener; more wait in the backlog of the system.
-const CONNECTIONS: usize = 4_096;
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A request's headers, and the silence between two requests.
-const HEADERS: Duration = Duration::from_secs(20);
+/// For the last bytes of a connection that stood still.
+const FAREWELL: Duration = Duration::from_secs(1);
 const HTTP2_STREAMS: u32 = 128;
 
-/// The three sockets, bound and not yet served.
+/// What one listener bears with.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once; more wait in the backlog of the system.
+    pub connections: usize,
+    pub handshake: Duration,
+    /// From the end of the handshake to the first request, and from a request's first byte to the end of its headers.
+    pub headers: Duration,
+    /// Silence between two requests, and a client that does not take its answer.
+    pub idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 4_096,
+            handshake: Duration::from_secs(10),
+            headers: Duration::from_secs(20),
+            idle: Duration::from_secs(60),
+        }
+    }
+}
+
+/// The sockets, bound and not yet served.
 #[derive(Debug)]
 pub struct Sockets {
-    pub https: TcpListener,
-    pub http: TcpListener,
+    /// HTTPS and plain HTTP; none of a worker.
+    pub web: Option<(TcpListener, TcpListener)>,
     pub ops: TcpListener,
 }
 
@@ -43,22 +64,38 @@ pub struct Addresses {
     pub https: SocketAddr,
     pub http: SocketAddr,
     pub ops: SocketAddr,
+    /// False in a worker: then `https` and `http` are those of the settings, which other processes serve.
+    pub web: bool,
+}
+
+impl Addresses {
+    /// Those of the settings, for URLs that are shown without a listener.
+    pub fn configured(config: &Config) -> Self {
+        let (https, http) = (config.listen.address, config.listen_http.address);
+        Addresses { https, http, ops: config.listen_ops.address, web: false }
+    }
 }
 
 impl Sockets {
     pub async fn bind(config: &Config) -> Result<Sockets> {
-        Ok(Sockets {
-            https: bind(config.listen, "HTTPS", "--listen").await?,
-            http: bind(config.listen_http, "plain HTTP", "--listen-http").await?,
-            ops: bind(config.listen_ops, "metrics and health", "--listen-ops").await?,
-        })
+        let web = if config.only == Only::Worker {
+            None
+        } else {
+            let https = bind(config.listen, "HTTPS", "--listen").await?;
+            Some((https, bind(config.listen_http, "plain HTTP", "--listen-http").await?))
+        };
+        Ok(Sockets { web, ops: bind(config.listen_ops, "metrics and health", "--listen-ops").await? })
     }
 
-    pub fn addresses(&self) -> Result<Addresses> {
+    pub fn addresses(&self, config: &Config) -> Result<Addresses> {
         let of = |listener: &TcpListener| {
             listener.local_addr().map_err(|e| Error::internal("a bound socket has no address", e))
         };
-        Ok(Addresses { https: of(&self.https)?, http: of(&self.http)?, ops: of(&self.ops)? })
+        let configured = Addresses { ops: of(&self.ops)?, ..Addresses::configured(config) };
+        match &self.web {
+            Some((https, http)) => Ok(Addresses { https: of(https)?, http: of(http)?, web: true, ..configured }),
+            None => Ok(configured),
+        }
     }
 }
 
@@ -126,11 +163,16 @@ pub async fn serve(
     router: Router,
     mut stop: watch::Receiver<Stop>,
     connections: Connections,
+    limits: Limits,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let room = Arc::new(Semaphore::new(limits.connections));
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
-        let Ok(permit) = room.clone().acquire_owned().await else { return };
+        let permit = tokio::select! {
+            permit = room.clone().acquire_owned() => permit,
+            () = stopped(&mut stop) => return,
+        };
+        let Ok(permit) = permit else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => return,
@@ -147,7 +189,7 @@ pub async fn serve(
         let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
         let entered = connections.enter();
         tokio::spawn(async move {
-            connection(stream, peer, acceptor, router, stop).await;
+            connection(stream, peer, acceptor, router, stop, limits).await;
             drop((permit, entered));
         });
     }
@@ -159,16 +201,17 @@ async fn connection(
     acceptor: Option<TlsAcceptor>,
     router: Router,
     mut stop: watch::Receiver<Stop>,
+    limits: Limits,
 ) {
     // small answers must not wait for Nagle; a socket that refuses the option is about to fail anyway
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = acceptor else { return speak(stream, peer, router, stop).await };
+    let Some(acceptor) = acceptor else { return speak(stream, peer, router, stop, limits).await };
     let handshake = tokio::select! {
-        outcome = tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)) => outcome,
+        outcome = tokio::time::timeout(limits.handshake, acceptor.accept(stream)) => outcome,
         () = stopped(&mut stop) => return,
     };
     match handshake {
-        Ok(Ok(stream)) => speak(stream, peer, router, stop).await,
+        Ok(Ok(stream)) => speak(stream, peer, router, stop, limits).await,
         Ok(Err(error)) => {
             metrics::counter!("chancery_tls_handshake_failures_total").increment(1);
             tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -177,21 +220,29 @@ async fn connection(
     }
 }
 
-async fn speak<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<Stop>)
+async fn speak<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<Stop>, limits: Limits)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let activity = Activity::start();
+    let stream = Watched::new(stream, activity.clone());
+    let requests = activity.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request.map(Body::new))
+        let (in_flight, answer) = (requests.enter(), router.clone().oneshot(request.map(Body::new)));
+        async move {
+            let answer = answer.await;
+            drop(in_flight);
+            answer
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADERS).max_buf_size(64 * 1024);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(HEADERS))
-        .keep_alive_timeout(HANDSHAKE)
+        .keep_alive_interval(Some(limits.headers))
+        .keep_alive_timeout(limits.handshake)
         .max_concurrent_streams(HTTP2_STREAMS)
         .max_header_list_size(32 * 1024);
     let conversation = builder.serve_connection(TokioIo::new(stream), service);
@@ -201,6 +252,11 @@ where
         () = stopped(&mut stop) => {
             conversation.as_mut().graceful_shutdown();
             conversation.await
+        }
+        () = activity.stalled(limits.headers, limits.idle) => {
+            // a client that is idle is told; one that does not take its answer is left
+            conversation.as_mut().graceful_shutdown();
+            tokio::time::timeout(FAREWELL, conversation).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = outcome {

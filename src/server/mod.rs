@@ -2,15 +2,22 @@
 
 pub mod assemble;
 mod background;
+mod claim;
 pub mod config;
+pub mod limits;
 pub mod listen;
+mod metrics;
 mod names;
 pub mod notify;
 pub mod open;
+mod operator_certificate;
 pub mod ops;
 mod own_certificate;
+mod readiness;
 pub mod receipt;
+mod routes;
 pub mod running;
 pub mod settings;
 pub mod shutdown;
+mod stall;
 pub mod tls;

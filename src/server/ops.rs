@@ -12,10 +12,26 @@ use axum::routing::get;
 use futures_util::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::error::Result;
+/// One line of /readyz.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// `database`, `issuer/tls-1`, …
+    pub name: String,
+    pub failure: Option<String>,
+}
 
-/// A named question with a yes or a reason.
-pub type Check = Arc<dyn Fn() -> BoxFuture<'static, Result<()>> + Send + Sync>;
+impl Answer {
+    pub fn new(name: impl Into<String>, failure: Option<String>) -> Self {
+        Answer { name: name.into(), failure }
+    }
+}
+
+/// A question with one or more answers.
+#[derive(Clone)]
+pub struct Check {
+    pub name: &'static str,
+    pub ask: Arc<dyn Fn() -> BoxFuture<'static, Vec<Answer>> + Send + Sync>,
+}
 
 /// A check that takes longer counts as failed: probes have short patience themselves.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -27,17 +43,17 @@ pub struct Readiness(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     draining: AtomicBool,
-    checks: Vec<(&'static str, Check)>,
+    checks: Vec<Check>,
 }
 
 impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.checks.iter().map(|(name, _)| name)).finish()
+        f.debug_list().entries(self.0.checks.iter().map(|check| check.name)).finish()
     }
 }
 
 impl Readiness {
-    pub fn new(checks: Vec<(&'static str, Check)>) -> Self {
+    pub fn new(checks: Vec<Check>) -> Self {
         Readiness(Arc::new(Inner { draining: AtomicBool::new(false), checks }))
     }
 
@@ -45,33 +61,36 @@ impl Readiness {
         self.0.draining.store(true, Ordering::SeqCst);
     }
 
-    /// Each check with its failure, the draining one first.
-    pub async fn ask(&self) -> Vec<(&'static str, Option<String>)> {
+    /// Each answer, that about a stop first.
+    pub async fn ask(&self) -> Vec<Answer> {
         let draining = self.0.draining.load(Ordering::SeqCst);
-        let mut answers = vec![("serving", draining.then(|| "the server is stopping".to_owned()))];
-        answers.extend(join_all(self.0.checks.iter().map(|(name, check)| ask_one(name, check))).await);
-        let ready = answers.iter().all(|(_, failure)| failure.is_none());
+        let mut answers = vec![Answer::new("serving", draining.then(|| "the server is stopping".to_owned()))];
+        answers.extend(join_all(self.0.checks.iter().map(ask_one)).await.into_iter().flatten());
+        let ready = answers.iter().all(|answer| answer.failure.is_none());
         metrics::gauge!("chancery_ready").set(if ready { 1.0 } else { 0.0 });
         answers
     }
 }
 
-async fn ask_one(name: &'static str, check: &Check) -> (&'static str, Option<String>) {
-    let failure = match tokio::time::timeout(PATIENCE, check()).await {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => Some(error.detail),
-        Err(_) => Some("no answer within 3 seconds".to_owned()),
-    };
-    (name, failure)
+async fn ask_one(check: &Check) -> Vec<Answer> {
+    let late = || vec![Answer::new(check.name, Some("no answer within 3 seconds".to_owned()))];
+    tokio::time::timeout(PATIENCE, (check.ask)()).await.unwrap_or_else(|_| late())
+}
+
+/// Who may read why a check failed: the words may name hosts and files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reasons {
+    Shown,
+    Withheld,
 }
 
 /// /livez, /readyz and /version: on every listener.
-pub fn health(readiness: Readiness) -> Router {
+pub fn health(readiness: Readiness, reasons: Reasons) -> Router {
     Router::new()
         .route("/livez", get(|| async { text(StatusCode::OK, "ok\n".to_owned()) }))
         .route("/readyz", get(readyz))
         .route("/version", get(version))
-        .with_state(readiness)
+        .with_state((readiness, reasons))
 }
 
 /// /metrics as well: on the ops listener alone.
@@ -80,21 +99,26 @@ pub fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
         let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
         ([kind], metrics.render())
     });
-    health(readiness).route("/metrics", families)
+    health(readiness, Reasons::Shown).route("/metrics", families)
 }
 
-async fn readyz(State(readiness): State<Readiness>, RawQuery(query): RawQuery) -> Response {
+/// In the style of the kube-apiserver: `?verbose` for all lines, `?exclude=NAME` for what is not to count (`issuer`
+/// leaves out every `issuer/…`).
+async fn readyz(State((readiness, reasons)): State<(Readiness, Reasons)>, RawQuery(query): RawQuery) -> Response {
+    let query = query.unwrap_or_default();
+    let verbose = query.split('&').any(|p| p == "verbose" || p.starts_with("verbose="));
+    let excluded: Vec<&str> = query.split('&').filter_map(|p| p.strip_prefix("exclude=")).collect();
+    let is_excluded = |name: &str| excluded.iter().any(|e| *e == name || name.split('/').next() == Some(e));
     let answers = readiness.ask().await;
-    let ready = answers.iter().all(|(_, failure)| failure.is_none());
-    let verbose = query.is_some_and(|q| q.split('&').any(|p| p == "verbose" || p.starts_with("verbose=")));
+    let ready = answers.iter().all(|answer| answer.failure.is_none() || is_excluded(&answer.name));
     let mut body = String::new();
-    if verbose || !ready {
-        for (name, failure) in &answers {
-            match failure {
-                None => body.push_str(&format!("[+]{name} ok\n")),
-                Some(why) => body.push_str(&format!("[-]{name} failed: {why}\n")),
-            }
-        }
+    for Answer { name, failure } in answers.iter().filter(|_| verbose || !ready) {
+        body.push_str(&match failure {
+            _ if is_excluded(name) => format!("[+]{name} excluded: ok\n"),
+            None => format!("[+]{name} ok\n"),
+            Some(why) if reasons == Reasons::Shown => format!("[-]{name} failed: {why}\n"),
+            Some(_) => format!("[-]{name} failed: reason withheld\n"),
+        });
     }
     body.push_str(match (ready, verbose) {
         (true, false) => "ok\n",

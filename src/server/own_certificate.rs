@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use aws_lc_rs::digest::{SHA256, digest};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, PublicKeyData};
 use rustls::sign::CertifiedKey;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
@@ -13,19 +15,59 @@ use zeroize::Zeroizing;
 
 use super::config::Config;
 use super::names::{fqdn, host_name};
+use super::operator_certificate::OperatorTls;
 use super::tls::{self, HotCertificate};
 use crate::app::App;
 use crate::authority::guard::Guard;
 use crate::authority::issue::Issuance;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
+use crate::model::certificate::CertificateStatus;
 use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
 use crate::pki::pem;
 use crate::pki::request::CertificateRequest;
+
+/// Whose certificate the HTTPS listener shows.
+#[derive(Debug)]
+pub enum Source {
+    Issued(OwnTls),
+    Operator(OperatorTls),
+}
+
+impl Source {
+    pub fn of(config: &Config, app: &Arc<App>) -> Self {
+        match &config.tls {
+            Some(files) => Source::Operator(OperatorTls::new(files.clone())),
+            None => Source::Issued(OwnTls::new(app.clone(), config)),
+        }
+    }
+
+    pub async fn first(&self) -> Result<CertifiedKey> {
+        match self {
+            Source::Issued(own) => own.first().await,
+            Source::Operator(files) => files.first(),
+        }
+    }
+
+    pub async fn renew_if_due(&self, hot: &HotCertificate) -> Result<()> {
+        match self {
+            Source::Issued(own) => own.renew_if_due(hot).await,
+            Source::Operator(files) => files.reload_if_changed(hot),
+        }
+    }
+
+    /// How often it is looked at.
+    pub fn period(&self) -> Duration {
+        match self {
+            Source::Issued(_) => minutes(1),
+            Source::Operator(_) => Duration::from_secs(1),
+        }
+    }
+}
 
 const PROFILE: &str = "tls-server";
 
@@ -47,7 +89,7 @@ impl OwnTls {
     /// The certificate to start with: the one on the disk while it is good, else a new one. A locked server without
     /// any shows an ephemeral one.
     pub async fn first(&self) -> Result<CertifiedKey> {
-        if let Some((good, not_after)) = self.on_disk() {
+        if let Some((good, not_after)) = self.usable().await? {
             note_end(not_after);
             return Ok(good);
         }
@@ -63,13 +105,28 @@ impl OwnTls {
         if self.app.locked {
             return Ok(());
         }
-        match self.on_disk() {
+        match self.usable().await? {
             // another process of this data directory may have renewed it
-            Some((good, _)) if good.cert != hot.current().cert => hot.replace(good),
+            Some((good, not_after)) if good.cert != hot.current().cert => {
+                note_end(not_after);
+                hot.replace(good);
+            }
             Some(_) => {}
             None => hot.replace(self.issue().await?),
         }
         Ok(())
+    }
+
+    /// What is on the disk and still good, unless somebody revoked it.
+    async fn usable(&self) -> Result<Option<(CertifiedKey, Timestamp)>> {
+        let Some((good, not_after)) = self.on_disk() else { return Ok(None) };
+        let leaf = good.cert.first().map(|der| digest(&SHA256, der));
+        let row = match leaf {
+            Some(fingerprint) => self.app.authority.certificate_by_fingerprint(fingerprint.as_ref()).await?,
+            None => None,
+        };
+        let revoked = row.is_some_and(|row| matches!(row.status, CertificateStatus::Revoked { .. }));
+        Ok((!revoked).then_some((good, not_after)))
     }
 
     fn on_disk(&self) -> Option<(CertifiedKey, Timestamp)> {
@@ -165,7 +222,7 @@ pub fn own_names(external: &str) -> BTreeSet<Identifier> {
     all.iter().filter_map(|name| Identifier::guess(name).ok()).collect()
 }
 
-fn note_end(not_after: Timestamp) {
+pub fn note_end(not_after: Timestamp) {
     let seconds = not_after.micros() as f64 / 1_000_000.0;
     metrics::gauge!("chancery_server_certificate_not_after_timestamp_seconds").set(seconds);
 }

@@ -63,6 +63,9 @@ pub async fn started(app: &App, addresses: &Addresses) -> Result<Vec<String>> {
 }
 
 pub fn listening(addresses: &Addresses) -> String {
+    if !addresses.web {
+        return format!("a worker: listening on {} (metrics, health) alone", addresses.ops);
+    }
     format!(
         "listening on {} (https), {} (http, status only) and {} (metrics, health)",
         addresses.https, addresses.http, addresses.ops
@@ -95,12 +98,13 @@ pub fn first_run_event(app: &App, config: &Config) -> Value {
     })
 }
 
-/// `{"event":"ready",…}` with the bound addresses.
+/// `{"event":"ready",…}` with the bound addresses; a worker has but one.
 pub fn ready_event(app: &App, addresses: &Addresses) -> Value {
+    let web = |url: String| addresses.web.then_some(url);
     json!({
         "event": "ready",
-        "https": format!("https://{}", reachable(addresses.https)),
-        "http": format!("http://{}", reachable(addresses.http)),
+        "https": web(format!("https://{}", reachable(addresses.https))),
+        "http": web(format!("http://{}", reachable(addresses.http))),
         "ops": format!("http://{}", reachable(addresses.ops)),
         "acme_directory": acme_directory(app),
         "root_sha256": root_sha256(app),

@@ -1,5 +1,6 @@
 //! A server from bound sockets to its stop: what `serve` runs, and what tests run with their own clock.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,23 +8,21 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::config::{Config, Only, prepare_data};
-use super::listen::{self, Addresses, Connections, Sockets, Stop};
+use super::listen::{self, Addresses, Connections, Limits, Sockets, Stop};
 use super::names::fqdn;
 use super::open::{self, Opened};
 use super::ops::{self, Readiness};
-use super::own_certificate::{OwnTls, own_names};
+use super::own_certificate::{Source, own_names};
 use super::tls::{self, HotCertificate};
-use super::{assemble, background, shutdown};
+use super::{assemble, background, claim, metrics as server_metrics, readiness, shutdown};
 use crate::access::Access;
 use crate::acme;
 use crate::app::{App, Urls};
 use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::model::identifier::Identifier;
-use crate::model::network::IpNetwork;
-use crate::pki::signer::KeyStore;
 use crate::registration::Registration;
 use crate::telemetry;
 use crate::validation::{ValidationConfig, Validator};
@@ -41,6 +40,8 @@ pub struct Running {
     listeners: Vec<JoinHandle<()>>,
     background: Vec<JoinHandle<()>>,
     drain: Duration,
+    /// Held until the stop.
+    claim: Option<File>,
 }
 
 /// Binds, opens or founds, and serves. Sockets come first: a port in use is told before anything is written.
@@ -48,7 +49,8 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let metrics = telemetry::metrics()?;
     prepare_data(&config.data)?;
     let sockets = Sockets::bind(config).await?;
-    let addresses = sockets.addresses()?;
+    let claim = claim::database(config)?;
+    let addresses = sockets.addresses(config)?;
     let urls = urls(config, &addresses);
     let store = open::open_store(config, clock, entropy).await?;
     let opened = open::open_or_found(config, store, &urls.status).await?;
@@ -56,27 +58,30 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let app = app(config, opened, urls, &addresses).await?;
     metrics::gauge!("chancery_locked").set(if app.locked { 1.0 } else { 0.0 });
 
-    let (hot, own) = certificate(config, &app).await?;
-    let readiness = Readiness::new(checks(&app));
+    server_metrics::stand_once();
+    server_metrics::measure(&app).await?;
+    server_metrics::census(&app).await?;
+
+    let readiness = Readiness::new(readiness::checks(&app));
     let (stop, watched) = watch::channel(Stop::Running);
     let (halt, halted) = watch::channel(false);
     let connections = Connections::default();
-    let serve = |listener, tls, router| {
-        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections.clone()))
+    let serve = |listener, tls, router, connections| {
+        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections, Limits::default()))
     };
-    let listeners = vec![
-        serve(sockets.https, Some(tls::server_config(hot.clone())?), assemble::https(&app, &readiness)),
-        serve(sockets.http, None, assemble::plain(&app, &readiness)),
-        // probes and scrapes are not waited for at a stop
-        tokio::spawn(listen::serve(
-            sockets.ops,
-            None,
-            ops::router(readiness.clone(), metrics),
-            watched.clone(),
-            Connections::default(),
-        )),
-    ];
-    let background = background::start(&app, config.only != Only::Web, own.map(|own| (own, hot)), &halted);
+    // probes and scrapes are not waited for at a stop
+    let ops = ops::router(readiness.clone(), metrics);
+    let mut listeners = vec![serve(sockets.ops, None, ops, Connections::default())];
+    let mut shown = None;
+    if let Some((https, http)) = sockets.web {
+        let source = Source::of(config, &app);
+        let hot = HotCertificate::new(source.first().await?);
+        let secure = assemble::https(&app, &readiness);
+        listeners.push(serve(https, Some(tls::server_config(hot.clone())?), secure, connections.clone()));
+        listeners.push(serve(http, None, assemble::plain(&app, &readiness), connections.clone()));
+        shown = Some((source, hot));
+    }
+    let background = background::start(&app, config.only != Only::Web, readiness.clone(), shown, &halted);
     Ok(Running {
         app,
         addresses,
@@ -88,6 +93,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         listeners,
         background,
         drain: config.drain,
+        claim,
     })
 }
 
@@ -106,6 +112,7 @@ impl Running {
         }
         self.app.write_refusals(true).await;
         self.app.store.db.close().await;
+        drop(self.claim);
         finished
     }
 }
@@ -123,7 +130,7 @@ pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addres
     let Opened { store, keys, locked, .. } = opened;
     let own = vec![addresses.https, addresses.http, addresses.ops];
     let authority = Authority::open(store.clone(), keys.clone(), own_hosts(&urls)).await?;
-    let validator = Arc::new(Validator::new(validation(config)?, own, store.clock.clone())?);
+    let validator = Arc::new(Validator::new(validation(config), own, store.clock.clone())?);
     let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await?;
     Ok(Arc::new(App {
         access: Access::new(store.clone()),
@@ -144,49 +151,15 @@ fn own_hosts(urls: &Urls) -> Vec<String> {
     own_names(&urls.external).iter().map(Identifier::value).collect()
 }
 
-fn validation(config: &Config) -> Result<ValidationConfig> {
+fn validation(config: &Config) -> ValidationConfig {
     let acme = &config.acme;
-    let networks = |texts: &[String]| texts.iter().map(|t| IpNetwork::parse(t)).collect::<Result<Vec<_>>>();
-    Ok(ValidationConfig {
+    ValidationConfig {
         http01_port: acme.http01_port,
         tls_alpn01_port: acme.tls_alpn01_port,
         resolvers: acme.resolvers.clone(),
-        allow_networks: networks(&acme.allow_networks)?,
-        deny_networks: networks(&acme.deny_networks)?,
+        allow_networks: acme.allow_networks.clone(),
+        deny_networks: acme.deny_networks.clone(),
         allow_loopback: acme.allow_loopback,
         ..ValidationConfig::default()
-    })
-}
-
-async fn certificate(config: &Config, app: &Arc<App>) -> Result<(Arc<HotCertificate>, Option<OwnTls>)> {
-    if let Some(own) = &config.tls {
-        return Ok((HotCertificate::new(tls::load_own(own)?), None));
     }
-    let own = OwnTls::new(app.clone(), config);
-    Ok((HotCertificate::new(own.first().await?), Some(own)))
-}
-
-/// What /readyz asks.
-fn checks(app: &Arc<App>) -> Vec<(&'static str, ops::Check)> {
-    let database = app.clone();
-    let signing = app.clone();
-    vec![
-        (
-            "database",
-            Arc::new(move || {
-                let app = database.clone();
-                Box::pin(async move { app.authority.refresh().await.map(drop) })
-            }),
-        ),
-        (
-            "unlocked",
-            Arc::new(move || {
-                let app = signing.clone();
-                Box::pin(async move {
-                    let unlocked = app.keys.can_open(crate::pki::signer::KeyPurpose::Issuer);
-                    if unlocked { Ok(()) } else { Err(Error::new(ErrorKind::Locked, "the unlock key is not loaded")) }
-                })
-            }),
-        ),
-    ]
 }

@@ -1,7 +1,6 @@
 //! The TLS certificate of the HTTPS listener: one that can be changed while connections come in, so that a renewal
 //! needs no restart. TLS 1.2 and 1.3, HTTP/2 and HTTP/1.1.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -11,8 +10,6 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::config::OwnCertificate;
-use super::settings::config_error;
 use crate::error::{Error, Result};
 
 /// The certificate that the next handshake shows.
@@ -63,22 +60,6 @@ pub fn certified_key(chain: &[u8], key: &[u8]) -> Result<CertifiedKey, String> {
     }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|e| format!("the key: {e}"))?;
     CertifiedKey::from_der(chain, key, &provider()).map_err(|e| e.to_string())
-}
-
-/// The operator's own certificate.
-pub fn load_own(own: &OwnCertificate) -> Result<CertifiedKey> {
-    let read = |path: &Path| {
-        std::fs::read(path)
-            .map_err(|e| config_error(format!("cannot read {}: {e}; check [tls] in the settings", path.display())))
-    };
-    let (chain, key) = (read(&own.certificate)?, read(&own.key)?);
-    certified_key(&chain, &key).map_err(|why| {
-        config_error(format!(
-            "{} and {} do not make a TLS certificate: {why}; give a PEM chain and its own key",
-            own.certificate.display(),
-            own.key.display()
-        ))
-    })
 }
 
 /// Lasts until the unlock key is there: for a locked start without any certificate on the disk.

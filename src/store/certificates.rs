@@ -1,7 +1,7 @@
 //! Certificates: serials, intents, outcomes, lookups, keyset lists. Intents and outcomes are written for groups.
 
 use super::engine::{On, RawTx, Row, q, statements, write_many};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, days};
 use crate::error::{Error, Result};
 use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
 use crate::model::id::{CertificateId, OrderId};
@@ -81,6 +81,10 @@ statements! {
     WALK = concat!("SELECT ", columns!(), ", b.tbs, b.der FROM certificates c LEFT JOIN certificate_bodies b ON b.certificate_id = c.id WHERE c.id > $1 ORDER BY c.id LIMIT $2");
     NAME_ROWS = "SELECT n.name, n.certificate_id, n.reversed, c.names FROM certificate_names n LEFT JOIN certificates c ON c.id = n.certificate_id \
                  WHERE n.name > $1 OR (n.name = $1 AND n.certificate_id > $2) ORDER BY n.name, n.certificate_id LIMIT $3";
+    STATES = "SELECT issuer, profile, CASE WHEN status = 'valid' AND not_after < $1 THEN 'expired' ELSE status END AS state, COUNT(*) AS n \
+              FROM certificates GROUP BY 1, 2, 3";
+    EXPIRING = "SELECT issuer, profile, COUNT(CASE WHEN not_after < $2 THEN 1 END) AS in_7d, COUNT(CASE WHEN not_after < $3 THEN 1 END) AS in_14d, COUNT(*) AS in_30d \
+                FROM certificates WHERE status = 'valid' AND not_after >= $1 AND not_after < $4 GROUP BY issuer, profile";
     COUNTS = "SELECT issuer, profile, status, COUNT(*) AS n FROM certificates GROUP BY issuer, profile, status";
 }
 
@@ -313,6 +317,21 @@ pub async fn name_rows<'a>(
 pub async fn counts<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, String, String, i64)>> {
     let rows = q(COUNTS).fetch_all(on).await?;
     rows.iter().map(|r| Ok((r.get("issuer")?, r.get("profile")?, r.get("status")?, r.get("n")?))).collect()
+}
+
+/// (issuer, profile, state, count) with `expired` told from `valid`: a full count, so never on a request.
+pub async fn states<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<(String, String, String, i64)>> {
+    let rows = q(STATES).bind(now).fetch_all(on).await?;
+    rows.iter().map(|r| Ok((r.get("issuer")?, r.get("profile")?, r.get("state")?, r.get("n")?))).collect()
+}
+
+/// (issuer, profile, how many valid ones end within 7, 14 and 30 days).
+pub async fn expiring<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<(String, String, [i64; 3])>> {
+    let query = q(EXPIRING).bind(now).bind(now + days(7)).bind(now + days(14)).bind(now + days(30));
+    let rows = query.fetch_all(on).await?;
+    rows.iter()
+        .map(|r| Ok((r.get("issuer")?, r.get("profile")?, [r.get("in_7d")?, r.get("in_14d")?, r.get("in_30d")?])))
+        .collect()
 }
 
 /// A half-open range of names or of reversed names.

@@ -11,6 +11,7 @@ statements! {
     CURRENT_ID = "SELECT id FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
     CURRENT_WINDOW = "SELECT this_update, next_update FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
     NEWEST = "SELECT id, issuer_id, number, this_update, next_update, entries, der, created_at FROM crls WHERE issuer_id = $1 ORDER BY number DESC LIMIT 1";
+    MEASURE = "SELECT this_update, next_update, entries, CAST(length(der) AS BIGINT) AS size FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
     WITHDRAW = "DELETE FROM crls WHERE issuer_id = $1 AND this_update > $2";
     PRUNE = "DELETE FROM crls WHERE issuer_id = $1 AND next_update < $2";
 }
@@ -41,6 +42,26 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, crl: &Crl) -> Result<()> {
         .execute(on)
         .await
         .map(drop)
+}
+
+/// What metrics and health tell of the CRL in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measure {
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
+    pub entries: i64,
+    /// Octets of its DER.
+    pub size: i64,
+}
+
+pub async fn measure<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<Option<Measure>> {
+    let Some(row) = q(MEASURE).bind(issuer.to_vec()).bind(now).fetch_optional(on).await? else { return Ok(None) };
+    Ok(Some(Measure {
+        this_update: row.time("this_update")?,
+        next_update: row.time("next_update")?,
+        entries: row.get("entries")?,
+        size: row.get("size")?,
+    }))
 }
 
 /// The CRL in force at `now`.

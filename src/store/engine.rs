@@ -75,6 +75,7 @@ impl<'a> From<&'a mut RawTx> for On<'a> {
 impl Db {
     /// SQLite in one file: WAL, synchronous=FULL (a CA must not lose serials), one writer, several readers.
     pub async fn open_sqlite(path: &Path) -> Result<Db> {
+        keep_private(path)?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .create_if_missing(true)
@@ -185,6 +186,32 @@ impl Db {
             }
         }
     }
+}
+
+/// The database holds wrapped keys and hashed tokens: for its owner alone. SQLite gives the files beside it
+/// (`-wal`, `-shm`) the mode of the database.
+fn keep_private(path: &Path) -> Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    let private = std::fs::Permissions::from_mode(0o600);
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
+    match made {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            return Err(Error::new(ErrorKind::Unavailable, "the database file cannot be made").because(error));
+        }
+    }
+    for suffix in ["", "-wal", "-shm"] {
+        let mut file = path.as_os_str().to_owned();
+        file.push(suffix);
+        let open_to_others = |m: std::fs::Metadata| m.permissions().mode() & 0o077 != 0;
+        if std::fs::metadata(&file).is_ok_and(open_to_others)
+            && let Err(error) = std::fs::set_permissions(&file, private.clone())
+        {
+            tracing::warn!(%error, path = %Path::new(&file).display(), "others may read the database, and its mode cannot be changed");
+        }
+    }
+    Ok(())
 }
 
 impl RawTx {

@@ -13,7 +13,7 @@ statements! {
     CLAIM = "UPDATE jobs SET lease_until = $2, fence = fence + 1, attempts = attempts + 1 WHERE id = $1";
     FINISH = "DELETE FROM jobs WHERE id = $1 AND fence = $2";
     POSTPONE = "UPDATE jobs SET run_at = $3, lease_until = 0, last_error = $4 WHERE id = $1 AND fence = $2";
-    COUNT = "SELECT kind, COUNT(*) AS n FROM jobs GROUP BY kind";
+    STATES = "SELECT kind, CASE WHEN lease_until > $1 THEN 'running' ELSE 'waiting' END AS state, COUNT(*) AS n FROM jobs GROUP BY 1, 2";
     LEASE = "SELECT holder, fence, until FROM leases WHERE name = $1",
         postgres "SELECT holder, fence, until FROM leases WHERE name = $1 FOR UPDATE";
     INSERT_LEASE = "INSERT INTO leases (name, holder, fence, until) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING";
@@ -94,9 +94,10 @@ pub async fn postpone<'a>(on: impl Into<On<'a>>, job: &ClaimedJob, run_at: Times
     fenced(query.execute(on).await?, job)
 }
 
-pub async fn counts<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, i64)>> {
-    let rows = q(COUNT).fetch_all(on).await?;
-    rows.iter().map(|r| Ok((r.get("kind")?, r.get("n")?))).collect()
+/// (kind, waiting or running, how many).
+pub async fn states<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<(String, String, i64)>> {
+    let rows = q(STATES).bind(now).fetch_all(on).await?;
+    rows.iter().map(|r| Ok((r.get("kind")?, r.get("state")?, r.get("n")?))).collect()
 }
 
 /// Takes or renews the named lease; `Some(fence)` when this replica holds it.

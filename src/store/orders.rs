@@ -28,6 +28,7 @@ statements! {
              (SELECT 1 FROM acme_authorizations a WHERE a.order_id = acme_orders.id AND a.status <> 'valid')";
     FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status IN ('pending', 'ready')";
     FAIL_OF_ACCOUNT = "UPDATE acme_orders SET status = 'invalid' WHERE account_id = $1 AND status IN ('pending', 'ready')";
+    STATES = "SELECT directory, status, COUNT(*) AS n FROM acme_orders GROUP BY directory, status";
     EXPIRE = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND expires_at <= $1";
 }
 
@@ -90,6 +91,12 @@ pub async fn fail<'a>(on: impl Into<On<'a>>, id: OrderId, problem: &Value) -> Re
 
 pub async fn fail_of_account<'a>(on: impl Into<On<'a>>, account: AccountId) -> Result<u64> {
     q(FAIL_OF_ACCOUNT).bind(account.to_vec()).execute(on).await
+}
+
+/// (directory, status, how many): a full count, so never on a request.
+pub async fn states<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, String, i64)>> {
+    let rows = q(STATES).fetch_all(on).await?;
+    rows.iter().map(|r| Ok((r.get("directory")?, r.get("status")?, r.get("n")?))).collect()
 }
 
 /// Housekeeping: what ran out becomes invalid in its row too.

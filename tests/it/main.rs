@@ -7,6 +7,7 @@ mod dashboard;
 mod hierarchy;
 mod issuance;
 mod pki;
+mod server;
 mod store;
 mod support;
 mod validation;

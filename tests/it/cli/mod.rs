@@ -5,30 +5,10 @@ mod tools;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Stdio;
 
 use crate::support::postgres;
-
-const ANY: [&str; 6] = ["--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0"];
-
-fn chancery(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
-    command.env_clear().env("HOME", home).current_dir(home);
-    command
-}
-
-fn run(home: &Path, arguments: &[&str]) -> Output {
-    chancery(home).args(arguments).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn told(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use crate::support::process::{ANY, chancery, code, run, told};
 
 #[test]
 fn a_certificate_is_issued_found_revoked_and_everything_agrees() {
@@ -99,7 +79,14 @@ fn what_cannot_start_says_why_and_ends_with_the_code_of_the_table() {
     let in_use = run(at, &["serve", "--listen", &address, "--listen-http", "127.0.0.1:0"]);
     assert_eq!(code(&in_use), 6);
     assert!(told(&in_use).contains("the port is in use"), "{}", told(&in_use));
-    assert_eq!(code(&serve(&["--data", "/proc/nowhere"])), 2);
+    let unwritable = serve(&["--data", "/proc/nowhere"]);
+    assert_eq!(code(&unwritable), 2);
+    assert!(told(&unwritable).contains("choose another with --data DIR"), "{}", told(&unwritable));
+    // a port that was free a moment ago: nobody answers there
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let down = serve(&["--database-url", &format!("postgres://u@{gone}/x")]);
+    assert_eq!(code(&down), 6, "{}", told(&down));
+    assert!(told(&down).contains(&format!("postgres://u@{gone}/x cannot be reached")), "{}", told(&down));
     assert_eq!(code(&serve(&["--database-url", "postgres://u:secret@127.0.0.1/x"])), 2);
     std::fs::write(at.join("c.toml"), "listn = \"x\"\n").unwrap();
     let unknown = serve(&["--config", "c.toml"]);
@@ -108,7 +95,12 @@ fn what_cannot_start_says_why_and_ends_with_the_code_of_the_table() {
     assert_eq!(code(&serve(&["--locked"])), 7, "an empty database cannot be founded while locked");
     assert_eq!(code(&run(at, &["init"])), 0);
     std::fs::remove_file(at.join(".local/share/chancery/unlock.key")).unwrap();
-    assert_eq!(code(&serve(&[])), 7, "an initialised database without its unlock key");
+    let keyless = serve(&[]);
+    assert_eq!(code(&keyless), 7, "an initialised database without its unlock key");
+    assert!(told(&keyless).contains("unlock.key") && told(&keyless).contains("--unlock-key"), "{}", told(&keyless));
+    for output in [in_use, unwritable, down, unknown, keyless] {
+        assert!(output.stdout.is_empty() && told(&output).lines().count() <= 3, "{}", told(&output));
+    }
     assert_eq!(code(&run(at, &["find"])), 7);
 }
 

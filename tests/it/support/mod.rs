@@ -2,5 +2,9 @@
 
 pub mod acme_rows;
 pub mod postgres;
+pub mod process;
 pub mod rows;
+pub mod server;
 pub mod stores;
+pub mod wait;
+pub mod wire;

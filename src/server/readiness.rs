@@ -1,0 +1,152 @@
+//! What /readyz asks (reference/operators.md §5.2): the database, the unlock key, a self-test of every issuer's key,
+//! CRLs and OCSP delegates in force, the clock. `/livez` asks none of it: a database that is down must not restart
+//! every replica.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::future::BoxFuture;
+use tokio::sync::Mutex;
+
+use super::metrics::clock_offset;
+use super::ops::{Answer, Check};
+use crate::app::App;
+use crate::clock::monotonic;
+use crate::model::issuer::{IssuerRole, IssuerStatus};
+use crate::pki::algorithm::verify;
+use crate::pki::issuer::IssuerKey;
+use crate::pki::signer::{KeyPurpose, KeyStore};
+use crate::store::crls;
+
+/// How long a signature that verified speaks for its key, and one that did not.
+const GOOD_FOR: Duration = Duration::from_secs(60);
+const BAD_FOR: Duration = Duration::from_secs(5);
+/// Leases, nonces and thisUpdate bear this much between replicas.
+const OFFSET: f64 = 30.0;
+
+pub fn checks(app: &Arc<App>) -> Vec<Check> {
+    let tested: Arc<Mutex<SelfTests>> = Arc::default();
+    vec![
+        check(app, "database", |app| Box::pin(database(app))),
+        check(app, "unlocked", |app| Box::pin(async move { vec![unlocked(&app)] })),
+        check(app, "issuer", move |app| {
+            let tested = Arc::clone(&tested);
+            Box::pin(async move { issuers(&app, &tested).await })
+        }),
+        check(app, "crl", |app| Box::pin(published(app))),
+        check(app, "ocsp", |app| Box::pin(async move { delegates(&app) })),
+        check(app, "clock", |app| Box::pin(clock(app))),
+    ]
+}
+
+fn check(
+    app: &Arc<App>,
+    name: &'static str,
+    ask: impl Fn(Arc<App>) -> BoxFuture<'static, Vec<Answer>> + Send + Sync + 'static,
+) -> Check {
+    let app = Arc::clone(app);
+    Check { name, ask: Arc::new(move || ask(Arc::clone(&app))) }
+}
+
+async fn database(app: Arc<App>) -> Vec<Answer> {
+    vec![Answer::new("database", app.authority.refresh().await.err().map(|error| error.chain()))]
+}
+
+fn unlocked(app: &App) -> Answer {
+    let locked = !app.keys.can_open(KeyPurpose::Issuer);
+    Answer::new(
+        "unlocked",
+        locked.then(|| "the server is locked: status goes on, nothing is issued; start it with --unlock-key".into()),
+    )
+}
+
+/// By issuer: when its key was tried, and what was wrong.
+type SelfTests = BTreeMap<String, (Instant, Option<String>)>;
+
+async fn issuers(app: &App, tested: &Mutex<SelfTests>) -> Vec<Answer> {
+    // held over the signatures: a hundred probes at once try each key once
+    let mut tested = tested.lock().await;
+    let mut answers = Vec::new();
+    for (slug, loaded) in &app.authority.snapshot().issuers {
+        if loaded.issuer.role != IssuerRole::Issuing || loaded.issuer.status != IssuerStatus::Active {
+            continue;
+        }
+        let name = format!("issuer/{slug}");
+        let Some(key) = &loaded.key else {
+            answers.push(Answer::new(name, Some("its key is not loaded: the server is locked".into())));
+            continue;
+        };
+        let fresh = tested
+            .get(slug)
+            .filter(|(at, failure)| at.elapsed() < if failure.is_none() { GOOD_FOR } else { BAD_FOR });
+        let failure = match fresh {
+            Some((_, failure)) => failure.clone(),
+            None => {
+                let failure = self_test(slug, key).await;
+                tested.insert(slug.clone(), (monotonic(), failure.clone()));
+                failure
+            }
+        };
+        answers.push(Answer::new(name, failure));
+    }
+    answers
+}
+
+/// Signs a sentence, which is no DER and so can never be taken for a certificate, a CRL or an answer.
+async fn self_test(slug: &str, key: &IssuerKey) -> Option<String> {
+    let sentence = format!("chancery tries the key of {slug}: this is no certificate");
+    let signer = key.signer();
+    match signer.sign(sentence.as_bytes()).await {
+        Err(error) => Some(error.to_string()),
+        Ok(signature) => verify(signer.public_key(), sentence.as_bytes(), &signature)
+            .err()
+            .map(|_| "its signature does not verify".to_owned()),
+    }
+}
+
+/// A CRL in force for everyone who has one or whose key is here to make one.
+async fn published(app: Arc<App>) -> Vec<Answer> {
+    let now = app.clock.now();
+    let mut answers = Vec::new();
+    for (slug, loaded) in &app.authority.snapshot().issuers {
+        let failure = match crls::measure(&app.store, loaded.issuer.id, now).await {
+            Err(error) => Some(error.chain()),
+            Ok(None) if loaded.key.is_none() => continue,
+            Ok(None) => Some("none is published yet".to_owned()),
+            Ok(Some(crl)) => (crl.next_update <= now).then(|| format!("the newest one ended at {}", crl.next_update)),
+        };
+        answers.push(Answer::new(format!("crl/{slug}"), failure));
+    }
+    answers
+}
+
+fn delegates(app: &App) -> Vec<Answer> {
+    let now = app.clock.now();
+    let snapshot = app.authority.snapshot();
+    let issuing = snapshot.issuers.iter().filter(|(_, i)| i.issuer.role == IssuerRole::Issuing);
+    issuing
+        .map(|(slug, loaded)| {
+            let failure = match &loaded.responder {
+                None => Some("there is no delegate whose key is loaded".to_owned()),
+                Some(delegate) => {
+                    (delegate.not_after <= now).then(|| format!("its delegate ended at {}", delegate.not_after))
+                }
+            };
+            Answer::new(format!("ocsp/{slug}"), failure)
+        })
+        .collect()
+}
+
+async fn clock(app: Arc<App>) -> Vec<Answer> {
+    let failure = match clock_offset(&app).await {
+        Err(error) => Some(error.chain()),
+        Ok(offset) if offset.abs() > OFFSET => Some(format!(
+            "this machine's clock is {:.0} s {} that of the database; run NTP on both",
+            offset.abs(),
+            if offset > 0.0 { "ahead of" } else { "behind" }
+        )),
+        Ok(_) => None,
+    };
+    vec![Answer::new("clock", failure)]
+}

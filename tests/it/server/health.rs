@@ -1,0 +1,94 @@
+//! /livez, /readyz and what they tell to whom.
+
+use std::time::Duration;
+
+use chancery::clock::minutes;
+
+use crate::support::server::TestServer;
+use crate::support::wait;
+use crate::support::wire::Reply;
+
+/// Asks until the first CRLs and delegates are there.
+async fn ready(server: &TestServer) -> Reply {
+    wait::until("/readyz answers 200", async || {
+        let reply = server.ops("/readyz?verbose").await;
+        (reply.status == 200).then_some(reply)
+    })
+    .await
+}
+
+crate::on_both_servers! {
+    async fn each_key_list_and_clock_has_its_line(server) {
+        let text = ready(server).await.text();
+        for line in ["serving", "database", "unlocked", "issuer/tls-1", "crl/tls-1", "ocsp/tls-1", "clock"] {
+            assert!(text.contains(&format!("[+]{line} ok\n")), "{line} in\n{text}");
+        }
+        assert!(text.ends_with("readyz check passed\n") && text.matches("[+]crl/").count() == 2, "{text}");
+        assert_eq!(server.ops("/readyz").await.text(), "ok\n");
+        assert_eq!(server.http("/livez").await.text(), "ok\n");
+    }
+
+    async fn a_clock_that_is_wrong_is_told_and_can_be_excluded(server) {
+        ready(server).await;
+        server.clock.advance(minutes(10));
+        let reply = server.ops("/readyz").await;
+        assert_eq!(reply.status, 503);
+        assert!(reply.text().contains("[-]clock failed: this machine's clock is 6"), "{}", reply.text());
+        assert!(reply.text().contains("ahead of that of the database"), "{}", reply.text());
+        assert_eq!(server.ops("/readyz?exclude=clock").await.status, 200);
+        assert_eq!(server.ops("/readyz?exclude=database").await.status, 503);
+        // whoever asks from outside learns that, and not why
+        let public = server.http("/readyz?verbose").await;
+        assert_eq!(public.status, 503);
+        assert!(public.text().contains("[-]clock failed: reason withheld"), "{}", public.text());
+        assert_eq!(server.https("GET", "/readyz", &[], b"").await.status, 503);
+    }
+
+    async fn a_locked_server_says_so_and_goes_on_with_status(server) {
+        ready(server).await;
+        server.restart_with(&[("CHANCERY_LOCKED", "true")]).await;
+        let text = server.ops("/readyz?verbose").await.text();
+        assert!(text.contains("[-]unlocked failed: the server is locked"), "{text}");
+        assert!(text.contains("[-]issuer/tls-1 failed: its key is not loaded: the server is locked"), "{text}");
+        for line in ["database", "crl/tls-1", "ocsp/tls-1", "clock"] {
+            assert!(text.contains(&format!("[+]{line} ok\n")), "{line} in\n{text}");
+        }
+        assert_eq!(server.ops("/readyz?exclude=unlocked&exclude=issuer").await.status, 200);
+        assert_eq!(server.http("/crl/tls-1.crl").await.status, 200);
+    }
+
+    async fn a_web_process_runs_no_jobs_and_a_worker_serves_nothing_but_health(server) {
+        let mut fresh = TestServer::start(server.database().await, &[("CHANCERY_ONLY", "web")]).await;
+        for _ in 0..30 {
+            let text = fresh.ops("/readyz?verbose").await.text();
+            assert!(text.contains("[-]crl/tls-1 failed: none is published yet"), "{text}");
+            wait::pause(Duration::from_millis(50)).await;
+        }
+        if !fresh.app().store.db.is_postgres() {
+            // on SQLite the worker takes the place of the web process, on the same disk
+            fresh.restart_with(&[("CHANCERY_ONLY", "worker")]).await;
+            ready(&fresh).await;
+            assert!(!fresh.running().addresses.web);
+            fresh.end().await;
+            return;
+        }
+        let worker = fresh.replica_with(&[("CHANCERY_ONLY", "worker")]).await;
+        ready(&worker).await;
+        ready(&fresh).await;
+        assert!(!worker.running().addresses.web);
+        worker.end().await;
+        fresh.end().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_gone_fails_readyz_and_not_livez() {
+    let mut server = TestServer::sqlite().await;
+    ready(&server).await;
+    server.app().store.db.close().await;
+    assert_eq!(server.ops("/livez").await.status, 200);
+    let reply = server.ops("/readyz").await;
+    assert_eq!(reply.status, 503);
+    assert!(reply.text().contains("[-]database failed: "), "{}", reply.text());
+    server.running.take().unwrap().stop().await;
+}

@@ -1,0 +1,9 @@
+//! The running server over its sockets: metrics, health, its own certificate, start and stop.
+
+mod connections;
+mod health;
+mod housekeeping;
+mod lifecycle;
+mod logs;
+mod metrics;
+mod own_certificate;

@@ -1,0 +1,90 @@
+//! The real binary as a process of its own, in an empty HOME: started, asked, stopped.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+pub const ANY: [&str; 6] = ["--listen", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--listen-ops", "127.0.0.1:0"];
+
+/// The command with nothing of our surroundings.
+pub fn chancery(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chancery"));
+    command.env_clear().env("HOME", home).current_dir(home);
+    command
+}
+
+pub fn run(home: &Path, arguments: &[&str]) -> Output {
+    chancery(home).args(arguments).output().unwrap()
+}
+
+pub fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+pub fn told(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// `chancery serve`, which said that it is ready. Killed when dropped.
+pub struct Process {
+    pub ready: Value,
+    pub home: PathBuf,
+    pub child: Child,
+}
+
+impl Process {
+    /// With `-o json` on free ports, its settings in the environment; stderr goes to `HOME/stderr`.
+    pub fn start(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+        let stderr = std::fs::File::create(home.join("stderr")).unwrap();
+        let mut child = chancery(home)
+            .args(["serve", "-o", "json"])
+            .args(arguments)
+            .envs(["", "_HTTP", "_OPS"].map(|l| (format!("CHANCERY_LISTEN{l}"), "127.0.0.1:0")))
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .stderr(stderr)
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let ready = lines
+            .map_while(Result::ok)
+            .filter_map(|line| serde_json::from_str::<Value>(&line).ok())
+            .find(|event| event["event"] == "ready");
+        let Some(ready) = ready else {
+            let status = child.wait().unwrap();
+            panic!("{status}: {}", std::fs::read_to_string(home.join("stderr")).unwrap());
+        };
+        Process { ready, home: home.to_owned(), child }
+    }
+
+    pub fn stderr(&self) -> String {
+        std::fs::read_to_string(self.home.join("stderr")).unwrap()
+    }
+
+    /// The address of `https`, `http` or `ops`.
+    pub fn address(&self, listener: &str) -> SocketAddr {
+        let url = self.ready[listener].as_str().unwrap();
+        url.rsplit_once('/').unwrap().1.parse().unwrap()
+    }
+
+    pub fn signal(&self, signal: libc::c_int) {
+        let pid = i32::try_from(self.child.id()).unwrap();
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits for its end; the exit code.
+    pub fn ended(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // it may have ended before
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

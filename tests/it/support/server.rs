@@ -1,0 +1,209 @@
+//! A whole server in this process: real listeners on free ports, a database of its own, a clock that tests move.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use chancery::app::App;
+use chancery::clock::{Clock, ManualClock, SystemClock};
+use chancery::entropy::SystemEntropy;
+use chancery::jobs;
+use chancery::server::config::Config;
+use chancery::server::running::{self, Running};
+use chancery::server::settings::Environment;
+use chancery::store::jobs as queue;
+
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+use super::wire::{self, Reply};
+
+/// Two tests, `NAME::sqlite` and `NAME::postgres`, of one body over a server that runs.
+#[macro_export]
+macro_rules! on_both_servers {
+    ($(async fn $name:ident($server:ident) $body:block)+) => {$(
+        async fn $name($server: &mut $crate::support::server::TestServer) $body
+
+        mod $name {
+            use $crate::support::server::TestServer;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let mut server = TestServer::sqlite().await;
+                super::$name(&mut server).await;
+                server.end().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn postgres() {
+                let mut server = TestServer::postgres().await;
+                super::$name(&mut server).await;
+                server.end().await;
+            }
+        }
+    )+};
+}
+
+/// `end` it: what is left over in its queue fails the test.
+pub struct TestServer {
+    pub running: Option<Running>,
+    pub clock: ManualClock,
+    home: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+    /// Dropped at the end.
+    database: Option<String>,
+}
+
+impl TestServer {
+    pub async fn sqlite() -> TestServer {
+        TestServer::start(None, &[]).await
+    }
+
+    pub async fn postgres() -> TestServer {
+        TestServer::start(Some(super::postgres::create_database().await), &[]).await
+    }
+
+    /// With more settings, as environment variables.
+    pub async fn start(database: Option<String>, more: &[(&str, &str)]) -> TestServer {
+        // the machine's time, because TLS clients judge by it
+        let clock = ManualClock::at(SystemClock.now().truncated());
+        TestServer::with(tempfile::tempdir().unwrap(), clock, database, more).await
+    }
+
+    async fn with(
+        home: tempfile::TempDir,
+        clock: ManualClock,
+        database: Option<String>,
+        more: &[(&str, &str)],
+    ) -> TestServer {
+        let data = home.path().join("data");
+        let mut settings = vec![("CHANCERY_DATA".to_owned(), data.display().to_string())];
+        for listener in ["", "_HTTP", "_OPS"] {
+            settings.push((format!("CHANCERY_LISTEN{listener}"), "127.0.0.1:0".to_owned()));
+        }
+        settings.extend(database.iter().map(|url| ("CHANCERY_DATABASE_URL".to_owned(), url.clone())));
+        settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut server = TestServer { running: None, clock, home, settings, database };
+        server.running = Some(server.launch().await);
+        server
+    }
+
+    /// Another replica on the same database with the same unlock key: its disk is its own, the clock is shared.
+    pub async fn replica_with(&self, settings: &[(&str, &str)]) -> TestServer {
+        let key = self.data().join("unlock.key").display().to_string();
+        let home = tempfile::tempdir().unwrap();
+        let settings = [settings, &[("CHANCERY_UNLOCK_KEY", &key)]].concat();
+        let mut server = TestServer::with(home, self.clock.clone(), self.database.clone(), &settings).await;
+        server.keep_database();
+        server
+    }
+
+    /// Another one drops it.
+    pub fn keep_database(&mut self) {
+        self.database = None;
+    }
+
+    /// An empty database of the same kind.
+    pub async fn database(&self) -> Option<String> {
+        if self.database.is_some() { Some(super::postgres::create_database().await) } else { None }
+    }
+
+    /// Stops and starts again on the same disk and database, with other settings.
+    pub async fn restart_with(&mut self, settings: &[(&str, &str)]) {
+        for (name, value) in settings {
+            self.settings.retain(|(known, _)| known != name);
+            self.settings.push(((*name).to_owned(), (*value).to_owned()));
+        }
+        self.restart().await;
+    }
+
+    pub async fn restart(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        self.running = Some(self.launch().await);
+    }
+
+    async fn launch(&self) -> Running {
+        let pairs: Vec<(&str, &str)> = self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let config = Config::load(&Default::default(), &Environment::of(&pairs)).unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        running::start(&config, clock, Arc::new(SystemEntropy::new())).await.unwrap()
+    }
+
+    pub fn running(&self) -> &Running {
+        self.running.as_ref().expect("it was not stopped")
+    }
+
+    pub fn app(&self) -> &Arc<App> {
+        &self.running().app
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.home.path().join("data")
+    }
+
+    pub async fn root_pem(&self) -> Vec<u8> {
+        self.http("/root.pem").await.body
+    }
+
+    /// GET on the plain listener.
+    pub async fn http(&self, path: &str) -> Reply {
+        wire::get(self.running().addresses.http, path).await
+    }
+
+    /// GET on the listener for metrics and health.
+    pub async fn ops(&self, path: &str) -> Reply {
+        wire::get(self.running().addresses.ops, path).await
+    }
+
+    /// Over TLS, verified against the root.
+    pub async fn https(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+        let stream = self.tls().await;
+        wire::ask(stream, method, path, headers, body).await.expect("an answer")
+    }
+
+    /// A connection that was verified against the root at the time of the server's clock.
+    pub async fn tls(&self) -> TlsStream<TcpStream> {
+        let root = self.root_pem().await;
+        wire::tls(self.running().addresses.https, &root, self.clock.now()).await.unwrap()
+    }
+
+    /// The certificate that the HTTPS listener shows now, in DER.
+    pub async fn shown(&self) -> Vec<u8> {
+        wire::shown(&self.tls().await).swap_remove(0)
+    }
+
+    /// Runs queued jobs until none is left; the runner of the server helps.
+    pub async fn drain_jobs(&self) {
+        while self.queued().await > 0 {
+            jobs::turn(self.app()).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn queued(&self) -> i64 {
+        let app = self.app();
+        queue::states(&app.store, app.clock.now()).await.unwrap().iter().map(|(.., n)| n).sum()
+    }
+
+    /// Stops it; a job left over fails the test.
+    pub async fn end(mut self) {
+        let left = self.queued().await;
+        if let Some(running) = self.running.take() {
+            assert!(running.stop().await, "something was still in flight");
+        }
+        if let Some(url) = &self.database {
+            super::postgres::drop_database(url).await;
+        }
+        assert_eq!(left, 0, "jobs left over");
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        assert!(
+            self.running.is_none() || std::thread::panicking(),
+            "a test ends its server, which looks at its queue"
+        );
+    }
+}
