@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -39,13 +39,20 @@ pub fn start_logs(filter: Option<&str>) -> Result<()> {
 
 /// `info`, or `warn,chancery::request=info`: levels by target, those of libraries unless they are named.
 fn levels(filter: &str) -> Result<Targets> {
-    format!("{LIBRARIES},{filter}").parse().map_err(|e| {
+    let wrong = || {
+        let shown = filter.chars().take(80).collect::<String>();
         let detail = format!(
-            "CHANCERY_LOG \"{}\" is no list of levels ({e}); write it as info or warn,chancery=debug",
-            filter.chars().take(80).collect::<String>().escape_debug()
+            "CHANCERY_LOG \"{}\" is no list of levels; write it as info or warn,chancery=debug",
+            shown.escape_debug()
         );
         Error::new(ErrorKind::Config, detail)
-    })
+    };
+    // a bare word that is no level would be taken for a target with every level
+    let bare_words = filter.split(',').filter(|part| !part.contains('='));
+    if !bare_words.map(str::trim).all(|word| word.parse::<LevelFilter>().is_ok()) {
+        return Err(wrong());
+    }
+    format!("{LIBRARIES},{filter}").parse().map_err(|_| wrong())
 }
 
 static METRICS: OnceLock<Option<PrometheusHandle>> = OnceLock::new();

@@ -143,7 +143,7 @@ impl Context {
         let config = self.config(&Flags::new())?;
         let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let opened = open::open_with_root(&config, store, root_key).await?;
-        let addresses = configured(&config);
+        let addresses = Addresses::configured(&config);
         running::app(&config, opened, running::urls(&config, &addresses), &addresses).await
     }
 

@@ -66,6 +66,7 @@ families! {
 
     "db_pool_connections" GAUGE "Connections to the database" ["state" = &["idle", "used"]];
     "db_commits_total" COUNTER "Transactions committed" [];
+    "db_statements_total" COUNTER "Statements sent to the database" [];
     "commit_group_rows" ROWS "Rows that shared one commit" [];
     "clock_offset_seconds" GAUGE "This machine's clock minus the database's" [];
     "jobs" GAUGE "Queued jobs" ["kind" = OPEN, "state" = &["waiting", "running"]];

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use chancery::clock::days;
+use chancery::clock::{Clock, days};
 use chancery::model::actor::Actor;
 use chancery::model::reason::RevocationReason;
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -1,6 +1,7 @@
 //! What the tests share: stores on both engines, rows in them, and what stands above.
 
 pub mod acme_rows;
+pub mod drip;
 pub mod postgres;
 pub mod process;
 pub mod rows;

@@ -9,8 +9,8 @@ use chancery::validation::{StepKind, ValidationError, check_token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::drip::drip;
 use super::support::*;
+use crate::support::drip::drip;
 
 #[tokio::test]
 async fn the_key_authorization_proves_control() {

@@ -2,8 +2,6 @@
 
 mod addresses;
 mod dns;
-#[path = "../support/drip.rs"]
-mod drip;
 mod http01;
 mod limits;
 mod redirects;
