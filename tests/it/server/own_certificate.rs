@@ -18,7 +18,8 @@ fn not_after(der: &[u8]) -> i64 {
 /// Looks at what is shown until it is another certificate than `old`.
 async fn next_shown(server: &TestServer, old: &[u8]) -> Vec<u8> {
     // the server looks at its clock once a second
-    wait::until("another certificate is shown", async || Some(server.shown().await).filter(|shown| shown != old)).await
+    wait::until("another certificate is shown", async || Some(server.shown().await).filter(|shown| shown != old))
+        .await
 }
 
 crate::on_both_servers! {

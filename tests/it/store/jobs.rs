@@ -14,11 +14,11 @@ crate::on_both_engines! {
         drop(dropped);
         assert_eq!(claim(&at.store, 10).await, []);
         enqueue(&at.store, at.store.now()).await;
-        assert_eq!(jobs::counts(&at.store).await.unwrap(), [("test".to_owned(), 1)]);
+        assert_eq!(jobs::states(&at.store, at.store.now()).await.unwrap(), [("test".to_owned(), "waiting".to_owned(), 1)]);
         let claimed = claim(&at.store, 10).await;
         assert_eq!((claimed.len(), claimed[0].attempts, claimed[0].fence), (1, 1, 1));
         jobs::finish(&at.store, &claimed[0]).await.unwrap();
-        assert_eq!(jobs::counts(&at.store).await.unwrap(), []);
+        assert_eq!(jobs::states(&at.store, at.store.now()).await.unwrap(), []);
     }
 
     async fn a_job_waits_for_its_time(at) {
@@ -59,7 +59,7 @@ crate::on_both_engines! {
         too_late(jobs::finish(&mut tx, &late).await);
         drop(tx);
         jobs::finish(&other, &again).await.unwrap();
-        assert_eq!(jobs::counts(&at.store).await.unwrap(), []);
+        assert_eq!(jobs::states(&at.store, at.store.now()).await.unwrap(), []);
     }
 
     async fn a_postponed_job_is_free_again_at_its_time(at) {
