@@ -1,12 +1,15 @@
 //! ACME against the real router on both engines (reference/acme.md §1; the ids in comments are its).
 
 mod accounts;
+mod addresses;
 mod attacks;
+mod bad_input;
 mod client;
 mod compromise;
 mod nonces;
 mod orders;
 mod refusals;
 mod revocation;
+mod slow;
 mod transport;
 mod world;

@@ -23,6 +23,7 @@ use chancery::store::{Store, migrate};
 use chancery::validation::{ValidationConfig, Validator};
 use tower::ServiceExt;
 
+use crate::issuance::rig::{Trouble, troubled};
 use crate::support::postgres::create_database;
 use crate::validation::support::{Dns, DnsServer, Target, ok};
 
@@ -36,8 +37,10 @@ pub struct World {
     /// token → key authorization, as the target serves them.
     pub tokens: Arc<Mutex<HashMap<String, String>>>,
     pub authority: Arc<Authority>,
+    /// What goes wrong with signatures from now on.
+    pub trouble: Arc<Trouble>,
     validator: Arc<Validator>,
-    _target: Target,
+    _targets: [Target; 2],
     _dns: DnsServer,
     _directory: tempfile::TempDir,
 }
@@ -60,8 +63,10 @@ impl World {
         let store = Store::new(db, Arc::new(clock.clone()), entropy.clone()).unwrap();
         let keys = found(&store, &entropy).await;
         let tokens: Arc<Mutex<HashMap<String, String>>> = Arc::default();
-        let served = tokens.clone();
+        let (served, also) = (tokens.clone(), tokens.clone());
         let target = Target::answering(move |path| answer(&served.lock().unwrap(), path)).await;
+        let same_port = format!("[::1]:{}", target.port());
+        let by_ipv6 = Target::answering_on(&same_port, move |path| answer(&also.lock().unwrap(), path)).await;
         let dns = DnsServer::answering(|_, kind, _| {
             Dns::Addresses(if kind == 1 { vec![Ipv4Addr::LOCALHOST.into()] } else { Vec::new() })
         })
@@ -73,6 +78,8 @@ impl World {
             ..ValidationConfig::default()
         };
         let validator = Arc::new(Validator::new(config, Vec::new(), Arc::new(clock.clone())).unwrap());
+        let trouble = Arc::new(Trouble::none());
+        let keys = troubled(keys, trouble.clone());
         let authority = Authority::open(store.clone(), keys, vec!["acme.test".into()]).await.unwrap();
         let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await.unwrap();
         let router = router(&registration, &clock, &entropy);
@@ -84,7 +91,8 @@ impl World {
             tokens,
             authority,
             validator,
-            _target: target,
+            trouble,
+            _targets: [target, by_ipv6],
             _dns: dns,
             _directory: directory,
         }

@@ -5,5 +5,5 @@ mod compromise;
 mod faults;
 mod fsck;
 mod recovery;
-mod rig;
+pub mod rig;
 mod together;

@@ -63,19 +63,12 @@ pub enum SignerState {
 
 impl Rig {
     pub async fn on(at: &At) -> Rig {
-        let trouble = Arc::new(Trouble {
-            entropy: AtomicBool::new(false),
-            repeat_serial: AtomicBool::new(false),
-            last_serial: Mutex::new([0; 20]),
-            signer: Mutex::new(SignerState::Works),
-            gate: Semaphore::new(0),
-            arrived: Semaphore::new(0),
-        });
+        let trouble = Arc::new(Trouble::none());
         let chance = Arc::new(TroubledEntropy(entropy(), trouble.clone()));
         let store = Store::new(at.connect().await, Arc::new(at.clock.clone()), chance).unwrap();
         let (keys, founding) = all_keys();
         assert!(initialise(&store, keys.as_ref(), &founding).await.unwrap());
-        let troubled = Arc::new(TroubledKeys(keys.clone(), trouble.clone()));
+        let troubled = troubled(keys.clone(), trouble.clone());
         let authority = Authority::open(store.clone(), troubled, vec![]).await.unwrap();
         accounts::insert(&store, &account()).await.unwrap();
         Rig { store, authority, trouble, keys }
@@ -181,6 +174,24 @@ impl Entropy for TroubledEntropy {
         }
         Ok(())
     }
+}
+
+impl Trouble {
+    pub fn none() -> Trouble {
+        Trouble {
+            entropy: AtomicBool::new(false),
+            repeat_serial: AtomicBool::new(false),
+            last_serial: Mutex::new([0; 20]),
+            signer: Mutex::new(SignerState::Works),
+            gate: Semaphore::new(0),
+            arrived: Semaphore::new(0),
+        }
+    }
+}
+
+/// Keys whose signers do what `trouble` says.
+pub fn troubled(keys: Arc<Keys>, trouble: Arc<Trouble>) -> Arc<dyn KeyStore> {
+    Arc::new(TroubledKeys(keys, trouble))
 }
 
 #[derive(Debug)]
