@@ -33,9 +33,8 @@ impl App {
         self.authority.poll_revocations().await?;
         if self.authority.refresh().await? {
             self.access.forget();
-            self.registration.reload().await?;
         }
-        Ok(())
+        self.registration.refresh().await
     }
 
     /// Writes what was counted of refused requests: of the minutes that are over, or all of it at the end.

@@ -73,6 +73,11 @@ impl Caller {
         self.grant
     }
 
+    /// The grant with its bounds as they were read: what an issuance takes with it.
+    pub fn bounds(&self) -> Option<(GrantId, &Scope)> {
+        self.grant.zip(self.scope.as_ref())
+    }
+
     /// May the role do this at all?
     pub fn may(&self, permission: Permission) -> Result<()> {
         permission::require(self.role, permission)
@@ -84,11 +89,7 @@ impl Caller {
         let Some(scope) = &self.scope else {
             return if permission::is_free(self.role) { Ok(()) } else { Err(no_grant(self.role)) };
         };
-        scope.check_profile(wish.profile)?;
-        scope.check_issuer(wish.issuer)?;
-        wish.names.iter().try_for_each(|name| scope.check_name(name))?;
-        let other = wish.common_name.filter(|cn| !wish.names.iter().any(|name| name.value() == **cn));
-        other.map_or(Ok(()), |cn| scope.check_subject(cn))
+        scope.check(wish.profile, wish.issuer, wish.names, wish.common_name)
     }
 
     /// May the subject say this besides its common name? Each is written `O=Lab Ltd`.
@@ -114,21 +115,22 @@ impl Caller {
     /// Tokens are made by an administrator without bounds, so that none is wider than its maker.
     pub fn may_manage_tokens(&self) -> Result<()> {
         self.may(Permission::ManageTokens)?;
-        match self.scope {
-            None => Ok(()),
-            Some(_) => Err(Error::refused(
-                ErrorKind::Forbidden,
-                "token.scope",
-                "an administrator's token with a grant",
-                "an administrator's token without one",
-                "create it on the server's host with chancery token create",
-            )),
-        }
+        self.unbounded("create it on the server's host with chancery token create")
     }
 
     /// The hierarchy too is changed without bounds or not at all.
     pub fn may_manage_hierarchy(&self) -> Result<()> {
         self.may(Permission::ManageHierarchy)?;
+        self.unbounded("run the chancery ca command on the server's host")
+    }
+
+    /// Grants and EAB keys, so that none is wider than its maker.
+    pub fn may_manage_grants(&self) -> Result<()> {
+        self.may(Permission::ManageGrants)?;
+        self.unbounded("do it on the server's host with chancery grant or chancery acme eab")
+    }
+
+    fn unbounded(&self, fix: &str) -> Result<()> {
         match self.scope {
             None => Ok(()),
             Some(_) => Err(Error::refused(
@@ -136,7 +138,7 @@ impl Caller {
                 "token.scope",
                 "an administrator's token with a grant",
                 "an administrator's token without one",
-                "run the chancery ca command on the server's host",
+                fix,
             )),
         }
     }

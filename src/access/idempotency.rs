@@ -66,7 +66,7 @@ impl Access {
 }
 
 /// Key and answer in the transaction of the change itself.
-pub(super) async fn claim(tx: &mut Tx, actor: &Actor, key: &Key, status: u16, body: &str) -> Result<()> {
+pub async fn claim(tx: &mut Tx, actor: &Actor, key: &Key, status: u16, body: &str) -> Result<()> {
     let (who, now) = (actor.to_string(), tx.now());
     let (place, answer) = ((who.as_str(), key.text.as_str()), (i64::from(status), body));
     match idempotency::record(tx, place, &key.request_sha256, answer, now, now + KEPT).await {

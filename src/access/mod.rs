@@ -2,6 +2,7 @@
 //! error inside a check is a refusal. A token is known for at most 5 s after another replica revoked it.
 
 pub mod caller;
+pub mod grants;
 pub mod idempotency;
 pub mod password;
 pub mod permission;

@@ -22,6 +22,11 @@ pub enum Permission {
     /// Trust domains and issuers.
     ManageHierarchy,
     ManageUsers,
+    ReadGrants,
+    ManageGrants,
+    /// ACME directories: what they offer and what they require.
+    ManageDirectories,
+    ManageProfiles,
 }
 
 impl Permission {
@@ -38,6 +43,10 @@ impl Permission {
             Permission::ManageTokens => "create and revoke tokens",
             Permission::ManageHierarchy => "create and change trust domains and issuers",
             Permission::ManageUsers => "manage users",
+            Permission::ReadGrants => "read grants and EAB keys",
+            Permission::ManageGrants => "create and revoke grants and EAB keys",
+            Permission::ManageDirectories => "change ACME directories",
+            Permission::ManageProfiles => "create and change profiles",
         }
     }
 }
@@ -45,29 +54,34 @@ impl Permission {
 /// May the role at all? The scope narrows further.
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
-        Issue, ManageHierarchy, ManageTokens, ManageUsers, ReadAcme, ReadAudit, ReadCertificates, ReadChecks,
-        ReadHierarchy, ReadTokens, Revoke,
+        Issue, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens, ManageUsers, ReadAcme,
+        ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy, ReadTokens, Revoke,
     };
     match role {
         Role::Viewer => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadChecks => true,
-            ReadAudit | ReadTokens | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy => false,
+            ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy
+            | ManageGrants | ManageDirectories | ManageProfiles => false,
         },
         Role::Auditor => match permission {
-            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadChecks => true,
-            Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy => false,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks => true,
+            Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
+            | ManageProfiles => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
-            ReadAcme | ReadAudit | ReadTokens | ReadChecks | ManageTokens | ManageUsers | ManageHierarchy => false,
+            ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | ManageTokens | ManageUsers
+            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles => false,
         },
         Role::Operator => match permission {
-            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadChecks | Issue | Revoke => true,
-            ReadTokens | ManageTokens | ManageUsers | ManageHierarchy => false,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke => true,
+            ReadTokens | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
+            | ManageProfiles => false,
         },
         Role::Admin => match permission {
-            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadChecks | Issue | Revoke
-            | ManageTokens | ManageUsers | ManageHierarchy => true,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | Issue
+            | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
+            | ManageProfiles => true,
         },
     }
 }

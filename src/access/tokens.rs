@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::idempotency::Key;
 use super::secret::Secret;
-use super::{Access, idempotency, permission};
+use super::{Access, grants, idempotency, permission};
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::{Actor, Role};
@@ -33,6 +33,8 @@ pub struct NewToken {
     pub profiles: Option<Vec<String>>,
     pub issuers: Option<Vec<String>>,
     pub max_count: Option<i64>,
+    /// An existing grant in place of the lists and the count.
+    pub grant: Option<GrantId>,
 }
 
 impl Access {
@@ -94,23 +96,34 @@ pub(super) async fn create(tx: &mut store::Tx, actor: &Actor, new: &NewToken) ->
     let now = store.now();
     let role = new.role.unwrap_or(Role::Requester);
     let expires_at = now + life(new.expires_in)?;
+    let name = name("token", &new.name)?;
     let scope = scope(role, new)?;
     let secret = Secret::draw(store.entropy.as_ref())?;
     let grant = match scope {
+        _ if new.grant.is_some() => None,
         Some(scope) => Some(Grant {
             id: GrantId::new(now, store.entropy.as_ref())?,
+            name: name.clone(),
             scope,
             expires_at: Some(expires_at),
             max_count: new.max_count,
             used_count: 0,
+            created_by: actor.to_string(),
             created_at: now,
             revoked_at: None,
         }),
         None => None,
     };
+    if let Some(grant) = &grant {
+        store::grants::insert(&mut *tx, grant).await?;
+    }
+    let grant = match new.grant {
+        Some(id) => Some(shared(tx, new, id).await?),
+        None => grant,
+    };
     let token = Token {
         id: TokenId::new(now, store.entropy.as_ref())?,
-        name: name(&new.name)?,
+        name,
         role,
         grant_id: grant.as_ref().map(|g| g.id),
         scope: grant.as_ref().map(|g| g.scope.clone()),
@@ -120,18 +133,29 @@ pub(super) async fn create(tx: &mut store::Tx, actor: &Actor, new: &NewToken) ->
         revoked_at: None,
         last_used_at: None,
     };
-    if let Some(grant) = &grant {
-        store::grants::insert(&mut *tx, grant).await?;
-    }
     store::tokens::insert(&mut *tx, &token, &secret.sha256()).await?;
     versions::bump(&mut *tx, Topic::Access).await?;
     tx.audit(created(&token));
     Ok((token, secret))
 }
 
+/// An existing grant, which brings all bounds: beside it there are none.
+async fn shared(tx: &mut store::Tx, new: &NewToken, id: GrantId) -> Result<Grant> {
+    if is_bounded(new) {
+        return Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "token.grant",
+            format!("{id} and lists or a count beside it"),
+            "a grant, or bounds of its own",
+            "leave one of them out",
+        ));
+    }
+    grants::alive(tx, id).await
+}
+
 fn created(token: &Token) -> AuditEvent {
-    let detail =
-        json!({"name": token.name, "role": token.role.name(), "scope": token.scope, "expires_at": token.expires_at});
+    let detail = json!({"name": token.name, "role": token.role.name(), "grant": token.grant_id, "scope": token.scope,
+            "expires_at": token.expires_at});
     AuditEvent::done("token.created", format!("token:{}", token.id), detail)
 }
 
@@ -144,7 +168,7 @@ fn life(asked: Option<Duration>) -> Result<Duration> {
     Ok(life)
 }
 
-fn name(text: &str) -> Result<String> {
+pub(super) fn name(of: &str, text: &str) -> Result<String> {
     let text = text.trim();
     let fits = !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control);
     if fits {
@@ -153,7 +177,7 @@ fn name(text: &str) -> Result<String> {
     let shown = format!("\"{}\"", crate::model::identifier::shown(text));
     Err(Error::refused(
         ErrorKind::Unprocessable,
-        "token.name",
+        format!("{of}.name"),
         shown,
         "1 to 100 printable characters",
         "name what uses it",
@@ -162,17 +186,10 @@ fn name(text: &str) -> Result<String> {
 
 /// None: no bounds, which only a role that needs no grant may be left with.
 fn scope(role: Role, new: &NewToken) -> Result<Option<Scope>> {
-    let bounded = new.allow_names.is_some()
-        || new.subjects.is_some()
-        || new.profiles.is_some()
-        || new.issuers.is_some()
-        || new.max_count.is_some();
-    if !bounded {
+    if !is_bounded(new) {
         return Ok(None);
     }
-    if new.max_count.is_some_and(|n| n < 1) {
-        return Err(Error::new(ErrorKind::Unprocessable, "a count of uses is 1 or more"));
-    }
+    grants::count(new.max_count)?;
     let free = permission::is_free(role);
     let all = || vec!["*".to_owned()];
     // what is not mentioned stays open for operators only; profiles and issuers choose nothing that a name does not
@@ -185,9 +202,14 @@ fn scope(role: Role, new: &NewToken) -> Result<Option<Scope>> {
     match &new.allow_names {
         None if free => scope.names = vec![NameRule::Any],
         None => {}
-        Some(texts) => scope.names = texts.iter().map(|text| NameRule::parse(text)).collect::<Result<_>>()?,
+        Some(texts) => scope.names = grants::names(texts)?,
     }
     Ok(Some(scope))
+}
+
+fn is_bounded(new: &NewToken) -> bool {
+    let lists = [&new.allow_names, &new.subjects, &new.profiles, &new.issuers];
+    lists.iter().any(|list| list.is_some()) || new.max_count.is_some()
 }
 
 /// Whole seconds until it ends, for those who show it.

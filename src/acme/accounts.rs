@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
 use super::envelope::Envelope;
+use super::external_account;
 use super::headers::{link, location};
 use super::json::{flag, string};
 use super::urls::Urls;
@@ -29,7 +30,9 @@ pub async fn create(request: Envelope) -> Result<Response> {
     if flag(&members, "onlyReturnExisting", WHAT)? {
         return Err(Error::new(ErrorKind::AccountDoesNotExist, "this key has no account here"));
     }
+    let binding = external_account::requested(&members, request.url(), &key)?;
     let ask = NewAccount {
+        binding,
         contact: contacts(&members)?.unwrap_or_default(),
         terms_agreed: flag(&members, "termsOfServiceAgreed", WHAT)?,
     };
@@ -93,6 +96,9 @@ fn shown(urls: &Urls, account: &Account, status: StatusCode) -> Response {
     });
     if let (true, Some(members)) = (account.terms_agreed, body.as_object_mut()) {
         members.insert("termsOfServiceAgreed".into(), true.into());
+    }
+    if let (Some(binding), Some(members)) = (&account.binding, body.as_object_mut()) {
+        members.insert("externalAccountBinding".into(), binding.shown.clone());
     }
     let mut headers = HeaderMap::new();
     location(&mut headers, &account.url);

@@ -29,12 +29,16 @@ pub async fn show_or_deactivate(request: Envelope) -> Result<Response> {
         }
     };
     let headers = waiting(challenges.iter().any(|c| c.status == ChallengeStatus::Processing));
-    let body = json!({
+    let mut body = json!({
         "identifier": authorization.identifier,
         "status": authorization.shown_status(registration.now()).name(),
         "expires": authorization.expires_at,
         "challenges": challenges.iter().map(|c| challenge_body(&request.urls, c)).collect::<Vec<_>>(),
     });
+    // absent when it is none (RFC 8555 §7.1.4)
+    if let (true, Some(members)) = (authorization.wildcard, body.as_object_mut()) {
+        members.insert("wildcard".into(), true.into());
+    }
     Ok((headers, Json(body)).into_response())
 }
 

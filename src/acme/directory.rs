@@ -50,6 +50,9 @@ fn body(urls: &Urls, directory: &Directory) -> Value {
     if let Some(website) = &directory.config.website {
         meta.insert("website".into(), website.clone().into());
     }
+    if directory.config.external_account_required {
+        meta.insert("externalAccountRequired".into(), true.into());
+    }
     if let (false, Some(members)) = (meta.is_empty(), body.as_object_mut()) {
         members.insert("meta".into(), Value::Object(meta));
     }

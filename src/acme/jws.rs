@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// A CSR with a hundred names takes about ten thousand octets of it.
 pub const MAX_BODY: usize = 50_000;
 
+const WHAT: &str = "the protected header";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
     Rs256,
@@ -81,6 +83,47 @@ pub struct Jws {
     signature: Vec<u8>,
 }
 
+/// The members of any flattened JWS, decoded; which algorithms and keys are good is the caller's.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    pub header: Map<String, Value>,
+    /// What is signed.
+    pub input: Vec<u8>,
+    pub payload: Vec<u8>,
+    pub signature: Vec<u8>,
+}
+
+impl Parts {
+    pub fn from_members(outer: &Map<String, Value>) -> Result<Self> {
+        if let Some(name) = outer.keys().find(|name| !matches!(name.as_str(), "protected" | "payload" | "signature"))
+        {
+            return Err(Error::malformed(format!(
+                "the JWS has a member \"{}\": a flattened JWS has protected, payload and signature only, and no unprotected header (RFC 8555 §6.2)",
+                crate::model::identifier::shown(name)
+            )));
+        }
+        let part = |name: &str| {
+            json::string(outer, name, "the JWS")?
+                .ok_or_else(|| Error::malformed(format!("the JWS has no member \"{name}\"")))
+        };
+        let (protected, payload, signature) = (part("protected")?, part("payload")?, part("signature")?);
+        let input = format!("{protected}.{payload}").into_bytes();
+        let header = json::parse_object(&base64url::decode(protected, "\"protected\"")?, WHAT)?;
+        let payload = base64url::decode(payload, "\"payload\"")?;
+        let signature = base64url::decode(signature, "\"signature\"")?;
+        if signature.is_empty() {
+            return Err(Error::malformed("the JWS has an empty signature"));
+        }
+        if header.contains_key("crit") {
+            return Err(Error::malformed("\"crit\" is refused: this server knows no critical header parameter"));
+        }
+        if header.contains_key("b64") {
+            return Err(Error::malformed("\"b64\" is refused: payloads are base64url (RFC 7797 must not be used)"));
+        }
+        Ok(Parts { header, input, payload, signature })
+    }
+}
+
 /// The payload of a JWS whose signature held.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Payload(Vec<u8>);
@@ -98,41 +141,8 @@ impl Jws {
 
     /// The same for one JWS inside another (key change).
     pub fn from_members(outer: &Map<String, Value>) -> Result<Self> {
-        if let Some(name) = outer.keys().find(|name| !matches!(name.as_str(), "protected" | "payload" | "signature"))
-        {
-            return Err(Error::malformed(format!(
-                "the JWS has a member \"{}\": a flattened JWS has protected, payload and signature only, and no unprotected header (RFC 8555 §6.2)",
-                crate::model::identifier::shown(name)
-            )));
-        }
-        let part = |name: &str| {
-            json::string(outer, name, "the JWS")?
-                .ok_or_else(|| Error::malformed(format!("the JWS has no member \"{name}\"")))
-        };
-        let (protected, payload, signature) = (part("protected")?, part("payload")?, part("signature")?);
-        let input = format!("{protected}.{payload}").into_bytes();
-        let header = json::parse_object(&base64url::decode(protected, "\"protected\"")?, "the protected header")?;
-        let payload = base64url::decode(payload, "\"payload\"")?;
-        let signature = base64url::decode(signature, "\"signature\"")?;
-        if signature.is_empty() {
-            return Err(Error::malformed("the JWS has an empty signature"));
-        }
-        Self::from_header(&header, input, payload, signature)
-    }
-
-    fn from_header(
-        header: &Map<String, Value>,
-        input: Vec<u8>,
-        payload: Vec<u8>,
-        signature: Vec<u8>,
-    ) -> Result<Self> {
-        const WHAT: &str = "the protected header";
-        if header.contains_key("crit") {
-            return Err(Error::malformed("\"crit\" is refused: this server knows no critical header parameter"));
-        }
-        if header.contains_key("b64") {
-            return Err(Error::malformed("\"b64\" is refused: payloads are base64url (RFC 7797 must not be used)"));
-        }
+        let Parts { header, input, payload, signature } = Parts::from_members(outer)?;
+        let header = &header;
         let alg = json::string(header, "alg", WHAT)?
             .ok_or_else(|| Error::malformed("the protected header has no \"alg\""))?;
         let algorithm = Algorithm::parse(alg)?;

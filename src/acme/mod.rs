@@ -11,6 +11,7 @@ pub mod base64url;
 mod certificates;
 mod directory;
 mod envelope;
+mod external_account;
 mod headers;
 pub mod json;
 pub mod jwk;

@@ -52,6 +52,8 @@ pub(super) fn base() -> OpenApi {
         (name = "profiles", description = "Issuance rules."),
         (name = "domains", description = "Trust domains and their roots."),
         (name = "tokens", description = "Credentials for scripts."),
+        (name = "grants", description = "Bounds of tokens and EAB keys."),
+        (name = "acme", description = "ACME directories and external account keys."),
         (name = "audit-events", description = "Every change and every refusal."),
         (name = "system", description = "The CA's own health.")
     )

@@ -26,6 +26,11 @@ pub fn key(headers: &HeaderMap, uri: &Uri, body: &[u8]) -> Result<Option<Key>> {
     Key::new(text, Method::POST.as_str(), path, body).map(Some)
 }
 
+/// What a repetition is told.
+pub fn text<T: serde::Serialize>(shape: &T) -> Result<String> {
+    serde_json::to_string(shape).map_err(|e| Error::internal("an answer does not serialise", e))
+}
+
 pub fn replayed(mut response: Response) -> Response {
     response.headers_mut().insert(REPLAYED, HeaderValue::from_static("true"));
     response

@@ -10,7 +10,7 @@ use super::idempotent::Claim;
 use super::{Api, idempotent, made_key, refused, shape, subject};
 use crate::access::Caller;
 use crate::access::caller::Wish;
-use crate::authority::guard::{Guard, IdempotencyClaim};
+use crate::authority::guard::{Granted, Guard, IdempotencyClaim};
 use crate::authority::issue::{Issuance, Issued};
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::http::extract::{Json, Query};
@@ -80,7 +80,8 @@ async fn read(
     let names = refused(api, caller, "certificate.rejected", "", permitted).await?;
     let common_name = subject.common_name.take().or_else(|| source.common_name());
     let (request, private_key) = source.into_request().await?;
-    let guard = Guard { token: caller.token(), grant: caller.grant(), order: None, idempotency };
+    let grant = caller.bounds().map(|(id, scope)| Granted::all(id, scope));
+    let guard = Guard { token: caller.token(), grant, order: None, idempotency };
     let names = Some(names);
     let (profile, issuer) = (asked.profile, asked.issuer);
     Ok((Issuance { profile, issuer, request, names, common_name, subject, validity, guard }, private_key))

@@ -1,10 +1,13 @@
 //! REST under /api/v1: handlers take extractors, call one use case, shape the reply. The document is generated
 //! from the same routes (`openapi/chancery.json`, a test compares them).
 
+mod acme_directories;
 mod audit_events;
 mod certificates;
 mod docs;
 mod document;
+mod eab_keys;
+mod grants;
 mod hierarchy;
 mod idempotent;
 mod issue;
@@ -32,6 +35,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::caller::HasAccess;
 use crate::http::{error_page, layers, problem, refusals};
 use crate::model::audit::AuditEvent;
+use crate::registration::Registration;
 
 pub use document::{COMMITTED, document};
 
@@ -40,6 +44,7 @@ pub use document::{COMMITTED, document};
 pub struct Api {
     pub authority: Arc<Authority>,
     pub access: Arc<Access>,
+    pub registration: Arc<Registration>,
 }
 
 impl fmt::Debug for Api {
@@ -61,7 +66,12 @@ pub fn router(app: Arc<App>) -> Router {
         clock: Arc::clone(&app.clock),
         entropy: Arc::clone(&app.entropy),
     };
-    room(Api { authority: Arc::clone(&app.authority), access: Arc::clone(&app.access) }, manners)
+    let api = Api {
+        authority: Arc::clone(&app.authority),
+        access: Arc::clone(&app.access),
+        registration: Arc::clone(&app.registration),
+    };
+    room(api, manners)
 }
 
 /// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
@@ -92,6 +102,14 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(tokens::list, tokens::create))
         .routes(routes!(tokens::get))
         .routes(routes!(tokens::revoke))
+        .routes(routes!(grants::list, grants::create))
+        .routes(routes!(grants::get))
+        .routes(routes!(grants::revoke))
+        .routes(routes!(eab_keys::list, eab_keys::create))
+        .routes(routes!(eab_keys::get))
+        .routes(routes!(eab_keys::revoke))
+        .routes(routes!(acme_directories::list, acme_directories::create))
+        .routes(routes!(acme_directories::get, acme_directories::put))
         .routes(routes!(audit_events::list))
         .routes(routes!(system::checks))
 }

@@ -6,6 +6,8 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::audit::ChainedEvent;
 use crate::model::certificate::{Certificate, CertificateStatus};
+use crate::model::eab::EabKey;
+use crate::model::grant::{Grant, Scope};
 use crate::model::serial::to_hex;
 use crate::model::token::Token;
 use crate::pki::pem;
@@ -61,18 +63,56 @@ pub fn token(record: &Token, now: Timestamp) -> wire::tokens::Token {
         name: record.name.clone(),
         role: record.role.name().to_owned(),
         status: record.status(now).to_owned(),
-        scope: record.scope.as_ref().map(|scope| wire::tokens::TokenScope {
-            names: scope.names.iter().map(ToString::to_string).collect(),
-            subjects: scope.subjects.clone(),
-            profiles: scope.profiles.clone(),
-            issuers: scope.issuers.clone(),
-        }),
+        grant: record.grant_id.map(|id| id.to_string()),
+        scope: record.scope.as_ref().map(scope),
         created_by: record.created_by.clone(),
         created_at: record.created_at,
         expires_at: record.expires_at,
         revoked_at: record.revoked_at,
         last_used_at: record.last_used_at,
         secret: None,
+    }
+}
+
+pub fn grant(record: &Grant, now: Timestamp) -> wire::grants::Grant {
+    wire::grants::Grant {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        status: record.status(now).to_owned(),
+        scope: scope(&record.scope),
+        max_count: record.max_count,
+        used_count: record.used_count,
+        created_by: record.created_by.clone(),
+        created_at: record.created_at,
+        expires_at: record.expires_at,
+        revoked_at: record.revoked_at,
+    }
+}
+
+fn scope(scope: &Scope) -> wire::tokens::TokenScope {
+    wire::tokens::TokenScope {
+        names: scope.names.iter().map(ToString::to_string).collect(),
+        subjects: scope.subjects.clone(),
+        profiles: scope.profiles.clone(),
+        issuers: scope.issuers.clone(),
+    }
+}
+
+pub fn eab_key(record: &EabKey, now: Timestamp) -> wire::acme::EabKey {
+    wire::acme::EabKey {
+        id: record.id.to_string(),
+        name: record.name.clone(),
+        directory: record.directory.clone(),
+        status: record.status(now).to_owned(),
+        grant: record.grant_id.to_string(),
+        max_accounts: record.max_accounts,
+        used_accounts: record.used_accounts,
+        created_by: record.created_by.clone(),
+        created_at: record.created_at,
+        expires_at: record.expires_at,
+        revoked_at: record.revoked_at,
+        last_used_at: record.last_used_at,
+        hmac_key: None,
     }
 }
 

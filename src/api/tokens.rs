@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Api, idempotent, refused, shape};
+use super::{Api, grants, idempotent, refused, shape};
 use crate::access::tokens::NewToken;
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
@@ -60,9 +60,7 @@ pub async fn create(
         None => api.access.create_token(caller.actor(), &new).await?,
         Some(key) => {
             let answer = |token: &model::Token| {
-                let body = serde_json::to_string(&shape::token(token, now));
-                let body = body.map_err(|e| Error::internal("an answer does not serialise", e))?;
-                Ok((StatusCode::CREATED.as_u16(), body))
+                Ok((StatusCode::CREATED.as_u16(), idempotent::text(&shape::token(token, now))?))
             };
             api.access.create_token_once(caller.actor(), &new, key, answer).await?
         }
@@ -121,5 +119,6 @@ fn new_token(asked: TokenRequest) -> Result<NewToken> {
         profiles: asked.profiles,
         issuers: asked.issuers,
         max_count: asked.max_count,
+        grant: asked.grant.as_deref().map(grants::parse).transpose()?,
     })
 }

@@ -5,20 +5,48 @@ use std::collections::{HashMap, HashSet};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::certificate::Certificate;
+use crate::model::grant::Scope;
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
-use crate::store::{Tx, guards, revocations};
+use crate::model::identifier::Identifier;
+use crate::model::names::NameRule;
+use crate::store::{Tx, grants, guards, revocations};
 
 /// Conditions of one issuance besides the key block, which always holds.
 #[derive(Debug, Clone, Default)]
 pub struct Guard {
     /// The token that asks: not revoked, not expired.
     pub token: Option<TokenId>,
-    /// The grant that it acts under: alive, and one use of its count is taken.
-    pub grant: Option<GrantId>,
+    /// The grant that it acts under: alive, wide enough, and one use of its count is taken.
+    pub grant: Option<Granted>,
     /// The ACME order that this finalizes: moves from ready to processing, its account being valid.
     pub order: Option<OrderId>,
     /// The Idempotency-Key that this request came with.
     pub idempotency: Option<IdempotencyClaim>,
+}
+
+/// What an issuance takes from a grant.
+#[derive(Debug, Clone)]
+pub struct Granted {
+    pub id: GrantId,
+    pub names: Resting,
+    /// The grant's rules as they were read before: they may mention reserved names.
+    pub rules: Vec<NameRule>,
+}
+
+/// Which names rest on the grant.
+#[derive(Debug, Clone)]
+pub enum Resting {
+    /// Every name of the certificate.
+    All,
+    /// These; control over the others was proved.
+    Some(Vec<Identifier>),
+}
+
+impl Granted {
+    /// For a caller whose every name must be within the grant.
+    pub fn all(id: GrantId, scope: &Scope) -> Self {
+        Granted { id, names: Resting::All, rules: scope.names.clone() }
+    }
 }
 
 /// Claimed in the intent's transaction, so that a retry after any crash finds it.
@@ -54,14 +82,20 @@ impl Group {
 }
 
 /// Checks and takes everything for one intent. An error refuses this row only, and what it had taken is undone.
-pub(super) async fn hold(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certificate) -> Result<()> {
+pub(super) async fn hold(
+    tx: &mut Tx,
+    group: &Group,
+    guard: &Guard,
+    certificate: &Certificate,
+    common_name: Option<&str>,
+) -> Result<()> {
     // one thing at most is taken, by its last statement: there is nothing to undo
     if [guard.idempotency.is_some(), guard.order.is_some(), guard.grant.is_some()].iter().filter(|h| **h).count() < 2
     {
-        return take(tx, group, guard, certificate).await;
+        return take(tx, group, guard, certificate, common_name).await;
     }
     tx.raw().savepoint().await?;
-    match take(tx, group, guard, certificate).await {
+    match take(tx, group, guard, certificate, common_name).await {
         Ok(()) => tx.raw().release().await,
         Err(error) => {
             tx.raw().undo().await?;
@@ -70,7 +104,13 @@ pub(super) async fn hold(tx: &mut Tx, group: &Group, guard: &Guard, certificate:
     }
 }
 
-async fn take(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certificate) -> Result<()> {
+async fn take(
+    tx: &mut Tx,
+    group: &Group,
+    guard: &Guard,
+    certificate: &Certificate,
+    common_name: Option<&str>,
+) -> Result<()> {
     let now = tx.now();
     if let Some(reason) = group.blocked.get(&certificate.spki_sha256) {
         return Err(Error::refused(
@@ -101,18 +141,38 @@ async fn take(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certifica
     if let Some(idempotency) = &guard.idempotency {
         claim(tx, idempotency, certificate.id).await?;
     }
-    if let Some(grant) = guard.grant
-        && !guards::use_grant(tx, grant, now).await?
-    {
-        return Err(Error::refused(
-            ErrorKind::Refused,
-            "grant.alive",
-            format!("grant {grant}"),
-            "a grant that is not revoked, not expired and not used up",
-            "ask an operator for a new one",
-        ));
+    match &guard.grant {
+        Some(granted) => within(tx, granted, certificate, common_name).await,
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The grant as it is now allows this certificate. One use is taken last, so that a refusal has taken nothing.
+async fn within(tx: &mut Tx, granted: &Granted, certificate: &Certificate, common_name: Option<&str>) -> Result<()> {
+    let missing = || Error::inconsistent(format!("grant {} is missing", granted.id));
+    let now = tx.now();
+    // its bounds never change, its end and its count do
+    let grant = grants::find(&mut *tx, granted.id).await?.ok_or_else(missing)?;
+    match &granted.names {
+        Resting::All => {
+            grant.scope.check(&certificate.profile, &certificate.issuer, &certificate.names, common_name)?;
+        }
+        Resting::Some(names) => {
+            // a common name that is a proved name needs no grant
+            let proved = |cn: &&str| certificate.names.iter().any(|name| name.value() == **cn);
+            let common_name = common_name.filter(|cn| !proved(cn));
+            grant.scope.check(&certificate.profile, &certificate.issuer, names, common_name)?;
+        }
+    }
+    if grant.max_count.is_none() {
+        // held to the end of this transaction: a revocation waits for it, or this sees the revocation
+        return grants::hold(tx, granted.id).await?.ok_or_else(missing)?.check_alive(now);
+    }
+    if guards::use_grant(tx, granted.id, now).await? {
+        return Ok(());
+    }
+    grants::find(tx, granted.id).await?.ok_or_else(missing)?.check_alive(now)?;
+    Err(Error::new(ErrorKind::Conflict, format!("grant {} was changed meanwhile; try again", granted.id)))
 }
 
 /// Takes an Idempotency-Key for what is done to this certificate; a conflict when it is taken.

@@ -117,6 +117,7 @@ impl Authority {
             },
             actor: actor.clone(),
             guard: issuance.guard.clone(),
+            common_name: profile.profile.common_name(issuance.common_name.as_deref(), &prepared.facts().names)?,
         };
         self.commit_intent(row).await?;
         match self.finish(actor, issuance, certificate.clone(), &key, prepared).await {
@@ -207,6 +208,7 @@ impl Authority {
             validity: issuance.validity,
             via_acme: matches!(actor.kind, ActorKind::Account(_)),
             own_hosts: self.own_hosts.clone(),
+            granted: issuance.guard.grant.as_ref().map(|g| g.rules.clone()).unwrap_or_default(),
             reserved_allowed: matches!(actor.kind, ActorKind::System),
         };
         let prepared = key.prepare(&profile.profile, &issuance.request, &ask)?;
@@ -302,6 +304,8 @@ pub(super) struct IntentRow {
     intent: Intent,
     actor: Actor,
     guard: Guard,
+    /// What stands in the subject, which a grant judges apart from the names.
+    common_name: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -322,7 +326,8 @@ impl WriteGroup<IntentRow> for Writer {
         let mut results = Vec::with_capacity(rows.len());
         let mut held = Vec::with_capacity(rows.len());
         for row in rows.iter() {
-            match guard::hold(&mut tx, &group, &row.guard, &row.intent.certificate).await {
+            let common_name = row.common_name.as_deref();
+            match guard::hold(&mut tx, &group, &row.guard, &row.intent.certificate, common_name).await {
                 Ok(()) => {
                     held.push(row.intent.clone());
                     audit_intent(&mut tx, row);

@@ -1,6 +1,7 @@
 //! The command line: one file a command. Local commands call the REST router within this process as the user of
 //! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
 
+mod acme;
 mod audit;
 mod bootstrap;
 mod ca;
@@ -11,6 +12,7 @@ mod failure;
 mod files;
 mod flags;
 mod generate;
+mod grant;
 mod inspect;
 mod issue;
 mod listing;
@@ -90,6 +92,16 @@ enum Command {
     Token {
         #[command(subcommand)]
         command: token::TokenCommand,
+    },
+    /// Grants: what tokens and EAB keys may ask for
+    Grant {
+        #[command(subcommand)]
+        command: grant::GrantCommand,
+    },
+    /// ACME: external account keys and directories
+    Acme {
+        #[command(subcommand)]
+        command: acme::AcmeCommand,
     },
     /// Fetch the root of a server, compare its fingerprint, and keep both as a context
     Bootstrap(bootstrap::BootstrapArgs),
@@ -173,6 +185,8 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Ca { command } => ca::run(&context, command).await,
         Command::Profile { command } => listing::run(&context, &listing::PROFILES, command).await,
         Command::Token { command } => token::run(&context, command).await,
+        Command::Grant { command } => grant::run(&context, command).await,
+        Command::Acme { command } => acme::run(&context, command).await,
         Command::Bootstrap(args) => bootstrap::run(&context, args).await,
         Command::Context { command } => contexts::run(&context, command),
         Command::Trust { command } => trust::run(&context, command).await,

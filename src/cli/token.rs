@@ -36,6 +36,9 @@ pub struct CreateArgs {
     /// A DNS suffix or a network whose names it may ask for; can be given again
     #[arg(long, value_name = "SUFFIX|CIDR")]
     allow_name: Vec<String>,
+    /// An existing grant in place of the lists
+    #[arg(long, value_name = "ID", conflicts_with_all = ["profile", "issuer", "allow_name"])]
+    grant: Option<String>,
     /// How long it lasts, at most a year
     #[arg(long, value_name = "TIME", default_value = "90d")]
     expires: String,
@@ -78,6 +81,7 @@ fn body(args: CreateArgs) -> Value {
     let mut body = Map::new();
     body.insert("expires".into(), args.expires.into());
     body.extend(args.name.map(|name| ("name".into(), name.into())));
+    body.extend(args.grant.map(|id| ("grant".into(), id.into())));
     body.extend(args.role.map(|role| ("role".into(), role.into())));
     for (member, values) in [("profiles", args.profile), ("issuers", args.issuer), ("allow_names", args.allow_name)] {
         if !values.is_empty() {

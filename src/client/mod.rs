@@ -68,6 +68,11 @@ impl Client {
         json(&self.call("POST", path, "application/json", Some(body)).await?)
     }
 
+    pub async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Refusal> {
+        let body = serde_json::to_vec(body).map_err(|e| Error::internal("cannot write a request", e))?;
+        json(&self.call("PUT", path, "application/json", Some(body)).await?)
+    }
+
     async fn call(&self, method: &str, path: &str, accept: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
         let mut request = http::Request::builder().method(method).uri(path).header(http::header::ACCEPT, accept);
         if body.is_some() {

@@ -136,6 +136,14 @@ impl KeyStore for Keys {
     fn can_open(&self, purpose: KeyPurpose) -> bool {
         self.slot(purpose).0.is_some()
     }
+
+    fn seal_secret(&self, label: &str, id: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
+        self.seal_bytes(label, id, plaintext)
+    }
+
+    fn open_secret(&self, label: &str, id: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+        self.open_bytes(label, id, sealed)
+    }
 }
 
 fn key_label(purpose: KeyPurpose) -> &'static str {

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::id::{AccountId, AuthorizationId, CertificateId, ChallengeId, OrderId};
+use super::id::{AccountId, AuthorizationId, CertificateId, ChallengeId, EabKeyId, GrantId, OrderId};
 use super::identifier::Identifier;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -70,9 +70,20 @@ pub struct Account {
     /// Fixed when the account was made: it is the `kid` for ever.
     pub url: String,
     pub terms_agreed: bool,
+    /// What it was registered with, if the external account key of somebody.
+    pub binding: Option<Binding>,
     pub created_at: Timestamp,
     /// The address that it was made from.
     pub created_from: String,
+}
+
+/// An external account binding (RFC 8555 §7.3.4): the account acts under the grant of the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    pub grant: GrantId,
+    pub key: EabKeyId,
+    /// The JWS exactly as it came, which the account object shows for ever.
+    pub shown: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -117,6 +128,14 @@ pub struct Authorization {
 }
 
 impl Authorization {
+    /// What it is about, the wildcard label included (RFC 8555 §7.1.4 leaves it out of `identifier`).
+    pub fn name(&self) -> Result<Identifier> {
+        match &self.identifier {
+            Identifier::Dns(base) if self.wildcard => Identifier::dns(&format!("*.{base}")),
+            name => Ok(name.clone()),
+        }
+    }
+
     pub fn shown_status(&self, now: Timestamp) -> AuthorizationStatus {
         match self.status {
             AuthorizationStatus::Pending if self.expires_at <= now => AuthorizationStatus::Invalid,
@@ -130,7 +149,7 @@ impl Authorization {
 pub struct Challenge {
     pub id: ChallengeId,
     pub authorization_id: AuthorizationId,
-    /// `http-01`.
+    /// `http-01`, `dns-01`, or `GRANTED`.
     pub kind: String,
     pub token: String,
     pub status: ChallengeStatus,
@@ -138,6 +157,10 @@ pub struct Challenge {
     /// A problem document.
     pub error: Option<Value>,
 }
+
+/// The challenge of a name that the account's grant allows: valid from the beginning, and nobody proved anything,
+/// so that it entitles to no one else's certificates.
+pub const GRANTED: &str = "chancery-grant-01";
 
 /// What the validation job carries.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

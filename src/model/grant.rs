@@ -15,12 +15,60 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
     pub id: GrantId,
+    /// What it is for; that of a token which brought its own bounds is the token's.
+    pub name: String,
     pub scope: Scope,
     pub expires_at: Option<Timestamp>,
     pub max_count: Option<i64>,
     pub used_count: i64,
+    pub created_by: String,
     pub created_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+}
+
+impl Grant {
+    /// `active`, `used_up`, `expired`, `revoked`.
+    pub fn status(&self, now: Timestamp) -> &'static str {
+        match (self.revoked_at, self.expires_at, self.max_count) {
+            (Some(_), ..) => "revoked",
+            (None, Some(end), _) if end <= now => "expired",
+            (None, _, Some(max)) if self.used_count >= max => "used_up",
+            _ => "active",
+        }
+    }
+
+    /// Refuses what is asked after its end; says which end it was.
+    pub fn check_alive(&self, now: Timestamp) -> Result<()> {
+        let refuse = |rule: &str, value: String, allowed: String| {
+            let fix = "ask an administrator for a new grant";
+            Err(Error::refused(ErrorKind::Refused, format!("grant.{rule}"), value, allowed, fix))
+        };
+        if let Some(at) = self.revoked_at {
+            return refuse(
+                "revoked",
+                format!("a request at {now}"),
+                format!("none since grant {} was revoked at {at}", self.id),
+            );
+        }
+        if let Some(end) = self.expires_at.filter(|end| *end <= now) {
+            return refuse(
+                "expires",
+                format!("a request at {now}"),
+                format!("one before grant {} ended at {end}", self.id),
+            );
+        }
+        match self.max_count {
+            Some(max) if self.used_count >= max => {
+                let number = self.used_count.saturating_add(1);
+                refuse(
+                    "count",
+                    format!("certificate number {number}"),
+                    format!("at most {max} under grant {}", self.id),
+                )
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The allow-lists.
@@ -40,6 +88,15 @@ impl Scope {
     pub fn check_name(&self, name: &Identifier) -> Result<()> {
         let fits = self.names.iter().any(|rule| rule.covers(name));
         refuse_unless(fits, ErrorKind::RejectedIdentifier, "grant.names", &name.value(), listed(&self.names))
+    }
+
+    /// Everything about one certificate at once.
+    pub fn check(&self, profile: &str, issuer: &str, names: &[Identifier], common_name: Option<&str>) -> Result<()> {
+        self.check_profile(profile)?;
+        self.check_issuer(issuer)?;
+        names.iter().try_for_each(|name| self.check_name(name))?;
+        let other = common_name.filter(|cn| !names.iter().any(|name| name.value() == **cn));
+        other.map_or(Ok(()), |cn| self.check_subject(cn))
     }
 
     /// A common name that is also a name of the certificate is judged there.
@@ -103,6 +160,29 @@ mod tests {
         }
         assert!(scope.check_profile("tls-server").is_err() && scope.check_issuer("tls-1").is_err());
         assert!(scope.check_subject("alice").is_err());
+    }
+
+    #[test]
+    fn a_grant_ends_at_its_second_and_with_its_count() {
+        let at = Timestamp::from_secs;
+        let grant = Grant {
+            id: GrantId::from_bytes([1; 16]),
+            name: "test".into(),
+            scope: Scope::default(),
+            expires_at: Some(at(100)),
+            max_count: Some(2),
+            used_count: 1,
+            created_by: "test".into(),
+            created_at: at(1),
+            revoked_at: None,
+        };
+        assert!(grant.check_alive(at(99)).is_ok());
+        let rule = |grant: &Grant, now| grant.check_alive(at(now)).unwrap_err().rule.unwrap().name;
+        assert_eq!((rule(&grant, 100), grant.status(at(100))), ("grant.expires".into(), "expired"));
+        let used = Grant { used_count: 2, ..grant.clone() };
+        assert_eq!((rule(&used, 1), used.status(at(1))), ("grant.count".into(), "used_up"));
+        let revoked = Grant { revoked_at: Some(at(2)), ..grant };
+        assert_eq!((rule(&revoked, 3), revoked.status(at(3))), ("grant.revoked".into(), "revoked"));
     }
 
     #[test]

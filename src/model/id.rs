@@ -87,6 +87,8 @@ ids! {
     TokenId "tok";
     UserId "usr";
     SessionId "ses";
+    /// The `kid` of an external account binding.
+    EabKeyId "eab";
     DirectoryId "dir";
     AccountId "acc";
     OrderId "ord";

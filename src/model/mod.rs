@@ -5,6 +5,7 @@ pub mod actor;
 pub mod audit;
 pub mod certificate;
 pub mod crl;
+pub mod eab;
 pub mod grant;
 pub mod id;
 pub mod identifier;

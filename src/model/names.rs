@@ -90,13 +90,20 @@ impl NameRule {
                 Identifier::dns(s).is_ok_and(|name| is_reserved(&name, own)) || s == "svc" || s == "cluster.local"
             }
             NameRule::Network(network) => {
-                network.to_string().starts_with("127.") || network.to_string().starts_with("::1")
+                let text = network.to_string();
+                let own_address = || text.split_once('/').is_some_and(|(ip, _)| own.iter().any(|o| o == ip));
+                text.starts_with("127.") || text.starts_with("::1/") || (network.is_one_address() && own_address())
             }
             NameRule::Any | NameRule::Mailbox(_) | NameRule::AnyMailbox | NameRule::Uri(_) | NameRule::AnyUri => {
                 false
             }
         }
     }
+}
+
+/// Does one of a grant's rules mention this reserved name itself? A wide rule that happens to hold it does not.
+pub fn mentioned(name: &Identifier, rules: &[NameRule], own_hosts: &[String]) -> bool {
+    rules.iter().any(|rule| rule.covers(name) && rule.mentions_reserved(own_hosts))
 }
 
 /// The URI itself or one whose path lies below it: `spiffe://td` does not hold `spiffe://td.evil`, and no dot
@@ -182,7 +189,15 @@ pub struct NameRules {
 impl NameRules {
     /// Refuses a name that no rule allows, that one denies, or that is reserved and not mentioned. `rule` names
     /// the rule in the refusal, `who` whose list it is.
-    pub fn check(&self, name: &Identifier, own_hosts: &[String], rule: &str, who: &str) -> Result<()> {
+    /// `grant` holds the rules of the grant that it is asked under, which may mention a reserved name too.
+    pub fn check(
+        &self,
+        name: &Identifier,
+        own_hosts: &[String],
+        grant: &[NameRule],
+        rule: &str,
+        who: &str,
+    ) -> Result<()> {
         let refuse = |why: String, fix: &str| {
             Err(Error::refused(
                 ErrorKind::RejectedIdentifier,
@@ -201,10 +216,11 @@ impl NameRules {
             let list = if list.is_empty() { "nothing (the list is empty)".to_owned() } else { list.join(", ") };
             return refuse(format!("{list} by {who}"), "ask for a name under these, or an operator for another rule");
         }
-        if is_reserved(name, own_hosts) && !allowing.iter().any(|r| r.mentions_reserved(own_hosts)) {
+        let by_profile = || allowing.iter().any(|r| r.mentions_reserved(own_hosts));
+        if is_reserved(name, own_hosts) && !by_profile() && !mentioned(name, grant, own_hosts) {
             return refuse(
                 format!(
-                    "a name that is not reserved (loopback, *.svc, *.cluster.local, the API server's kubernetes and kubernetes.default.svc, the CA's own hosts), or one that {who} mentions itself"
+                    "a name that is not reserved (loopback, *.svc, *.cluster.local, the API server's kubernetes and kubernetes.default.svc, the CA's own hosts), or one that {who} or a grant mentions itself"
                 ),
                 "ask an operator to allow this name by itself",
             );
@@ -224,7 +240,7 @@ mod tests {
 
     fn allowed(rules: &NameRules, name: &str) -> bool {
         rules
-            .check(&Identifier::guess(name).unwrap(), &["ca.corp.test".to_owned()], "names.allow", "the test")
+            .check(&Identifier::guess(name).unwrap(), &["ca.corp.test".to_owned()], &[], "names.allow", "the test")
             .is_ok()
     }
 
@@ -299,6 +315,25 @@ mod tests {
         ] {
             let parsed = Identifier::guess(name).unwrap();
             assert_eq!(is_reserved(&parsed, &[]), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_grant_mentions_reserved_names_by_rules_of_their_own() {
+        let own = ["ca.corp.test".to_owned(), "10.0.0.5".to_owned()];
+        for (rule, name, expected) in [
+            ("*", "localhost", false),
+            ("=localhost", "localhost", true),
+            ("svc", "db.default.svc", true),
+            ("corp.test", "ca.corp.test", false),
+            ("=ca.corp.test", "ca.corp.test", true),
+            ("10.0.0.0/8", "10.0.0.5", false),
+            ("10.0.0.5", "10.0.0.5", true),
+            ("127.0.0.0/8", "127.0.0.1", true),
+            ("=localhost", "db.default.svc", false),
+        ] {
+            let rules = [NameRule::parse(rule).unwrap()];
+            assert_eq!(mentioned(&Identifier::guess(name).unwrap(), &rules, &own), expected, "{rule} {name}");
         }
     }
 

@@ -50,6 +50,10 @@ impl IpNetwork {
         self.base
     }
 
+    pub fn is_one_address(&self) -> bool {
+        self.prefix == width(self.base)
+    }
+
     pub fn prefix(&self) -> u8 {
         self.prefix
     }

@@ -24,6 +24,7 @@ use crate::model::id::IssuerId;
 use crate::model::identifier::Identifier;
 use crate::model::issuer::Issuer;
 use crate::model::key::SignatureAlgorithm;
+use crate::model::names::NameRule;
 use crate::model::serial::SerialNumber;
 use crate::model::validity::{RequestedValidity, Validity};
 
@@ -41,6 +42,8 @@ pub struct Ask {
     pub via_acme: bool,
     /// The CA's own host names and addresses: reserved.
     pub own_hosts: Vec<String>,
+    /// The name rules of the grant that it is asked under: they may mention reserved names.
+    pub granted: Vec<NameRule>,
     /// The server's own certificate names reserved names.
     pub reserved_allowed: bool,
 }

@@ -100,7 +100,7 @@ fn names(view: &TbsView<'_>, profile: &Profile, ask: &Ask) -> Result<()> {
     if ask.reserved_allowed {
         profile.check_shape(&names)?;
     } else {
-        profile.check_names(&names, &ask.own_hosts)?;
+        profile.check_names(&names, &ask.own_hosts, &ask.granted)?;
     }
     let subject = DistinguishedName::from_der(view.subject).map_err(broken)?;
     let expected = profile.subject(ask.common_name.as_deref(), &ask.subject, &names)?;

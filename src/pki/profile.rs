@@ -10,7 +10,7 @@ pub use super::profile_shipped::shipped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::key::KeyAlgorithm;
-use crate::model::names::NameRules;
+use crate::model::names::{NameRule, NameRules};
 use crate::model::validity::parse_duration;
 
 /// Checked rules.
@@ -170,10 +170,11 @@ impl Profile {
         ))
     }
 
-    /// Checks names on their own: newOrder asks before there is a CSR. `own_hosts` are the CA's.
-    pub fn check_names(&self, names: &[Identifier], own_hosts: &[String]) -> Result<()> {
+    /// Checks names on their own: newOrder asks before there is a CSR. `own_hosts` are the CA's, `grant` the rules
+    /// of the grant that they are asked under: either may mention reserved names.
+    pub fn check_names(&self, names: &[Identifier], own_hosts: &[String], grant: &[NameRule]) -> Result<()> {
         self.check_shape(names)?;
-        names.iter().try_for_each(|name| self.check_name(name, own_hosts))
+        names.iter().try_for_each(|name| self.check_name(name, own_hosts, grant))
     }
 
     /// How many names of which kinds, without saying which ones.
@@ -202,9 +203,9 @@ impl Profile {
     }
 
     /// May this name be certified, whatever the others are?
-    pub fn check_name(&self, name: &Identifier, own_hosts: &[String]) -> Result<()> {
+    pub fn check_name(&self, name: &Identifier, own_hosts: &[String], grant: &[NameRule]) -> Result<()> {
         self.check_kind(name)?;
-        self.rules.check(name, own_hosts, "names.allow", &format!("profile {}", self.config.name))
+        self.rules.check(name, own_hosts, grant, "names.allow", &format!("profile {}", self.config.name))
     }
 
     fn check_kind(&self, name: &Identifier) -> Result<()> {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
+use zeroize::Zeroizing;
 
 use crate::error::Result;
 use crate::model::id::KeyId;
@@ -83,4 +84,9 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     fn open(&self, key: &SealedKey) -> Result<Arc<dyn Signer>>;
 
     fn can_open(&self, purpose: KeyPurpose) -> bool;
+
+    /// Seals a secret that the server must read back, under the unlock key. `label` says what it is, `id` whose.
+    fn seal_secret(&self, label: &str, id: &[u8], plaintext: &[u8]) -> Result<Vec<u8>>;
+
+    fn open_secret(&self, label: &str, id: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>>;
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::external_accounts::BindingRequest;
 use super::{Directory, Origin, Registration, compromised};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, AccountKey, AccountStatus};
@@ -18,6 +19,7 @@ const MAX_CONTACTS: usize = 10;
 pub struct NewAccount {
     pub contact: Vec<String>,
     pub terms_agreed: bool,
+    pub binding: Option<BindingRequest>,
 }
 
 impl Registration {
@@ -40,20 +42,38 @@ impl Registration {
         ask: NewAccount,
         url_of: impl FnOnce(AccountId) -> String,
     ) -> Result<(Account, bool)> {
-        let made = match self.checked_account(directory, key, ask, origin, url_of) {
-            Ok(account) => account,
-            Err(error) => {
-                return self.refused(&origin.key_holder(), "account.refused", String::new(), error).await;
+        match self.made_account(origin, directory, key, ask, url_of).await {
+            // a loser of a race is no refusal
+            Err(error) if error.kind != ErrorKind::Conflict => {
+                self.refused(&origin.key_holder(), "account.refused", String::new(), error).await
             }
+            other => other,
+        }
+    }
+
+    async fn made_account(
+        &self,
+        origin: &Origin,
+        directory: &Directory,
+        key: AccountKey,
+        ask: NewAccount,
+        url_of: impl FnOnce(AccountId) -> String,
+    ) -> Result<(Account, bool)> {
+        let binding = ask.binding.clone();
+        let mut made = self.checked_account(directory, key, ask, origin, url_of)?;
+        let eab_key = match &binding {
+            Some(asked) => Some(self.bound_by(directory, asked).await?),
+            None if directory.config.external_account_required => return Err(binding_required(directory)),
+            None => None,
         };
-        let actor = origin.account(&made);
-        let mut tx = self.store.begin(&actor).await?;
-        if let Err(error) = compromised::refuse_blocked(&mut tx, &made.key).await {
-            drop(tx);
-            return self.refused(&actor, "account.refused", String::new(), error).await;
+        let mut tx = self.store.begin(&origin.account(&made)).await?;
+        compromised::refuse_blocked(&mut tx, &made.key).await?;
+        if let (Some(key), Some(asked)) = (&eab_key, &binding) {
+            made.binding = Some(self.bind(&mut tx, key, asked).await?);
         }
         if accounts::insert(&mut tx, &made).await? {
-            let detail = json!({"directory": made.directory, "contact": made.contact, "from": made.created_from});
+            let detail = json!({"directory": made.directory, "contact": made.contact, "from": made.created_from,
+                "eab_key": eab_key.map(|key| key.id)});
             tx.audit(AuditEvent::done("account.created", object(made.id), detail));
             tx.commit().await?;
             return Ok((made, true));
@@ -89,6 +109,7 @@ impl Registration {
             contact: checked_contacts(ask.contact)?,
             url: url_of(id),
             terms_agreed: ask.terms_agreed,
+            binding: None,
             created_at: now,
             created_from: origin.address.clone(),
         })
@@ -151,6 +172,16 @@ impl Registration {
         tx.commit().await?;
         Ok(Ok(Account { key, ..account.clone() }))
     }
+}
+
+fn binding_required(directory: &Directory) -> Error {
+    Error::new(
+        ErrorKind::ExternalAccountRequired,
+        format!(
+            "directory {} takes accounts with an external account binding only: ask an administrator for a key (chancery acme eab create) and register with it",
+            directory.slug
+        ),
+    )
 }
 
 pub(super) fn object(id: AccountId) -> String {

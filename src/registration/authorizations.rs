@@ -21,7 +21,12 @@ impl Registration {
     ) -> Result<(Authorization, Vec<Challenge>)> {
         let found = authorizations::find(&self.store, id).await?.filter(|a| a.account_id == account.id);
         let authorization = found.ok_or_else(|| Error::not_found("authorization"))?;
-        let challenges = challenges::of_authorization(&self.store, id).await?;
+        let mut challenges = challenges::of_authorization(&self.store, id).await?;
+        // once it is decided, the challenge that decided it stands there alone (RFC 8555 §7.1.4)
+        let decided = |c: &Challenge| matches!(c.status, ChallengeStatus::Valid | ChallengeStatus::Invalid);
+        if challenges.iter().any(decided) {
+            challenges.retain(decided);
+        }
         Ok((authorization, challenges))
     }
 
@@ -56,6 +61,8 @@ impl Registration {
         let payload = serde_json::to_string(&ValidateChallenge { challenge: id })
             .map_err(|e| Error::internal("a job's payload cannot be written as JSON", e))?;
         let mut tx = self.store.begin(&origin.account(account)).await?;
+        // one challenge of an authorization is tried at a time: their verdicts must not contradict each other
+        orders::lock(&mut tx, authorization.order_id).await?;
         if !challenges::to_processing(&mut tx, id, now).await? {
             drop(tx);
             return self.challenge(account, id).await;

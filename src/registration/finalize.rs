@@ -47,7 +47,7 @@ impl Registration {
             let error = Error::new(ErrorKind::OrderNotReady, not_ready(status));
             return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
         }
-        let issuance = match self.checked(&order, csr).await {
+        let issuance = match self.checked(account, &order, csr).await {
             Ok(issuance) => issuance,
             // the order stays ready, so that the client may send another CSR
             Err(error) => {
@@ -91,7 +91,7 @@ impl Registration {
         Ok(before.first().is_some_and(|earlier| names(earlier) == names(certificate)))
     }
 
-    async fn checked(&self, order: &Order, csr: &[u8]) -> Result<Issuance> {
+    async fn checked(&self, account: &Account, order: &Order, csr: &[u8]) -> Result<Issuance> {
         let request = CertificateRequest::from_der(csr, &KeyPolicy::default()).map_err(|refusal| {
             let mut error = Error::from(refusal);
             // at finalize whatever is wrong with a CSR is badCSR
@@ -121,7 +121,7 @@ impl Registration {
                 ttl: None,
                 asked_at: Some(order.created_at),
             },
-            guard: Guard { order: Some(order.id), ..Guard::default() },
+            guard: Guard { order: Some(order.id), grant: self.granted(account, order).await?, ..Guard::default() },
         })
     }
 

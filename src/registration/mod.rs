@@ -4,19 +4,22 @@
 pub mod accounts;
 pub mod authorizations;
 mod compromised;
+pub mod directories;
+pub mod external_accounts;
 pub mod finalize;
 pub mod housekeeping;
 pub mod nonces;
 pub mod orders;
 pub mod revoke;
+mod under_grant;
 pub mod validate;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::access::refusals::Refusals;
@@ -26,8 +29,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, AccountStatus};
 use crate::model::actor::{Actor, ActorKind};
 use crate::model::audit::AuditEvent;
-use crate::store::{Store, profiles};
+use crate::store::Store;
 use crate::validation::Validator;
+
+pub use directories::{Directory, DirectoryConfig};
 
 /// How long an order, and each authorization in it, may be open.
 pub const ORDER_LIFETIME: Duration = days(7);
@@ -35,46 +40,6 @@ pub const ORDER_LIFETIME: Duration = days(7);
 pub const MAX_NAMES: usize = 100;
 /// Orders of one account that are pending or ready at the same time.
 pub const MAX_OPEN_ORDERS: i64 = 300;
-
-/// What an ACME directory offers, as its row has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DirectoryConfig {
-    /// Slugs of profiles; the first one is used.
-    pub profiles: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub terms_of_service: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub website: Option<String>,
-}
-
-impl Default for DirectoryConfig {
-    fn default() -> Self {
-        DirectoryConfig { profiles: vec!["tls-server".into()], terms_of_service: None, website: None }
-    }
-}
-
-/// A directory of this installation.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directory {
-    pub slug: String,
-    pub config: DirectoryConfig,
-}
-
-impl Directory {
-    /// The profile of new orders; a directory without one issues nothing.
-    pub fn profile(&self) -> Result<&str> {
-        self.config.profiles.first().map(String::as_str).ok_or_else(|| {
-            Error::refused(
-                ErrorKind::InvalidProfile,
-                "acme.profiles",
-                format!("an order in directory {}", self.slug),
-                "nothing (its list of profiles is empty)",
-                "ask an operator to add a profile to the directory",
-            )
-        })
-    }
-}
 
 /// Who asks over ACME: where from, and in which request.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +55,7 @@ impl Origin {
             kind: ActorKind::Account(account.id),
             name: String::new(),
             request_id: self.request_id.clone(),
-            grant: None,
+            grant: account.binding.as_ref().map(|b| b.grant),
         }
     }
 
@@ -112,6 +77,8 @@ pub struct Registration {
     /// Requests that were refused before it was known whose they are.
     pub refusals: Refusals,
     directories: ArcSwap<Vec<Directory>>,
+    /// Of the directories as they were last read.
+    version: AtomicI64,
     describe: Describe,
 }
 
@@ -128,6 +95,7 @@ impl Registration {
             nonces: nonces::Nonces::open(store.clone()).await?,
             refusals: Refusals::new(store.clone()),
             directories: ArcSwap::from_pointee(Vec::new()),
+            version: AtomicI64::new(-1),
             store,
             authority,
             validator,
@@ -135,29 +103,6 @@ impl Registration {
         };
         registration.reload().await?;
         Ok(Arc::new(registration))
-    }
-
-    /// Reads the directories again; called when their version moved.
-    pub async fn reload(&self) -> Result<()> {
-        let mut fresh = Vec::new();
-        for (slug, config) in profiles::directories(&self.store).await? {
-            let config = serde_json::from_str(&config).map_err(|e| {
-                Error::inconsistent(format!("the configuration of ACME directory {slug} cannot be read")).because(e)
-            })?;
-            fresh.push(Directory { slug, config });
-        }
-        self.directories.store(Arc::new(fresh));
-        Ok(())
-    }
-
-    pub fn directory(&self, slug: &str) -> Result<Directory> {
-        let found = self.directories.load().iter().find(|d| d.slug == slug).cloned();
-        found.ok_or_else(|| Error::not_found("ACME directory"))
-    }
-
-    /// The slugs of all directories.
-    pub fn directories(&self) -> Vec<String> {
-        self.directories.load().iter().map(|d| d.slug.clone()).collect()
     }
 
     pub fn now(&self) -> Timestamp {

@@ -7,14 +7,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
+use super::under_grant::allows;
 use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration};
 use crate::clock::{Timestamp, minutes};
 use crate::entropy::random;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::model::acme::{
-    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, Order, OrderStatus,
+    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, GRANTED, Order, OrderStatus,
 };
 use crate::model::audit::AuditEvent;
+use crate::model::grant::Grant;
 use crate::model::id::{AuthorizationId, ChallengeId, OrderId};
 use crate::model::identifier::{Identifier, shown};
 use crate::store::{authorizations, challenges, orders};
@@ -48,42 +50,43 @@ impl Registration {
         ask: NewOrder,
     ) -> Result<OrderView> {
         let actor = origin.account(account);
-        let identifiers = match self.checked_order(directory, account, &ask).await {
-            Ok(identifiers) => identifiers,
+        let (identifiers, grant) = match self.checked_order(directory, account, &ask).await {
+            Ok(checked) => checked,
             Err(error) => return self.refused(&actor, "order.refused", String::new(), error).await,
         };
-        let (now, entropy) = (self.store.now(), self.store.entropy.as_ref());
+        let grant = grant.as_ref();
+        let now = self.store.now();
+        let all_granted = identifiers.iter().all(|name| allows(grant, name));
         let order = Order {
-            id: OrderId::new(now, entropy)?,
+            id: OrderId::new(now, self.store.entropy.as_ref())?,
             account_id: account.id,
             directory: directory.slug.clone(),
-            status: OrderStatus::Pending,
+            status: if all_granted { OrderStatus::Ready } else { OrderStatus::Pending },
             profile: directory.profile()?.to_owned(),
             not_before: ask.not_before,
             not_after: ask.not_after,
             error: None,
             certificate_id: None,
-            expires_at: (now + ORDER_LIFETIME).truncated(),
+            expires_at: ends_at(now, grant),
             created_at: now,
             identifiers,
         };
         let mut tx = self.store.begin(&actor).await?;
         orders::insert(&mut tx, &order).await?;
         let mut ids = Vec::with_capacity(order.identifiers.len());
-        for (position, identifier) in (0i64..).zip(&order.identifiers) {
-            let authorization = Authorization {
-                id: AuthorizationId::new(now, entropy)?,
-                account_id: account.id,
-                order_id: order.id,
-                position,
-                status: AuthorizationStatus::Pending,
-                identifier: identifier.clone(),
-                wildcard: false,
-                expires_at: order.expires_at,
-                created_at: now,
-            };
+        for (position, name) in (0i64..).zip(&order.identifiers) {
+            let authorization = self.authorization_for(&order, position, name, grant)?;
             authorizations::insert(&mut tx, &authorization).await?;
-            challenges::insert(&mut tx, &self.http01(authorization.id)?).await?;
+            match authorization.status {
+                AuthorizationStatus::Valid => {
+                    challenges::insert(&mut tx, &self.new_challenge(authorization.id, GRANTED)?).await?;
+                }
+                _ => {
+                    for kind in directory.challenges_for(name) {
+                        challenges::insert(&mut tx, &self.new_challenge(authorization.id, kind)?).await?;
+                    }
+                }
+            }
             ids.push(authorization.id);
         }
         let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory});
@@ -92,16 +95,43 @@ impl Registration {
         Ok(OrderView { order, authorizations: ids })
     }
 
-    fn http01(&self, authorization: AuthorizationId) -> Result<Challenge> {
-        let entropy = self.store.entropy.as_ref();
+    fn authorization_for(
+        &self,
+        order: &Order,
+        position: i64,
+        name: &Identifier,
+        grant: Option<&Grant>,
+    ) -> Result<Authorization> {
+        let (identifier, wildcard) = match name {
+            Identifier::Dns(dns) if dns.is_wildcard() => (Identifier::dns(dns.base())?, true),
+            other => (other.clone(), false),
+        };
+        let granted = allows(grant, name);
+        Ok(Authorization {
+            id: AuthorizationId::new(order.created_at, self.store.entropy.as_ref())?,
+            account_id: order.account_id,
+            order_id: order.id,
+            position,
+            status: if granted { AuthorizationStatus::Valid } else { AuthorizationStatus::Pending },
+            identifier,
+            wildcard,
+            expires_at: order.expires_at,
+            created_at: order.created_at,
+        })
+    }
+
+    /// A granted one is valid from the beginning.
+    fn new_challenge(&self, authorization: AuthorizationId, kind: &str) -> Result<Challenge> {
+        let (now, entropy) = (self.store.now(), self.store.entropy.as_ref());
+        let granted = kind == GRANTED;
         Ok(Challenge {
-            id: ChallengeId::new(self.store.now(), entropy)?,
+            id: ChallengeId::new(now, entropy)?,
             authorization_id: authorization,
-            kind: "http-01".into(),
+            kind: kind.into(),
             // 256 bits, one token a challenge
             token: URL_SAFE_NO_PAD.encode(random::<32>(entropy)?),
-            status: ChallengeStatus::Pending,
-            validated_at: None,
+            status: if granted { ChallengeStatus::Valid } else { ChallengeStatus::Pending },
+            validated_at: granted.then_some(now),
             error: None,
         })
     }
@@ -133,14 +163,15 @@ impl Registration {
         directory: &Directory,
         account: &Account,
         ask: &NewOrder,
-    ) -> Result<Vec<Identifier>> {
+    ) -> Result<(Vec<Identifier>, Option<Grant>)> {
         if ask.identifiers.is_empty() || ask.identifiers.len() > MAX_NAMES {
             return Err(Error::malformed(format!(
                 "an order has 1 to {MAX_NAMES} identifiers, this one has {}",
                 ask.identifiers.len()
             )));
         }
-        let identifiers = self.checked_names(directory, ask)?;
+        let grant = self.grant_for_order(directory, account).await?;
+        let identifiers = self.checked_names(directory, grant.as_ref(), ask)?;
         self.check_validity(directory, ask, &identifiers)?;
         let open = orders::open_of(&self.store, account.id, self.store.now()).await?;
         if open >= MAX_OPEN_ORDERS {
@@ -153,7 +184,7 @@ impl Registration {
             );
             return Err(error.retry_after(minutes(10)));
         }
-        Ok(identifiers)
+        Ok((identifiers, grant))
     }
 
     fn check_validity(&self, directory: &Directory, ask: &NewOrder, names: &[Identifier]) -> Result<()> {
@@ -188,13 +219,15 @@ impl Registration {
     }
 
     /// Folded to distinct names in the order asked; every bad one becomes a subproblem (RFC 8555 §6.7.1).
-    fn checked_names(&self, directory: &Directory, ask: &NewOrder) -> Result<Vec<Identifier>> {
+    fn checked_names(&self, directory: &Directory, grant: Option<&Grant>, ask: &NewOrder) -> Result<Vec<Identifier>> {
+        let rules = grant.map(|g| g.scope.names.as_slice()).unwrap_or_default();
         let snapshot = self.authority.snapshot();
         let profile = snapshot.profile(directory.profile()?)?;
         let (mut good, mut bad) = (Vec::new(), Vec::new());
         for (kind, value) in &ask.identifiers {
             let checked = offered(kind, value).and_then(|name| {
-                profile.profile.check_name(&name, self.authority.own_hosts())?;
+                profile.profile.check_name(&name, self.authority.own_hosts(), rules)?;
+                provable(directory, grant, &name)?;
                 Ok(name)
             });
             match checked {
@@ -215,7 +248,7 @@ impl Registration {
     }
 }
 
-/// A name that this server can prove: DNS names without a wildcard, and addresses.
+/// A name of a kind that ACME certifies here: DNS names, with or without a wildcard, and addresses.
 fn offered(kind: &str, value: &str) -> Result<Identifier> {
     if !matches!(kind, "dns" | "ip") {
         return Err(Error::new(
@@ -223,17 +256,33 @@ fn offered(kind: &str, value: &str) -> Result<Identifier> {
             format!("identifier type \"{}\" is not supported: allowed are dns and ip", shown(kind)),
         ));
     }
-    let identifier = Identifier::from_parts(kind, value)?;
-    match &identifier {
-        Identifier::Dns(name) if name.is_wildcard() => Err(Error::refused(
-            ErrorKind::RejectedIdentifier,
-            "acme.wildcard",
-            name,
-            "names without a wildcard",
-            "name each host, because a wildcard needs a DNS challenge (RFC 8555 §7.1.3), which this server does not offer yet",
-        )),
-        _ => Ok(identifier),
+    Identifier::from_parts(kind, value)
+}
+
+/// The grant allows it, or the directory has a challenge that can prove it.
+fn provable(directory: &Directory, grant: Option<&Grant>, name: &Identifier) -> Result<()> {
+    if allows(grant, name) || !directory.challenges_for(name).is_empty() {
+        return Ok(());
     }
+    match (grant, directory.config.challenges.as_slice()) {
+        (Some(grant), []) => grant.scope.check_name(name),
+        (_, challenges) => Err(Error::refused(
+            ErrorKind::RejectedIdentifier,
+            "acme.challenges",
+            format!("{} \"{name}\"", name.kind()),
+            match challenges {
+                [] => format!("names within the grant of an account in directory {}", directory.slug),
+                some => format!("names that {} can prove in directory {}", some.join(" or "), directory.slug),
+            },
+            "a wildcard needs dns-01 (RFC 8555 §7.1.3), an address http-01 (RFC 8738 §7)",
+        )),
+    }
+}
+
+/// An order that rests on a grant ends with it at the latest.
+fn ends_at(now: Timestamp, grant: Option<&Grant>) -> Timestamp {
+    let end = now + ORDER_LIFETIME;
+    grant.and_then(|g| g.expires_at).map_or(end, |limit| limit.min(end)).truncated()
 }
 
 /// One sentence with the first three; the kind is the common one, else malformed.
@@ -256,7 +305,6 @@ mod tests {
         for (kind, value, expected) in [
             ("email", "a@example.org", ErrorKind::UnsupportedIdentifier),
             ("DNS", "a.example.org", ErrorKind::UnsupportedIdentifier),
-            ("dns", "*.example.org", ErrorKind::RejectedIdentifier),
             ("dns", "192.0.2.1", ErrorKind::Malformed),
             ("dns", "", ErrorKind::Malformed),
             ("dns", "a.*.example.org", ErrorKind::Malformed),

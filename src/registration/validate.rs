@@ -92,8 +92,8 @@ impl Registration {
         } else {
             challenges::settle(&mut tx, challenge.id, ChallengeStatus::Invalid, None, problem.as_ref(), timeline)
                 .await?;
-            authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Invalid).await?;
-            if let Some(problem) = &problem {
+            let ended = authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Invalid).await?;
+            if let (true, Some(problem)) = (ended, &problem) {
                 orders::fail(&mut tx, authorization.order_id, problem).await?;
             }
         }

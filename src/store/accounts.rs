@@ -3,18 +3,18 @@
 
 use super::engine::{On, Row, q, statements};
 use crate::error::{Error, Result};
-use crate::model::acme::{Account, AccountKey, AccountStatus};
-use crate::model::id::AccountId;
+use crate::model::acme::{Account, AccountKey, AccountStatus, Binding};
+use crate::model::id::{AccountId, EabKeyId, GrantId};
 
 macro_rules! columns {
     () => {
-        "id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from"
+        "id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, grant_id, eab_key_id, eab, created_at, created_from"
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO acme_accounts (id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (directory, thumbprint) DO NOTHING";
+    INSERT = "INSERT INTO acme_accounts (id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from, grant_id, eab_key_id, eab) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (directory, thumbprint) DO NOTHING";
     FIND = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
@@ -23,6 +23,8 @@ statements! {
     SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
     DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND status = 'valid'";
     REVOKE_BY_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE public_key = $1 AND status = 'valid' RETURNING id";
+    REVOKE_OF_GRANT = "UPDATE acme_accounts SET status = 'revoked' WHERE grant_id = $1 AND status = 'valid'";
+    REVOKE_OF_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE eab_key_id = $1 AND status = 'valid'";
     SET_KEY = "UPDATE acme_accounts SET jwk = $3, thumbprint = $4, public_key = $5 WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
 }
 
@@ -39,7 +41,10 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, account: &Account) -> Result<bool
         .bind(&account.url)
         .bind(account.terms_agreed)
         .bind(account.created_at)
-        .bind(&account.created_from);
+        .bind(&account.created_from)
+        .bind(account.binding.as_ref().map(|b| b.grant.to_vec()))
+        .bind(account.binding.as_ref().map(|b| b.key.to_vec()))
+        .bind(account.binding.as_ref().map(|b| b.shown.to_string()));
     Ok(query.execute(on).await? == 1)
 }
 
@@ -78,6 +83,16 @@ pub async fn revoke_by_key<'a>(on: impl Into<On<'a>>, public_key: &[u8]) -> Resu
     q(REVOKE_BY_KEY).bind(public_key).fetch_all(on).await?.iter().map(|row| row.id("id")).collect()
 }
 
+/// valid → revoked for all that act under the grant; their orders end by `orders::fail_of_revoked`.
+pub async fn revoke_of_grant<'a>(on: impl Into<On<'a>>, grant: GrantId) -> Result<u64> {
+    q(REVOKE_OF_GRANT).bind(grant.to_vec()).execute(on).await
+}
+
+/// The same for all that the key has registered.
+pub async fn revoke_of_key<'a>(on: impl Into<On<'a>>, key: EabKeyId) -> Result<u64> {
+    q(REVOKE_OF_KEY).bind(key.to_vec()).execute(on).await
+}
+
 /// Moves the account from the key that it had to another one; false when the key has changed meanwhile.
 pub async fn set_key<'a>(on: impl Into<On<'a>>, id: AccountId, old: &[u8; 32], new: &AccountKey) -> Result<bool> {
     let query = q(SET_KEY)
@@ -109,7 +124,18 @@ fn account(row: &Row) -> Result<Account> {
         contact: row.json("contact")?,
         url: row.get("url")?,
         terms_agreed: row.get("terms_agreed")?,
+        binding: binding(row)?,
         created_at: row.time("created_at")?,
         created_from: row.get("created_from")?,
     })
+}
+
+/// All three columns or none: a half would be an account that lost its bounds.
+fn binding(row: &Row) -> Result<Option<Binding>> {
+    let shown: Option<String> = row.get("eab")?;
+    match (row.id_opt("grant_id")?, row.id_opt("eab_key_id")?, shown) {
+        (None, None, None) => Ok(None),
+        (Some(grant), Some(key), Some(_)) => Ok(Some(Binding { grant, key, shown: row.json("eab")? })),
+        _ => Err(Error::inconsistent("an account has half of an external account binding")),
+    }
 }

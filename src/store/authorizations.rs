@@ -3,7 +3,7 @@
 use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::acme::{Authorization, AuthorizationStatus};
+use crate::model::acme::{Authorization, AuthorizationStatus, GRANTED};
 use crate::model::id::{AccountId, AuthorizationId, OrderId};
 use crate::model::identifier::Identifier;
 
@@ -21,7 +21,10 @@ statements! {
     SETTLE = "UPDATE acme_authorizations SET status = $2 WHERE id = $1 AND status = 'pending'";
     DEACTIVATE = "UPDATE acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')";
     DEACTIVATE_OF_ACCOUNT = "UPDATE acme_authorizations SET status = 'deactivated' WHERE account_id = $1 AND status IN ('pending', 'valid')";
-    HOLDS = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND status = 'valid' AND expires_at > $4 LIMIT 1";
+    HOLDS = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND wildcard = $4 AND status = 'valid' AND expires_at > $5 \
+             AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $6) LIMIT 1";
+    GRANTED_OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_authorizations WHERE order_id = $1 AND EXISTS \
+                        (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $2) ORDER BY position");
     EXPIRE = "UPDATE acme_authorizations SET status = 'expired' WHERE status = 'valid' AND expires_at <= $1";
 }
 
@@ -63,14 +66,24 @@ pub async fn deactivate_of_account<'a>(on: impl Into<On<'a>>, account: AccountId
     q(DEACTIVATE_OF_ACCOUNT).bind(account.to_vec()).execute(on).await
 }
 
-/// Has this account a valid authorization for the identifier now?
+/// Those that rest on the account's grant.
+pub async fn granted_of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<Authorization>> {
+    q(GRANTED_OF_ORDER).bind(order.to_vec()).bind(GRANTED).fetch_all(on).await?.iter().map(authorization).collect()
+}
+
+/// Has this account proved control over the name, and does the proof hold now? What a grant allows is no proof.
 pub async fn holds<'a>(
     on: impl Into<On<'a>>,
     account: AccountId,
     identifier: &Identifier,
     now: Timestamp,
 ) -> Result<bool> {
-    let query = q(HOLDS).bind(account.to_vec()).bind(identifier.kind()).bind(identifier.value()).bind(now);
+    let (value, wildcard) = match identifier {
+        Identifier::Dns(name) => (name.base().to_owned(), name.is_wildcard()),
+        other => (other.value(), false),
+    };
+    let query = q(HOLDS).bind(account.to_vec()).bind(identifier.kind()).bind(value).bind(wildcard);
+    let query = query.bind(now).bind(GRANTED);
     Ok(query.fetch_optional(on).await?.is_some())
 }
 

@@ -15,11 +15,12 @@ macro_rules! columns {
 }
 
 statements! {
-    INSERT = "INSERT INTO acme_challenges (id, authorization_id, kind, token, status) VALUES ($1, $2, $3, $4, $5)";
+    INSERT = "INSERT INTO acme_challenges (id, authorization_id, kind, token, status, validated_at) VALUES ($1, $2, $3, $4, $5, $6)";
     FIND = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE id = $1");
-    OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY id");
+    OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY kind DESC, id");
     PROCESSING = "UPDATE acme_challenges SET status = 'processing' WHERE id = $1 AND status = 'pending' AND EXISTS \
-                  (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > $2)";
+                  (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > $2) \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges o WHERE o.authorization_id = acme_challenges.authorization_id AND o.status = 'processing')";
     SETTLE = "UPDATE acme_challenges SET status = $2, validated_at = $3, error = $4, timeline = $5 WHERE id = $1 AND status = 'processing'";
 }
 
@@ -30,6 +31,7 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, challenge: &Challenge) -> Result<
         .bind(&challenge.kind)
         .bind(&challenge.token)
         .bind(challenge.status.name())
+        .bind(challenge.validated_at)
         .execute(on)
         .await
         .map(drop)
@@ -43,7 +45,8 @@ pub async fn of_authorization<'a>(on: impl Into<On<'a>>, id: AuthorizationId) ->
     q(OF_AUTHORIZATION).bind(id.to_vec()).fetch_all(on).await?.iter().map(challenge).collect()
 }
 
-/// pending → processing, while its authorization is pending; says whether it moved.
+/// pending → processing, while its authorization is pending and no other of its challenges is tried; says whether
+/// it moved. The caller holds the order's row.
 pub async fn to_processing<'a>(on: impl Into<On<'a>>, id: ChallengeId, now: Timestamp) -> Result<bool> {
     Ok(q(PROCESSING).bind(id.to_vec()).bind(now).execute(on).await? == 1)
 }

@@ -9,8 +9,6 @@ use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
 
 statements! {
     TOKEN_ALIVE = "SELECT 1 AS alive FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
-    GRANT = "SELECT max_count FROM grants WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2) \
-             AND (max_count IS NULL OR used_count < max_count)";
     USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL \
                  AND (expires_at IS NULL OR expires_at > $2) AND used_count < max_count";
     ORDERING_ACCOUNT = "SELECT a.status FROM acme_accounts a WHERE a.id = (SELECT o.account_id FROM acme_orders o WHERE o.id = $1)",
@@ -28,12 +26,9 @@ pub async fn token_alive<'a>(on: impl Into<On<'a>>, token: TokenId, now: Timesta
     Ok(q(TOKEN_ALIVE).bind(token.to_vec()).bind(now).fetch_optional(on).await?.is_some())
 }
 
-/// Takes one use; a grant without a count is only read, so that it is no hot row.
+/// Takes one use of a grant with a count; false when it ended or is used up. The row is locked from here on, so
+/// that of two at once the second sees what the first has taken.
 pub async fn use_grant(tx: &mut Tx, grant: GrantId, now: Timestamp) -> Result<bool> {
-    let Some(row) = q(GRANT).bind(grant.to_vec()).bind(now).fetch_optional(&mut *tx).await? else { return Ok(false) };
-    if row.get::<Option<i64>>("max_count")?.is_none() {
-        return Ok(true);
-    }
     Ok(q(USE_GRANT).bind(grant.to_vec()).bind(now).execute(tx).await? == 1)
 }
 

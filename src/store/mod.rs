@@ -8,6 +8,7 @@ mod bulk;
 pub mod certificates;
 pub mod challenges;
 pub mod crls;
+pub mod eab_keys;
 pub mod engine;
 pub mod faults;
 pub mod grants;
@@ -48,6 +49,7 @@ pub fn statements() -> Vec<Sql> {
         certificates::ALL,
         challenges::ALL,
         crls::ALL,
+        eab_keys::ALL,
         grants::ALL,
         guards::ALL,
         hierarchy::ALL,

@@ -29,6 +29,8 @@ statements! {
     FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status IN ('pending', 'ready')";
     FAIL_OF_ACCOUNT = "UPDATE acme_orders SET status = 'invalid' WHERE account_id = $1 AND status IN ('pending', 'ready')";
     STATES = "SELECT directory, status, COUNT(*) AS n FROM acme_orders GROUP BY directory, status";
+    FAIL_OF_REVOKED = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND EXISTS \
+                       (SELECT 1 FROM acme_accounts a WHERE a.id = acme_orders.account_id AND a.status = 'revoked')";
     EXPIRE = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND expires_at <= $1";
 }
 
@@ -97,6 +99,11 @@ pub async fn fail_of_account<'a>(on: impl Into<On<'a>>, account: AccountId) -> R
 pub async fn states<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, String, i64)>> {
     let rows = q(STATES).fetch_all(on).await?;
     rows.iter().map(|r| Ok((r.get("directory")?, r.get("status")?, r.get("n")?))).collect()
+}
+
+/// Ends the open orders of accounts that were revoked.
+pub async fn fail_of_revoked<'a>(on: impl Into<On<'a>>) -> Result<u64> {
+    q(FAIL_OF_REVOKED).execute(on).await
 }
 
 /// Housekeeping: what ran out becomes invalid in its row too.

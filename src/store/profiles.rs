@@ -10,6 +10,7 @@ statements! {
     INSERT = "INSERT INTO profiles (id, slug, revision, config, created_at, updated_at) VALUES ($1, $2, 1, $3, $4, $4)";
     INSERT_REVISION = "INSERT INTO profile_revisions (profile_id, revision, config, actor, created_at) VALUES ($1, $2, $3, $4, $5)";
     DIRECTORIES = "SELECT slug, config FROM acme_directories ORDER BY slug";
+    UPDATE_DIRECTORY = "UPDATE acme_directories SET config = $2 WHERE slug = $1";
     INSERT_DIRECTORY = "INSERT INTO acme_directories (id, slug, config, created_at) VALUES ($1, $2, $3, $4)";
 }
 
@@ -49,6 +50,11 @@ pub async fn insert(tx: &mut super::Tx, id: ProfileId, slug: &str, config: &str)
 pub async fn directories<'a>(on: impl Into<On<'a>>) -> Result<Vec<(String, String)>> {
     let rows = q(DIRECTORIES).fetch_all(on).await?;
     rows.iter().map(|row| Ok((row.get("slug")?, row.get("config")?))).collect()
+}
+
+/// False when there is no such directory.
+pub async fn update_directory<'a>(on: impl Into<On<'a>>, slug: &str, config: &str) -> Result<bool> {
+    Ok(q(UPDATE_DIRECTORY).bind(slug).bind(config).execute(on).await? == 1)
 }
 
 pub async fn insert_directory(tx: &mut super::Tx, id: DirectoryId, slug: &str, config: &str) -> Result<()> {

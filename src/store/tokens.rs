@@ -4,7 +4,7 @@ use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::actor::Role;
-use crate::model::id::TokenId;
+use crate::model::id::{GrantId, TokenId};
 use crate::model::token::Token;
 
 statements! {
@@ -17,6 +17,7 @@ statements! {
     PAGE = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, \
             g.scope FROM tokens t LEFT JOIN grants g ON g.id = t.grant_id WHERE t.id < $1 ORDER BY t.id DESC LIMIT $2";
     REVOKE = "UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+    REVOKE_OF_GRANT = "UPDATE tokens SET revoked_at = $2 WHERE grant_id = $1 AND revoked_at IS NULL";
     USED = "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $2)";
 }
 
@@ -50,6 +51,10 @@ pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<TokenId>, limit: i64
 /// Whether it was not revoked before.
 pub async fn revoke<'a>(on: impl Into<On<'a>>, id: TokenId, at: Timestamp) -> Result<bool> {
     Ok(q(REVOKE).bind(id.to_vec()).bind(at).execute(on).await? == 1)
+}
+
+pub async fn revoke_of_grant<'a>(on: impl Into<On<'a>>, grant: GrantId, at: Timestamp) -> Result<u64> {
+    q(REVOKE_OF_GRANT).bind(grant.to_vec()).bind(at).execute(on).await
 }
 
 pub async fn used<'a>(on: impl Into<On<'a>>, id: TokenId, at: Timestamp) -> Result<()> {

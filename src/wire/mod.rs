@@ -1,8 +1,10 @@
 //! JSON shapes shared by server, client and OpenAPI. Members are snake_case, times RFC 3339 UTC, ids a prefix and a
 //! ULID. Unknown members of requests are refused; clients ignore unknown members of answers. Floor 1.
 
+pub mod acme;
 pub mod audit;
 pub mod certificates;
+pub mod grants;
 pub mod hierarchy;
 pub mod page;
 pub mod problem;

@@ -37,6 +37,9 @@ pub struct TokenRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1)]
     pub max_count: Option<i64>,
+    /// An existing grant in place of the lists and the count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
 }
 
 /// An API token without its secret.
@@ -47,6 +50,8 @@ pub struct Token {
     pub role: String,
     /// `active`, `expired` or `revoked`.
     pub status: String,
+    /// The grant that bounds it; null: none.
+    pub grant: Option<String>,
     /// What it may ask for; null: without bounds.
     pub scope: Option<TokenScope>,
     pub created_by: String,
@@ -63,7 +68,7 @@ pub struct Token {
     pub secret: Option<String>,
 }
 
-/// The allow-lists of a token.
+/// The allow-lists of a grant.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct TokenScope {
     pub names: Vec<String>,

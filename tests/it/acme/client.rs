@@ -150,9 +150,15 @@ impl<'w> Client<'w> {
         (order_url, order)
     }
 
+    pub async fn challenge(&self, authorization: &str, kind: &str) -> Value {
+        let shown = self.get(authorization).await.expect(200).json();
+        let found = shown["challenges"].as_array().unwrap().iter().find(|c| c["type"] == kind);
+        found.unwrap_or_else(|| panic!("no {kind} in {shown}")).clone()
+    }
+
     /// Serves the right answer, says so, and waits for the verdict.
     pub async fn prove(&self, authorization: &str) -> Value {
-        let challenge = self.get(authorization).await.expect(200).json()["challenges"][0].clone();
+        let challenge = self.challenge(authorization, "http-01").await;
         let token = challenge["token"].as_str().unwrap();
         let body = format!("{token}.{}", self.key.thumbprint());
         self.world.tokens.lock().unwrap().insert(token.to_owned(), body);

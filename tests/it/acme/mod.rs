@@ -6,6 +6,8 @@ mod attacks;
 mod bad_input;
 mod client;
 mod compromise;
+mod eab;
+mod grants;
 mod nonces;
 mod orders;
 mod refusals;

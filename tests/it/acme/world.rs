@@ -17,14 +17,17 @@ use chancery::http::layers::{Manners, manners};
 use chancery::http::problem::Dialect;
 use chancery::keys::seal::KeyMaterial;
 use chancery::keys::store::Keys;
+use chancery::model::id::EabKeyId;
 use chancery::registration::Registration;
-use chancery::store::engine::Db;
+use chancery::store::eab_keys;
+use chancery::store::engine::{Db, q};
 use chancery::store::{Store, migrate};
 use chancery::validation::{ValidationConfig, Validator};
 use tower::ServiceExt;
 
 use crate::issuance::rig::{Trouble, troubled};
 use crate::support::postgres::create_database;
+use crate::support::stores::plain;
 use crate::validation::support::{Dns, DnsServer, Target, ok};
 
 pub const EXTERNAL: &str = "https://acme.test";
@@ -109,6 +112,16 @@ impl World {
 
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
         self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// Exchanges the sealed secrets of two rows.
+    pub async fn swap_eab_keys(&self, one: EabKeyId, two: EabKeyId) {
+        let sealed = |id| async move { eab_keys::sealed(&self.store, id).await.unwrap().unwrap() };
+        let (a, b) = (sealed(one).await, sealed(two).await);
+        let set = plain("UPDATE eab_keys SET sealed = $1 WHERE id = $2");
+        for (id, value) in [(one, b), (two, a)] {
+            q(set).bind(value).bind(id.to_vec()).execute(&self.store.db).await.unwrap();
+        }
     }
 
     pub fn now(&self) -> Timestamp {

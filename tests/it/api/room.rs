@@ -7,11 +7,14 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use chancery::access::Access;
 use chancery::access::tokens::NewToken;
+use chancery::acme;
 use chancery::api::{Api, room};
 use chancery::authority::Authority;
 use chancery::clock::ManualClock;
 use chancery::http::layers::Manners;
 use chancery::model::actor::{Actor, Role};
+use chancery::registration::Registration;
+use chancery::validation::{ValidationConfig, Validator};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
@@ -58,7 +61,9 @@ impl Room {
             clock: Arc::new(at.clock.clone()),
             entropy: Arc::clone(&at.store.entropy),
         };
-        let router = room(Api { authority: authority.clone(), access: access.clone() }, manners);
+        let validator = Validator::new(ValidationConfig::default(), Vec::new(), Arc::new(at.clock.clone())).unwrap();
+        let registration = Registration::open(authority.clone(), Arc::new(validator), acme::describe).await.unwrap();
+        let router = room(Api { authority: authority.clone(), access: access.clone(), registration }, manners);
         let mut made = Room { authority, router, access, clock: at.clock.clone(), admin: String::new() };
         made.admin = made.token(Role::Admin, None, None).await;
         made

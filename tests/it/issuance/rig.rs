@@ -150,6 +150,7 @@ fn account() -> Account {
         contact: vec![],
         url: String::new(),
         terms_agreed: true,
+        binding: None,
         created_at: START,
         created_from: String::new(),
     }
@@ -208,6 +209,14 @@ impl KeyStore for TroubledKeys {
 
     fn can_open(&self, purpose: KeyPurpose) -> bool {
         self.0.can_open(purpose)
+    }
+
+    fn seal_secret(&self, label: &str, id: &[u8], plaintext: &[u8]) -> Result<Vec<u8>> {
+        self.0.seal_secret(label, id, plaintext)
+    }
+
+    fn open_secret(&self, label: &str, id: &[u8], sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+        self.0.open_secret(label, id, sealed)
     }
 }
 

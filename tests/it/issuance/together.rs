@@ -3,19 +3,20 @@
 
 use std::sync::atomic::Ordering;
 
-use chancery::authority::guard::Guard;
+use chancery::authority::guard::{Granted, Guard};
 use chancery::clock::days;
 use chancery::error::ErrorKind;
 use chancery::model::acme::OrderStatus;
 use chancery::model::certificate::CertificateStatus;
-use chancery::model::grant::{Grant, Scope};
-use chancery::model::id::{GrantId, OrderId};
+use chancery::model::grant::Grant;
+use chancery::model::id::OrderId;
 use chancery::model::reason::RevocationReason;
 use chancery::store::faults::CommitFault;
 use chancery::store::{certificates, grants, idempotency, revocations};
 use tokio::task::JoinSet;
 
 use super::rig::{Rig, SignerState, actor, guard, issuance};
+use crate::support::rows::open_grant;
 use crate::support::stores::START;
 
 crate::on_both_engines! {
@@ -139,10 +140,9 @@ crate::on_both_engines! {
 
     async fn a_grant_that_refuses_takes_nothing(at) {
         let rig = Rig::on(at).await;
-        let (id, scope, created_at) = (GrantId::from_bytes([7; 16]), Scope::default(), START);
-        let grant = Grant { id, scope, expires_at: None, max_count: Some(1), used_count: 0, created_at, revoked_at: None };
+        let grant = Grant { max_count: Some(1), ..open_grant(7) };
         grants::insert(&rig.store, &grant).await.unwrap();
-        let with_grant = |order| Guard { grant: Some(id), idempotency: None, ..guard(order) };
+        let with_grant = |order| Guard { grant: Some(Granted::all(grant.id, &grant.scope)), idempotency: None, ..guard(order) };
         rig.issue(issuance(with_grant(rig.order().await))).await.unwrap();
         let mut tasks = JoinSet::new();
         let order = rig.order().await;

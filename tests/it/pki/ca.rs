@@ -97,6 +97,7 @@ pub fn ask(names: &[&str]) -> Ask {
         validity: RequestedValidity::default(),
         via_acme: false,
         own_hosts: vec!["ca.example.test".into()],
+        granted: Vec::new(),
         reserved_allowed: false,
     }
 }

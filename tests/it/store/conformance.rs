@@ -6,7 +6,7 @@ use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
 use chancery::model::audit::{AuditEvent, ChainedEvent};
 use chancery::model::certificate::CertificateFilter;
-use chancery::model::grant::{Grant, Scope};
+use chancery::model::grant::Grant;
 use chancery::model::id::GrantId;
 use chancery::model::identifier::Identifier;
 use chancery::store::engine::{Db, q};
@@ -15,7 +15,7 @@ use chancery::store::nonces::{self, Epoch};
 use chancery::store::{audit, certificates, grants, guards, hierarchy, migrate};
 use serde_json::json;
 
-use crate::support::rows::{certificate, named};
+use crate::support::rows::{certificate, named, open_grant};
 use crate::support::stores::{START, all_keys, founded, plain};
 
 crate::on_both_engines! {
@@ -191,9 +191,7 @@ crate::on_both_engines! {
 
     async fn the_last_uses_of_a_grant_are_taken_once(at) {
         let id = GrantId::from_bytes([7; 16]);
-        let (scope, created_at) = (Scope::default(), START);
-        let grant =
-            Grant { id, scope, expires_at: None, max_count: Some(3), used_count: 0, created_at, revoked_at: None };
+        let grant = Grant { max_count: Some(3), ..open_grant(7) };
         grants::insert(&at.store, &grant).await.unwrap();
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..12 {

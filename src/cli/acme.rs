@@ -1,0 +1,228 @@
+//! `acme eab create|list|revoke` and `acme directory list|show|create|set`: who may register, and what is offered.
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+
+use super::failure::{Result, Trying};
+use super::grant::BoundsArgs;
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::{Client, encode};
+
+#[derive(Debug, Subcommand)]
+pub enum AcmeCommand {
+    /// External account keys, by which clients register
+    Eab {
+        #[command(subcommand)]
+        command: EabCommand,
+    },
+    /// ACME directories: what each offers and requires
+    Directory {
+        #[command(subcommand)]
+        command: DirectoryCommand,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EabCommand {
+    /// Make a key and print its id and its HMAC key, this once
+    Create(CreateArgs),
+    /// List keys; HMAC keys are never shown again
+    List,
+    /// Revoke a key: it registers no further account
+    Revoke {
+        id: String,
+        /// End the accounts too that it has registered
+        #[arg(long)]
+        accounts: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// Who registers with it
+    #[arg(long)]
+    name: String,
+    /// The one directory where it works
+    #[arg(long, value_name = "SLUG", default_value = "default")]
+    directory: String,
+    /// An existing grant in place of the lists
+    #[arg(long, value_name = "ID", conflicts_with_all = ["allow_name", "subject", "profile", "issuer", "max_count"])]
+    grant: Option<String>,
+    #[command(flatten)]
+    bounds: BoundsArgs,
+    /// How long it registers accounts
+    #[arg(long, value_name = "TIME", default_value = "90d")]
+    expires: String,
+    /// How many accounts it registers at most
+    #[arg(long, value_name = "N")]
+    max_accounts: Option<i64>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DirectoryCommand {
+    /// One line each
+    List,
+    /// Everything about one
+    Show { slug: String },
+    /// Make a directory at /acme/SLUG/directory
+    Create {
+        slug: String,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
+    /// Change what a directory offers; what is not given stays
+    Set {
+        slug: String,
+        #[command(flatten)]
+        rules: RulesArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    /// Profiles, separated by commas; the first one is used
+    #[arg(long, value_name = "P,…", value_delimiter = ',')]
+    profiles: Option<Vec<String>>,
+    /// http-01,dns-01 or none (only names within a grant)
+    #[arg(long, value_name = "C,…", value_delimiter = ',')]
+    challenges: Option<Vec<String>>,
+    /// Whether new accounts need an external account key
+    #[arg(long, value_name = "BOOL")]
+    eab_required: Option<bool>,
+    /// DNS servers as IP:port for its validations, or none (those of the settings)
+    #[arg(long, value_name = "IP:PORT,…", value_delimiter = ',')]
+    resolvers: Option<Vec<String>>,
+}
+
+pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
+    let client = context.client().await?;
+    match command {
+        AcmeCommand::Eab { command } => eab(context, &client, command).await,
+        AcmeCommand::Directory { command } => directory(context, &client, command).await,
+    }
+}
+
+const KEYS: &str = "/api/v1/acme/eab-keys";
+const DIRECTORIES: &str = "/api/v1/acme/directories";
+
+async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<()> {
+    match command {
+        EabCommand::Create(args) => {
+            let mut body = args.bounds.members();
+            body.insert("name".into(), args.name.into());
+            body.insert("directory".into(), args.directory.into());
+            body.insert("expires".into(), args.expires.into());
+            body.extend(args.grant.map(|id| ("grant".into(), id.into())));
+            body.extend(args.max_accounts.map(|n| ("max_accounts".into(), n.into())));
+            let made = client.post(KEYS, &body).await.trying(|| "cannot create the EAB key".into())?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&made)?);
+            }
+            let (kid, hmac) = (output::text(&made, "id"), output::text(&made, "hmac_key"));
+            Ok(output::data(&format!("kid   {kid}\nhmac  {hmac}\n"))?)
+        }
+        EabCommand::List => {
+            let page = client.get(&format!("{KEYS}?limit=500")).await.trying(|| "cannot list EAB keys".into())?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&page)?);
+            }
+            let mut table = Table::new(&[
+                "KID",
+                "NAME",
+                "DIRECTORY",
+                "STATUS",
+                "GRANT",
+                "ACCOUNTS",
+                "OF",
+                "EXPIRES",
+                "LAST USED",
+            ]);
+            let members = [
+                "id",
+                "name",
+                "directory",
+                "status",
+                "grant",
+                "used_accounts",
+                "max_accounts",
+                "expires_at",
+                "last_used_at",
+            ];
+            for key in page["items"].as_array().into_iter().flatten() {
+                table.row(members.map(|m| output::text(key, m)).to_vec());
+            }
+            Ok(table.print()?)
+        }
+        EabCommand::Revoke { id, accounts } => {
+            let path = format!("{KEYS}/{}/revocation", encode(&id));
+            client.post(&path, &json!({"accounts": accounts})).await.trying(|| format!("cannot revoke {id}"))?;
+            output::say(&format!("revoked  {id}"));
+            Ok(())
+        }
+    }
+}
+
+async fn directory(context: &Context, client: &Client, command: DirectoryCommand) -> Result<()> {
+    let one = |slug: &str| format!("{DIRECTORIES}/{}", encode(slug));
+    let shown = match command {
+        DirectoryCommand::List => {
+            let page = client.get(DIRECTORIES).await.trying(|| "cannot list ACME directories".into())?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&page)?);
+            }
+            let mut table = Table::new(&["SLUG", "PROFILES", "CHALLENGES", "EAB REQUIRED", "RESOLVERS"]);
+            for item in page["items"].as_array().into_iter().flatten() {
+                table.row(cells(item));
+            }
+            return Ok(table.print()?);
+        }
+        DirectoryCommand::Show { slug } => {
+            client.get(&one(&slug)).await.trying(|| format!("cannot show the ACME directory {slug}"))?
+        }
+        DirectoryCommand::Create { slug, rules } => {
+            let mut body = rules.members();
+            body.insert("slug".into(), slug.clone().into());
+            client.post(DIRECTORIES, &body).await.trying(|| format!("cannot create the ACME directory {slug}"))?
+        }
+        DirectoryCommand::Set { slug, rules } => {
+            let what = || format!("cannot change the ACME directory {slug}");
+            let mut whole = client.get(&one(&slug)).await.trying(what)?;
+            if let Some(members) = whole.as_object_mut() {
+                members.remove("slug");
+                members.extend(rules.members());
+            }
+            client.put(&one(&slug), &whole).await.trying(what)?
+        }
+    };
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&shown)?);
+    }
+    let mut table = Table::new(&["SLUG", "PROFILES", "CHALLENGES", "EAB REQUIRED", "RESOLVERS"]);
+    table.row(cells(&shown));
+    Ok(table.print()?)
+}
+
+fn cells(item: &Value) -> Vec<String> {
+    let list = |name: &str| {
+        let words: Vec<&str> = item[name].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if words.is_empty() { "none".to_owned() } else { words.join(",") }
+    };
+    let required = output::text(item, "external_account_required");
+    vec![output::text(item, "slug"), list("profiles"), list("challenges"), required, list("resolvers")]
+}
+
+impl RulesArgs {
+    fn members(self) -> Map<String, Value> {
+        let list = |words: Vec<String>| -> Value {
+            let none = words.iter().all(|w| w.is_empty() || w == "none");
+            if none { json!([]) } else { words.into() }
+        };
+        let mut members = Map::new();
+        members.extend(self.profiles.map(|l| ("profiles".into(), list(l))));
+        members.extend(self.challenges.map(|l| ("challenges".into(), list(l))));
+        members.extend(self.resolvers.map(|l| ("resolvers".into(), list(l))));
+        members.extend(self.eab_required.map(|b| ("external_account_required".into(), b.into())));
+        members
+    }
+}

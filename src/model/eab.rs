@@ -1,0 +1,67 @@
+//! External account keys (RFC 8555 §7.3.4): a MAC key by which somebody registers accounts in one directory, under
+//! a grant.
+
+use super::id::{EabKeyId, GrantId};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+
+/// A key as its row says, without the secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EabKey {
+    pub id: EabKeyId,
+    pub name: String,
+    /// The slug of its directory.
+    pub directory: String,
+    pub grant_id: GrantId,
+    /// How many accounts it may register; no bound when absent.
+    pub max_accounts: Option<i64>,
+    pub used_accounts: i64,
+    pub created_by: String,
+    pub created_at: Timestamp,
+    /// Until when it registers accounts; those that it has registered go on under the grant.
+    pub expires_at: Timestamp,
+    pub revoked_at: Option<Timestamp>,
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl EabKey {
+    /// `active`, `used_up`, `expired`, `revoked`.
+    pub fn status(&self, now: Timestamp) -> &'static str {
+        match (self.revoked_at, self.max_accounts) {
+            (Some(_), _) => "revoked",
+            (None, _) if self.expires_at <= now => "expired",
+            (None, Some(max)) if self.used_accounts >= max => "used_up",
+            (None, _) => "active",
+        }
+    }
+
+    /// May it register one more account in this directory now?
+    pub fn check(&self, directory: &str, now: Timestamp) -> Result<()> {
+        let refuse = |rule: &str, value: String, allowed: String| {
+            let fix = "ask an administrator for another key";
+            Err(Error::refused(ErrorKind::Forbidden, format!("eab.{rule}"), value, allowed, fix))
+        };
+        if self.directory != directory {
+            let allowed = format!("directory {} for key {}", self.directory, self.id);
+            return refuse("directory", format!("an account in directory {directory}"), allowed);
+        }
+        if let Some(at) = self.revoked_at {
+            return refuse(
+                "revoked",
+                format!("a request at {now}"),
+                format!("none since {} was revoked at {at}", self.id),
+            );
+        }
+        if self.expires_at <= now {
+            let allowed = format!("one before {} ended at {}", self.id, self.expires_at);
+            return refuse("expires", format!("a request at {now}"), allowed);
+        }
+        match self.max_accounts {
+            Some(max) if self.used_accounts >= max => {
+                let number = self.used_accounts.saturating_add(1);
+                refuse("accounts", format!("account number {number}"), format!("at most {max} by key {}", self.id))
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! ACME directories: what each offers and requires, as data. A change is seen by every replica within 5 s.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::Registration;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::id::DirectoryId;
+use crate::model::identifier::{Identifier, shown};
+use crate::store::profiles;
+use crate::store::versions::{self, Topic};
+
+/// Challenges that this server can offer.
+pub const CHALLENGES: [&str; 2] = ["http-01", "dns-01"];
+
+/// What an ACME directory offers, as its row has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectoryConfig {
+    /// Slugs of profiles; the first one is used.
+    pub profiles: Vec<String>,
+    /// What control over a name can be proved by. Empty: nothing, so that only names within a grant are certified.
+    #[serde(skip_serializing_if = "is_every_challenge")]
+    pub challenges: Vec<String>,
+    /// New accounts need an external account key (RFC 8555 §7.3.4).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub external_account_required: bool,
+    /// DNS servers that validations of this directory ask; those of the settings when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolvers: Vec<SocketAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub terms_of_service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub website: Option<String>,
+}
+
+impl Default for DirectoryConfig {
+    fn default() -> Self {
+        DirectoryConfig {
+            profiles: vec!["tls-server".into()],
+            challenges: CHALLENGES.map(str::to_owned).to_vec(),
+            external_account_required: false,
+            resolvers: Vec::new(),
+            terms_of_service: None,
+            website: None,
+        }
+    }
+}
+
+fn is_every_challenge(challenges: &[String]) -> bool {
+    challenges == CHALLENGES
+}
+
+/// A directory of this installation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Directory {
+    pub slug: String,
+    pub config: DirectoryConfig,
+}
+
+impl Directory {
+    /// The profile of new orders; a directory without one issues nothing.
+    pub fn profile(&self) -> Result<&str> {
+        self.config.profiles.first().map(String::as_str).ok_or_else(|| {
+            Error::refused(
+                ErrorKind::InvalidProfile,
+                "acme.profiles",
+                format!("an order in directory {}", self.slug),
+                "nothing (its list of profiles is empty)",
+                "ask an operator to add a profile to the directory",
+            )
+        })
+    }
+
+    /// The challenges by which control over this name can be proved here (RFC 8555 §8, RFC 8738 §7).
+    pub fn challenges_for(&self, name: &Identifier) -> Vec<&str> {
+        let fits = |kind: &str| match (kind, name) {
+            ("http-01", Identifier::Dns(dns)) => !dns.is_wildcard(),
+            ("http-01", Identifier::Ip(_)) | ("dns-01", Identifier::Dns(_)) => true,
+            _ => false,
+        };
+        self.config.challenges.iter().map(String::as_str).filter(|kind| fits(kind)).collect()
+    }
+}
+
+impl Registration {
+    pub fn directory(&self, slug: &str) -> Result<Directory> {
+        let found = self.directories.load().iter().find(|d| d.slug == slug).cloned();
+        found.ok_or_else(|| Error::not_found("ACME directory"))
+    }
+
+    /// The slugs of all directories.
+    pub fn directories(&self) -> Vec<String> {
+        self.directories.load().iter().map(|d| d.slug.clone()).collect()
+    }
+
+    pub fn all_directories(&self) -> Vec<Directory> {
+        self.directories.load().as_ref().clone()
+    }
+
+    /// Reads the directories again when another process has changed them.
+    pub async fn refresh(&self) -> Result<()> {
+        let version = versions::read(&self.store).await?.directories;
+        if version != self.version.load(std::sync::atomic::Ordering::Acquire) {
+            self.reload().await?;
+        }
+        Ok(())
+    }
+
+    pub async fn reload(&self) -> Result<()> {
+        // the version first: a change between the two reads is read again at the next turn
+        let version = versions::read(&self.store).await?.directories;
+        let mut fresh = Vec::new();
+        for (slug, config) in profiles::directories(&self.store).await? {
+            let config = serde_json::from_str(&config).map_err(|e| {
+                Error::inconsistent(format!("the configuration of ACME directory {slug} cannot be read")).because(e)
+            })?;
+            fresh.push(Directory { slug, config });
+        }
+        self.directories.store(std::sync::Arc::new(fresh));
+        self.version.store(version, std::sync::atomic::Ordering::Release);
+        Ok(())
+    }
+
+    pub async fn create_directory(&self, actor: &Actor, slug: &str, config: DirectoryConfig) -> Result<Directory> {
+        check_slug(slug)?;
+        self.check(&config)?;
+        let mut tx = self.store.begin(actor).await?;
+        let id = DirectoryId::new(tx.now(), self.store.entropy.as_ref())?;
+        match profiles::insert_directory(&mut tx, id, slug, &text(&config)?).await {
+            Err(error) if error.kind == ErrorKind::Conflict => {
+                let why = format!("there is an ACME directory {slug} already: change it, or take another name");
+                return Err(Error::new(ErrorKind::Conflict, why));
+            }
+            other => other?,
+        }
+        versions::bump(&mut tx, Topic::Directories).await?;
+        tx.audit(AuditEvent::done("directory.created", format!("directory:{slug}"), json!({"config": config})));
+        tx.commit().await?;
+        self.reload().await?;
+        self.directory(slug)
+    }
+
+    /// Replaces what a directory offers and requires. Accounts and orders that are there go on.
+    pub async fn change_directory(&self, actor: &Actor, slug: &str, config: DirectoryConfig) -> Result<Directory> {
+        let before = self.directory(slug)?;
+        self.check(&config)?;
+        let mut tx = self.store.begin(actor).await?;
+        if !profiles::update_directory(&mut tx, slug, &text(&config)?).await? {
+            return Err(Error::not_found("ACME directory"));
+        }
+        versions::bump(&mut tx, Topic::Directories).await?;
+        let detail = json!({"before": before.config, "config": config});
+        tx.audit(AuditEvent::done("directory.changed", format!("directory:{slug}"), detail));
+        tx.commit().await?;
+        self.reload().await?;
+        self.directory(slug)
+    }
+
+    fn check(&self, config: &DirectoryConfig) -> Result<()> {
+        let refuse = |rule: &str, value: &str, allowed: String| {
+            let value = format!("\"{}\"", shown(value));
+            let fix = "name one of these";
+            Err(Error::refused(ErrorKind::Unprocessable, format!("directory.{rule}"), value, allowed, fix))
+        };
+        let snapshot = self.authority.snapshot();
+        if let Some(unknown) = config.profiles.iter().find(|slug| !snapshot.profiles.contains_key(*slug)) {
+            let known: Vec<_> = snapshot.profiles.keys().map(String::as_str).collect();
+            return refuse("profiles", unknown, known.join(", "));
+        }
+        if let Some(unknown) = config.challenges.iter().find(|c| !CHALLENGES.contains(&c.as_str())) {
+            return refuse("challenges", unknown, CHALLENGES.join(", "));
+        }
+        if let Some(wrong) = config.resolvers.iter().find(|r| r.port() == 0 || r.ip().is_unspecified()) {
+            return refuse("resolvers", &wrong.to_string(), "an address with a port, such as 10.0.0.53:53".into());
+        }
+        if config.resolvers.len() > 8 {
+            return refuse("resolvers", &format!("{} servers", config.resolvers.len()), "at most 8".into());
+        }
+        for url in [&config.terms_of_service, &config.website].into_iter().flatten() {
+            if !(url.starts_with("https://") || url.starts_with("http://")) || Identifier::uri(url).is_err() {
+                return refuse("url", url, "an http or https URL".into());
+            }
+        }
+        Ok(())
+    }
+}
+
+fn text(config: &DirectoryConfig) -> Result<String> {
+    serde_json::to_string(config).map_err(|e| Error::internal("a directory does not serialise", e))
+}
+
+fn check_slug(slug: &str) -> Result<()> {
+    let letters = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    if (1..=63).contains(&slug.len()) && slug.bytes().all(letters) && !slug.starts_with('-') && !slug.ends_with('-') {
+        return Ok(());
+    }
+    Err(Error::refused(
+        ErrorKind::Unprocessable,
+        "directory.slug",
+        format!("\"{}\"", shown(slug)),
+        "1 to 63 lower-case letters, digits and hyphens inside",
+        "it stands in URLs for ever: choose a short one",
+    ))
+}

@@ -1,0 +1,215 @@
+//! External account keys (RFC 8555 §7.3.4): made for one directory and one grant, told once, kept sealed, and
+//! checked when an account binds itself to one. Who cannot make the MAC learns nothing about a key.
+
+use std::time::Duration;
+
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::{Directory, Registration};
+use crate::access::grants::{self, NewGrant};
+use crate::access::idempotency::{self, Key};
+use crate::clock::days;
+use crate::entropy::random;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme;
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::eab::EabKey;
+use crate::model::id::{EabKeyId, GrantId};
+use crate::model::identifier::shown;
+use crate::store::{self, Tx, accounts, eab_keys, orders};
+
+pub const DEFAULT_LIFE: Duration = days(90);
+pub const MAX_LIFE: Duration = days(3650);
+/// What is sealed: an HMAC key, never the row of another kind.
+const LABEL: &str = "eab";
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub struct NewEabKey {
+    pub name: String,
+    pub directory: String,
+    pub bounds: Bounds,
+    /// Until when it registers accounts.
+    pub expires_in: Option<Duration>,
+    pub max_accounts: Option<i64>,
+}
+
+/// The grant that its accounts act under.
+#[derive(Debug, Clone)]
+pub enum Bounds {
+    /// One that is there.
+    Grant(GrantId),
+    /// One made with the key, of the same name.
+    Own(NewGrant),
+}
+
+/// The MAC key in base64url without padding, as clients take it; told once.
+pub type MacKey = Zeroizing<String>;
+
+/// The inner JWS of a newAccount request whose shape, `url` and payload were checked; its MAC was not.
+#[derive(Debug, Clone)]
+pub struct BindingRequest {
+    pub kid: String,
+    /// What the MAC is over.
+    pub input: Vec<u8>,
+    pub mac: Vec<u8>,
+    pub shown: Value,
+}
+
+impl Registration {
+    /// Call `Caller::may_manage_grants` first when the actor is a token. `answer` is what a repetition under the
+    /// same Idempotency-Key is told, without the secret.
+    pub async fn create_eab_key(
+        &self,
+        actor: &Actor,
+        new: &NewEabKey,
+        once: Option<&Key>,
+        answer: impl FnOnce(&EabKey) -> Result<String>,
+    ) -> Result<(EabKey, MacKey)> {
+        self.directory(&new.directory).map_err(|_| self.no_directory(&new.directory))?;
+        let (entropy, secret) =
+            (self.store.entropy.as_ref(), Zeroizing::new(random::<32>(self.store.entropy.as_ref())?));
+        let mut tx = self.store.begin(actor).await?;
+        let now = tx.now();
+        let id = EabKeyId::new(now, entropy)?;
+        let sealed = self.authority.keys.seal_secret(LABEL, &id.bytes(), secret.as_slice())?;
+        let grant = match &new.bounds {
+            Bounds::Grant(id) => grants::alive(&mut tx, *id).await?,
+            Bounds::Own(bounds) => grants::insert(&mut tx, bounds).await?,
+        };
+        let key = EabKey {
+            id,
+            name: checked_name(&new.name)?,
+            directory: new.directory.clone(),
+            grant_id: grant.id,
+            max_accounts: checked_count(new.max_accounts)?,
+            used_accounts: 0,
+            created_by: actor.to_string(),
+            created_at: now,
+            expires_at: now + life(new.expires_in)?,
+            revoked_at: None,
+            last_used_at: None,
+        };
+        eab_keys::insert(&mut tx, &key, &sealed).await?;
+        let detail = json!({"name": key.name, "directory": key.directory, "grant": grant.id, "scope": grant.scope,
+            "max_accounts": key.max_accounts, "expires_at": key.expires_at});
+        tx.audit(AuditEvent::done("eab_key.created", format!("eab_key:{id}"), detail));
+        if let Some(once) = once {
+            idempotency::claim(&mut tx, actor, once, 201, &answer(&key)?).await?;
+        }
+        tx.commit().await?;
+        Ok((key, Zeroizing::new(URL_SAFE_NO_PAD.encode(secret.as_slice()))))
+    }
+
+    /// Newest first, before `before`.
+    pub async fn eab_keys(&self, before: Option<EabKeyId>, limit: u16) -> Result<Vec<EabKey>> {
+        eab_keys::page(&self.store, before, i64::from(limit)).await
+    }
+
+    pub async fn eab_key(&self, id: EabKeyId) -> Result<EabKey> {
+        eab_keys::find(&self.store, id).await?.ok_or_else(|| Error::not_found(format!("EAB key {id}")))
+    }
+
+    /// It registers no further account. `with_accounts` ends those too that it has registered, and their open orders.
+    pub async fn revoke_eab_key(&self, actor: &Actor, id: EabKeyId, with_accounts: bool) -> Result<EabKey> {
+        let mut tx = self.store.begin(actor).await?;
+        let now = tx.now();
+        let fresh = eab_keys::revoke(&mut tx, id, now).await?;
+        let found = eab_keys::find(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("EAB key {id}")))?;
+        if !fresh && !with_accounts {
+            return Err(Error::new(ErrorKind::Conflict, format!("EAB key {id} was revoked before")));
+        }
+        let mut ended = 0;
+        if with_accounts {
+            ended = accounts::revoke_of_key(&mut tx, id).await?;
+            orders::fail_of_revoked(&mut tx).await?;
+        }
+        tx.audit(AuditEvent::done("eab_key.revoked", format!("eab_key:{id}"), json!({"accounts": ended})));
+        tx.commit().await?;
+        Ok(found)
+    }
+
+    /// The key behind a binding whose MAC holds. Every failure before that says the same.
+    pub(super) async fn bound_by(&self, directory: &Directory, asked: &BindingRequest) -> Result<EabKey> {
+        let unknown = || {
+            Error::new(
+                ErrorKind::Forbidden,
+                "the external account binding is not good: its \"kid\" or its MAC key is not one of this CA; check both",
+            )
+        };
+        let id: Option<EabKeyId> = asked.kid.parse().ok();
+        let (found, sealed) = match id {
+            Some(id) => (eab_keys::find(&self.store, id).await?, eab_keys::sealed(&self.store, id).await?),
+            None => (None, None),
+        };
+        let secret = match (&found, sealed) {
+            (Some(key), Some(sealed)) => self.authority.keys.open_secret(LABEL, &key.id.bytes(), &sealed)?,
+            // the same work for a key that is not there
+            _ => Zeroizing::new(vec![0; 32]),
+        };
+        let good = hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &secret), &asked.input, &asked.mac).is_ok();
+        match found {
+            Some(key) if good => key.check(&directory.slug, self.store.now()).map(|()| key),
+            _ => Err(unknown()),
+        }
+    }
+
+    /// Takes one account of the key, under its grant, within the transaction that makes the account.
+    pub(super) async fn bind(&self, tx: &mut Tx, key: &EabKey, asked: &BindingRequest) -> Result<acme::Binding> {
+        let now = tx.now();
+        // the key before the grant, as a revocation of the grant does
+        if !eab_keys::take(&mut *tx, key.id, now).await? {
+            let key = eab_keys::find(&mut *tx, key.id).await?;
+            let key = key.ok_or_else(|| Error::inconsistent("an EAB key vanished while it was used"))?;
+            key.check(&key.directory, now)?;
+            return Err(Error::new(ErrorKind::Conflict, "the EAB key was changed meanwhile; try again"));
+        }
+        let grant = store::grants::hold(&mut *tx, key.grant_id).await?;
+        grant.ok_or_else(|| Error::inconsistent(format!("the grant of {} is missing", key.id)))?.check_alive(now)?;
+        Ok(acme::Binding { grant: key.grant_id, key: key.id, shown: asked.shown.clone() })
+    }
+
+    fn no_directory(&self, slug: &str) -> Error {
+        Error::refused(
+            ErrorKind::Unprocessable,
+            "eab.directory",
+            format!("\"{}\"", shown(slug)),
+            self.directories().join(", "),
+            "name one of these",
+        )
+    }
+}
+
+fn checked_name(text: &str) -> Result<String> {
+    let text = text.trim();
+    if !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control) {
+        return Ok(text.to_owned());
+    }
+    let value = format!("\"{}\"", shown(text));
+    let fix = "name who registers with it";
+    Err(Error::refused(ErrorKind::Unprocessable, "eab.name", value, "1 to 100 printable characters", fix))
+}
+
+fn checked_count(asked: Option<i64>) -> Result<Option<i64>> {
+    match asked {
+        Some(n) if n < 1 => {
+            let fix = "leave it out for no bound";
+            Err(Error::refused(ErrorKind::Unprocessable, "eab.max_accounts", n, "1 or more", fix))
+        }
+        other => Ok(other),
+    }
+}
+
+fn life(asked: Option<Duration>) -> Result<Duration> {
+    let life = asked.unwrap_or(DEFAULT_LIFE);
+    if life.is_zero() || life > MAX_LIFE {
+        let value = format!("{} seconds", life.as_secs());
+        return Err(Error::refused(ErrorKind::Unprocessable, "eab.expires", value, "1s to 3650d", "ask for less"));
+    }
+    Ok(life)
+}

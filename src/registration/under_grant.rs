@@ -1,0 +1,56 @@
+//! What an account's grant means for its orders: which names are certified without a proof, and whether the
+//! account may order at all. Everything is asked again in the intent's transaction (authority/guard.rs).
+
+use super::{Directory, Registration};
+use crate::authority::guard::{Granted, Resting};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::{Account, Order};
+use crate::model::grant::Grant;
+use crate::model::identifier::Identifier;
+use crate::pki::profile::ExtendedKeyUsage;
+use crate::store::{authorizations, grants};
+
+impl Registration {
+    /// The grant of a bound account, alive and good for the profile and issuer of this directory.
+    pub(super) async fn grant_for_order(&self, directory: &Directory, account: &Account) -> Result<Option<Grant>> {
+        let slug = directory.profile()?;
+        let snapshot = self.authority.snapshot();
+        let profile = &snapshot.profile(slug)?.profile;
+        let Some(grant) = self.grant_of(account).await? else {
+            if profile.usages().contains(&ExtendedKeyUsage::ClientAuth) {
+                return Err(Error::refused(
+                    ErrorKind::Forbidden,
+                    "acme.grant",
+                    format!("an account without a grant for profile {slug}, which has clientAuth"),
+                    "accounts with an external account binding",
+                    "ask an administrator for a key (chancery acme eab create) and register with it",
+                ));
+            }
+            return Ok(None);
+        };
+        grant.check_alive(self.store.now())?;
+        grant.scope.check_profile(slug)?;
+        grant.scope.check_issuer(&snapshot.issuer_for(profile.domain())?.issuer.slug)?;
+        Ok(Some(grant))
+    }
+
+    /// What finalize takes of the grant: names that have a granted authorization rest on it, the others are proved.
+    pub(super) async fn granted(&self, account: &Account, order: &Order) -> Result<Option<Granted>> {
+        let Some(grant) = self.grant_of(account).await? else { return Ok(None) };
+        let resting = authorizations::granted_of_order(&self.store, order.id).await?;
+        let names = resting.iter().map(|a| a.name()).collect::<Result<Vec<Identifier>>>()?;
+        Ok(Some(Granted { id: grant.id, names: Resting::Some(names), rules: grant.scope.names }))
+    }
+
+    async fn grant_of(&self, account: &Account) -> Result<Option<Grant>> {
+        let Some(binding) = &account.binding else { return Ok(None) };
+        let found = grants::find(&self.store, binding.grant).await?;
+        let missing = || Error::inconsistent(format!("the grant of {} is missing", account.id));
+        found.map(Some).ok_or_else(missing)
+    }
+}
+
+/// May it have the name without a proof?
+pub(super) fn allows(grant: Option<&Grant>, name: &Identifier) -> bool {
+    grant.is_some_and(|grant| grant.scope.check_name(name).is_ok())
+}

@@ -1,0 +1,129 @@
+//! What operators see of ACME: external account keys and directories.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+
+/// A key by which somebody registers ACME accounts (RFC 8555 §7.3.4). Its bounds are those of an existing grant, or
+/// the lists and the count here, as in a grant of its own.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({
+    "name": "cluster-a", "directory": "default", "allow_names": ["a.lab.example"], "expires": "90d", "max_accounts": 3
+}))]
+pub struct EabKeyRequest {
+    /// Who registers with it: 1 to 100 characters.
+    pub name: String,
+    /// The one directory where it works; absent is `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// An existing grant in place of the lists below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grant: Option<String>,
+    /// Names that its accounts get without a proof; others must be proved by a challenge of the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allow_names: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subjects: Option<Vec<String>>,
+    /// Slugs of profiles, or `*`; absent is `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<String>>,
+    /// Slugs of issuers, or `*`; absent is `*`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuers: Option<Vec<String>>,
+    /// How many certificates all its accounts get together at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_count: Option<i64>,
+    /// How long it registers accounts: 90 days by default. Accounts go on as long as the grant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<String>,
+    /// How many accounts it registers at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_accounts: Option<i64>,
+}
+
+/// An external account key. `id` is what clients call the key id or kid.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EabKey {
+    pub id: String,
+    pub name: String,
+    pub directory: String,
+    /// `active`, `used_up`, `expired` or `revoked`.
+    pub status: String,
+    /// The grant that its accounts act under.
+    pub grant: String,
+    pub max_accounts: Option<i64>,
+    pub used_accounts: i64,
+    pub created_by: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub expires_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub revoked_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub last_used_at: Option<Timestamp>,
+    /// The HMAC key in base64url without padding: this once, in the answer to its creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac_key: Option<String>,
+}
+
+/// How an external account key ends.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EabKeyRevocation {
+    /// The accounts that it registered end too; else they go on under the grant.
+    #[serde(default)]
+    pub accounts: bool,
+}
+
+/// What an ACME directory offers and requires.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Directory {
+    pub slug: String,
+    #[serde(flatten)]
+    pub rules: DirectoryRules,
+}
+
+/// A new ACME directory at `/acme/{slug}/directory`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"slug": "cluster-a", "profiles": ["tls-server"], "external_account_required": true}))]
+pub struct DirectoryRequest {
+    /// Lower-case letters, digits and hyphens; never changed.
+    pub slug: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profiles: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub challenges: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_account_required: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolvers: Option<Vec<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terms_of_service: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub website: Option<String>,
+}
+
+/// What a directory offers and requires.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"external_account_required": true, "resolvers": ["10.0.0.53:53"]}))]
+pub struct DirectoryRules {
+    /// Slugs of profiles; the first one is used.
+    pub profiles: Vec<String>,
+    /// `http-01`, `dns-01`; empty: only names within the grant of an account.
+    pub challenges: Vec<String>,
+    /// New accounts need an external account key.
+    pub external_account_required: bool,
+    /// DNS servers as `IP:port` that its validations ask; empty: those of the settings.
+    pub resolvers: Vec<String>,
+    #[serde(default)]
+    pub terms_of_service: Option<String>,
+    #[serde(default)]
+    pub website: Option<String>,
+}
