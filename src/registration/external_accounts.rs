@@ -142,7 +142,8 @@ impl Registration {
                 "the external account binding is not good: its \"kid\" or its MAC key is not one of this CA; check both",
             )
         };
-        let id: Option<EabKeyId> = asked.kid.parse().ok();
+        // one spelling: an id also parses in lower case
+        let id = asked.kid.parse().ok().filter(|id: &EabKeyId| id.to_string() == asked.kid);
         let (found, sealed) = match id {
             Some(id) => (eab_keys::find(&self.store, id).await?, eab_keys::sealed(&self.store, id).await?),
             None => (None, None),

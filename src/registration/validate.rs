@@ -17,7 +17,7 @@ use crate::model::actor::{Actor, ActorKind};
 use crate::model::audit::{AuditEvent, Outcome};
 use crate::store::jobs::ClaimedJob;
 use crate::store::{accounts, authorizations, challenges, jobs, orders};
-use crate::validation::key_authorization;
+use crate::validation::{Method, key_authorization};
 
 /// After a fault of ours (no resolver, no memory) the same job runs again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -42,7 +42,12 @@ impl Registration {
         let started = crate::clock::monotonic();
         let thumbprint = URL_SAFE_NO_PAD.encode(account.key.thumbprint);
         let expected = key_authorization(&challenge.token, &thumbprint)?;
-        let verdict = self.validator.http01(&authorization.identifier, &challenge.token, &expected).await;
+        let method = Method::from_name(&challenge.kind)
+            .ok_or_else(|| Error::inconsistent(format!("{} is of a kind that nobody can try", challenge.id)))?;
+        // the directory as it is now: an operator mends its resolvers while orders wait
+        let servers = self.directory(&account.directory)?.config.resolvers;
+        let (name, token) = (&authorization.identifier, &challenge.token);
+        let verdict = self.validator.prove(method, &servers, name, token, &expected).await;
         let timeline = serde_json::to_string(&verdict.timeline).unwrap_or_default();
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());

@@ -12,7 +12,7 @@ use url::Host;
 
 use super::error::{DialFailure, ValidationError, place};
 use super::limits::Place;
-use super::resolver::DnsFailure;
+use super::resolver::{DnsFailure, Resolver};
 use super::{ValidationConfig, Validator};
 use crate::clock::{Timestamp, monotonic};
 use crate::model::identifier::shown;
@@ -50,6 +50,7 @@ const MAX_STEP: usize = 400;
 
 pub(super) struct Attempt<'a> {
     pub validator: &'a Validator,
+    pub resolver: Resolver,
     deadline: Instant,
     timeline: Vec<Step>,
     /// Held until the attempt ends.
@@ -66,11 +67,12 @@ pub(super) struct Connected {
 
 impl<'a> Attempt<'a> {
     /// Waits for a place first; the deadline is counted from there. `Err` is the outcome when none came free.
-    pub async fn begin(validator: &'a Validator) -> Result<Self, Outcome> {
+    pub async fn begin(validator: &'a Validator, resolver: Resolver) -> Result<Self, Outcome> {
         let timeouts = &validator.config.timeouts;
         match validator.limits.attempt(timeouts.queue).await {
             Some(place) => {
-                Ok(Attempt { validator, deadline: monotonic() + timeouts.total, timeline: Vec::new(), _place: place })
+                let deadline = monotonic() + timeouts.total;
+                Ok(Attempt { validator, resolver, deadline, timeline: Vec::new(), _place: place })
             }
             None => {
                 let busy = ValidationError::Busy;
@@ -132,8 +134,7 @@ impl<'a> Attempt<'a> {
             Host::Ipv6(address) => return Ok(vec![IpAddr::V6(*address)]),
             Host::Domain(name) => name.trim_end_matches('.'),
         };
-        let resolver = &self.validator.resolver;
-        let answer = self.within(resolver.addresses(name)).await.unwrap_or(Err(DnsFailure::Timeout));
+        let answer = self.within(self.resolver.addresses(name)).await.unwrap_or(Err(DnsFailure::Timeout));
         match answer {
             Ok(found) => {
                 let list: Vec<String> = found.addresses.iter().map(IpAddr::to_string).collect();

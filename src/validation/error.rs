@@ -25,6 +25,17 @@ pub enum ValidationError {
         host: String,
         failure: DnsFailure,
     },
+    /// The TXT records of a name could not be had.
+    TxtLookup {
+        name: String,
+        failure: DnsFailure,
+    },
+    /// None of the TXT records is the expected one, which is no secret.
+    TxtValue {
+        name: String,
+        expected: String,
+        found: usize,
+    },
     /// Every address of the name is denied; the first one and why.
     Denied {
         host: String,
@@ -150,13 +161,15 @@ impl ValidationError {
             ValidationError::UnsupportedIdentifier { .. } => ErrorKind::UnsupportedIdentifier,
             ValidationError::BadToken => ErrorKind::Inconsistent,
             ValidationError::Busy => ErrorKind::Unavailable,
-            ValidationError::Dns { .. } => ErrorKind::Dns,
+            ValidationError::Dns { .. } | ValidationError::TxtLookup { .. } => ErrorKind::Dns,
             ValidationError::Tls { .. } => ErrorKind::Tls,
             ValidationError::Denied { .. }
             | ValidationError::Dial { .. }
             | ValidationError::Http { .. }
             | ValidationError::Redirect { .. } => ErrorKind::Connection,
-            ValidationError::Status { .. } | ValidationError::Body { .. } => ErrorKind::IncorrectResponse,
+            ValidationError::Status { .. } | ValidationError::Body { .. } | ValidationError::TxtValue { .. } => {
+                ErrorKind::IncorrectResponse
+            }
         }
     }
 
@@ -175,6 +188,23 @@ impl ValidationError {
             ValidationError::Dns { host, failure } => {
                 format!("{}: {failure}, asked from the CA server; {}", shown(host), dns_fix(failure))
             }
+            ValidationError::TxtLookup { name, failure: DnsFailure::NxDomain } => {
+                format!(
+                    "{}: {}, asked from the CA server; add the TXT record and wait until every server of the zone has it",
+                    shown(name),
+                    DnsFailure::NxDomain
+                )
+            }
+            ValidationError::TxtLookup { name, failure } => {
+                format!("{}: {failure}, asked from the CA server; {}", shown(name), dns_fix(failure))
+            }
+            ValidationError::TxtValue { name, expected, found: 0 } => {
+                format!("{} has no TXT record, asked from the CA server; add one with {expected}", shown(name))
+            }
+            ValidationError::TxtValue { name, expected, found } => format!(
+                "{} has {found} TXT records, none of which is {expected}, asked from the CA server; add it or wait until every server of the zone has it",
+                shown(name)
+            ),
             ValidationError::Denied { host, target, denial } => format!(
                 "{} ({}) is not connected to: {denial}; give the name an address that the CA server may use",
                 place(*target),

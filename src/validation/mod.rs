@@ -1,9 +1,10 @@
 //! Proving control over names for ACME (RFC 8555 §8). A method is one file with one `prove`, given an [`Attempt`]
-//! that resolves, checks and dials for it: to add one, write the file, then a method here like [`Validator::http01`].
+//! that resolves, checks and dials for it: to add one, write the file, then a variant of [`Method`].
 //! Nothing connects anywhere except through `Attempt::connect`, which asks `guard` about the address that it dials.
 
 mod attempt;
 pub mod config;
+mod dns01;
 pub mod error;
 pub mod guard;
 mod http01;
@@ -28,6 +29,26 @@ use self::resolver::Resolver;
 use crate::clock::Clock;
 use crate::error::Result;
 use crate::model::identifier::Identifier;
+
+/// How control is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    Http01,
+    Dns01,
+}
+
+impl Method {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Method::Http01 => "http-01",
+            Method::Dns01 => "dns-01",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Method::Http01, Method::Dns01].into_iter().find(|m| m.name() == name)
+    }
+}
 
 /// Runs attempts. One per process and configuration; methods take `&self` and may run side by side.
 #[derive(Debug)]
@@ -68,11 +89,27 @@ impl Validator {
     /// http-01 (RFC 8555 §8.3; addresses RFC 8738). Ends within `queue` + `total` of the configured timeouts;
     /// dropping the future closes every connection of the attempt.
     pub async fn http01(&self, identifier: &Identifier, token: &str, key_authorization: &str) -> Outcome {
-        let mut attempt = match Attempt::begin(self).await {
+        self.prove(Method::Http01, &[], identifier, token, key_authorization).await
+    }
+
+    /// Any method, asking these DNS servers; those of the settings when there are none.
+    pub async fn prove(
+        &self,
+        method: Method,
+        servers: &[SocketAddr],
+        identifier: &Identifier,
+        token: &str,
+        key_authorization: &str,
+    ) -> Outcome {
+        let resolver = if servers.is_empty() { self.resolver.clone() } else { self.resolver.asking(servers) };
+        let mut attempt = match Attempt::begin(self, resolver).await {
             Ok(attempt) => attempt,
             Err(busy) => return busy,
         };
-        let result = http01::prove(&mut attempt, identifier, token, key_authorization).await;
+        let result = match method {
+            Method::Http01 => http01::prove(&mut attempt, identifier, token, key_authorization).await,
+            Method::Dns01 => dns01::prove(&mut attempt, identifier, token, key_authorization).await,
+        };
         attempt.end(result)
     }
 }

@@ -1,4 +1,4 @@
-//! Names to addresses for validation: A and AAAA, never from a cache, always the name as it stands (a search
+//! Names to addresses and TXT records for validation: never from a cache, always the name as it stands (a search
 //! domain would prove control over another name). Without `resolvers` this follows `/etc/hosts` and then
 //! `/etc/resolv.conf`, as getaddrinfo does with "files dns"; both are read anew each time, so that a changed
 //! file needs no restart. With `resolvers` the hosts file is not looked at.
@@ -14,7 +14,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
-use hickory_resolver::proto::rr::{Name, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 use super::config::ValidationConfig;
 
@@ -57,12 +57,36 @@ pub struct Resolver {
 
 /// More addresses than this are not looked at: one name must not make a port scanner of us.
 const MAX_ADDRESSES: usize = 8;
+/// More TXT records of one name than this are not looked at.
+const MAX_TEXTS: usize = 100;
 /// Queries sent again to the same servers when nothing came back.
 const RETRIES: u32 = 2;
 
 impl Resolver {
     pub fn new(config: &ValidationConfig) -> Self {
         Resolver { servers: config.resolvers.clone(), timeout: config.timeouts.resolve }
+    }
+
+    /// The same asking other servers.
+    pub fn asking(&self, servers: &[SocketAddr]) -> Self {
+        Resolver { servers: servers.to_vec(), timeout: self.timeout }
+    }
+
+    /// The TXT records of a name, the strings of each joined. No record is no failure of DNS, and an empty list.
+    pub async fn texts(&self, name: &str) -> Result<Vec<Vec<u8>>, DnsFailure> {
+        let look_up = async {
+            let mut name = Name::from_ascii(name).map_err(|_| DnsFailure::BadName)?;
+            name.set_fqdn(true);
+            let dns = self.client().await?;
+            match dns.lookup(name, RecordType::TXT).await {
+                Ok(found) => Ok(found.answers().iter().filter_map(text).take(MAX_TEXTS).collect()),
+                Err(error) => match failure(&error) {
+                    DnsFailure::NoAddress => Ok(Vec::new()),
+                    other => Err(other),
+                },
+            }
+        };
+        tokio::time::timeout(self.timeout, look_up).await.unwrap_or(Err(DnsFailure::Timeout))
     }
 
     /// All addresses of `host`, which is a DNS name without a trailing dot. Takes `resolve_ms` at most.
@@ -131,6 +155,13 @@ async fn system_servers() -> Result<Vec<NameServerConfig>, DnsFailure> {
     let text = tokio::fs::read("/etc/resolv.conf").await.map_err(|_| DnsFailure::Unreachable)?;
     let (config, _) = hickory_resolver::system_conf::parse_resolv_conf(text).map_err(|_| DnsFailure::Unreachable)?;
     Ok(config.name_servers)
+}
+
+fn text(record: &Record) -> Option<Vec<u8>> {
+    match &record.data {
+        RData::TXT(text) => Some(text.txt_data.concat()),
+        _ => None,
+    }
 }
 
 async fn query(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsFailure> {

@@ -6,6 +6,7 @@ mod attacks;
 mod bad_input;
 mod client;
 mod compromise;
+mod dns01;
 mod eab;
 mod grants;
 mod nonces;

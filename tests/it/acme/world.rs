@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use crate::issuance::rig::{Trouble, troubled};
 use crate::support::postgres::create_database;
 use crate::support::stores::plain;
-use crate::validation::support::{Dns, DnsServer, Target, ok};
+use crate::validation::support::{A, Dns, DnsServer, TXT, Target, ok};
 
 pub const EXTERNAL: &str = "https://acme.test";
 
@@ -44,8 +44,19 @@ pub struct World {
     pub trouble: Arc<Trouble>,
     validator: Arc<Validator>,
     _targets: [Target; 2],
-    _dns: DnsServer,
+    /// What the DNS server says of a name; every name has the address 127.0.0.1 unless it says otherwise.
+    pub zone: Arc<Mutex<HashMap<String, Zone>>>,
+    pub dns: DnsServer,
     _directory: tempfile::TempDir,
+}
+
+/// What stands at a name.
+pub enum Zone {
+    Texts(Vec<String>),
+    OverTcp(Vec<String>),
+    Pieces(String),
+    Alias(&'static str),
+    Code(u8),
 }
 
 /// One world an engine.
@@ -70,8 +81,17 @@ impl World {
         let target = Target::answering(move |path| answer(&served.lock().unwrap(), path)).await;
         let same_port = format!("[::1]:{}", target.port());
         let by_ipv6 = Target::answering_on(&same_port, move |path| answer(&also.lock().unwrap(), path)).await;
-        let dns = DnsServer::answering(|_, kind, _| {
-            Dns::Addresses(if kind == 1 { vec![Ipv4Addr::LOCALHOST.into()] } else { Vec::new() })
+        let zone: Arc<Mutex<HashMap<String, Zone>>> = Arc::default();
+        let asked = zone.clone();
+        let dns = DnsServer::answering(move |name, kind, _| match (asked.lock().unwrap().get(name), kind) {
+            (Some(Zone::Texts(list)), TXT) => Dns::Texts(list.clone()),
+            (Some(Zone::OverTcp(list)), TXT) => Dns::TextsOverTcp(list.clone()),
+            (Some(Zone::Pieces(text)), TXT) => Dns::Pieces(text.clone()),
+            (Some(Zone::Alias(target)), _) => Dns::Alias(target),
+            (Some(Zone::Code(code)), _) => Dns::Code(*code),
+            (None, TXT) => Dns::Code(3),
+            (_, A) => Dns::Addresses(vec![Ipv4Addr::LOCALHOST.into()]),
+            _ => Dns::Addresses(Vec::new()),
         })
         .await;
         let config = ValidationConfig {
@@ -96,7 +116,8 @@ impl World {
             validator,
             trouble,
             _targets: [target, by_ipv6],
-            _dns: dns,
+            zone,
+            dns,
             _directory: directory,
         }
     }

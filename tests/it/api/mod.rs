@@ -4,6 +4,7 @@ mod bad_input;
 mod certificates;
 mod document;
 mod examples;
+mod grants;
 mod idempotency;
 pub mod room;
 mod subject;

@@ -61,6 +61,35 @@ fn a_trust_domain_is_made_on_the_host_and_its_profiles_issue() {
 }
 
 #[test]
+fn grants_and_external_keys_are_made_listed_and_revoked() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let out = |arguments: &[&str]| {
+        let output = run(at, arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let grant = out(&["grant", "create", "--name", "a", "--allow-name", "lab.example", "--max-count", "2"]);
+    let grant = grant.trim();
+    assert!(grant.starts_with("grt_"), "{grant}");
+    let key = out(&["acme", "eab", "create", "--name", "k", "--grant", grant]);
+    let kid = key.lines().next().unwrap().strip_prefix("kid   ").unwrap();
+    assert!(kid.starts_with("eab_") && key.lines().nth(1).unwrap().starts_with("hmac  "), "{key}");
+    assert!(out(&["acme", "eab", "list"]).contains(kid));
+    assert!(out(&["grant", "list"]).contains("lab.example"));
+    let shown = out(&["acme", "directory", "set", "default", "--eab-required", "true", "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!((&shown["external_account_required"], &shown["challenges"][1]), (&true.into(), &"dns-01".into()));
+    out(&["acme", "directory", "create", "inside", "--challenges", "none", "--resolvers", "127.0.0.1:53"]);
+    assert!(out(&["acme", "directory", "list"]).contains("inside"));
+    out(&["grant", "revoke", grant]);
+    assert!(out(&["acme", "eab", "list"]).contains("revoked"));
+    assert_eq!(code(&run(at, &["acme", "eab", "revoke", kid])), 7, "it ended with its grant");
+    assert_eq!(code(&run(at, &["acme", "directory", "set", "none"])), 4);
+}
+
+#[test]
 fn a_token_is_the_only_thing_on_stdout() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(code(&run(home.path(), &["init"])), 0);

@@ -191,12 +191,19 @@ pub enum Dns {
     Silence,
     /// No records, with the truncation flag set.
     Truncated,
+    /// TXT records of one string each.
+    Texts(Vec<String>),
+    /// A TXT record whose text is cut into strings of a few characters.
+    Pieces(String),
+    /// The same, but UDP says only that it is truncated.
+    TextsOverTcp(Vec<String>),
 }
 
 pub const A: u16 = 1;
 pub const AAAA: u16 = 28;
+pub const TXT: u16 = 16;
 
-/// A UDP DNS server on loopback; `answer` gets name, type and how often this pair was asked before.
+/// A DNS server on loopback, UDP and TCP; `answer` gets name, type and how often this pair was asked before.
 pub struct DnsServer {
     pub address: SocketAddr,
     pub queries: Arc<Mutex<Vec<(String, u16)>>>,
@@ -204,19 +211,35 @@ pub struct DnsServer {
 }
 
 impl DnsServer {
-    pub async fn answering(answer: impl Fn(&str, u16, usize) -> Dns + Send + 'static) -> DnsServer {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    pub async fn answering(answer: impl Fn(&str, u16, usize) -> Dns + Send + Sync + 'static) -> DnsServer {
+        let (socket, listener) = sockets().await;
         let address = socket.local_addr().unwrap();
-        let queries = Arc::new(Mutex::new(Vec::new()));
-        let log = queries.clone();
+        let queries: Arc<Mutex<Vec<(String, u16)>>> = Arc::default();
+        let answer = Arc::new(answer);
         let mut tasks = JoinSet::new();
+        let (log, by_tcp) = (queries.clone(), answer.clone());
+        tasks.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                while let Ok(length) = stream.read_u16().await {
+                    let mut packet = vec![0; usize::from(length)];
+                    stream.read_exact(&mut packet).await.unwrap();
+                    let (name, kind, question_end) = question(&packet);
+                    log.lock().unwrap().push((name.clone(), kind));
+                    if let Some(reply) = reply(&packet[..question_end], kind, by_tcp(&name, kind, 0), true) {
+                        stream.write_u16(reply.len() as u16).await.unwrap();
+                        stream.write_all(&reply).await.unwrap();
+                    }
+                }
+            }
+        });
+        let log = queries.clone();
         tasks.spawn(async move {
             let mut packet = [0; 1_500];
             while let Ok((length, peer)) = socket.recv_from(&mut packet).await {
                 let (name, kind, question_end) = question(&packet[..length]);
                 let before = log.lock().unwrap().iter().filter(|q| **q == (name.clone(), kind)).count();
                 log.lock().unwrap().push((name.clone(), kind));
-                if let Some(reply) = reply(&packet[..question_end], kind, answer(&name, kind, before)) {
+                if let Some(reply) = reply(&packet[..question_end], kind, answer(&name, kind, before), false) {
                     socket.send_to(&reply, peer).await.unwrap();
                 }
             }
@@ -239,11 +262,25 @@ fn question(packet: &[u8]) -> (String, u16, usize) {
     (labels.join("."), u16::from_be_bytes([packet[at + 1], packet[at + 2]]), at + 5)
 }
 
-fn reply(query: &[u8], kind: u16, answer: Dns) -> Option<Vec<u8>> {
+/// One port for both.
+async fn sockets() -> (UdpSocket, TcpListener) {
+    loop {
+        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            return (socket, listener);
+        }
+    }
+}
+
+fn reply(query: &[u8], kind: u16, answer: Dns, tcp: bool) -> Option<Vec<u8>> {
+    let texts = |list: Vec<String>| list.iter().map(|t| (TXT, strings(t, 255))).collect::<Vec<_>>();
     let (code, truncated, records): (u8, bool, Vec<(u16, Vec<u8>)>) = match answer {
         Dns::Silence => return None,
         Dns::Code(code) => (code, false, Vec::new()),
         Dns::Truncated => (0, true, Vec::new()),
+        Dns::TextsOverTcp(_) if !tcp => (0, true, Vec::new()),
+        Dns::Texts(list) | Dns::TextsOverTcp(list) => (0, false, texts(list)),
+        Dns::Pieces(text) => (0, false, vec![(TXT, strings(&text, 7))]),
         Dns::Alias(name) => (0, false, vec![(5, wire_name(name))]),
         Dns::Addresses(list) => (0, false, list.into_iter().filter_map(|ip| address_record(ip, kind)).collect()),
     };
@@ -267,6 +304,11 @@ fn address_record(ip: IpAddr, kind: u16) -> Option<(u16, Vec<u8>)> {
         (IpAddr::V6(v6), AAAA) => Some((AAAA, v6.octets().to_vec())),
         _ => None,
     }
+}
+
+/// The character-strings of a TXT record (RFC 1035 §3.3.14).
+fn strings(text: &str, length: usize) -> Vec<u8> {
+    text.as_bytes().chunks(length).flat_map(|part| [&[part.len() as u8], part].concat()).collect()
 }
 
 fn wire_name(name: &str) -> Vec<u8> {
