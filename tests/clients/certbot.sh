@@ -1,5 +1,6 @@
 #!/bin/bash
-# Debian's certbot obtains, renews and revokes by http-01, over TLS verified against our root. RFC 8555.
+# Debian's certbot obtains, renews and revokes by http-01 and by an external account key, over TLS verified against
+# our root. RFC 8555.
 . "$(dirname "$0")/lib.sh"
 
 bot() {
@@ -40,12 +41,31 @@ journey() {
     --reason keycompromise --no-delete-after-revoke || certbot_log
   revoked "by certificate key" "$live/cert.pem" "$live/chain.pem" keyCompromise
 
+  bound
   check_fails "a name that does not resolve is refused with the reason" "x.gone.$ZONE" obtain -d "x.gone.$ZONE"
   check_fails "without our root certbot trusts nothing" 'CERTIFICATE_VERIFY_FAILED|certificate verify failed' \
     env REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt certbot register --config-dir "$DIR/c2" --work-dir "$DIR/w" \
     --logs-dir "$DIR/l" -n --server "$ACME" --agree-tos --register-unsafely-without-email
   check "unregister deactivates the account" bot unregister --server "$ACME" || certbot_log
   check "fsck beside the running server" chancery fsck
+}
+
+# A directory that takes accounts with a key only, and certifies what the key's grant allows.
+bound() {
+  directory strict --eab-required true --challenges none || return
+  external strict "eab.$ZONE" || return
+  local at=(--server "$AT" --agree-tos --register-unsafely-without-email)
+  check_fails "registering without a key is refused" 'externalAccountRequired|external account' told bot register "${at[@]}"
+  check_fails "registering with a wrong MAC is refused" 'unauthorized' told bot register "${at[@]}" --eab-kid "$KID" --eab-hmac-key "${HMAC//[A-M]/N}"
+  check "register with the key" bot register "${at[@]}" --eab-kid "$KID" --eab-hmac-key "$HMAC" || { certbot_log; return; }
+  # nobody listens on the port that it is told: no challenge is asked
+  check "obtain by grant, a wildcard too" bot certonly --server "$AT" --manual --manual-auth-hook /bin/false --preferred-challenges dns \
+    -d "eab.$ZONE" -d "*.eab.$ZONE" || certbot_log
+  local live="$DIR/c/live/eab.$ZONE"
+  check "it has exactly the names granted" test "$(names_of "$live/cert.pem")" = "*.eab.$ZONE eab.$ZONE "
+  good "by grant" "$live/cert.pem" "$live/chain.pem"
+  check_fails "a name outside the grant is refused" 'rejectedIdentifier' told bot certonly --server "$AT" --manual \
+    --manual-auth-hook /bin/false --preferred-challenges dns -d "other.$ZONE"
 }
 
 certbot_log() { tail -n 40 "$DIR/l/letsencrypt.log" 2>/dev/null | sed 's/^/    /'; }

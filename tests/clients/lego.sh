@@ -1,5 +1,6 @@
 #!/bin/bash
-# Debian's lego obtains, renews and revokes by http-01, over TLS verified against our root. RFC 8555.
+# Debian's lego obtains, renews and revokes by http-01, obtains by an external account key, and by dns-01 with RFC 2136
+# against bind9, over TLS verified against our root. RFC 8555.
 . "$(dirname "$0")/lib.sh"
 
 go_acme() {
@@ -34,8 +35,63 @@ journey() {
   check "obtain with a P-384 key" http --key-type ec384 -d "p.$ZONE" run
   check_fails "a name that does not resolve is refused with the reason" "x.gone.$ZONE" http -d "x.gone.$ZONE" run
   check_fails "an IP sent as a DNS name is refused and nothing breaks" 'malformed|rejectedIdentifier|unsupportedIdentifier' http -d 127.0.0.1 run
+  bound
+  by_dns
   check "the server still answers" curl -fsS --cacert "$ROOT_PEM" -o /dev/null "$ACME"
   check "fsck beside the running server" chancery fsck
+}
+
+# A directory that takes accounts with a key only.
+bound() {
+  directory strict --eab-required true --challenges none || return
+  external strict "eab.$ZONE" || return
+  local ask=(--http --http.port "127.0.0.1:$HTTP01_PORT")
+  go_acme_at() { ACME=$AT go_acme --path "$DIR/lego-$1" "${@:2}"; }
+  check_fails "without a key lego cannot register" 'external account|externalAccountRequired' go_acme_at none "${ask[@]}" -d "eab.$ZONE" run
+  check "obtain by grant with a key" go_acme_at eab --eab --kid "$KID" --hmac "$HMAC" "${ask[@]}" -d "eab.$ZONE" run || return
+  cp "$DIR/lego-eab/certificates/eab.$ZONE.crt" "$DIR/eab.pem"
+  good "by grant" "$DIR/eab.pem" "$DIR/lego-eab/certificates/eab.$ZONE.issuer.crt"
+  check "a second account by the same key" go_acme_at two --eab --kid "$KID" --hmac "$HMAC" "${ask[@]}" -d "a.eab.$ZONE" run
+  check "acme eab revoke with its accounts" chancery acme eab revoke "$KID" --accounts
+  check_fails "afterwards its accounts get nothing" 'unauthorized|revoked' go_acme_at eab "${ask[@]}" -d "b.eab.$ZONE" run
+}
+
+# bind9 with a zone that lego may change, asked by a directory of its own.
+by_dns() {
+  command -v named >/dev/null || { skip "dns-01 with bind9" "named is not installed"; return; }
+  local port secret
+  port=$(free_port) secret=$(openssl rand -base64 32)
+  mkdir -p "$DIR/named"
+  cat >"$DIR/named/named.conf" <<CONF
+options { directory "$DIR/named"; listen-on port $port { 127.0.0.1; }; listen-on-v6 { none; }; recursion no;
+  pid-file none; dnssec-validation no; session-keyfile "$DIR/named/session.key"; };
+controls { };
+key "acme-key" { algorithm hmac-sha256; secret "$secret"; };
+zone "dyn.test" { type master; file "dyn.zone"; allow-update { key "acme-key"; }; };
+CONF
+  cat >"$DIR/named/dyn.zone" <<'ZONEFILE'
+$TTL 1
+@ IN SOA ns.dyn.test. root.dyn.test. 1 60 60 60 1
+@ IN NS ns.dyn.test.
+ns IN A 127.0.0.1
+_acme-challenge.sub IN CNAME elsewhere.dyn.test.
+ZONEFILE
+  named -c "$DIR/named/named.conf" -g -n 1 >"$DIR/named/log" 2>&1 &
+  PIDS+=($!)
+  local named=$!
+  directory dns --challenges dns-01 --resolvers "127.0.0.1:$port" || return
+  dns() {
+    RFC2136_NAMESERVER=127.0.0.1:$port RFC2136_TSIG_ALGORITHM=hmac-sha256. RFC2136_TSIG_KEY=acme-key RFC2136_TSIG_SECRET=$secret \
+      RFC2136_PROPAGATION_TIMEOUT=10 RFC2136_POLLING_INTERVAL=1 RFC2136_SEQUENCE_INTERVAL=1 RFC2136_TTL=1 \
+      ACME=$AT go_acme --path "$DIR/lego-dns" --dns rfc2136 --dns.resolvers "127.0.0.1:$port" --dns.disable-cp "$@"
+  }
+  check "obtain a wildcard by dns-01 with bind9" dns -d dyn.test -d '*.dyn.test' run || { tail -n 15 "$DIR/named/log" | sed 's/^/    /'; return; }
+  openssl x509 -in "$DIR/lego-dns/certificates/dyn.test.crt" -out "$DIR/dns.pem"
+  check "it has base and wildcard" test "$(names_of "$DIR/dns.pem")" = "*.dyn.test dyn.test "
+  good "by dns-01" "$DIR/dns.pem" "$DIR/lego-dns/certificates/dyn.test.issuer.crt"
+  check "renew by dns-01" dns -d dyn.test -d '*.dyn.test' renew --days 9999 --no-random-sleep
+  check_fails "a zone that is not there is refused with the reason" 'dns|NXDOMAIN|SOA|zone' dns -d gone.test run
+  kill "$named"
 }
 
 engines journey

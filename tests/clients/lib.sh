@@ -156,6 +156,24 @@ free_port() {
   /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
+# external DIRECTORY SUFFIX : a key for accounts of the directory that get names under SUFFIX; sets KID and HMAC.
+external() {
+  local made
+  made=$(chancery acme eab create --name client-tests --directory "$1" --allow-name "$2" -o json 2>"$WORK/eab.log") || {
+    not_ok "acme eab create" "$(tail -n 3 "$WORK/eab.log")"
+    return 1
+  }
+  KID=$(jq -r .id <<<"$made") HMAC=$(jq -r .hmac_key <<<"$made")
+}
+
+# directory SLUG [options…] : makes an ACME directory; sets AT to its URL once the server shows it.
+directory() {
+  local slug=$1; shift
+  check "acme directory create $slug" chancery acme directory create "$slug" "$@" || return
+  AT=${ACME%/acme/*}/acme/$slug/directory
+  check "the server offers it within 5 s" within 5 curl -fsS --cacert "$ROOT_PEM" -o /dev/null "$AT"
+}
+
 # A token for REST that may ask for any name.
 new_token() {
   TOKEN=$(chancery token create --name client-tests --role operator 2>"$WORK/token.log") && [[ $TOKEN == chy_* ]] && return

@@ -115,7 +115,12 @@ async fn what_is_wrong_in_the_zone_is_told() {
             ),
             ("fails.example.org", Some(Zone::Code(2)), "dns", "SERVFAIL"),
             ("refused.example.org", Some(Zone::Code(5)), "dns", "REFUSED"),
-            ("circle.example.org", Some(Zone::Alias("_acme-challenge.circle.example.org")), "dns", "aliases"),
+            (
+                "circle.example.org",
+                Some(Zone::Alias("_acme-challenge.circle.example.org")),
+                "incorrectResponse",
+                "has no TXT",
+            ),
         ] {
             let (authorization, challenge) = asked(&client, name).await;
             if let Some(zone) = zone {

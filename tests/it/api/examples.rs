@@ -1,6 +1,7 @@
 //! One call or more of every operation against a real router over a real database: the examples of the OpenAPI
 //! document. They are compared with the committed ones after what differs from run to run is made equal.
 
+use axum::http::Request;
 use chancery::model::actor::Role;
 use serde_json::{Value, json};
 
@@ -45,6 +46,26 @@ async fn calls(book: &mut Book) {
     book.get("listTokens", "/api/v1/tokens?limit=1").await;
     book.get("getToken", &token).await;
     book.post("revokeToken", &format!("{token}/revocation"), json!({})).await;
+    let grant = json!({"name": "team-a", "allow_names": ["a.lab.example"], "profiles": ["tls-server"], "max_count": 100});
+    let grant = book.post("createGrant", "/api/v1/grants", grant).await["id"].as_str().unwrap().to_owned();
+    let key = json!({"name": "cluster-a", "grant": grant, "max_accounts": 3});
+    let key = book.post("createEabKey", "/api/v1/acme/eab-keys", key).await;
+    let key = format!("/api/v1/acme/eab-keys/{}", key["id"].as_str().unwrap());
+    book.get("listEabKeys", "/api/v1/acme/eab-keys").await;
+    book.get("getEabKey", &key).await;
+    book.post("revokeEabKey", &format!("{key}/revocation"), json!({"accounts": false})).await;
+    let grant = format!("/api/v1/grants/{grant}");
+    book.get("listGrants", "/api/v1/grants?limit=1").await;
+    book.get("getGrant", &grant).await;
+    book.post("revokeGrant", &format!("{grant}/revocation"), json!({})).await;
+    let directories = "/api/v1/acme/directories";
+    let asked = json!({"slug": "cluster-a", "external_account_required": true, "challenges": ["dns-01"]});
+    let mut rules = book.post("createDirectory", directories, asked).await;
+    rules.as_object_mut().unwrap().remove("slug");
+    rules["resolvers"] = json!(["10.0.0.53:53"]);
+    book.put("putDirectory", &format!("{directories}/cluster-a"), rules).await;
+    book.get("listDirectories", directories).await;
+    book.get("getDirectory", &format!("{directories}/default")).await;
     book.get("listAuditEvents", "/api/v1/audit-events?limit=2").await;
     book.get("getSystemChecks", "/api/v1/system/checks").await;
 }
@@ -75,7 +96,13 @@ pub async fn execute(document: &mut Value) -> Vec<String> {
 pub fn keep(made: &mut Value, committed: &Value) {
     match (made, committed) {
         (Value::Object(made), Value::Object(old)) => {
-            made.iter_mut().for_each(|(key, value)| keep(value, old.get(key).unwrap_or(&Value::Null)));
+            for (key, value) in made.iter_mut() {
+                match old.get(key) {
+                    // nothing in it is the same in two runs
+                    Some(Value::String(text)) if key == "hmac_key" && value.is_string() => *value = text.clone().into(),
+                    other => keep(value, other.unwrap_or(&Value::Null)),
+                }
+            }
         }
         (Value::Array(made), Value::Array(old)) if made.len() == old.len() => {
             made.iter_mut().zip(old).for_each(|(made, old)| keep(made, old));
@@ -125,6 +152,13 @@ impl Book {
     async fn get(&mut self, operation: &str, path: &str) -> Value {
         let answer = self.room.get(&self.admin, path).await;
         self.note(operation, "GET", path, None, &answer)
+    }
+
+    async fn put(&mut self, operation: &str, path: &str, body: Value) -> Value {
+        let head = Request::put(path).header("authorization", format!("Bearer {}", self.admin));
+        let request = head.header("content-type", "application/json").body(body.to_string().into()).unwrap();
+        let answer = self.room.send(request).await;
+        self.note(operation, "PUT", path, Some(body), &answer)
     }
 
     async fn post(&mut self, operation: &str, path: &str, body: Value) -> Value {
