@@ -46,7 +46,8 @@ async fn calls(book: &mut Book) {
     book.get("listTokens", "/api/v1/tokens?limit=1").await;
     book.get("getToken", &token).await;
     book.post("revokeToken", &format!("{token}/revocation"), json!({})).await;
-    let grant = json!({"name": "team-a", "allow_names": ["a.lab.example"], "profiles": ["tls-server"], "max_count": 100});
+    let grant =
+        json!({"name": "team-a", "allow_names": ["a.lab.example"], "profiles": ["tls-server"], "max_count": 100});
     let grant = book.post("createGrant", "/api/v1/grants", grant).await["id"].as_str().unwrap().to_owned();
     let key = json!({"name": "cluster-a", "grant": grant, "max_accounts": 3});
     let key = book.post("createEabKey", "/api/v1/acme/eab-keys", key).await;
@@ -99,7 +100,9 @@ pub fn keep(made: &mut Value, committed: &Value) {
             for (key, value) in made.iter_mut() {
                 match old.get(key) {
                     // nothing in it is the same in two runs
-                    Some(Value::String(text)) if key == "hmac_key" && value.is_string() => *value = text.clone().into(),
+                    Some(Value::String(text)) if key == "hmac_key" && value.is_string() => {
+                        *value = text.clone().into()
+                    }
                     other => keep(value, other.unwrap_or(&Value::Null)),
                 }
             }

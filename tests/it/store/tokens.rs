@@ -9,6 +9,8 @@ use chancery::model::token::Token;
 use chancery::store::{Store, grants, guards, tokens};
 use futures_util::future::join_all;
 
+use crate::support::rows::open_grant;
+
 crate::on_both_engines! {
     async fn a_token_comes_back_with_the_scope_of_its_grant(at) {
         let scope = Scope { profiles: vec!["tls-server".into()], ..Scope::default() };
@@ -83,8 +85,7 @@ fn token(store: &Store) -> Token {
 
 async fn grant(store: &Store, scope: Scope) -> GrantId {
     let id = GrantId::new(store.now(), store.entropy.as_ref()).unwrap();
-    let created_at = store.now();
-    let grant = Grant { id, scope, expires_at: None, max_count: None, used_count: 0, created_at, revoked_at: None };
+    let grant = Grant { id, scope, created_at: store.now(), ..open_grant(0) };
     grants::insert(store, &grant).await.unwrap();
     id
 }
