@@ -74,13 +74,15 @@ pub const fn allows(role: Role, permission: Permission) -> bool {
             | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles => false,
         },
         Role::Operator => match permission {
-            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke => true,
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke => {
+                true
+            }
             ReadTokens | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
             | ManageProfiles => false,
         },
         Role::Admin => match permission {
-            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | Issue
-            | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks
+            | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
             | ManageProfiles => true,
         },
     }

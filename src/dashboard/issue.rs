@@ -11,7 +11,7 @@ use super::visit::{Form, Posted, Signed, Stop};
 use super::{Dash, refused};
 use crate::access::Permission;
 use crate::access::caller::Wish;
-use crate::authority::guard::Guard;
+use crate::authority::guard::{Granted, Guard};
 use crate::authority::issue::Issuance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::html::{Words, page, refused_page, see_other};
@@ -136,7 +136,10 @@ async fn read(dash: &Dash, signed: &Signed, given: &Form) -> Result<Issuance> {
         names: Some(names),
         subject,
         validity: RequestedValidity { ttl, ..RequestedValidity::default() },
-        guard: Guard { grant: signed.caller().grant(), ..Guard::default() },
+        guard: Guard {
+            grant: signed.caller().bounds().map(|(id, scope)| Granted::all(id, scope)),
+            ..Guard::default()
+        },
     })
 }
 
