@@ -29,6 +29,7 @@ async fn order(store: &Store, expires_at: Timestamp) -> OrderId {
         contact: Vec::new(),
         url: "https://ca.test/acme/default/account/x".into(),
         terms_agreed: true,
+        binding: None,
         created_at: now,
         created_from: String::new(),
     };
