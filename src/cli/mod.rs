@@ -19,6 +19,7 @@ mod listing;
 mod objects;
 mod output;
 mod peer;
+mod quickstart;
 mod renew;
 mod serve;
 mod session;
@@ -125,6 +126,8 @@ enum Command {
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
+    /// Print what connects a program to this CA, with the values filled in
+    Quickstart(quickstart::QuickstartArgs),
     /// Ask the installation how it is
     Doctor(ServeFlags),
     /// Check that database, certificates, audit chains and CRLs agree
@@ -192,6 +195,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Trust { command } => trust::run(&context, command).await,
         Command::User { command } => user::run(&context, command).await,
         Command::Audit { command } => audit::run(&context, command).await,
+        Command::Quickstart(args) => quickstart::run(&context, args).await,
         Command::Doctor(flags) => serve::doctor(&context, flags).await,
         Command::Fsck => serve::fsck(&context).await,
         Command::Config { command } => config::run(&context, command),

@@ -90,6 +90,11 @@ pub async fn verify(base: &str, root: &[u8]) -> Result<()> {
     get(&Remote::anonymous(base, root)?, "/livez").await.map(drop)
 }
 
+/// A public resource of the server, under this root alone.
+pub async fn read(base: &str, root: &[u8], path: &str) -> Result<Answer> {
+    get(&Remote::anonymous(base, root)?, path).await
+}
+
 async fn get(remote: &Remote, path: &str) -> Result<Answer> {
     let request = http::Request::builder()
         .uri(path)

@@ -18,8 +18,123 @@ journey() {
   start_cluster || return
   manifests
   install_cert_manager || return
-  check "a ClusterIssuer with our root as caBundle is accepted" k apply -f <(issuer plain)
-  check "its ACME account is registered" ready 30 clusterissuer/plain
+  by_grant
+  # cert-manager waits a minute before it lets a dns-01 challenge be looked at, so the rest happens meanwhile
+  by_dns
+  renewed
+  refused
+  hot_reload
+  by_dns_done
+  check "fsck beside the running server" chancery fsck
+}
+
+# The directory asks for EAB; names inside the key's grant need no challenge.
+by_grant() {
+  chancery -o json acme eab create --name cert-manager --allow-name "apps.$ZONE" >"$DIR/eab.json" 2>"$WORK/eab.log" ||
+    { not_ok "acme eab create" "$(tail -n 3 "$WORK/eab.log")"; return 1; }
+  check "the directory default requires EAB and offers dns-01" chancery acme directory set default --eab-required true --challenges dns-01
+  check "the directory says so" within 6 asks_for_eab
+  check "a ClusterIssuer with our root as caBundle, without EAB" k apply -f <(issuer without)
+  check "is refused with our words" within 20 says clusterissuer/without 'external account'
+  check "the key's HMAC as a Secret" k create secret generic chancery-eab -n cert-manager "--from-literal=hmac=$(jq -r .hmac_key "$DIR/eab.json")"
+  check "the TSIG key as a Secret" k create secret generic tsig -n cert-manager "--from-literal=key=$TSIG"
+  check "a ClusterIssuer with caBundle and EAB" k apply -f <(issuer chancery "$(solvers)")
+  check "its ACME account is registered" ready 30 clusterissuer/chancery || return
+  check "a Certificate inside the grant" k apply -f <(certificate grant chancery "web.apps.$ZONE" "*.apps.$ZONE")
+  check "is ready" ready 60 certificate/grant || return
+  check "without a single challenge" test -z "$(k get challenges -A -o name)"
+  secret grant
+  check "it has exactly the names asked for" test "$(names_of "$DIR/grant.pem")" = "*.apps.$ZONE web.apps.$ZONE "
+  good "by grant" "$DIR/grant.pem" "$DIR/grant.chain.pem"
+  check "the server knows who asked" chancery find "web.apps.$ZONE"
+}
+
+asks_for_eab() { [ "$(curl -fsS --cacert "$ROOT_PEM" "$ACME" | jq .meta.externalAccountRequired)" = true ]; }
+
+by_dns() {
+  check "a ClusterIssuer without a grant over the names" eab_without_names
+  check "its ACME account is registered by dns" ready 30 clusterissuer/dns || return
+  check "a Certificate for a wildcard outside every grant" k apply -f <(certificate dns dns "*.dns.$ZONE")
+  check "bind9 takes the update" within 30 grep -q "adding an RR at '_acme-challenge.dns.$ZONE' TXT" "$DIR/bind/log"
+}
+
+by_dns_done() {
+  check "the wildcard is ready, by dns-01" ready 90 certificate/dns || return
+  check "and cert-manager took its record back" within 20 no_text
+  secret dns
+  check "it has exactly the names asked for by dns" test "$(names_of "$DIR/dns.pem")" = "*.dns.$ZONE "
+  good "by dns-01" "$DIR/dns.pem" "$DIR/dns.chain.pem"
+}
+
+# A key whose grant holds another name registers; what it asks for outside is proved by challenges.
+eab_without_names() {
+  chancery -o json acme eab create --name dns --allow-name "elsewhere.$ZONE" >"$DIR/eab2.json" &&
+    k create secret generic eab-dns -n cert-manager "--from-literal=hmac=$(jq -r .hmac_key "$DIR/eab2.json")" &&
+    k apply -f <(issuer dns "$(solvers "$(jq -r .id "$DIR/eab2.json")" eab-dns)")
+}
+no_text() { ! /usr/bin/python3 "$KUBE_HERE/txt.py" "127.0.0.1:$DNS_PORT" "_acme-challenge.dns.$ZONE"; }
+
+# As `cmctl renew` does it: the condition Issuing, and the controllers do the rest.
+renewed() {
+  cp "$DIR/grant.pem" "$DIR/before.pem" 2>/dev/null || return
+  k get certificate grant -o json | jq --arg now "$(date -u +%FT%TZ)" '.status.conditions += [{type:"Issuing",status:"True",
+    reason:"ManuallyTriggered",message:"renewed by the test",lastTransitionTime:$now}]' >"$DIR/renew.json"
+  check "the Certificate is told to renew" k replace --subresource=status -f "$DIR/renew.json"
+  check "it has a second revision" within 60 revision 2
+  check "and is ready again" ready 30 certificate/grant
+  secret grant
+  check "with another serial" test "$(serial_of "$DIR/before.pem")" != "$(serial_of "$DIR/grant.pem")"
+  good "renewed" "$DIR/grant.pem" "$DIR/grant.chain.pem"
+}
+revision() { [ "$(k get certificate grant -o jsonpath='{.status.revision}')" = "$1" ] && ! says certificate/grant '"Issuing","status":"True"'; }
+
+refused() {
+  check "a Certificate for a name of the cluster itself" k apply -f <(certificate reserved chancery kubernetes.default.svc)
+  check "is refused, and the order says which rule" within 30 says orders 'names.reserved|rejectedIdentifier'
+  check "an EAB key that nobody made" k apply -f <(issuer unknown "$(solvers eab_01JABSENT0000000000000000X)")
+  check "registers nothing, and the issuer says why" within 20 says clusterissuer/unknown 'unauthorized|externalAccount'
+}
+
+# A renewed serving certificate is picked up by the running API server.
+hot_reload() {
+  local before
+  before=$(presented)
+  check "a new certificate for the API server" leaf apiserver kube-apiserver kubernetes kubernetes.default kubernetes.default.svc kubernetes.default.svc.cluster.local localhost 10.96.0.1 127.0.0.1
+  check "is presented without a restart" within 75 presents_another "$before"
+  check "and the administrator goes on" k get namespaces
+}
+presented() { openssl s_client -connect "127.0.0.1:$API_PORT" </dev/null 2>/dev/null | openssl x509 -noout -serial; }
+presents_another() { local now; now=$(presented); [ -n "$now" ] && [ "$now" != "$1" ]; }
+
+# says OBJECT TEXT : in its status, as JSON on one line.
+says() { k get "$1" -A -o json | jq -c '.status // [.items[].status]' | grep -qE "$2"; }
+
+# secret NAME : NAME.pem (leaf), NAME.chain.pem from the Secret that cert-manager wrote; the key must fit.
+secret() {
+  k get secret "$1-tls" -o json >"$DIR/$1.json" || return
+  jq -r '.data."tls.crt" | @base64d' "$DIR/$1.json" >"$DIR/$1.full.pem"
+  jq -r '.data."tls.key" | @base64d' "$DIR/$1.json" >"$DIR/$1.key"
+  openssl x509 -in "$DIR/$1.full.pem" -out "$DIR/$1.pem"
+  awk '/BEGIN/{n++} n>1' "$DIR/$1.full.pem" >"$DIR/$1.chain.pem"
+  check "$1: the key in the Secret is the certificate's" \
+    test "$(openssl pkey -in "$DIR/$1.key" -pubout)" = "$(openssl x509 -in "$DIR/$1.pem" -noout -pubkey)"
+}
+
+# certificate NAME ISSUER NAMES…
+certificate() {
+  local name=$1 issuer=$2; shift 2
+  jq -n --arg name "$name" --arg issuer "$issuer" '{apiVersion:"cert-manager.io/v1",kind:"Certificate",
+    metadata:{name:$name,namespace:"default"},spec:{secretName:($name+"-tls"),dnsNames:$ARGS.positional,
+    privateKey:{algorithm:"ECDSA",size:256,rotationPolicy:"Always"},
+    issuerRef:{name:$issuer,kind:"ClusterIssuer",group:"cert-manager.io"}}}' --args "$@"
+}
+
+# solvers [KID [SECRET]] : EAB and dns-01 by RFC 2136.
+solvers() {
+  jq -n --arg kid "${1:-$(jq -r .id "$DIR/eab.json")}" --arg secret "${2:-chancery-eab}" --arg dns "127.0.0.1:$DNS_PORT" '
+    {externalAccountBinding:{keyID:$kid,keySecretRef:{name:$secret,key:"hmac"}},
+     solvers:[{dns01:{rfc2136:{nameserver:$dns,tsigKeyName:"cert-manager",tsigAlgorithm:"HMACSHA256",
+       tsigSecretSecretRef:{name:"tsig",key:"key"}}}}]}'
 }
 
 # issuer NAME [JSON added to spec.acme] : without caBundle the controller would refuse our certificate.
@@ -57,7 +172,7 @@ key "cert-manager" { algorithm hmac-sha256; secret "$TSIG"; };
 zone "test" { type primary; file "test.zone"; };
 zone "$ZONE" { type primary; file "$ZONE.zone"; allow-update { key "cert-manager"; }; };
 CONF
-  /usr/sbin/named -f -c "$dir/named.conf" >"$dir/log" 2>&1 &
+  /usr/sbin/named -g -c "$dir/named.conf" >"$dir/log" 2>&1 &
   PIDS+=($!)
   check "bind9 listens" within 15 bash -c "exec 3<>/dev/tcp/127.0.0.1/$DNS_PORT" || { tail -5 "$dir/log"; return 1; }
 }

@@ -4,7 +4,7 @@
 mod doctor;
 mod java;
 mod nss;
-mod root;
+pub mod root;
 mod store;
 mod system;
 

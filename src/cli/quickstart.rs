@@ -1,0 +1,265 @@
+//! `quickstart NAME`: what connects a program to this CA, as a script (or a manifest) with the values filled in. Each
+//! is run whole by a test, so what stands here is what works. Lines with # tell; everything else is to be run.
+
+use base64::Engine as _;
+use clap::{Args, ValueEnum};
+use serde_json::Value;
+
+use super::failure::{Result, Trying};
+use super::output;
+use super::session::Context;
+use super::trust::root::{self, Root};
+use crate::client::anchor;
+use crate::error::{Error, ErrorKind};
+use crate::model::identifier::Identifier;
+use crate::server::settings::Flags;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Program {
+    Certbot,
+    Caddy,
+    CertManager,
+    Git,
+    Docker,
+    Kubectl,
+    Nginx,
+}
+
+#[derive(Debug, Args)]
+pub struct QuickstartArgs {
+    #[arg(value_enum)]
+    program: Program,
+    /// The host it is about: of the certificate, of the git server, of the registry, of the cluster
+    #[arg(long, value_name = "HOST")]
+    name: Option<String>,
+    /// The ACME directory
+    #[arg(long, value_name = "SLUG", default_value = "default")]
+    directory: String,
+    /// The id of an external account key, made with `chancery acme eab create`
+    #[arg(long, value_name = "KID")]
+    eab_kid: Option<String>,
+}
+
+/// Where the scripts put the root.
+const ROOT: &str = "/etc/ssl/chancery-root.pem";
+
+struct Facts {
+    url: String,
+    acme: String,
+    root: Root,
+    name: String,
+    kid: Option<String>,
+}
+
+pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
+    let what = || "cannot say how to connect it".to_owned();
+    let root = root::find(context, None).await.trying(what)?;
+    let url = match context.target().trying(what)?.url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => context.local_app(&Flags::new()).await.trying(what)?.urls.external.to_string(),
+    };
+    let name = named(&args, &url).trying(what)?;
+    let acme = format!("/acme/{}/directory", args.directory);
+    let program = args.program;
+    if args.eab_kid.is_none() && matches!(program, Program::Certbot | Program::Caddy | Program::CertManager) {
+        without_key(&url, &root, &acme, &name).await.trying(what)?;
+    }
+    let facts = Facts { acme: format!("{url}{acme}"), url, root, name, kid: args.eab_kid };
+    let text = match program {
+        Program::Certbot => certbot(&facts),
+        Program::Caddy => caddy(&facts),
+        Program::CertManager => cert_manager(&facts),
+        Program::Git => git(&facts),
+        Program::Docker => docker(&facts),
+        Program::Kubectl => kubectl(&facts),
+        Program::Nginx => nginx(&facts),
+    };
+    Ok(output::data(&text)?)
+}
+
+/// The host that was given, else one beside the CA. It goes into a script, so it must be a name and nothing else.
+fn named(args: &QuickstartArgs, url: &str) -> Result<String, Error> {
+    let first = match args.program {
+        Program::Git => "git",
+        Program::Docker => "registry",
+        Program::Kubectl => "k8s",
+        _ => "web",
+    };
+    let host = url::Url::parse(url).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default();
+    let beside = host.split_once('.').filter(|_| host.parse::<std::net::Ipv4Addr>().is_err()).map(|(_, zone)| zone);
+    let name = args.name.clone().unwrap_or_else(|| format!("{first}.{}", beside.unwrap_or("lab.example")));
+    let (host, port) = name.split_once(':').unwrap_or((&name, "1"));
+    let address = host.parse::<std::net::Ipv4Addr>().is_ok();
+    let ok = port.parse::<u16>().is_ok() && (address || (Identifier::dns(host).is_ok() && !host.contains('*')));
+    if ok {
+        Ok(name)
+    } else {
+        Err(Error::malformed(format!("--name \"{name}\" is no host: give a DNS name, as HOST or HOST:PORT")))
+    }
+}
+
+/// A directory that takes accounts by key only needs one here too. A server that is out of reach is not asked.
+async fn without_key(url: &str, root: &Root, acme: &str, name: &str) -> Result<(), Error> {
+    let Ok(answer) = anchor::read(url, &root.der, acme).await else { return Ok(()) };
+    let directory: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    if answer.status == 404 {
+        return Err(Error::new(
+            ErrorKind::NotFound,
+            format!("{url} has no ACME directory at {acme}; see `chancery acme directory list`"),
+        ));
+    }
+    if directory["meta"]["externalAccountRequired"] != Value::Bool(true) {
+        return Ok(());
+    }
+    let detail = format!(
+        "this directory takes accounts by key only: make one with `chancery acme eab create --name quickstart --allow-name {name}` and give its kid with --eab-kid"
+    );
+    Err(Error::new(ErrorKind::Malformed, detail))
+}
+
+/// The root, fetched and compared, at a place where every program may read it.
+fn fetch(f: &Facts) -> String {
+    format!(
+        "curl -kfsS {}/root.pem -o chancery-root.pem\n\
+         openssl x509 -in chancery-root.pem -outform DER | sha256sum | grep {}\n\
+         sudo install -Dm644 chancery-root.pem {ROOT}\n",
+        f.url, f.root.fingerprint
+    )
+}
+
+/// The HMAC key is a secret: it comes from the environment, not from a command line that others see.
+fn key(f: &Facts) -> &'static str {
+    if f.kid.is_some() {
+        ": \"${EAB_HMAC_KEY:?set it to the HMAC key that chancery acme eab create printed}\"\n"
+    } else {
+        ""
+    }
+}
+
+fn certbot(f: &Facts) -> String {
+    let (name, acme) = (&f.name, &f.acme);
+    let eab = f
+        .kid
+        .as_ref()
+        .map_or_else(String::new, |kid| format!(" \\\n    --eab-kid {kid} --eab-hmac-key \"$EAB_HMAC_KEY\""));
+    format!(
+        "# certbot: a certificate for {name} by http-01; port 80 of this host must answer for that name\n\
+         {}{}sudo REQUESTS_CA_BUNDLE={ROOT} certbot certonly --standalone --non-interactive --agree-tos --register-unsafely-without-email \\\n    --server {acme} -d {name}{eab}\n\
+         # the timer that renews needs the variable too\n\
+         sudo mkdir -p /etc/systemd/system/certbot.service.d\n\
+         printf '[Service]\\nEnvironment=REQUESTS_CA_BUNDLE={ROOT}\\n' | sudo tee /etc/systemd/system/certbot.service.d/chancery.conf\n\
+         # check\n\
+         sudo openssl verify -CAfile {ROOT} -untrusted /etc/letsencrypt/live/{name}/chain.pem /etc/letsencrypt/live/{name}/cert.pem\n\
+         # undo: certbot revoke --cert-name {name}, then rm {ROOT} /etc/systemd/system/certbot.service.d/chancery.conf\n",
+        fetch(f),
+        key(f)
+    )
+}
+
+fn caddy(f: &Facts) -> String {
+    let (name, acme) = (&f.name, &f.acme);
+    let eab = f.kid.as_ref().map_or_else(String::new, |kid| {
+        format!("\tacme_eab {{\n\t\tkey_id {kid}\n\t\tmac_key {{$EAB_HMAC_KEY}}\n\t}}\n")
+    });
+    format!(
+        "# Caddy: certificates for every site of its Caddyfile, by http-01 or tls-alpn-01; ports 80 and 443 must answer\n\
+         {}{}cat >Caddyfile <<'END'\n{{\n\tacme_ca {acme}\n\tacme_ca_root {ROOT}\n{eab}}}\n{name} {{\n\trespond \"hello from {name}\"\n}}\nEND\n\
+         caddy validate --adapter caddyfile --config Caddyfile\n\
+         caddy start --adapter caddyfile --config Caddyfile\n\
+         # check\n\
+         curl -fsS --cacert {ROOT} --retry 20 --retry-all-errors --retry-delay 1 https://{name}/\n\
+         # undo: caddy stop; rm {ROOT}\n",
+        fetch(f),
+        key(f)
+    )
+}
+
+fn nginx(f: &Facts) -> String {
+    let name = &f.name;
+    format!(
+        "# nginx: a key made here, a certificate for {name}, a site with both\n\
+         {}chancery issue {name} --force\n\
+         sudo install -Dm644 {name}.crt /etc/nginx/tls/{name}.crt\n\
+         sudo install -Dm600 {name}.key /etc/nginx/tls/{name}.key\n\
+         sudo tee /etc/nginx/conf.d/{name}.conf <<'END'\n\
+         server {{\n    listen 443 ssl;\n    server_name {name};\n    ssl_certificate /etc/nginx/tls/{name}.crt;\n    ssl_certificate_key /etc/nginx/tls/{name}.key;\n    location / {{ return 200 \"hello from {name}\\n\"; }}\n}}\nEND\n\
+         sudo nginx -t\n\
+         sudo nginx -s reload || sudo nginx\n\
+         # check\n\
+         curl -fsS --cacert {ROOT} --retry 5 --retry-all-errors https://{name}/\n\
+         # before it ends: the first line but one again, then nginx -s reload\n\
+         # undo: rm /etc/nginx/conf.d/{name}.conf /etc/nginx/tls/{name}.*, then nginx -s reload\n",
+        fetch(f)
+    )
+}
+
+fn git(f: &Facts) -> String {
+    let name = &f.name;
+    format!(
+        "# git: trust for https://{name} alone; a variable GIT_SSL_CAINFO would override it\n\
+         {}unset GIT_SSL_CAINFO\n\
+         git config --global http.https://{name}/.sslCAInfo {ROOT}\n\
+         # check: git ls-remote of a repository there; this tells which file git uses for it\n\
+         git config --get-urlmatch http.sslCAInfo https://{name}/\n\
+         # undo: git config --global --unset http.https://{name}/.sslCAInfo\n",
+        fetch(f)
+    )
+}
+
+fn docker(f: &Facts) -> String {
+    let name = &f.name;
+    format!(
+        "# container clients: trust for the registry {name}; nothing needs a restart\n\
+         {}# docker\n\
+         sudo install -Dm644 {ROOT} /etc/docker/certs.d/{name}/ca.crt\n\
+         # podman, skopeo, buildah\n\
+         sudo install -Dm644 {ROOT} /etc/containers/certs.d/{name}/ca.crt\n\
+         # containerd, with config_path = \"/etc/containerd/certs.d\"\n\
+         sudo mkdir -p /etc/containerd/certs.d/{name}\n\
+         printf 'server = \"https://{name}\"\\n[host.\"https://{name}\"]\\n  ca = \"{ROOT}\"\\n' | sudo tee /etc/containerd/certs.d/{name}/hosts.toml\n\
+         # check\n\
+         curl -fsS --cacert /etc/docker/certs.d/{name}/ca.crt https://{name}/v2/\n\
+         # undo: rm -r /etc/docker/certs.d/{name} /etc/containers/certs.d/{name} /etc/containerd/certs.d/{name}\n",
+        fetch(f)
+    )
+}
+
+fn kubectl(f: &Facts) -> String {
+    let (name, url) = (&f.name, &f.url);
+    let server = if name.contains(':') { name.clone() } else { format!("{name}:6443") };
+    format!(
+        "# kubectl: an administrator's certificate for the cluster behind {server}; the trust domain kubernetes must exist\n\
+         {}curl -fsS --cacert {ROOT} {url}/bundles/kubernetes.pem -o kubernetes-ca.pem\n\
+         chancery issue --profile kube-admin --force\n\
+         kubectl config set-cluster chancery --server https://{server} --certificate-authority kubernetes-ca.pem --embed-certs\n\
+         kubectl config set-credentials kubernetes-admin --client-certificate kubernetes-admin.crt --client-key kubernetes-admin.key --embed-certs\n\
+         kubectl config set-context chancery --cluster chancery --user kubernetes-admin\n\
+         kubectl config use-context chancery\n\
+         # check\n\
+         kubectl auth whoami\n\
+         # undo: kubectl config delete-context chancery, delete-cluster chancery, delete-user kubernetes-admin\n",
+        fetch(f)
+    )
+}
+
+/// YAML for `kubectl apply -f -`: comments are comments there too.
+fn cert_manager(f: &Facts) -> String {
+    let bundle = base64::engine::general_purpose::STANDARD.encode(f.root.pem());
+    let (acme, fingerprint) = (&f.acme, f.root.fingerprint);
+    let how = match &f.kid {
+        Some(kid) => format!(
+            "    # kubectl -n cert-manager create secret generic chancery-eab --from-literal=hmac=HMAC_KEY\n    \
+             externalAccountBinding:\n      keyID: {kid}\n      keySecretRef: {{ name: chancery-eab, key: hmac }}\n    \
+             # names inside the key's grant need no solver\n    solvers: []\n"
+        ),
+        None => "    solvers:\n      - http01:\n          ingress: { ingressClassName: nginx }\n".to_owned(),
+    };
+    format!(
+        "# chancery quickstart cert-manager | kubectl apply -f -\n\
+         # check: kubectl wait --for condition=Ready clusterissuer/chancery\n\
+         # undo:  kubectl delete clusterissuer chancery\n\
+         apiVersion: cert-manager.io/v1\nkind: ClusterIssuer\nmetadata:\n  name: chancery\nspec:\n  acme:\n    server: {acme}\n    \
+         # the root with the fingerprint {fingerprint}\n    caBundle: {bundle}\n    \
+         privateKeySecretRef: {{ name: chancery-acme-account }}\n{how}"
+    )
+}
