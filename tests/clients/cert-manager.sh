@@ -24,6 +24,7 @@ journey() {
   renewed
   refused
   hot_reload
+  administrator
   by_dns_done
   check "fsck beside the running server" chancery fsck
 }
@@ -38,7 +39,8 @@ by_grant() {
   check "is refused with our words" within 20 says clusterissuer/without 'external account'
   check "the key's HMAC as a Secret" k create secret generic chancery-eab -n cert-manager "--from-literal=hmac=$(jq -r .hmac_key "$DIR/eab.json")"
   check "the TSIG key as a Secret" k create secret generic tsig -n cert-manager "--from-literal=key=$TSIG"
-  check "a ClusterIssuer with caBundle and EAB" k apply -f <(issuer chancery "$(solvers)")
+  remote quickstart cert-manager --eab-kid "$(jq -r .id "$DIR/eab.json")" >"$DIR/issuer.yaml" 2>"$WORK/quickstart.log" || cat "$WORK/quickstart.log"
+  check "quickstart cert-manager: a ClusterIssuer with caBundle and EAB" k apply -f "$DIR/issuer.yaml"
   check "its ACME account is registered" ready 30 clusterissuer/chancery || return
   check "a Certificate inside the grant" k apply -f <(certificate grant chancery "web.apps.$ZONE" "*.apps.$ZONE")
   check "is ready" ready 60 certificate/grant || return
@@ -47,6 +49,20 @@ by_grant() {
   check "it has exactly the names asked for" test "$(names_of "$DIR/grant.pem")" = "*.apps.$ZONE web.apps.$ZONE "
   good "by grant" "$DIR/grant.pem" "$DIR/grant.chain.pem"
   check "the server knows who asked" chancery find "web.apps.$ZONE"
+}
+
+# The command line as on another machine: by URL, root and token.
+remote() { env CHANCERY_URL="$HTTPS" CHANCERY_ROOT="$ROOT_PEM" CHANCERY_TOKEN_FILE="$DIR/token" "$BIN" "$@"; }
+
+# What quickstart prints for kubectl, run whole.
+administrator() {
+  { [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null; } || { skip "quickstart kubectl" "a mount namespace of our own needs root"; return; }
+  new_token && (umask 077; echo "$TOKEN" >"$DIR/token") || return
+  remote quickstart kubectl --name "127.0.0.1:$API_PORT" >"$DIR/kubectl.script" 2>"$WORK/quickstart.log" || cat "$WORK/quickstart.log"
+  check "quickstart kubectl, run whole" env PATH="$KUBE_CACHE:$PATH" KUBECONFIG="$DIR/quick.conf" CHANCERY_TEST_BIN="$BIN" \
+    CHANCERY_URL="$HTTPS" CHANCERY_ROOT="$ROOT_PEM" CHANCERY_TOKEN_FILE="$DIR/token" \
+    unshare -m --propagation private "$CLIENTS/printed.sh" "$DIR/pasted" "$DIR/home" <"$DIR/kubectl.script"
+  check "it made an administrator" k --kubeconfig "$DIR/quick.conf" get namespaces
 }
 
 asks_for_eab() { [ "$(curl -fsS --cacert "$ROOT_PEM" "$ACME" | jq .meta.externalAccountRequired)" = true ]; }
