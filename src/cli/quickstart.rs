@@ -232,7 +232,7 @@ fn kubectl(f: &Facts) -> String {
          {}curl -fsS --cacert {ROOT} {url}/bundles/kubernetes.pem -o kubernetes-ca.pem\n\
          chancery issue --profile kube-admin --force\n\
          kubectl config set-cluster chancery --server https://{server} --certificate-authority kubernetes-ca.pem --embed-certs\n\
-         kubectl config set-credentials kubernetes-admin --client-certificate kubernetes-admin.crt --client-key kubernetes-admin.key --embed-certs\n\
+         kubectl config set-credentials kubernetes-admin --client-certificate kube-admin.crt --client-key kube-admin.key --embed-certs\n\
          kubectl config set-context chancery --cluster chancery --user kubernetes-admin\n\
          kubectl config use-context chancery\n\
          # check\n\
