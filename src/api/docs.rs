@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Api;
 use super::document::COMMITTED;
 use crate::error::{Error, Result};
+use crate::http::html::{self, Span};
 
 pub(super) fn routes() -> Router<Api> {
     Router::new().route("/api/v1/openapi.json", get(json)).route("/api/docs", get(read))
@@ -31,7 +32,9 @@ async fn read() -> Result<Response> {
             serde_json::from_str(COMMITTED).map_err(|e| Error::internal("the document is not JSON", e))?;
         Docs::of(&value).render().map_err(|e| Error::internal("a page could not be rendered", e))
     })?;
-    Ok(Html(html).into_response())
+    let mut response = Html(html).into_response();
+    html::headers(response.headers_mut());
+    Ok(response)
 }
 
 fn once(cell: &'static OnceLock<String>, make: impl FnOnce() -> Result<String>) -> Result<&'static str> {
@@ -45,13 +48,14 @@ fn once(cell: &'static OnceLock<String>, make: impl FnOnce() -> Result<String>) 
 #[derive(Template)]
 #[template(path = "api_docs.html")]
 struct Docs {
+    introduction: Vec<Span>,
     tags: Vec<Tag>,
     schemas: Vec<Schema>,
 }
 
 struct Tag {
     name: String,
-    description: String,
+    description: Vec<Span>,
     operations: Vec<Operation>,
 }
 
@@ -60,7 +64,7 @@ struct Operation {
     method: String,
     path: String,
     summary: String,
-    description: String,
+    description: Vec<Span>,
     parameters: Vec<Field>,
     body: Option<String>,
     answers: Vec<Answer>,
@@ -69,7 +73,9 @@ struct Operation {
 }
 
 struct Example {
+    key: String,
     call: String,
+    curl: Option<String>,
     request: Option<String>,
     status: String,
     answer: String,
@@ -78,36 +84,37 @@ struct Example {
 struct Field {
     name: String,
     place: String,
-    description: String,
+    /// The shape that its value has.
+    shape: Option<String>,
+    description: Vec<Span>,
 }
 
 struct Answer {
     status: String,
-    description: String,
+    description: Vec<Span>,
     schema: Option<String>,
 }
 
 struct Schema {
     name: String,
-    description: String,
+    description: Vec<Span>,
     fields: Vec<Field>,
-    example: Option<String>,
 }
 
 impl Docs {
     fn of(document: &Value) -> Self {
         let tags = list(&document["tags"]).iter().map(|tag| Tag {
             name: text(&tag["name"]),
-            description: text(&tag["description"]),
+            description: spans(&tag["description"]),
             operations: operations(document, &text(&tag["name"])),
         });
         let schemas = entries(&document["components"]["schemas"]).into_iter().map(|(name, schema)| Schema {
             name: name.clone(),
-            description: text(&schema["description"]),
+            description: spans(&schema["description"]),
             fields: fields(schema),
-            example: schema.get("example").and_then(|e| serde_json::to_string_pretty(e).ok()),
         });
-        Docs { tags: tags.collect(), schemas: schemas.collect() }
+        let introduction = spans(&document["info"]["description"]);
+        Docs { introduction, tags: tags.collect(), schemas: schemas.collect() }
     }
 }
 
@@ -128,11 +135,12 @@ impl Operation {
         let parameters = list(&operation["parameters"]).iter().map(|parameter| Field {
             name: text(&parameter["name"]),
             place: text(&parameter["in"]),
-            description: text(&parameter["description"]),
+            shape: None,
+            description: spans(&parameter["description"]),
         });
         let answers = entries(&operation["responses"]).into_iter().map(|(status, response)| Answer {
             status: status.clone(),
-            description: text(&response["description"]),
+            description: spans(&response["description"]),
             schema: schema_of(response),
         });
         Operation {
@@ -140,7 +148,7 @@ impl Operation {
             method: method.to_uppercase(),
             path: path.to_owned(),
             summary: text(&operation["summary"]),
-            description: text(&operation["description"]),
+            description: spans(&operation["description"]),
             parameters: parameters.collect(),
             body: schema_of(&operation["requestBody"]),
             answers: answers.collect(),
@@ -154,41 +162,79 @@ fn examples(operation: &Value) -> Vec<Example> {
     let mut found = Vec::new();
     for (status, response) in entries(&operation["responses"]) {
         for (key, example) in entries(&response["content"]).into_iter().flat_map(|(_, c)| entries(&c["examples"])) {
-            let request = &operation["requestBody"]["content"]["application/json"]["examples"][key];
-            found.push((
-                key.clone(),
-                Example {
-                    call: text(&example["summary"]),
-                    request: request.get("value").map(pretty),
-                    status: status.clone(),
-                    answer: pretty(&example["value"]),
-                },
-            ));
+            let request = operation["requestBody"]["content"]["application/json"]["examples"][key].get("value");
+            let call = text(&example["summary"]);
+            found.push(Example {
+                key: key.clone(),
+                curl: curl(&call, request),
+                call,
+                request: request.map(pretty),
+                status: status.clone(),
+                answer: pretty(&example["value"]),
+            });
         }
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
-    found.into_iter().map(|(_, example)| example).collect()
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    found
 }
 
+/// The call as a line for a terminal; none where its body is too long to be typed.
+fn curl(call: &str, request: Option<&Value>) -> Option<String> {
+    let (method, path) = call.split_once(' ')?;
+    let mut line = "curl --cacert root.pem -H \"Authorization: Bearer $(cat token)\"".to_owned();
+    match (method, request.map(Value::to_string)) {
+        ("GET", None) => {}
+        (_, Some(body)) if body.len() > 300 => return None,
+        (_, Some(body)) => {
+            let body = body.replace('\'', "'\\''");
+            line.push_str(&format!(" \\\n  -H 'Content-Type: application/json' -d '{body}'"));
+        }
+        (method, None) => line.push_str(&format!(" -X {method}")),
+    }
+    Some(format!("{line} \\\n  'https://ca.example:8443{path}'"))
+}
+
+/// As people read it: indented, and of PEM the first line.
 fn pretty(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
+    match shortened(value) {
+        Value::String(text) => text,
         other => format!("{other:#}"),
+    }
+}
+
+fn shortened(value: &Value) -> Value {
+    match value {
+        Value::String(text) if text.contains("-----BEGIN ") => {
+            let mut lines = text.lines();
+            let (first, second) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+            let start: String = second.chars().take(20).collect();
+            Value::String(format!("{first}\n{start}…\n{}\n", text.lines().last().unwrap_or_default()))
+        }
+        Value::Array(items) => items.iter().map(shortened).collect(),
+        Value::Object(map) => map.iter().map(|(key, value)| (key.clone(), shortened(value))).collect(),
+        other => other.clone(),
     }
 }
 
 /// The name of the shape that a body or an answer has.
 fn schema_of(holder: &Value) -> Option<String> {
-    let (_, content) = entries(&holder["content"]).into_iter().next()?;
-    content["schema"]["$ref"].as_str().and_then(|r| r.rsplit('/').next()).map(str::to_owned)
+    entries(&holder["content"]).into_iter().find_map(|(_, content)| shape(&content["schema"]))
+}
+
+fn shape(schema: &Value) -> Option<String> {
+    schema["$ref"].as_str().and_then(|r| r.rsplit('/').next()).map(str::to_owned)
 }
 
 fn fields(schema: &Value) -> Vec<Field> {
     let required: Vec<_> = list(&schema["required"]).iter().filter_map(Value::as_str).collect();
-    let field = |(name, field): (&String, &Value)| Field {
-        place: format!("{}{}", kind(field), if required.contains(&name.as_str()) { ", always" } else { "" }),
-        name: name.clone(),
-        description: text(&field["description"]),
+    let field = |(name, field): (&String, &Value)| {
+        let of = list(&field["oneOf"]).iter().find_map(shape);
+        Field {
+            place: format!("{}{}", kind(field), if required.contains(&name.as_str()) { ", always" } else { "" }),
+            shape: shape(field).or_else(|| shape(&field["items"])).or(of),
+            name: name.clone(),
+            description: spans(&field["description"]),
+        }
     };
     entries(&schema["properties"]).into_iter().map(field).collect()
 }
@@ -199,6 +245,10 @@ fn kind(field: &Value) -> String {
         Value::Array(several) => several.iter().map(text).collect::<Vec<_>>().join(" or "),
         _ => "object".to_owned(),
     }
+}
+
+fn spans(value: &Value) -> Vec<Span> {
+    html::spans(value.as_str().unwrap_or_default())
 }
 
 fn text(value: &Value) -> String {

@@ -20,7 +20,7 @@ struct Asset {
     bytes: &'static [u8],
 }
 
-const ASSETS: [Asset; 3] = [
+const ASSETS: [Asset; 4] = [
     Asset {
         name: "chancery.css",
         media: "text/css; charset=utf-8",
@@ -32,9 +32,10 @@ const ASSETS: [Asset; 3] = [
         bytes: include_bytes!("../../web/static/chancery.js"),
     },
     Asset { name: "seal.svg", media: "image/svg+xml", bytes: include_bytes!("../../web/static/seal.svg") },
+    Asset { name: "docs.css", media: "text/css; charset=utf-8", bytes: include_bytes!("../../web/static/docs.css") },
 ];
 
-static URLS: LazyLock<[String; 3]> = LazyLock::new(|| {
+static URLS: LazyLock<[String; 4]> = LazyLock::new(|| {
     ASSETS.map(|asset| {
         let hash = to_hex(&sha256(asset.bytes));
         format!("/static/{}?v={}", asset.name, hash.get(..12).unwrap_or_default())
@@ -51,6 +52,10 @@ pub fn js() -> &'static str {
 
 pub fn seal() -> &'static str {
     &URLS[2]
+}
+
+pub fn docs_css() -> &'static str {
+    &URLS[3]
 }
 
 pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {

@@ -6,7 +6,7 @@ use axum::extract::Path;
 use axum::response::Response;
 use axum::routing::get;
 
-use super::html::page;
+use super::html::{Span, page, spans};
 use super::kinds::{ALL, Row, from_code, row};
 use crate::error::{Error, Result};
 use crate::model::identifier::shown;
@@ -19,21 +19,30 @@ pub fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
 #[template(path = "error_code.html")]
 struct One {
     row: Row,
+    meaning: Vec<Span>,
+    cause: Vec<Span>,
+    fix: Vec<Span>,
+}
+
+impl One {
+    fn of(row: Row) -> Self {
+        One { row, meaning: spans(row.meaning), cause: spans(row.cause), fix: spans(row.fix) }
+    }
 }
 
 #[derive(Template)]
 #[template(path = "error_codes.html")]
 struct All {
-    rows: Vec<Row>,
+    rows: Vec<One>,
 }
 
 async fn list() -> Result<Response> {
-    page(&All { rows: ALL.into_iter().map(row).collect() })
+    page(&All { rows: ALL.into_iter().map(|kind| One::of(row(kind))).collect() })
 }
 
 async fn one(Path(code): Path<String>) -> Result<Response> {
     let kind = from_code(&code).ok_or_else(|| Error::not_found(format!("error code {}", shown(&code))))?;
-    page(&One { row: row(kind) })
+    page(&One::of(row(kind)))
 }
 
 #[cfg(test)]
@@ -43,7 +52,7 @@ mod tests {
     #[test]
     fn every_code_has_its_page() {
         for kind in ALL {
-            let html = One { row: row(kind) }.render().unwrap();
+            let html = One::of(row(kind)).render().unwrap();
             assert!(html.contains(row(kind).code) && html.contains("What to do"));
         }
     }

@@ -67,6 +67,10 @@ pub fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T> {
         return Err(scan::pointed(ErrorKind::Malformed, String::new(), "it is empty; a JSON object is expected"));
     }
     scan::check(raw)?;
+    // serde would take a list for an object, member by member
+    if raw.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(scan::pointed(ErrorKind::Malformed, String::new(), "a JSON object is expected"));
+    }
     serde_json::from_slice(raw).map_err(|e| told(raw, &e))
 }
 

@@ -39,6 +39,18 @@ pub fn headers(headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
 }
 
+/// A piece of a sentence: text, or what stood between backticks. `words.html` prints it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Span {
+    pub code: bool,
+    pub text: String,
+}
+
+pub fn spans(text: &str) -> Vec<Span> {
+    let pieces = text.split('`').enumerate();
+    pieces.filter(|(_, t)| !t.is_empty()).map(|(i, t)| Span { code: i % 2 == 1, text: t.to_owned() }).collect()
+}
+
 /// 303: the answer to a form that was carried out.
 pub fn see_other(path: &str) -> Response {
     Redirect::to(path).into_response()
