@@ -40,6 +40,43 @@ journey() {
 }
 answers() { curl -fsSk -o /dev/null https://127.0.0.1:8443/acme/default/directory 2>/dev/null; }
 
+# The indented lines of a section, a command each; `sudo` is left out, for this runs as root.
+section() {
+  awk -v want="## $1" '/^## / { inside = $0 == want; next } inside && /^    /' "$ROOT/README.md" |
+    sed -e 's/^    //' -e 's/^sudo //' -e 's/ *    #.*$//' | sed -e ':a' -e '/\\$/ { N; s/\\\n *//; ba' -e '}'
+}
+
+# What README says to an ACME client and to a script, as it stands there: ca.lab.example and web.lab.example are this
+# machine, in a mount namespace of its own and in a DNS of its own.
+clients() {
+  local port line
+  [ "$(id -u)" -eq 0 ] && unshare -m true 2>/dev/null || { skip "README's client lines" "they need root and a mount namespace"; return; }
+  command -v certbot >/dev/null && command -v lego >/dev/null || { skip "README's client lines" "certbot or lego is missing"; return; }
+  for port in 80 8443 8080 9464; do
+    if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then skip "README's client lines" "port $port is taken"; return; fi
+  done
+  ZONE=lab.example DIR="$WORK/clients" DATABASE_URL= HTTP01_PORT=80
+  HTTPS_AT=127.0.0.1:8443 HTTP_AT=127.0.0.1:8080 OPS_AT=127.0.0.1:9464
+  mkdir -p "$DIR/bin" "$DIR/work" && ln -s "$BIN" "$DIR/bin/chancery"
+  export CHANCERY_EXTERNAL_URL=https://ca.lab.example:8443 CHANCERY_DATA="$DIR/data" PATH="$DIR/bin:$PATH"
+  start_server || return
+  { cat /etc/hosts; echo "127.0.0.1 ca.lab.example web.lab.example"; } >"$DIR/hosts"
+  while IFS= read -r line; do
+    check "$line" unshare -m bash -euc "mount --bind '$DIR/hosts' /etc/hosts; mkdir -p '$DIR/etc' '$DIR/lib' '$DIR/log' /etc/letsencrypt /var/lib/letsencrypt /var/log/letsencrypt
+      mount --bind '$DIR/etc' /etc/letsencrypt; mount --bind '$DIR/lib' /var/lib/letsencrypt; mount --bind '$DIR/log' /var/log/letsencrypt
+      cd '$DIR/work'; set -o pipefail; $line"
+  done < <(section "With an ACME client"; section "With a script"; day_by_day)
+}
+
+# The table's first column, where a line is a command that needs no name of its own.
+day_by_day() {
+  awk '/^## / { inside = $0 == "## Day by day" } inside && /^\| `chancery/' "$ROOT/README.md" | cut -d'|' -f2 |
+    grep -o '`[^`]*`' | tr -d '`' | grep -v 'inspect X' | grep -v '^chancery revoke'
+  echo "chancery revoke web.lab.example.crt --reason keyCompromise"
+}
+
 journey
+stop_server
+clients
 stop_server
 finish

@@ -4,7 +4,7 @@
 use axum::body::Body;
 use axum::http::Request;
 use chancery::model::actor::Role;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::document::operations;
 use super::room::{Answer, Room};
@@ -20,7 +20,7 @@ struct Operation {
 }
 
 fn with_bodies() -> Vec<Operation> {
-    let document: Value = serde_json::from_str(chancery::api::COMMITTED).unwrap();
+    let document = serde_json::to_value(chancery::api::document()).unwrap();
     let with_body = operations(&document).into_iter().filter(|(_, _, o)| !o["requestBody"].is_null());
     with_body
         .map(|(method, path, operation)| {

@@ -220,7 +220,8 @@ fn fits(path: &str, template: &str) -> bool {
 impl Call {
     /// As one of the `examples` of the body and of the answer, under the same key.
     fn tell(&self, operation: &mut Value, key: &str) {
-        if let Some(request) = &self.request {
+        // an operation without a body takes no notice of the one that is sent
+        if let Some(request) = self.request.as_ref().filter(|_| !operation["requestBody"].is_null()) {
             let content = &mut operation["requestBody"]["content"]["application/json"];
             content["examples"][key] = json!({"summary": self.line, "value": request});
         }

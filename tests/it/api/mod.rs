@@ -7,6 +7,7 @@ mod document;
 mod examples;
 mod grants;
 mod idempotency;
+mod pages;
 pub mod room;
 mod subject;
 mod tokens;
