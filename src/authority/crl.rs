@@ -14,7 +14,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::crl::CrlNumber;
 use crate::model::id::{CrlId, IssuerId};
-use crate::model::issuer::Issuer;
+use crate::model::issuer::{Issuer, IssuerStatus};
 use crate::model::key::SignatureAlgorithm;
 use crate::pki::crl::{CrlEntries, CrlError, CrlInput, CrlScope, prepare_crl, seal_crl};
 use crate::pki::issuer::IssuerKey;
@@ -52,11 +52,19 @@ impl Authority {
                 Some((this_update, _)) => self.store.now().since(this_update) >= CRL_EVERY,
                 None => true,
             };
-            if (issuer.crl_dirty || due) && self.publish(issuer.id, &key, due).await? {
+            let over =
+                issuer.status == IssuerStatus::Retired && !issuer.crl_dirty && due && self.is_over(issuer.id).await?;
+            if (issuer.crl_dirty || due) && !over && self.publish(issuer.id, &key, due).await? {
                 published += 1;
             }
         }
         Ok(published)
+    }
+
+    /// Has the last certificate of an issuer ended? Asked of retired ones alone: a full scan.
+    pub(super) async fn is_over(&self, id: IssuerId) -> Result<bool> {
+        let last = hierarchy::last_end(&self.store, id).await?;
+        Ok(last.is_none_or(|end| end + KEPT_PAST_END < self.store.now()))
     }
 
     async fn publish(&self, id: IssuerId, key: &IssuerKey, due: bool) -> Result<bool> {

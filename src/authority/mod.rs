@@ -2,6 +2,7 @@
 //! `Signer` and `KeyStore`, never `keys`.
 
 mod batch;
+mod chain;
 pub mod checks;
 pub mod compromise;
 pub mod crl;

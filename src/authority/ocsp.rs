@@ -14,7 +14,7 @@ use crate::model::certificate::CertificateStatus;
 use crate::model::id::IssuerId;
 use crate::pki::ocsp_request::{CertId, OcspRequest};
 use crate::pki::ocsp_response::{CertStatus, MALFORMED_REQUEST, SingleAnswer, TRY_LATER, UNAUTHORIZED};
-use crate::store::{certificates, versions};
+use crate::store::{certificates, revocations, versions};
 
 pub const OCSP_LIFE: Duration = hours(12);
 /// A cached answer is signed anew after this, so that thisUpdate stays young.
@@ -157,7 +157,12 @@ impl Authority {
         Ok(match found.filter(|c| c.issuer_id == issuer).map(|c| c.status) {
             Some(CertificateStatus::Valid) => CertStatus::Good,
             Some(CertificateStatus::Revoked { at, reason }) => CertStatus::Revoked { at, reason },
-            Some(CertificateStatus::Intended) | None => CertStatus::Unknown,
+            Some(CertificateStatus::Intended) => CertStatus::Unknown,
+            // one of an imported CA's earlier life may stand on the CRL that came with it
+            None => match revocations::find(&self.store, issuer, serial).await? {
+                Some(r) => CertStatus::Revoked { at: r.revoked_at, reason: r.reason },
+                None => CertStatus::Unknown,
+            },
         })
     }
 }

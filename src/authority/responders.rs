@@ -5,6 +5,7 @@ use super::Authority;
 use super::hierarchy::make::{NewKey, RESPONDER_LIFE, add_responder, responder_algorithm};
 use crate::error::Result;
 use crate::model::actor::Actor;
+use crate::model::issuer::IssuerStatus;
 use crate::pki::signer::KeyPurpose;
 use crate::store::hierarchy;
 use crate::store::versions::{self, Topic};
@@ -14,13 +15,16 @@ impl Authority {
     pub async fn renew_responders(&self) -> Result<usize> {
         let mut renewed = 0;
         for loaded in self.snapshot().issuers.values() {
-            let Some(key) = &loaded.key else { continue };
+            let Some(key) = loaded.key.as_ref().filter(|key| key.can_delegate()) else { continue };
             let mut tx = self.store.begin(&Actor::job("ocsp-responder")).await?;
             let Some(issuer) = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await? else { continue };
             let now = tx.now();
             let newest = hierarchy::responders(&mut tx, now).await?.into_iter().find(|r| r.issuer_id == issuer.id);
             let young = newest.is_some_and(|r| r.not_after.since(now) * 3 > r.not_after.since(r.not_before));
             if young || key.validity().not_after() <= now {
+                continue;
+            }
+            if issuer.status == IssuerStatus::Retired && self.is_over(issuer.id).await? {
                 continue;
             }
             let algorithm = responder_algorithm(key.signer().algorithm());

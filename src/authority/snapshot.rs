@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::chain;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
-use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
+use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
 use crate::pki::issuer::IssuerKey;
 use crate::pki::ocsp_request::IssuerHashes;
 use crate::pki::ocsp_response::OcspResponder;
@@ -20,6 +21,8 @@ use crate::store::{Store, hierarchy, profiles};
 pub struct Snapshot {
     pub versions: Versions,
     pub domains: Vec<Domain>,
+    /// CA certificates of others above our issuers.
+    pub anchors: Vec<Anchor>,
     /// By slug.
     pub issuers: BTreeMap<String, Arc<LoadedIssuer>>,
     /// By slug.
@@ -31,6 +34,10 @@ pub struct Snapshot {
 pub struct LoadedIssuer {
     pub issuer: Issuer,
     pub certificates: Vec<IssuerCertificate>,
+    /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
+    pub chain: Vec<Vec<u8>>,
+    /// Its name in DER.
+    subject: Vec<u8>,
     pub sealed_key: SealedKey,
     /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
     pub key: Option<Arc<IssuerKey>>,
@@ -56,6 +63,11 @@ pub struct LoadedProfile {
 }
 
 impl LoadedIssuer {
+    /// Its name in DER.
+    pub fn subject(&self) -> &[u8] {
+        &self.subject
+    }
+
     /// The certificate that new ones chain to.
     pub fn certificate(&self) -> Result<&IssuerCertificate> {
         let missing = || Error::inconsistent(format!("issuer {} has no certificate", self.issuer.slug));
@@ -70,6 +82,8 @@ impl Snapshot {
         let sealed: BTreeMap<_, _> = hierarchy::keys(store).await?.into_iter().map(|k| (k.id.bytes(), k)).collect();
         let certificates = hierarchy::issuer_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
+        let anchors = hierarchy::anchors(store).await?;
+        let above = chain::Above::read(&certificates, &anchors);
         let mut issuers = BTreeMap::new();
         for issuer in hierarchy::issuers(store).await? {
             let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
@@ -77,7 +91,7 @@ impl Snapshot {
                 .ok_or_else(|| Error::inconsistent(format!("the key of issuer {} is missing", issuer.slug)))?;
             let own: Vec<_> = certificates.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect();
             let key = match own.first() {
-                Some(newest) if keys.can_open(sealed_key.purpose) => {
+                Some(newest) if keys.can_open(sealed_key.purpose) && !sealed_key.is_offline() => {
                     Some(Arc::new(IssuerKey::new(&issuer, &newest.der, keys.open(&sealed_key)?)?))
                 }
                 _ => None,
@@ -87,7 +101,13 @@ impl Snapshot {
                 None => None,
             };
             let hashes = hashes(&issuer, own.first(), &sealed_key)?;
-            let loaded = LoadedIssuer { certificates: own, sealed_key, key, issuer, responder, hashes };
+            let chain = match issuer.role {
+                IssuerRole::Root => Vec::new(),
+                IssuerRole::Issuing => own.first().map(|newest| above.chain(&newest.der)).unwrap_or_default(),
+            };
+            let subject = subject(&issuer, own.first())?;
+            let loaded =
+                LoadedIssuer { certificates: own, chain, subject, sealed_key, key, issuer, responder, hashes };
             issuers.insert(loaded.issuer.slug.clone(), Arc::new(loaded));
         }
         let mut loaded_profiles = BTreeMap::new();
@@ -99,7 +119,7 @@ impl Snapshot {
             loaded_profiles.insert(row.slug, Arc::new(loaded));
         }
         let domains = hierarchy::domains(store).await?;
-        Ok(Snapshot { versions, domains, issuers, profiles: loaded_profiles })
+        Ok(Snapshot { versions, domains, anchors, issuers, profiles: loaded_profiles })
     }
 
     pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {
@@ -143,23 +163,32 @@ impl Snapshot {
         })
     }
 
-    /// The roots of a domain in DER, newest first.
+    /// The roots of a domain in DER: its own, then those of others above its issuers.
     pub fn roots(&self, domain: &str) -> Vec<&[u8]> {
         let roots = self.issuers.values().filter(|i| i.issuer.domain == domain && i.issuer.role == IssuerRole::Root);
-        roots.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice())).collect()
+        let own = roots.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice()));
+        let others = self.anchors.iter().filter(|a| a.domain == domain && chain::is_self_issued(&a.der));
+        own.chain(others.map(|a| a.der.as_slice())).collect()
     }
 
     /// The certificates above an issuer's leaf, without the root: the issuer's own first.
     pub fn chain(&self, issuer: IssuerId) -> Vec<&[u8]> {
-        let mut chain = Vec::new();
-        let mut next = self.issuer_by_id(issuer);
-        // a hierarchy is a few levels; the bound stops a loop that a damaged database might hold
-        while let Some(loaded) = next.filter(|i| i.issuer.role == IssuerRole::Issuing && chain.len() < 8) {
-            chain.extend(loaded.certificates.first().map(|c| c.der.as_slice()));
-            next = loaded.issuer.parent_id.and_then(|id| self.issuer_by_id(id));
-        }
-        chain
+        self.issuer_by_id(issuer).map(|i| i.chain.iter().map(Vec::as_slice).collect()).unwrap_or_default()
     }
+
+    /// Every CA certificate of a domain: of its issuers and of others above them.
+    pub fn ca_certificates(&self, domain: &str) -> Vec<&[u8]> {
+        let issuers = self.issuers.values().filter(|i| i.issuer.domain == domain);
+        let own = issuers.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice()));
+        own.chain(self.anchors.iter().filter(|a| a.domain == domain).map(|a| a.der.as_slice())).collect()
+    }
+}
+
+fn subject(issuer: &Issuer, certificate: Option<&IssuerCertificate>) -> Result<Vec<u8>> {
+    let unreadable = || Error::inconsistent(format!("issuer {} has no readable certificate", issuer.slug));
+    let certificate = certificate.ok_or_else(unreadable)?;
+    let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable().because(e))?;
+    Ok(TbsView::parse(tbs).map_err(|e| unreadable().because(e))?.subject.to_vec())
 }
 
 fn load_responder(row: &Responder, key: Option<&SealedKey>, keys: &dyn KeyStore) -> Result<Option<LoadedResponder>> {

@@ -10,6 +10,7 @@ use super::failure::{Result, Trying};
 use super::listing::{self, ListOrShow};
 use super::output::{self, Format};
 use super::session::Context;
+use super::{ca_foreign, ca_root};
 use crate::client::{Client, encode};
 use crate::server::settings::Flags;
 
@@ -21,6 +22,24 @@ pub enum CaCommand {
     Show { name: String },
     /// Make a trust domain with a root and an issuer, or with --under one more issuer
     Create(CreateArgs),
+    /// Take over a CA with its key (PEM or PKCS#12)
+    Import(ca_foreign::ImportArgs),
+    /// Make a key and a CSR for a CA elsewhere, such as a corporate root
+    Csr(ca_foreign::CsrArgs),
+    /// Install the certificate that a CA elsewhere made for a CSR, or one more for an issuer
+    Install(ca_foreign::InstallArgs),
+    /// Take the key of a root offline, or bring it back
+    Root {
+        #[command(subcommand)]
+        command: ca_root::RootCommand,
+    },
+    /// CRLs that a server cannot sign
+    Crl {
+        #[command(subcommand)]
+        command: ca_root::CrlCommand,
+    },
+    /// Let an issuer sign no certificate any more; it publishes until its last one ends
+    Retire { name: String },
 }
 
 #[derive(Debug, Args)]
@@ -53,7 +72,7 @@ pub struct CreateArgs {
 pub struct RootKey {
     /// The key file of the roots [default: root.key in the data directory]
     #[arg(long, value_name = "FILE")]
-    root_key: Option<PathBuf>,
+    pub root_key: Option<PathBuf>,
 }
 
 pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
@@ -61,6 +80,12 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::List => listing::run(context, &listing::ISSUERS, ListOrShow::List).await,
         CaCommand::Show { name } => listing::run(context, &listing::ISSUERS, ListOrShow::Show { name }).await,
         CaCommand::Create(args) => create(context, args).await,
+        CaCommand::Import(args) => ca_foreign::import(context, args).await,
+        CaCommand::Csr(args) => ca_foreign::csr(context, args).await,
+        CaCommand::Install(args) => ca_foreign::install(context, args).await,
+        CaCommand::Root { command } => ca_root::root(context, command).await,
+        CaCommand::Crl { command } => ca_root::crl(context, command).await,
+        CaCommand::Retire { name } => ca_root::retire(context, &name).await,
     }
 }
 
@@ -69,7 +94,7 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
     let (domain, under) = (args.domain.clone(), args.under.is_some());
     let path = if under { "/api/v1/issuers" } else { "/api/v1/domains" };
     let mut asked = body(args);
-    asked.extend(status_url(context)?.map(|url| ("status_url".into(), url)));
+    asked.extend(status_url(context)?.map(|url| ("status_url".into(), url.into())));
     let what = || match under {
         true => format!("cannot create an issuer of trust domain {domain}"),
         false => format!("cannot create trust domain {domain}"),
@@ -99,13 +124,13 @@ fn body(args: CreateArgs) -> Map<String, Value> {
 }
 
 /// Only what was set: a server elsewhere and the issuers that are there know theirs.
-fn status_url(context: &Context) -> Result<Option<Value>> {
+pub fn status_url(context: &Context) -> Result<Option<String>> {
     if context.is_remote() {
         return Ok(None);
     }
     let config = context.config(&Flags::new())?;
     let plain = config.status_url.filter(|url| url.scheme() == "http");
-    Ok(plain.map(|url| url.as_str().trim_end_matches('/').into()))
+    Ok(plain.map(|url| url.as_str().trim_end_matches('/').to_owned()))
 }
 
 async fn report(client: &Client, domain: &Value) -> Result<()> {
@@ -119,7 +144,7 @@ async fn report(client: &Client, domain: &Value) -> Result<()> {
     Ok(())
 }
 
-async fn issuer(client: &Client, slug: &str) -> Result<()> {
+pub async fn issuer(client: &Client, slug: &str) -> Result<()> {
     let path = format!("/api/v1/issuers/{}", encode(slug));
     let one = client.get(&path).await.trying(|| format!("cannot show {slug}"))?;
     let text = |member| output::text(&one, member);

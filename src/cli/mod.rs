@@ -5,6 +5,8 @@ mod acme;
 mod audit;
 mod bootstrap;
 mod ca;
+mod ca_foreign;
+mod ca_root;
 mod certificates;
 mod config;
 mod contexts;

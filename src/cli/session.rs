@@ -138,6 +138,20 @@ impl Context {
         self.remote.url.is_some() || Environment::of_process().text("CHANCERY_URL").is_some()
     }
 
+    /// For what only a host that holds keys can do.
+    pub async fn host_app(&self, root_key: Option<&Path>) -> Result<Arc<App>> {
+        if self.is_remote() {
+            return Err(Error::refused(
+                ErrorKind::Malformed,
+                "ca.host",
+                "a command on keys for a server elsewhere",
+                "the host that holds the keys and reaches the database",
+                "run it there, without --url",
+            ));
+        }
+        self.local_app_with_root(root_key).await
+    }
+
     /// The installation of this host with its roots' key, where the file is: for `ca` commands alone.
     pub async fn local_app_with_root(&self, root_key: Option<&Path>) -> Result<Arc<App>> {
         let config = self.config(&Flags::new())?;

@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::KeyAlgorithm;
 use crate::pki::signer::{SignError, Signer};
+use crate::pki::{der, oids};
 
 /// A key pair as bytes. Neither printed nor cloned.
 pub struct KeyPairDer {
@@ -38,6 +39,37 @@ pub fn generate(algorithm: KeyAlgorithm) -> Result<KeyPairDer> {
     };
     let pkcs8 = private.pkcs8().map_err(failed)?;
     Ok(KeyPairDer { pkcs8, public_key: private.public_key().map_err(failed)? })
+}
+
+/// A private key of others (PKCS#8): what it is, and the same in the form that we keep.
+pub fn read(pkcs8: &[u8]) -> Result<(KeyAlgorithm, KeyPairDer)> {
+    let algorithm = kind_of(pkcs8).map_err(|e| Error::malformed("the private key cannot be read").because(e))?;
+    let signer = SoftwareSigner::from_pkcs8(algorithm, pkcs8)
+        .map_err(|e| Error::malformed(format!("the private key is no sound {algorithm} key")).because(e))?;
+    let failed = |_| Error::new(ErrorKind::Internal, "a private key could not be written");
+    let pkcs8 = signer.private.pkcs8().map_err(failed)?;
+    Ok((algorithm, KeyPairDer { pkcs8, public_key: signer.public_key }))
+}
+
+fn kind_of(pkcs8: &[u8]) -> std::result::Result<KeyAlgorithm, Box<dyn std::error::Error + Send + Sync>> {
+    let mut key = der::only_sequence(pkcs8)?;
+    key.small_integer()?;
+    let mut algorithm = key.sequence()?;
+    let id = algorithm.oid()?;
+    Ok(match id {
+        oids::ED25519 => KeyAlgorithm::Ed25519,
+        oids::EC_PUBLIC_KEY => match algorithm.oid()? {
+            oids::P256 => KeyAlgorithm::P256,
+            oids::P384 => KeyAlgorithm::P384,
+            oids::P521 => KeyAlgorithm::P521,
+            other => return Err(format!("the curve {other} is not supported").into()),
+        },
+        oids::RSA_ENCRYPTION => {
+            let pair = RsaKeyPair::from_pkcs8(pkcs8)?;
+            KeyAlgorithm::Rsa(u32::try_from(pair.public_modulus_len() * 8)?)
+        }
+        other => return Err(format!("keys of kind {other} are not supported").into()),
+    })
 }
 
 /// A private key in this process's memory.

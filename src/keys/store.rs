@@ -133,6 +133,22 @@ impl KeyStore for Keys {
         Ok(Arc::new(signer))
     }
 
+    fn import(&self, id: KeyId, purpose: KeyPurpose, pkcs8: &[u8]) -> Result<SealedKey> {
+        let seal = self.seal_of(purpose)?;
+        let (algorithm, pair) = software::read(pkcs8)?;
+        let sealed = seal.seal(self.entropy.as_ref(), key_label(purpose), &id.bytes(), &pair.pkcs8)?;
+        Ok(SealedKey { id, purpose, algorithm, public_key: pair.public_key, sealed })
+    }
+
+    fn reveal(&self, key: &SealedKey) -> Result<Zeroizing<Vec<u8>>> {
+        if key.purpose != KeyPurpose::Root {
+            return Err(Error::new(ErrorKind::Refused, "only the key of a root leaves the database"));
+        }
+        let (_, name) = self.slot(key.purpose);
+        let opened = self.seal_of(key.purpose)?.open(key_label(key.purpose), &key.id.bytes(), &key.sealed);
+        opened.map_err(|e| refusal(&format!("root key {}", key.id), name, e))
+    }
+
     fn can_open(&self, purpose: KeyPurpose) -> bool {
         self.slot(purpose).0.is_some()
     }

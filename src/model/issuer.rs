@@ -93,7 +93,8 @@ impl IssuerStatus {
 pub struct IssuerCertificate {
     pub id: IssuerCertificateId,
     pub issuer_id: IssuerId,
-    pub certificate_id: CertificateId,
+    /// None when another CA made it.
+    pub certificate_id: Option<CertificateId>,
     pub der: Vec<u8>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
@@ -110,5 +111,27 @@ pub struct Responder {
     pub der: Vec<u8>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
+    pub created_at: Timestamp,
+}
+
+/// A CA certificate of others above an issuer of ours. A root belongs to the bundle of its domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Anchor {
+    pub domain: String,
+    pub der: Vec<u8>,
+    pub not_before: Timestamp,
+    pub not_after: Timestamp,
+}
+
+/// A key that waits for its certificate from a CA elsewhere (`ca csr`, `ca install`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuerRequest {
+    /// Of the issuer that it will be.
+    pub id: IssuerId,
+    pub slug: String,
+    pub domain: String,
+    pub key_id: KeyId,
+    pub status_url: String,
+    pub csr: Vec<u8>,
     pub created_at: Timestamp,
 }

@@ -89,18 +89,21 @@ impl IssuerKey {
             Some(id) => id.to_vec(),
             None => tbs::key_identifier(view.spki).map_err(unreadable)?,
         };
+        let usages = view.extended_key_usage().map_err(unreadable)?;
+        let delegates = usages.is_empty() || usages.contains(&oids::EKU_OCSP_SIGNING);
         Ok(IssuerKey {
             id: issuer.id,
             slug: issuer.slug.clone(),
             subject: view.subject.to_vec(),
             key_id,
             validity: view.validity,
-            usages: view.extended_key_usage().map_err(unreadable)?,
+            usages,
             path_len,
             constraints: constraints.transpose().map_err(unreadable)?,
             pointers: Pointers {
                 crl: issuer.crl_url(),
-                ocsp: Some(issuer.ocsp_url()),
+                // an imported CA whose usages leave its delegate out has CRLs alone
+                ocsp: delegates.then(|| issuer.ocsp_url()),
                 issuer: issuer.certificate_url(),
             },
             signer,
@@ -122,6 +125,11 @@ impl IssuerKey {
 
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Does its OCSP delegate verify?
+    pub fn can_delegate(&self) -> bool {
+        self.pointers.ocsp.is_some()
     }
 
     /// How many CAs may stand below it in a row; none says that there is no bound.

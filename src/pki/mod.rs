@@ -1,6 +1,8 @@
 //! X.509 as pure functions: bytes in, bytes out. Floor 1.
 
 pub mod algorithm;
+pub mod ca_certificate;
+pub mod ca_request;
 pub mod certificate_facts;
 pub mod constraint_list;
 pub mod crl;
@@ -17,9 +19,12 @@ pub mod ocsp_facts;
 pub mod ocsp_request;
 pub mod ocsp_response;
 pub mod oids;
+pub mod pbes2;
 pub mod pem;
+pub mod pkcs12;
 pub mod policy;
 pub mod prepared;
+pub mod private_key;
 pub mod profile;
 pub mod profile_config;
 mod profile_rules;

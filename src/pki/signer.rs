@@ -71,6 +71,13 @@ pub struct SealedKey {
     pub sealed: Vec<u8>,
 }
 
+impl SealedKey {
+    /// The private part was exported and removed (`ca root offline`).
+    pub fn is_offline(&self) -> bool {
+        self.sealed.is_empty()
+    }
+}
+
 impl fmt::Debug for SealedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SealedKey({} {} {})", self.id, self.purpose.name(), self.algorithm)
@@ -82,6 +89,12 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     fn generate(&self, id: KeyId, algorithm: KeyAlgorithm, purpose: KeyPurpose) -> Result<SealedKey>;
 
     fn open(&self, key: &SealedKey) -> Result<Arc<dyn Signer>>;
+
+    /// Seals a key that others made (PKCS#8).
+    fn import(&self, id: KeyId, purpose: KeyPurpose, pkcs8: &[u8]) -> Result<SealedKey>;
+
+    /// The PKCS#8 of a root, for `ca root offline` alone; every other purpose is refused.
+    fn reveal(&self, key: &SealedKey) -> Result<Zeroizing<Vec<u8>>>;
 
     fn can_open(&self, purpose: KeyPurpose) -> bool;
 

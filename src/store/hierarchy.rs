@@ -4,7 +4,9 @@ use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CertificateId, IssuerId, KeyId};
-use crate::model::issuer::{Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
+use crate::model::issuer::{
+    Anchor, Domain, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerStatus, Responder,
+};
 use crate::pki::signer::{KeyPurpose, SealedKey};
 
 statements! {
@@ -25,9 +27,21 @@ statements! {
     CRL_STORED = "UPDATE issuers SET crl_counter = $2, crl_dirty = FALSE WHERE id = $1";
     ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
     INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    SET_SEALED = "UPDATE keys SET sealed = $2 WHERE id = $1 AND sealed = $3";
+    SET_STATUS = "UPDATE issuers SET status = $2 WHERE id = $1 AND status <> $2";
+    SET_CRL_COUNTER = "UPDATE issuers SET crl_counter = $2, crl_dirty = $3 WHERE id = $1";
+    ANCHORS = "SELECT domain, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
+    INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    REQUESTS = "SELECT id, slug, domain, key_id, status_url, csr, created_at FROM issuer_requests ORDER BY slug";
+    INSERT_REQUEST = "INSERT INTO issuer_requests (id, slug, domain, key_id, status_url, csr, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    DELETE_REQUEST = "DELETE FROM issuer_requests WHERE id = $1";
+    LAST_END = "SELECT MAX(not_after) AS last FROM certificates WHERE issuer_id = $1 AND profile <> 'ocsp'";
     RESPONDERS = "SELECT id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at FROM responders WHERE not_after > $1 ORDER BY issuer_id, not_after DESC";
     INSERT_RESPONDER = "INSERT INTO responders (id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 }
+
+/// Stands for the row among `certificates` that a certificate of another CA has not.
+pub const FOREIGN: CertificateId = CertificateId::from_bytes([0; 16]);
 
 /// The one row that says: this database belongs to a Chancery.
 #[derive(Debug, Clone)]
@@ -157,7 +171,7 @@ pub async fn issuer_certificates<'a>(on: impl Into<On<'a>>) -> Result<Vec<Issuer
             Ok(IssuerCertificate {
                 id: row.id("id")?,
                 issuer_id: row.id("issuer_id")?,
-                certificate_id: row.id("certificate_id")?,
+                certificate_id: Some(row.id("certificate_id")?).filter(|id| *id != FOREIGN),
                 der: row.get("der")?,
                 not_before: row.time("not_before")?,
                 not_after: row.time("not_after")?,
@@ -171,7 +185,7 @@ pub async fn insert_issuer_certificate<'a>(on: impl Into<On<'a>>, c: &IssuerCert
     q(INSERT_ISSUER_CERTIFICATE)
         .bind(c.id.to_vec())
         .bind(c.issuer_id.to_vec())
-        .bind(c.certificate_id.to_vec())
+        .bind(c.certificate_id.unwrap_or(FOREIGN).to_vec())
         .bind(c.der.clone())
         .bind(c.not_before)
         .bind(c.not_after)
@@ -213,6 +227,91 @@ pub async fn insert_responder<'a>(on: impl Into<On<'a>>, r: &Responder) -> Resul
         .execute(on)
         .await
         .map(drop)
+}
+
+/// Exchanges the private part of a key; empty means that it was taken offline. False when it changed meanwhile.
+pub async fn set_sealed<'a>(on: impl Into<On<'a>>, id: KeyId, new: &[u8], old: &[u8]) -> Result<bool> {
+    Ok(q(SET_SEALED).bind(id.to_vec()).bind(new).bind(old).execute(on).await? == 1)
+}
+
+pub async fn set_status<'a>(on: impl Into<On<'a>>, id: IssuerId, status: IssuerStatus) -> Result<bool> {
+    Ok(q(SET_STATUS).bind(id.to_vec()).bind(status.name()).execute(on).await? == 1)
+}
+
+/// After a CRL that was signed elsewhere.
+pub async fn set_crl_counter<'a>(on: impl Into<On<'a>>, id: IssuerId, counter: i64, dirty: bool) -> Result<()> {
+    q(SET_CRL_COUNTER).bind(id.to_vec()).bind(counter).bind(dirty).execute(on).await.map(drop)
+}
+
+/// When the last certificate of an issuer ends, its OCSP delegates apart.
+pub async fn last_end<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<Option<Timestamp>> {
+    let row = q(LAST_END).bind(id.to_vec()).fetch_one(on).await?;
+    Ok(row.get::<Option<i64>>("last")?.map(Timestamp::from_micros))
+}
+
+pub async fn anchors<'a>(on: impl Into<On<'a>>) -> Result<Vec<Anchor>> {
+    let rows = q(ANCHORS).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(Anchor {
+                domain: row.get("domain")?,
+                der: row.get("der")?,
+                not_before: row.time("not_before")?,
+                not_after: row.time("not_after")?,
+            })
+        })
+        .collect()
+}
+
+/// Once a domain: one that is there stays.
+pub async fn insert_anchor(tx: &mut super::Tx, anchor: &Anchor, fingerprint: &[u8; 32]) -> Result<()> {
+    let now = tx.now();
+    q(INSERT_ANCHOR)
+        .bind(&anchor.domain)
+        .bind(fingerprint.to_vec())
+        .bind(anchor.der.clone())
+        .bind(anchor.not_before)
+        .bind(anchor.not_after)
+        .bind(now)
+        .execute(tx)
+        .await
+        .map(drop)
+}
+
+pub async fn requests<'a>(on: impl Into<On<'a>>) -> Result<Vec<IssuerRequest>> {
+    let rows = q(REQUESTS).fetch_all(on).await?;
+    rows.iter()
+        .map(|row| {
+            Ok(IssuerRequest {
+                id: row.id("id")?,
+                slug: row.get("slug")?,
+                domain: row.get("domain")?,
+                key_id: row.id("key_id")?,
+                status_url: row.get("status_url")?,
+                csr: row.get("csr")?,
+                created_at: row.time("created_at")?,
+            })
+        })
+        .collect()
+}
+
+pub async fn insert_request<'a>(on: impl Into<On<'a>>, r: &IssuerRequest) -> Result<()> {
+    q(INSERT_REQUEST)
+        .bind(r.id.to_vec())
+        .bind(&r.slug)
+        .bind(&r.domain)
+        .bind(r.key_id.to_vec())
+        .bind(&r.status_url)
+        .bind(r.csr.clone())
+        .bind(r.created_at)
+        .execute(on)
+        .await
+        .map(drop)
+}
+
+/// False when another command has answered it.
+pub async fn delete_request<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<bool> {
+    Ok(q(DELETE_REQUEST).bind(id.to_vec()).execute(on).await? == 1)
 }
 
 fn key_row(row: &Row) -> Result<SealedKey> {

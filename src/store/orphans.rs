@@ -1,5 +1,6 @@
 //! Rows that belong to nothing, for fsck: each statement is one snapshot, so that what a server writes beside it is
-//! seen whole or not at all.
+//! seen whole or not at all. A revocation that came with the CRL of an imported CA names the issuer in place of a
+//! certificate, because we never had it.
 
 use super::engine::{On, Sql, q, statements};
 use crate::error::Result;
@@ -9,7 +10,8 @@ statements! {
     SERIALS = "SELECT s.serial AS found FROM serials s WHERE NOT EXISTS \
                (SELECT 1 FROM certificates c WHERE c.id = s.certificate_id AND c.serial = s.serial) ORDER BY s.serial LIMIT $1";
     REVOCATIONS = "SELECT r.serial AS found FROM revocations r WHERE NOT EXISTS (SELECT 1 FROM certificates c WHERE c.id = r.certificate_id \
-                   AND c.serial = r.serial AND c.issuer_id = r.issuer_id AND c.status = 'revoked') ORDER BY r.serial LIMIT $1";
+                   AND c.serial = r.serial AND c.issuer_id = r.issuer_id AND c.status = 'revoked') \
+                   AND NOT (r.certificate_id = r.issuer_id AND NOT EXISTS (SELECT 1 FROM serials s WHERE s.serial = r.serial)) ORDER BY r.serial LIMIT $1";
     BODIES = "SELECT b.certificate_id AS found FROM certificate_bodies b WHERE NOT EXISTS \
               (SELECT 1 FROM certificates c WHERE c.id = b.certificate_id) ORDER BY b.certificate_id LIMIT $1";
     ISSUER_CERTIFICATES = "SELECT i.certificate_id AS found FROM issuer_certificates i JOIN certificate_bodies b \

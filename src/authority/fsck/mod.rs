@@ -113,7 +113,7 @@ impl Authority {
                     key.not_after = key.not_after.max(certificate.not_after);
                 }
                 Err(error) => {
-                    let id = certificate.certificate_id;
+                    let id = certificate.id;
                     report.finding(format!("issuer certificate {id} cannot be read: {error}"));
                 }
             }

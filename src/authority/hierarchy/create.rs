@@ -57,7 +57,9 @@ impl Authority {
         hierarchy::insert_domain(&mut tx, &domain).await?;
         let issuers = hierarchy::issuers(&mut tx).await?;
         let name = format!("Chancery {} Root {}", plan.domain, digits(root.own.signer.as_ref()));
-        let place = plan.place(free_slug(&plan.domain, true, &issuers), name, &issuers)?;
+        let taken = taken(&mut tx, &issuers).await?;
+        let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
+        let place = plan.place(slug, name, &issuers)?;
         let root = found_root(&mut tx, root, place, plan.root_life, plan.life).await?;
         let issuer = found_below(&mut tx, &plan, issuing, (&root.issuer, &root.key), &issuers).await?;
         let added = add_missing_profiles(&mut tx, &plan).await?;
@@ -211,7 +213,7 @@ pub(super) fn no_key(slug: &str) -> Error {
 }
 
 impl Plan {
-    fn place(&self, slug: String, name: String, issuers: &[Issuer]) -> Result<Place> {
+    pub(super) fn place(&self, slug: String, name: String, issuers: &[Issuer]) -> Result<Place> {
         let newest = issuers.iter().max_by_key(|i| i.created_at).map(|i| i.status_url.clone());
         let status_url = self.status_url.clone().or(newest);
         let status_url = status_url.ok_or_else(|| Error::inconsistent("an installation without any issuer"))?;
@@ -226,7 +228,8 @@ async fn found_below(
     above: (&Issuer, &IssuerKey),
     issuers: &[Issuer],
 ) -> Result<Ready> {
-    let slug = free_slug(&plan.domain, false, issuers);
+    let taken = taken(tx, issuers).await?;
+    let slug = free_slug(&plan.domain, false, &taken.iter().map(String::as_str).collect::<Vec<_>>());
     let number = slug.rsplit('-').next().unwrap_or_default();
     let name = format!("Chancery {} Issuing {number}", plan.domain);
     let place = plan.place(slug.clone(), name, issuers)?;
@@ -234,7 +237,13 @@ async fn found_below(
     found_issuing(tx, keys, place, above, &powers).await
 }
 
-async fn add_missing_profiles(tx: &mut Tx, plan: &Plan) -> Result<Vec<String>> {
+/// Slugs that an issuer has, or that wait for one.
+pub(super) async fn taken(tx: &mut Tx, issuers: &[Issuer]) -> Result<Vec<String>> {
+    let waiting = hierarchy::requests(&mut *tx).await?.into_iter().map(|r| r.slug);
+    Ok(issuers.iter().map(|i| i.slug.clone()).chain(waiting).collect())
+}
+
+pub(super) async fn add_missing_profiles(tx: &mut Tx, plan: &Plan) -> Result<Vec<String>> {
     let known: Vec<_> = profiles::list(&mut *tx).await?.into_iter().map(|p| p.slug).collect();
     let mut added = Vec::new();
     for config in plan.profiles().into_iter().filter(|c| !known.contains(&c.name)) {

@@ -192,7 +192,7 @@ pub async fn add_issuer_certificate(
     let certificate = IssuerCertificate {
         id: IssuerCertificateId::new(tx.now(), tx.store().entropy.as_ref())?,
         issuer_id: issuer.id,
-        certificate_id: row.id,
+        certificate_id: Some(row.id),
         der,
         not_before: row.validity.not_before(),
         not_after: row.validity.not_after(),

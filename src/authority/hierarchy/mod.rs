@@ -4,8 +4,13 @@
 //! crash before the commit there is no such key.
 
 mod create;
+mod crls;
+pub mod import;
 pub(super) mod make;
+mod offline;
 pub mod plan;
+mod request;
+mod retire;
 
 use std::time::Duration;
 

@@ -6,7 +6,6 @@ use std::time::Duration;
 use crate::clock::days;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
-use crate::model::issuer::Issuer;
 use crate::model::key::KeyAlgorithm;
 use crate::pki::constraint_list::ConstraintList;
 use crate::pki::profile::{ExtendedKeyUsage, ProfileConfig, shipped};
@@ -101,8 +100,8 @@ pub fn title(domain: &str) -> &str {
 }
 
 /// The first of `{domain}-1`, `{domain}-2`, … that no issuer ever had; a root is `{domain}-root`.
-pub fn free_slug(domain: &str, root: bool, issuers: &[Issuer]) -> String {
-    let taken = |slug: &String| issuers.iter().any(|i| i.slug == *slug);
+pub fn free_slug(domain: &str, root: bool, taken: &[&str]) -> String {
+    let taken = |slug: &String| taken.contains(&slug.as_str());
     let first = if root { format!("{domain}-root") } else { format!("{domain}-1") };
     let later = (2..).map(|n| if root { format!("{domain}-root-{n}") } else { format!("{domain}-{n}") });
     std::iter::once(first).chain(later).find(|slug| !taken(slug)).unwrap_or_default()

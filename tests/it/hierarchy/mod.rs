@@ -1,6 +1,9 @@
 //! Trust domains and issuers: made, imported, taken offline. OpenSSL judges what they sign.
 
+mod corporate;
 mod domains;
+mod foreign;
+mod offline;
 
 use std::sync::Arc;
 

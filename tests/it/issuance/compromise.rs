@@ -159,7 +159,7 @@ crate::on_both_engines! {
         let own = hierarchy::issuer_certificates(&rig.store).await.unwrap();
         let issuing = rig.authority.snapshot().issuer("tls-1").unwrap().issuer.id;
         let own = own.iter().find(|c| c.issuer_id == issuing).unwrap();
-        rig.authority.revoke(&actor(), own.certificate_id, RevocationReason::CaCompromise).await.unwrap();
+        rig.authority.revoke(&actor(), own.certificate_id.unwrap(), RevocationReason::CaCompromise).await.unwrap();
         assert!(rig.authority.refresh().await.unwrap());
         let snapshot = rig.authority.snapshot();
         assert_eq!(snapshot.issuer("tls-1").unwrap().issuer.status, IssuerStatus::Retired);

@@ -207,6 +207,14 @@ impl KeyStore for TroubledKeys {
         Ok(Arc::new(TroubledSigner(self.0.open(key)?, self.1.clone())))
     }
 
+    fn import(&self, id: KeyId, purpose: KeyPurpose, pkcs8: &[u8]) -> Result<SealedKey> {
+        self.0.import(id, purpose, pkcs8)
+    }
+
+    fn reveal(&self, key: &SealedKey) -> Result<zeroize::Zeroizing<Vec<u8>>> {
+        self.0.reveal(key)
+    }
+
     fn can_open(&self, purpose: KeyPurpose) -> bool {
         self.0.can_open(purpose)
     }

@@ -1,0 +1,195 @@
+//! CRLs of issuers whose key is not with a server: signed anew by a command that has the key, or signed elsewhere and
+//! imported (RFC 5280 §5). An imported one must list what we revoked; what it lists besides is revoked here too.
+
+use serde_json::json;
+
+use super::create::no_key;
+use crate::authority::Authority;
+use crate::authority::crl::sign_root_series;
+use crate::clock::{Timestamp, minutes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::certificate::CertificateStatus;
+use crate::model::id::{CertificateId, CrlId};
+use crate::model::issuer::Issuer;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::SerialNumber;
+use crate::pki::ca_certificate::CaCertificate;
+use crate::pki::crl_facts::{CrlEntry, CrlFacts};
+use crate::store::crls::{self, Crl};
+use crate::store::revocations::{self, Revocation};
+use crate::store::versions::{self, Topic};
+use crate::store::{Tx, certificates, hierarchy};
+
+const PAGE: i64 = 500;
+
+impl Authority {
+    /// Signs the CRLs of an issuer anew for the rest of its life, with its key at hand.
+    pub async fn sign_crls(&self, actor: &Actor, slug: &str) -> Result<()> {
+        let snapshot = self.snapshot();
+        let loaded = snapshot.issuer(slug)?;
+        let key = loaded.key.clone().ok_or_else(|| no_key(slug))?;
+        let mut tx = self.store.begin(actor).await?;
+        let issuer = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await?;
+        let issuer = issuer.ok_or_else(|| Error::inconsistent(format!("issuer {slug} vanished")))?;
+        sign_root_series(&mut tx, &issuer, &key).await?;
+        tx.commit().await
+    }
+
+    /// Takes a CRL that the issuer's key signed elsewhere. Returns the slug of the issuer and when the CRL ends.
+    pub async fn import_crl(&self, actor: &Actor, der: &[u8]) -> Result<(String, Timestamp)> {
+        let made = self.take_crl(actor, der).await;
+        self.told(actor, "crl.refused", "import", made).await
+    }
+
+    async fn take_crl(&self, actor: &Actor, der: &[u8]) -> Result<(String, Timestamp)> {
+        let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
+        let snapshot = self.snapshot();
+        let mut named = snapshot.issuers.values().filter(|i| i.subject() == facts.issuer).peekable();
+        if named.peek().is_none() {
+            return Err(refuse(
+                "crl.issuer",
+                "a CRL of a CA that is not here",
+                "the CRL of an issuer of this installation",
+            ));
+        }
+        let loaded = named.find(|i| facts.verify(&i.sealed_key.public_key).is_ok());
+        let loaded = loaded.ok_or_else(|| {
+            refuse("crl.signature", "a CRL whose signature is not its issuer's", "one signed by the issuer's key")
+        })?;
+        let mut tx = self.store.begin(actor).await?;
+        let issuer = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await?;
+        let issuer = issuer.ok_or_else(|| Error::inconsistent("an issuer vanished"))?;
+        let next_update = check(&facts, tx.now())?;
+        let number = self.number(&mut tx, &facts, &issuer).await?;
+        must_list(&mut tx, &facts, &issuer).await?;
+        let until = loaded.certificate()?.not_after;
+        for entry in facts.entries() {
+            revoke_listed(&mut tx, &issuer, &entry, until).await?;
+        }
+        let now = tx.now();
+        crls::withdraw_future(&mut tx, issuer.id, now).await?;
+        let crl = Crl {
+            id: CrlId::new(now, self.store.entropy.as_ref())?,
+            issuer_id: issuer.id,
+            number,
+            this_update: facts.this_update,
+            next_update,
+            entries: i64::try_from(facts.count).unwrap_or(i64::MAX),
+            der: der.to_vec(),
+            created_at: now,
+        };
+        crls::insert(&mut tx, &crl).await?;
+        let counter = i64::try_from(number & u128::from(u64::MAX)).unwrap_or(i64::MAX - 1);
+        hierarchy::set_crl_counter(&mut tx, issuer.id, counter, false).await?;
+        versions::bump(&mut tx, Topic::Revocations).await?;
+        let detail = json!({"issuer": issuer.slug, "entries": facts.count, "next_update": next_update});
+        tx.audit(AuditEvent::done("crl.imported", format!("issuer:{}", issuer.id), detail));
+        tx.commit().await?;
+        self.forget_answers();
+        Ok((issuer.slug, next_update))
+    }
+
+    /// Greater than that of every CRL before it, and of our own form: epoch and counter.
+    async fn number(&self, tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result<u128> {
+        let newest = crls::newest(&mut *tx, issuer.id).await?.map_or(0, |crl| crl.number);
+        let number = facts.short_number().filter(|n| *n > newest && (n & u128::from(u64::MAX)) < i64::MAX as u128);
+        number.ok_or_else(|| {
+            refuse(
+                "crl.number",
+                "a CRL without a number, or with one that was used",
+                &format!("a number above {newest} (RFC 5280 §5.2.3)"),
+            )
+        })
+    }
+}
+
+/// What the last CRL of an imported CA says: revocations that stay, and the number that ours go on from.
+pub(super) async fn inherit(tx: &mut Tx, issuer: &Issuer, own: &CaCertificate, der: &[u8]) -> Result<i64> {
+    let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
+    if facts.issuer != own.subject || facts.verify(&own.spki).is_err() {
+        return Err(refuse(
+            "crl.signature",
+            "a CRL that this CA did not sign",
+            "the last CRL of the CA that is imported",
+        ));
+    }
+    let epoch = hierarchy::installation(&mut *tx).await?.map_or(0, |i| i.epoch);
+    let above = i128::from(epoch) << 64;
+    let number = facts.short_number().and_then(|n| i64::try_from(i128::try_from(n).ok()? - above).ok());
+    let counter = number.ok_or_else(|| {
+        refuse(
+            "crl.number",
+            "a CRL without a number, or with one that leaves no room",
+            "a number below 2^63 (RFC 5280 §5.2.3)",
+        )
+    })?;
+    for entry in facts.entries() {
+        revoke_listed(tx, issuer, &entry, own.validity.not_after()).await?;
+    }
+    hierarchy::set_crl_counter(&mut *tx, issuer.id, counter.max(0), true).await?;
+    Ok(counter.max(0))
+}
+
+fn check(facts: &CrlFacts<'_>, now: Timestamp) -> Result<Timestamp> {
+    if facts.delta_base.is_some() || facts.distribution_point.is_some() {
+        return Err(refuse("crl.scope", "a delta CRL, or one of a part", "a complete CRL"));
+    }
+    if facts.this_update > now + minutes(5) {
+        return Err(refuse(
+            "crl.this_update",
+            &facts.this_update.to_string(),
+            &format!("a time that has come, now {now}"),
+        ));
+    }
+    match facts.next_update {
+        Some(next) if next > now => Ok(next),
+        _ => Err(refuse("crl.next_update", "a CRL that has ended or never ends", &format!("nextUpdate after {now}"))),
+    }
+}
+
+/// Who was revoked here stays revoked.
+async fn must_list(tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result<()> {
+    let listed: std::collections::HashSet<&[u8]> = facts.entries().map(|entry| entry.serial).collect();
+    let (now, mut last) = (tx.now(), None);
+    loop {
+        let page = revocations::page(&mut *tx, issuer.id, last.as_ref(), now, PAGE).await?;
+        let Some(end) = page.last() else { return Ok(()) };
+        if let Some(missing) = page.iter().find(|r| !listed.contains(r.serial.octets())) {
+            let value = format!("a CRL without serial {}, which is revoked", missing.serial);
+            return Err(refuse("crl.complete", &value, "a CRL with everything that was revoked here"));
+        }
+        last = Some(end.serial.clone());
+    }
+}
+
+async fn revoke_listed(tx: &mut Tx, issuer: &Issuer, entry: &CrlEntry<'_>, until: Timestamp) -> Result<()> {
+    let serial = SerialNumber::from_octets(entry.serial)?;
+    if revocations::find(&mut *tx, issuer.id, &serial).await?.is_some() {
+        return Ok(());
+    }
+    let reason = RevocationReason::ALL.into_iter().find(|r| Some(r.code()) == entry.reason);
+    let reason = reason.unwrap_or(RevocationReason::Unspecified);
+    let ours = certificates::find_by_serial(&mut *tx, &serial).await?.filter(|c| c.issuer_id == issuer.id);
+    let (id, not_after) = match ours {
+        Some(c) => {
+            if c.status == CertificateStatus::Valid
+                && !certificates::revoke(&mut *tx, c.id, entry.revoked_at, reason).await?
+            {
+                return Err(Error::inconsistent(format!("certificate {} changed meanwhile", c.id)));
+            }
+            let detail = json!({"serial": c.serial, "reason": reason.name(), "by": "an imported CRL"});
+            tx.audit(AuditEvent::done("certificate.revoked", c.object(), detail));
+            (c.id, c.validity.not_after())
+        }
+        // of the CA's time before it came here: the issuer stands in its place, and it is listed as long as the CA lives
+        None => (CertificateId::from_bytes(issuer.id.bytes()), until),
+    };
+    let row = Revocation { serial, certificate_id: id, revoked_at: entry.revoked_at, reason, not_after };
+    revocations::insert(&mut *tx, issuer.id, &row).await
+}
+
+fn refuse(rule: &str, value: &str, allowed: &str) -> Error {
+    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, "sign the CRL anew with the issuer's key")
+}

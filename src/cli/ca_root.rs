@@ -1,0 +1,127 @@
+//! `ca root offline|online`, `ca crl sign|import`, `ca retire`. On the host that holds the keys.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::ca::RootKey;
+use super::ca_foreign::{password, read, read_crl};
+use super::failure::{Result, Trying};
+use super::files;
+use super::output;
+use super::session::{Context, host_actor};
+use crate::error::Error;
+
+#[derive(Debug, Subcommand)]
+pub enum RootCommand {
+    /// Write a root's key to a file and remove it from the database
+    Offline(OfflineArgs),
+    /// Bring a root's key back from its file
+    Online(OnlineArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct OfflineArgs {
+    /// The root, such as etcd-root
+    name: String,
+    /// The file; nothing is overwritten
+    #[arg(long, value_name = "FILE")]
+    out: PathBuf,
+    /// File with a password for the key, which OpenSSL can then read; without it root.key opens the file
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    root: RootKey,
+}
+
+#[derive(Debug, Args)]
+pub struct OnlineArgs {
+    /// The file that `ca root offline` wrote
+    file: PathBuf,
+    /// File with the password, if it was given one
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+    #[command(flatten)]
+    root: RootKey,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CrlCommand {
+    /// Sign the CRLs of a root anew, for the rest of its life
+    Sign {
+        /// The root, such as etcd-root
+        name: String,
+        #[command(flatten)]
+        root: RootKey,
+    },
+    /// Take a CRL that the key of an issuer signed elsewhere
+    Import {
+        /// In DER or PEM
+        file: PathBuf,
+    },
+}
+
+pub async fn root(context: &Context, command: RootCommand) -> Result<()> {
+    match command {
+        RootCommand::Offline(args) => offline(context, args).await,
+        RootCommand::Online(args) => online(context, args).await,
+    }
+}
+
+async fn offline(context: &Context, args: OfflineArgs) -> Result<()> {
+    let what = || format!("cannot take {} offline", args.name);
+    let app = context.host_app(args.root.root_key.as_deref()).await.trying(what)?;
+    let password = args.password_file.as_deref().map(password).transpose().trying(what)?;
+    let password = password.as_ref().map(|p| p.as_slice());
+    let text = app.authority.export_root(&args.name, password).trying(what)?;
+    files::write(&args.out, text.as_bytes(), 0o600, false).trying(what)?;
+    // what the disk gives back counts, not what was meant to be there
+    let written = String::from_utf8(read(&args.out).trying(what)?);
+    let written =
+        written.map_err(|_| Error::malformed("the file was not written as it was meant to be")).trying(what)?;
+    app.authority.take_root_offline(&host_actor(), &args.name, &written, password).await.trying(what)?;
+    output::say(&format!("offline   {} lies in {}", args.name, args.out.display()));
+    let needs = if password.is_some() { "the password" } else { "root.key" };
+    output::say(&format!("keep      a copy of the file apart from {needs}; both are needed to bring it back"));
+    output::say("status    CRLs for all of its life are signed and go on being served");
+    Ok(())
+}
+
+async fn online(context: &Context, args: OnlineArgs) -> Result<()> {
+    let what = || format!("cannot bring back the root in {}", args.file.display());
+    let app = context.host_app(args.root.root_key.as_deref()).await.trying(what)?;
+    let password = args.password_file.as_deref().map(password).transpose().trying(what)?;
+    let text = String::from_utf8(read(&args.file).trying(what)?);
+    let text = text.map_err(|_| Error::malformed("it is no text file of `chancery ca root offline`")).trying(what)?;
+    let password = password.as_ref().map(|p| p.as_slice());
+    let slug = app.authority.bring_root_online(&host_actor(), &text, password).await.trying(what)?;
+    output::say(&format!("online    {slug}"));
+    Ok(())
+}
+
+pub async fn crl(context: &Context, command: CrlCommand) -> Result<()> {
+    match command {
+        CrlCommand::Sign { name, root } => {
+            let what = || format!("cannot sign the CRLs of {name}");
+            let app = context.host_app(root.root_key.as_deref()).await.trying(what)?;
+            app.authority.sign_crls(&host_actor(), &name).await.trying(what)?;
+            output::say(&format!("signed    the CRLs of {name}"));
+        }
+        CrlCommand::Import { file } => {
+            let what = || format!("cannot import {}", file.display());
+            let app = context.host_app(None).await.trying(what)?;
+            let der = read_crl(&file).trying(what)?;
+            let (slug, until) = app.authority.import_crl(&host_actor(), &der).await.trying(what)?;
+            output::say(&format!("imported  the CRL of {slug}, in force until {until}"));
+        }
+    }
+    Ok(())
+}
+
+pub async fn retire(context: &Context, name: &str) -> Result<()> {
+    let what = || format!("cannot retire {name}");
+    let app = context.host_app(None).await.trying(what)?;
+    app.authority.retire_issuer(&host_actor(), name).await.trying(what)?;
+    output::say(&format!("retired   {name}; it publishes until its last certificate ends"));
+    Ok(())
+}

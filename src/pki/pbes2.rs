@@ -1,0 +1,171 @@
+//! Encryption by a password as OpenSSL 3 writes it: PBES2 with PBKDF2 and AES-CBC (RFC 8018 §6.2). Older schemes
+//! (3DES, RC2) are refused by name with the command that rewrites the file; nothing here can decrypt them.
+
+use std::num::NonZeroU32;
+
+use ::der::oid::ObjectIdentifier;
+use aws_lc_rs::cipher::{
+    AES_128, AES_192, AES_256, Algorithm, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey,
+    PaddedBlockEncryptingKey, UnboundCipherKey,
+};
+use aws_lc_rs::pbkdf2;
+use zeroize::Zeroizing;
+
+use super::der::{self, Cursor, DerError};
+use super::oids;
+use crate::error::{Error, ErrorKind, Result};
+
+/// What OWASP asks of PBKDF2-HMAC-SHA256.
+const ITERATIONS: u32 = 600_000;
+/// More would only keep us busy: 10 s of one core.
+const MOST_ITERATIONS: u32 = 20_000_000;
+
+struct Scheme<'a> {
+    salt: &'a [u8],
+    iterations: NonZeroU32,
+    prf: pbkdf2::Algorithm,
+    cipher: &'static Algorithm,
+    key_length: usize,
+    iv: &'a [u8],
+}
+
+/// Decrypts what an AlgorithmIdentifier of PBES2 describes.
+pub fn decrypt(algorithm: &[u8], ciphertext: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let scheme = Scheme::parse(algorithm)?;
+    let mut key = Zeroizing::new(vec![0; scheme.key_length]);
+    pbkdf2::derive(scheme.prf, scheme.iterations, scheme.salt, password, &mut key);
+    let wrong = || {
+        let value = "a password that does not open it";
+        Error::refused(
+            ErrorKind::Malformed,
+            "key.password",
+            value,
+            "the password it was written with",
+            "check --password-file",
+        )
+    };
+    let unbound = UnboundCipherKey::new(scheme.cipher, &key).map_err(|_| wrong())?;
+    let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(unbound).map_err(|_| wrong())?;
+    let iv: [u8; 16] = scheme.iv.try_into().map_err(|_| crooked(DerError("an IV has not 16 octets")))?;
+    let mut text = Zeroizing::new(ciphertext.to_vec());
+    let length = cipher.decrypt(&mut text, DecryptionContext::Iv128(iv.into())).map_err(|_| wrong())?.len();
+    text.truncate(length);
+    Ok(text)
+}
+
+/// EncryptedPrivateKeyInfo (RFC 5958 §3) with AES-256-CBC and PBKDF2-HMAC-SHA256.
+pub fn encrypt(pkcs8: &[u8], password: &[u8], salt: &[u8; 16], iv: [u8; 16]) -> Result<Vec<u8>> {
+    let failed = |_| Error::new(ErrorKind::Internal, "encrypting by a password failed");
+    let mut key = Zeroizing::new([0; 32]);
+    let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN);
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, key.as_mut_slice());
+    let unbound = UnboundCipherKey::new(&AES_256, key.as_slice()).map_err(failed)?;
+    let cipher = PaddedBlockEncryptingKey::cbc_pkcs7(unbound).map_err(failed)?;
+    let mut text = Zeroizing::new(pkcs8.to_vec());
+    cipher.less_safe_encrypt(&mut *text, EncryptionContext::Iv128(iv.into())).map_err(failed)?;
+    let prf = der::sequence(&[&der::oid(&oids::HMAC_SHA256), &der::null()]);
+    let count = der::unsigned(&ITERATIONS.to_be_bytes());
+    let parameters = der::sequence(&[&der::octet_string(salt), &count, &prf]);
+    let kdf = der::sequence(&[&der::oid(&oids::PBKDF2), &parameters]);
+    let aes = der::sequence(&[&der::oid(&oids::AES_256_CBC), &der::octet_string(&iv)]);
+    let algorithm = der::sequence(&[&der::oid(&oids::PBES2), &der::sequence(&[&kdf, &aes])]);
+    Ok(der::sequence(&[&algorithm, &der::octet_string(&text)]))
+}
+
+/// The PKCS#8 key inside an EncryptedPrivateKeyInfo.
+pub fn open(encrypted: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>> {
+    let password = password.ok_or_else(needs_password)?;
+    let mut outer = der::only_sequence(encrypted).map_err(crooked)?;
+    let algorithm = outer.expect(der::SEQUENCE).map_err(crooked)?.raw;
+    let ciphertext = outer.expect(der::OCTET_STRING).map_err(crooked)?.content;
+    outer.finish().map_err(crooked)?;
+    decrypt(algorithm, ciphertext, password)
+}
+
+pub fn needs_password() -> Error {
+    let value = "an encrypted private key without a password";
+    Error::refused(
+        ErrorKind::Malformed,
+        "key.password",
+        value,
+        "a password",
+        "name a file that holds it with --password-file",
+    )
+}
+
+impl<'a> Scheme<'a> {
+    fn parse(algorithm: &'a [u8]) -> Result<Self> {
+        let mut outer = der::only_sequence(algorithm).map_err(crooked)?;
+        let id = outer.oid().map_err(crooked)?;
+        if id != oids::PBES2 {
+            return Err(unsupported(&id));
+        }
+        let mut parameters = outer.sequence().map_err(crooked)?;
+        let mut kdf = parameters.sequence().map_err(crooked)?;
+        let mut cipher = parameters.sequence().map_err(crooked)?;
+        let id = kdf.oid().map_err(crooked)?;
+        if id != oids::PBKDF2 {
+            return Err(unsupported(&id));
+        }
+        let (salt, iterations, prf) = read_kdf(kdf.sequence().map_err(crooked)?)?;
+        let id = cipher.oid().map_err(crooked)?;
+        let (cipher_algorithm, key_length) = match id {
+            oids::AES_128_CBC => (&AES_128, 16),
+            oids::AES_192_CBC => (&AES_192, 24),
+            oids::AES_256_CBC => (&AES_256, 32),
+            other => return Err(unsupported(&other)),
+        };
+        let iv = cipher.expect(der::OCTET_STRING).map_err(crooked)?.content;
+        Ok(Scheme { salt, iterations, prf, cipher: cipher_algorithm, key_length, iv })
+    }
+}
+
+fn read_kdf(mut kdf: Cursor<'_>) -> Result<(&[u8], NonZeroU32, pbkdf2::Algorithm)> {
+    let salt = kdf.expect(der::OCTET_STRING).map_err(crooked)?.content;
+    let count = kdf.small_integer().map_err(crooked)?;
+    let iterations = NonZeroU32::new(count).filter(|n| n.get() <= MOST_ITERATIONS);
+    let iterations = iterations.ok_or_else(|| crooked(DerError("an iteration count is out of range")))?;
+    kdf.optional(der::INTEGER).map_err(crooked)?;
+    let prf = match kdf.optional(der::SEQUENCE).map_err(crooked)? {
+        None => pbkdf2::PBKDF2_HMAC_SHA1,
+        Some(prf) => match prf.inside().oid().map_err(crooked)? {
+            oids::HMAC_SHA1 => pbkdf2::PBKDF2_HMAC_SHA1,
+            oids::HMAC_SHA256 => pbkdf2::PBKDF2_HMAC_SHA256,
+            oids::HMAC_SHA384 => pbkdf2::PBKDF2_HMAC_SHA384,
+            oids::HMAC_SHA512 => pbkdf2::PBKDF2_HMAC_SHA512,
+            other => return Err(unsupported(&other)),
+        },
+    };
+    kdf.finish().map_err(crooked)?;
+    Ok((salt, iterations, prf))
+}
+
+fn unsupported(id: &ObjectIdentifier) -> Error {
+    Error::refused(
+        ErrorKind::Malformed,
+        "key.encryption",
+        format!("encryption by {id}"),
+        "PBES2 with PBKDF2 and AES-CBC (RFC 8018)",
+        "rewrite it with OpenSSL 3: `openssl pkcs12 -legacy -nodes -in OLD.p12 -out ca.pem` or `openssl pkcs8 -topk8 -in OLD.key -out ca.key`",
+    )
+}
+
+fn crooked(error: DerError) -> Error {
+    Error::malformed("the encrypted private key cannot be read").because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_encrypted_opens_with_its_password_alone() {
+        let sealed = encrypt(b"a private key", b"pass", &[1; 16], [2; 16]).unwrap();
+        assert_eq!(open(&sealed, Some(b"pass")).unwrap().as_slice(), b"a private key");
+        assert_eq!(open(&sealed, Some(b"Pass")).unwrap_err().rule.unwrap().name, "key.password");
+        assert_eq!(open(&sealed, None).unwrap_err().rule.unwrap().name, "key.password");
+        for cut in 0..sealed.len() {
+            assert!(open(&sealed[..cut], Some(b"pass")).is_err());
+        }
+    }
+}
