@@ -220,8 +220,11 @@ pub(super) async fn add_foreign(tx: &mut Tx, issuer: &Issuer, judged: &Judged) -
         created_at: tx.now(),
     };
     hierarchy::insert_issuer_certificate(&mut *tx, &certificate).await?;
+    let of_domain: Vec<_> =
+        hierarchy::issuers(&mut *tx).await?.into_iter().filter(|i| i.domain == issuer.domain).collect();
     let ours = hierarchy::issuer_certificates(&mut *tx).await?;
-    for above in judged.above.iter().filter(|above| !ours.iter().any(|c| c.der == above.der)) {
+    let is_ours = |der: &[u8]| ours.iter().any(|c| c.der == der && of_domain.iter().any(|i| i.id == c.issuer_id));
+    for above in judged.above.iter().filter(|above| !is_ours(&above.der)) {
         let anchor = Anchor {
             domain: issuer.domain.clone(),
             der: above.der.clone(),

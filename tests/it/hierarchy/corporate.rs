@@ -8,7 +8,7 @@ use chancery::model::validity::Validity;
 use chancery::pki::algorithm::algorithm_identifier;
 use chancery::pki::name::DistinguishedName;
 use chancery::pki::signer::Signer;
-use chancery::pki::tbs::Template;
+use chancery::pki::tbs::{Template, key_identifier};
 use chancery::pki::{der, oids};
 use openssl::asn1::{Asn1Integer, Asn1Time};
 use openssl::bn::BigNum;
@@ -16,7 +16,9 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private, Public};
-use openssl::x509::extension::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier};
+use openssl::x509::extension::{
+    AuthorityKeyIdentifier, BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectKeyIdentifier,
+};
 use openssl::x509::{X509, X509Builder, X509Name, X509NameBuilder};
 
 use crate::support::stores::{START, entropy};
@@ -63,7 +65,7 @@ impl Ca {
 
     pub fn with_key(cn: &str, key: PKey<Private>, shape: &Shape) -> Ca {
         let public = PKey::public_key_from_der(&key.public_key_to_der().unwrap()).unwrap();
-        let certificate = build(&name(cn), &public, &name(cn), &key, shape);
+        let certificate = build(&name(cn), &public, None, &key, shape);
         Ca { certificate, key }
     }
 
@@ -75,7 +77,7 @@ impl Ca {
     }
 
     pub fn sign(&self, subject: &openssl::x509::X509NameRef, key: &PKey<Public>, shape: &Shape) -> X509 {
-        build(subject, key, self.certificate.subject_name(), &self.key, shape)
+        build(subject, key, Some(&self.certificate), &self.key, shape)
     }
 
     pub fn der(&self) -> Vec<u8> {
@@ -90,7 +92,7 @@ impl Ca {
 fn build(
     subject: &openssl::x509::X509NameRef,
     key: &PKey<Public>,
-    issuer: &openssl::x509::X509NameRef,
+    issuer: Option<&X509>,
     signer: &PKey<Private>,
     shape: &Shape,
 ) -> X509 {
@@ -100,7 +102,7 @@ fn build(
     builder.set_version(2).unwrap();
     builder.set_serial_number(&Asn1Integer::from_bn(&serial).unwrap()).unwrap();
     builder.set_subject_name(subject).unwrap();
-    builder.set_issuer_name(issuer).unwrap();
+    builder.set_issuer_name(issuer.map_or(subject, |issuer| issuer.subject_name())).unwrap();
     builder.set_pubkey(key).unwrap();
     let at = |day: i64| Asn1Time::from_unix(START.secs() + day * 86_400).unwrap();
     builder.set_not_before(&at(shape.from)).unwrap();
@@ -129,6 +131,11 @@ fn build(
     }
     let id = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None)).unwrap();
     builder.append_extension(id).unwrap();
+    if let Some(issuer) = issuer {
+        let above =
+            AuthorityKeyIdentifier::new().keyid(true).build(&builder.x509v3_context(Some(issuer), None)).unwrap();
+        builder.append_extension(above).unwrap();
+    }
     builder.sign(signer, MessageDigest::sha256()).unwrap();
     builder.build()
 }
@@ -138,6 +145,7 @@ pub fn with_name(name: &[u8], above: Option<(&[u8], &SoftwareSigner)>) -> (Vec<u
     let pair = software::generate(KeyAlgorithm::P256).unwrap();
     let own = SoftwareSigner::from_pkcs8(KeyAlgorithm::P256, &pair.pkcs8).unwrap();
     let (issuer, signer) = above.unwrap_or((name, &own));
+    let above_id = above.map(|(_, signer)| key_identifier(signer.public_key()).unwrap());
     let template = Template {
         serial: &SerialNumber::draw(entropy().as_ref()).unwrap(),
         signature: SignatureAlgorithm::EcdsaP256Sha256,
@@ -151,7 +159,7 @@ pub fn with_name(name: &[u8], above: Option<(&[u8], &SoftwareSigner)>) -> (Vec<u
         critical_usages: false,
         ca: Some(None),
         name_constraints: None,
-        authority_key_id: None,
+        authority_key_id: above_id.as_deref(),
         pointers: None,
         ocsp_no_check: false,
         no_rev_avail: false,
