@@ -134,7 +134,7 @@ on_both_engines! {
         let shape = Shape { path_len: Some(0), usages: vec![SERVER, CLIENT, OCSP], days: 365, ..Shape::default() };
         let sign = |shape: &Shape| corporate.sign(csr.subject_name(), &csr.public_key().unwrap(), shape).to_der().unwrap();
         let first = sign(&shape);
-        assert_eq!(rule(authority.install_issuer(&actor(), &[first.clone()]).await), "issuer.chain");
+        assert_eq!(rule(authority.install_issuer(&actor(), std::slice::from_ref(&first)).await), "issuer.chain");
         let foreign = corporate.below("Foreign", &shape).der();
         assert_eq!(rule(authority.install_issuer(&actor(), &[foreign, corporate.der()]).await), "issuer.key");
         assert_eq!(authority.install_issuer(&actor(), &[first.clone(), corporate.der()]).await.unwrap(), "lab-1");
