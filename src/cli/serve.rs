@@ -49,7 +49,7 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
     }
     let notify = Notify::of(&Environment::of_process());
-    let _beats = notify.ready(&format!("Serving https on {}", running.addresses.https));
+    let _beats = notify.ready(&receipt::listening(&running.addresses));
     signals.next().await;
     notify.stopping(config.drain);
     tokio::select! {

@@ -154,8 +154,8 @@ impl Line {
         // probes come every few seconds, for ever
         let probe = matches!(&*self.route, "/livez" | "/readyz");
         match told {
-            Some(kind) if problem::is_ours(kind) => line!(warn),
             _ if probe => line!(debug),
+            Some(kind) if problem::is_ours(kind) => line!(warn),
             _ => line!(info),
         }
     }

@@ -43,6 +43,7 @@ pub async fn turn(app: &Arc<App>) -> Result<usize> {
         if KINDS.contains(&kind.as_str()) {
             metrics::histogram!("chancery_job_duration_seconds", "kind" => kind.clone()).record(started.elapsed());
         }
+        debug_assert!(outcome.is_err() || KINDS.contains(&kind.as_str()), "{kind} is missing in KINDS");
         if let Err(error) = outcome {
             // the lease ends by itself and the job is claimed again
             tracing::warn!(job = %job.id, kind, error = %error.chain(), "a job failed");
@@ -52,7 +53,7 @@ pub async fn turn(app: &Arc<App>) -> Result<usize> {
 }
 
 /// The kinds of queued jobs.
-pub const KINDS: &[&str] = &[crate::model::acme::ValidateChallenge::KIND];
+pub const KINDS: &[&str] = &[crate::model::acme::ValidateChallenge::KIND, crate::model::certificate::RevokeKey::KIND];
 
 /// The one list of queued jobs.
 async fn dispatch(app: &Arc<App>, job: &ClaimedJob) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::error::Result;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The names of periodic work, as metrics have them.
-pub const NAMES: &[&str] = &["versions", "crl", "recovery", "ocsp-responders", "housekeeping"];
+pub const NAMES: &[&str] = &["versions", "refusals", "crl", "recovery", "ocsp-responders", "housekeeping"];
 
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
@@ -56,6 +56,7 @@ fn every<F>(
 ) where
     F: Future<Output = Result<()>> + Send + 'static,
 {
+    debug_assert!(NAMES.contains(&name), "{name} is missing in NAMES");
     let (app, clock, stop) = (Arc::clone(app), Arc::clone(&app.clock), stop.clone());
     tasks.spawn(async move {
         let turn = || {

@@ -12,6 +12,9 @@ use axum::routing::get;
 use futures_util::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use crate::error::ErrorKind;
+use crate::http::problem::Told;
+
 /// One line of /readyz.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
@@ -125,7 +128,12 @@ async fn readyz(State((readiness, reasons)): State<(Readiness, Reasons)>, RawQue
         (true, true) => "readyz check passed\n",
         (false, _) => "readyz check failed\n",
     });
-    text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body)
+    let mut response = text(if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, body);
+    if !ready {
+        // the layers of the public listeners would take it for a bare refusal and write another body
+        response.extensions_mut().insert(Told(ErrorKind::Unavailable));
+    }
+    response
 }
 
 async fn version() -> Response {

@@ -37,6 +37,18 @@ const SECURE: &[(&str, &str)] = &[
     ("/api/v1/openapi.json", "GET"),
     ("/errors", "GET"),
     ("/errors/{code}", "GET"),
+    ("/", "GET"),
+    ("/setup", "GET"),
+    ("/setup", "POST"),
+    ("/sign-in", "GET"),
+    ("/sign-in", "POST"),
+    ("/sign-out", "POST"),
+    ("/certificates", "GET"),
+    ("/certificates", "POST"),
+    ("/certificates/new", "GET"),
+    ("/certificates/{id}", "GET"),
+    ("/certificates/{id}/revoke", "GET"),
+    ("/certificates/{id}/revoke", "POST"),
     (UNMATCHED, "POST"),
 ];
 

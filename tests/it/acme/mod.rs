@@ -12,6 +12,7 @@ mod grants;
 mod nonces;
 mod orders;
 mod refusals;
+mod renewals;
 mod revocation;
 mod slow;
 mod transport;

@@ -41,7 +41,8 @@ crate::on_both_servers! {
         let public = server.http("/readyz?verbose").await;
         assert_eq!(public.status, 503);
         assert!(public.text().contains("[-]clock failed: reason withheld"), "{}", public.text());
-        assert_eq!(server.https("GET", "/readyz", &[], b"").await.status, 503);
+        let secure = server.https("GET", "/readyz", &[], b"").await;
+        assert_eq!((secure.status, secure.text()), (503, public.text()), "the layers leave it as it is");
     }
 
     async fn a_locked_server_says_so_and_goes_on_with_status(server) {

@@ -12,11 +12,6 @@ use crate::support::process::{Process, code, run, told};
 use crate::support::server::TestServer;
 use crate::support::{postgres, wire};
 
-fn operator(process: &Process) -> String {
-    let made = run(&process.home, &["token", "create", "--role", "operator", "--name", "load"]);
-    format!("Bearer {}", String::from_utf8(made.stdout).unwrap().trim())
-}
-
 /// Issues until the server takes no more. The ids that were answered.
 async fn issue_until_stopped(
     process_https: std::net::SocketAddr,
@@ -43,10 +38,17 @@ async fn issue_until_stopped(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_under_load_loses_no_answer_and_exits_with_0() {
+    stop_under_load(&[]).await;
+    let url = postgres::create_database().await;
+    stop_under_load(&[("CHANCERY_DATABASE_URL", &url)]).await;
+    postgres::drop_database(&url).await;
+}
+
+async fn stop_under_load(database: &[(&str, &str)]) {
     let home = tempfile::tempdir().unwrap();
-    let mut process = Process::start(home.path(), &[], &[]);
+    let mut process = Process::start(home.path(), &[], database);
     let (https, root) = (process.address("https"), wire::get(process.address("http"), "/root.pem").await.body);
-    let bearer = operator(&process);
+    let bearer = process.operator();
     // somebody who is connected and asks nothing does not hold it up
     let mut idle = wire::tls(https, &root, SystemClock.now()).await.unwrap();
     wire::keep_alive(&mut idle, "/version").await;
@@ -68,10 +70,10 @@ async fn a_stop_under_load_loses_no_answer_and_exits_with_0() {
     assert!(!process.stderr().contains("in flight"), "{}", process.stderr());
     assert!(TcpStream::connect(https).await.is_err(), "it listens no more");
 
-    let checked = run(home.path(), &["fsck"]);
+    let checked = process.run(&["fsck"]);
     assert_eq!(code(&checked), 0, "{}", told(&checked));
     assert!(told(&checked).contains("(0 intents without outcome)"), "{}", told(&checked));
-    let again = Process::start(home.path(), &[], &[]);
+    let again = Process::start(home.path(), &[], database);
     for id in &issued {
         let stream = wire::tls(again.address("https"), &root, SystemClock.now()).await.unwrap();
         let headers = [("Authorization", bearer.as_str())];

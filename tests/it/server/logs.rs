@@ -3,7 +3,7 @@
 use chancery::clock::{Clock, SystemClock};
 use serde_json::Value;
 
-use crate::support::process::{Process, code, run, told};
+use crate::support::process::{Process, code, told};
 use crate::support::wire;
 
 async fn ask(process: &Process, bearer: &str) -> String {
@@ -23,7 +23,7 @@ async fn by_default_there_is_the_receipt_and_nothing_else() {
     let mut process = Process::start(home.path(), &[], &[]);
     let receipt = process.stderr();
     assert!(receipt.lines().count() <= 40 && receipt.contains("listening on"), "{receipt}");
-    ask(&process, &bearer(&process)).await;
+    ask(&process, &process.operator()).await;
     process.signal(libc::SIGTERM);
     assert_eq!(process.ended(), Some(0));
     assert_eq!(process.stderr(), receipt, "a quiet server says no more than its receipt");
@@ -33,7 +33,7 @@ async fn by_default_there_is_the_receipt_and_nothing_else() {
 async fn a_request_has_one_line_without_secrets() {
     let home = tempfile::tempdir().unwrap();
     let process = Process::start(home.path(), &[], &[("CHANCERY_LOG", "info")]);
-    let bearer = bearer(&process);
+    let bearer = process.operator();
     let id = ask(&process, &bearer).await;
     let stderr = process.stderr();
     let lines: Vec<Value> = stderr.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
@@ -61,9 +61,4 @@ fn a_filter_that_is_none_is_a_wrong_setting() {
         crate::support::process::chancery(home.path()).arg("serve").env("CHANCERY_LOG", "loud").output().unwrap();
     assert_eq!(code(&output), 2, "{}", told(&output));
     assert!(told(&output).contains("CHANCERY_LOG \"loud\""), "{}", told(&output));
-}
-
-fn bearer(process: &Process) -> String {
-    let made = run(&process.home, &["token", "create", "--role", "operator", "--name", "ci"]);
-    format!("Bearer {}", String::from_utf8(made.stdout).unwrap().trim())
 }

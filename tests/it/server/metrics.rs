@@ -2,12 +2,16 @@
 //! over a series that appears with its first event misses that event.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chancery::clock::{Clock, SystemClock};
+use chancery::entropy::SystemEntropy;
+use chancery::store::Store;
+use chancery::store::engine::Db;
 use serde_json::json;
 
-use crate::support::process::{Process, run};
-use crate::support::wire;
+use crate::support::process::Process;
+use crate::support::{acme_rows, wait, wire};
 
 /// family → series (labels as they are written) → value.
 type Scrape = BTreeMap<String, BTreeMap<String, f64>>;
@@ -29,9 +33,7 @@ fn label_names(labels: &str) -> BTreeSet<String> {
 
 /// Requests of every surface, good and bad.
 async fn use_it(process: &Process) {
-    let home = &process.home;
-    let token = run(home, &["token", "create", "--role", "operator", "--name", "ci"]).stdout;
-    let bearer = format!("Bearer {}", String::from_utf8(token).unwrap().trim());
+    let bearer = process.operator();
     let root = wire::get(process.address("http"), "/root.pem").await.body;
     let https = async |method: &str, path: &str, body: &str| {
         let stream = wire::tls(process.address("https"), &root, SystemClock.now()).await.unwrap();
@@ -95,4 +97,37 @@ async fn what_moves_stood_at_zero_before() {
     assert!(after["chancery_issuer_not_after_timestamp_seconds"].values().all(|end| *end > 1e9));
     // nothing that names a client
     assert!(!format!("{after:?}").contains("lab.example"));
+}
+
+/// What was done before a start is in its gauges: they are read from the database, by each replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn gauges_tell_what_the_database_holds_also_after_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let first = Process::start(home.path(), &[], &[]);
+    use_it(&first).await;
+    let listed = wait::until("the revocation is on the CRL", async || {
+        let families = scrape(&first).await;
+        (families["chancery_crl_entries"]["issuer=\"tls-1\",shard=\"complete\"}"] == 1.0).then_some(families)
+    });
+    let size = listed.await["chancery_crl_size_bytes"]["issuer=\"tls-1\",shard=\"complete\"}"];
+    assert!(size > 100.0);
+    drop(first);
+    let path = home.path().join(".local/share/chancery/chancery.db");
+    let db = Db::open_sqlite(&path).await.unwrap();
+    let store = Store::new(db, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).unwrap();
+    let account = acme_rows::stored_account(&store).await;
+    acme_rows::stored_order(&store, &account, &["a.lab.example"]).await;
+    store.db.close().await;
+
+    let again = scrape(&Process::start(home.path(), &[], &[])).await;
+    assert_eq!(again["chancery_crl_entries"]["issuer=\"tls-1\",shard=\"complete\"}"], 1.0);
+    assert_eq!(again["chancery_crl_size_bytes"]["issuer=\"tls-1\",shard=\"complete\"}"], size);
+    assert!(again["chancery_crl_next_update_timestamp_seconds"].values().all(|at| *at > 1e9));
+    assert_eq!(again["chancery_acme_orders"]["directory=\"default\",state=\"pending\"}"], 1.0);
+    assert_eq!(again["chancery_acme_orders"]["directory=\"default\",state=\"valid\"}"], 0.0);
+    let certificates = |state: &str| {
+        again["chancery_certificates"].iter().filter(|(l, _)| l.contains(state)).map(|(_, n)| n).sum::<f64>()
+    };
+    assert_eq!(certificates("state=\"revoked\""), 1.0);
+    assert!(certificates("state=\"valid\"") >= 1.0 && certificates("state=\"intended\"") == 0.0);
 }

@@ -43,6 +43,7 @@ crate::on_both_servers! {
         let own = known.into_iter().find(|c| c.requester == "system/own-tls").unwrap();
         let actor = Actor::system("test");
         app.authority.revoke(&actor, own.id, RevocationReason::KeyCompromise).await.unwrap();
+        server.drain_jobs().await;
         server.clock.advance(Duration::from_secs(61));
         let second = next_shown(server, &first).await;
         let key = |der: &[u8]| X509Certificate::from_der(der).unwrap().1.public_key().raw.to_vec();

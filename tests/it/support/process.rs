@@ -33,6 +33,7 @@ pub struct Process {
     pub ready: Value,
     pub home: PathBuf,
     pub child: Child,
+    environment: Vec<(String, String)>,
 }
 
 impl Process {
@@ -57,7 +58,20 @@ impl Process {
             let status = child.wait().unwrap();
             panic!("{status}: {}", std::fs::read_to_string(home.join("stderr")).unwrap());
         };
-        Process { ready, home: home.to_owned(), child }
+        let environment = environment.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        Process { ready, home: home.to_owned(), child, environment }
+    }
+
+    /// A command beside it, with the same settings.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        chancery(&self.home).args(arguments).envs(self.environment.iter().cloned()).output().unwrap()
+    }
+
+    /// `Bearer …` of an operator's token.
+    pub fn operator(&self) -> String {
+        let made = self.run(&["token", "create", "--role", "operator", "--name", "ci"]);
+        assert_eq!(code(&made), 0, "{}", told(&made));
+        format!("Bearer {}", String::from_utf8(made.stdout).unwrap().trim())
     }
 
     pub fn stderr(&self) -> String {
