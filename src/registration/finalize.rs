@@ -21,6 +21,9 @@ use crate::pki::name::SubjectFields;
 use crate::pki::request::CertificateRequest;
 use crate::store::{accounts, certificates};
 
+/// How many earlier certificates of an account may have a name in common before one stops looking.
+const RENEWALS_LOOKED_AT: i64 = 50;
+
 /// How long a client is kept waiting; a slower signature is polled for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -86,9 +89,11 @@ impl Registration {
             account_id: certificate.account_id,
             ..CertificateFilter::default()
         };
-        let before = certificates::list(&self.store, &filter, Some(certificate.id), 1, self.store.now()).await?;
+        let before =
+            certificates::list(&self.store, &filter, Some(certificate.id), RENEWALS_LOOKED_AT, self.store.now())
+                .await?;
         let names = |c: &Certificate| c.names.iter().cloned().collect::<BTreeSet<_>>();
-        Ok(before.first().is_some_and(|earlier| names(earlier) == names(certificate)))
+        Ok(before.iter().any(|earlier| names(earlier) == names(certificate)))
     }
 
     async fn checked(&self, account: &Account, order: &Order, csr: &[u8]) -> Result<Issuance> {

@@ -21,6 +21,7 @@ async fn the_second_certificate_for_the_same_names_is_a_renewal() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         client.certificate(&["a.example.org", "b.example.org"]).await;
+        world.clock.advance(days(1));
         // more names, fewer names, another account: each is new
         client.certificate(&["a.example.org"]).await;
         client.certificate(&["a.example.org", "b.example.org", "c.example.org"]).await;
