@@ -29,6 +29,8 @@ pub enum ErrorKind {
     NotFound,
     /// It exists already, or its state forbids the move (409).
     Conflict,
+    /// A change was made on a revision that is no longer the present one (412).
+    StaleRevision,
     /// The certificate was revoked before (REST 409, ACME alreadyRevoked 400).
     AlreadyRevoked,
     /// The same Idempotency-Key came with another body (422).
@@ -106,6 +108,7 @@ impl ErrorKind {
             ErrorKind::Forbidden => "forbidden",
             ErrorKind::NotFound => "not_found",
             ErrorKind::Conflict => "conflict",
+            ErrorKind::StaleRevision => "stale_revision",
             ErrorKind::AlreadyRevoked => "already_revoked",
             ErrorKind::IdempotencyMismatch => "idempotency_mismatch",
             ErrorKind::Refused => "refused",

@@ -130,6 +130,12 @@ impl Caller {
         self.unbounded("do it on the server's host with chancery grant or chancery acme eab")
     }
 
+    /// Profiles are the rules of issuance: whoever changes them changes what everybody may have.
+    pub fn may_manage_profiles(&self) -> Result<()> {
+        self.may(Permission::ManageProfiles)?;
+        self.unbounded("do it on the server's host with chancery profile")
+    }
+
     fn unbounded(&self, fix: &str) -> Result<()> {
         match self.scope {
             None => Ok(()),

@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::{Api, refused, shape};
+use super::{Api, profiles, refused, shape};
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
 use crate::authority::hierarchy::plan::Wanted;
@@ -72,12 +72,13 @@ pub async fn profiles(caller: Caller, State(api): State<Api>) -> Result<Reply<Pa
 #[utoipa::path(get, path = "/api/v1/profiles/{profile}", operation_id = "getProfile", tag = "profiles",
     params(("profile" = String, Path, description = "Its slug")),
     responses((status = 200, description = "The profile", body = Profile), Problems))]
-pub async fn profile(caller: Caller, State(api): State<Api>, Path(slug): Path<String>) -> Result<Reply<Profile>> {
+pub async fn profile(caller: Caller, State(api): State<Api>, Path(slug): Path<String>) -> Result<Response> {
     caller.may(Permission::ReadHierarchy)?;
     let snapshot = api.authority.snapshot();
-    let found = snapshot.profiles.get(&slug).filter(|_| caller.sees_profile(&slug));
-    let found = found.ok_or_else(|| Error::not_found(format!("profile \"{}\"", shown(&slug))))?;
-    profile_shape(&slug, found).map(Reply)
+    if !snapshot.profiles.contains_key(&slug) || !caller.sees_profile(&slug) {
+        return Err(Error::not_found(format!("profile \"{}\"", shown(&slug))));
+    }
+    profiles::shown_profile(&api, &slug)
 }
 
 /// List trust domains
@@ -167,7 +168,7 @@ fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Result<Issuer> {
     })
 }
 
-fn profile_shape(slug: &str, loaded: &LoadedProfile) -> Result<Profile> {
+pub(super) fn profile_shape(slug: &str, loaded: &LoadedProfile) -> Result<Profile> {
     let rules =
         serde_json::to_value(&loaded.config).map_err(|e| Error::internal("a profile does not serialise", e))?;
     Ok(Profile { slug: slug.to_owned(), revision: loaded.revision, updated_at: loaded.updated_at, rules })

@@ -18,12 +18,13 @@ use crate::model::id::CertificateId;
 use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
 use crate::model::validity::{RequestedValidity, parse_duration};
+use crate::pki::certificate_facts::extensions_of;
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
 use crate::pki::pem;
 use crate::pki::profile::Profile;
 use crate::pki::request::CertificateRequest;
-use crate::wire::certificates::{Certificate, IssuePreview, IssueQuery, IssueRequest};
+use crate::wire::certificates::{Certificate, ExtensionPreview, IssuePreview, IssueQuery, IssueRequest};
 
 /// Room for a CSR of 32 KB in PEM with its line ends escaped, and little else.
 const LIMIT: usize = 64 * 1024;
@@ -52,7 +53,7 @@ pub async fn create(
     };
     let (issuance, private_key) = read(&api, &caller, asked, claim).await?;
     if query.dry_run {
-        return preview(&api, &caller, &issuance);
+        return preview(&api, &caller, &issuance).await;
     }
     let issued = api.authority.issue(caller.actor(), issuance).await?;
     Ok(answer(&api, &issued, private_key))
@@ -223,9 +224,11 @@ fn at(pointer: &str, error: &Error) -> Error {
     told
 }
 
-fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Response> {
-    let prepared = api.authority.preview(caller.actor(), issuance)?;
+async fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Response> {
+    let (issuer, prepared) = api.authority.would_issue(caller.actor(), issuance).await?;
     let facts = prepared.facts();
+    let extensions = extensions_of(prepared.tbs())
+        .map_err(|e| Error::inconsistent("bytes that were just built cannot be read").because(e))?;
     let shape = IssuePreview {
         dry_run: true,
         names: facts.names.iter().map(Identifier::value).collect(),
@@ -233,6 +236,12 @@ fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Response> 
         not_before: facts.validity.not_before(),
         not_after: facts.validity.not_after(),
         profile: issuance.profile.clone(),
+        issuer,
+        key_algorithm: issuance.request.public_key().algorithm().name(),
+        extensions: extensions
+            .into_iter()
+            .map(|e| ExtensionPreview { name: e.name(), critical: e.critical, value: e.words })
+            .collect(),
     };
     Ok(Reply(shape).into_response())
 }

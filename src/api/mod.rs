@@ -12,6 +12,7 @@ mod hierarchy;
 mod idempotent;
 mod issue;
 mod made_key;
+mod profiles;
 mod revocation;
 mod shape;
 mod subject;
@@ -95,8 +96,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(certificates::events))
         .routes(routes!(hierarchy::issuers, hierarchy::create_issuer))
         .routes(routes!(hierarchy::issuer))
-        .routes(routes!(hierarchy::profiles))
-        .routes(routes!(hierarchy::profile))
+        .routes(routes!(hierarchy::profiles, profiles::create))
+        .routes(routes!(hierarchy::profile, profiles::put, profiles::patch))
+        .routes(routes!(profiles::revisions))
         .routes(routes!(hierarchy::domains, hierarchy::create_domain))
         .routes(routes!(hierarchy::domain))
         .routes(routes!(tokens::list, tokens::create))

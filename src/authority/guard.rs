@@ -113,13 +113,7 @@ async fn take(
 ) -> Result<()> {
     let now = tx.now();
     if let Some(reason) = group.blocked.get(&certificate.spki_sha256) {
-        return Err(Error::refused(
-            ErrorKind::BadKey,
-            "key.blocked",
-            "this public key",
-            format!("a key that was not reported as compromised ({reason})"),
-            "make a new key",
-        ));
+        return Err(blocked(reason));
     }
     if let Some(token) = guard.token
         && !group.alive.contains(&token)
@@ -145,6 +139,16 @@ async fn take(
         Some(granted) => within(tx, granted, certificate, common_name).await,
         None => Ok(()),
     }
+}
+
+pub(super) fn blocked(reason: &str) -> Error {
+    Error::refused(
+        ErrorKind::BadKey,
+        "key.blocked",
+        "this public key",
+        format!("a key that was not reported as compromised ({reason})"),
+        "make a new key",
+    )
 }
 
 /// The grant as it is now allows this certificate. One use is taken last, so that a refusal has taken nothing.

@@ -25,6 +25,7 @@ use crate::pki::name::SubjectFields;
 use crate::pki::prepared::Prepared;
 use crate::pki::request::CertificateRequest;
 use crate::store::certificates::{self, Intent, Outcome};
+use crate::store::grants;
 use crate::store::{Store, Tx};
 
 /// What is asked. Names are those of the request unless given.
@@ -91,6 +92,22 @@ impl Authority {
     pub fn preview(&self, actor: &Actor, issuance: &Issuance) -> Result<Prepared> {
         let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
         self.prepare(actor, issuance, serial).map(|chosen| chosen.prepared)
+    }
+
+    /// The same with what else the intent's transaction would judge: the key block, and the end of the grant. Says
+    /// which issuer would sign.
+    pub async fn would_issue(&self, actor: &Actor, issuance: &Issuance) -> Result<(String, Prepared)> {
+        let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
+        let chosen = self.prepare(actor, issuance, serial)?;
+        if let Some(reason) = self.key_blocked(&chosen.prepared.facts().spki_sha256).await? {
+            return Err(guard::blocked(&reason));
+        }
+        if let Some(granted) = &issuance.guard.grant {
+            let found = grants::find(&self.store, granted.id).await?;
+            let missing = || Error::inconsistent(format!("grant {} is missing", granted.id));
+            found.ok_or_else(missing)?.check_alive(self.store.now())?;
+        }
+        Ok((chosen.issuer.issuer.slug.clone(), chosen.prepared))
     }
 
     async fn run(&self, actor: &Actor, issuance: Issuance, names: &[Identifier]) -> Result<Issued> {

@@ -11,6 +11,7 @@ pub mod guard;
 pub mod hierarchy;
 pub mod issue;
 pub mod ocsp;
+mod profiles;
 mod queries;
 pub mod recovery;
 pub mod responders;

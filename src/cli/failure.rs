@@ -118,7 +118,11 @@ const fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::NotFound => 4,
         ErrorKind::Unauthenticated | ErrorKind::Forbidden => 5,
         ErrorKind::Unavailable | ErrorKind::Connection | ErrorKind::Dns | ErrorKind::Tls => 6,
-        ErrorKind::Conflict | ErrorKind::AlreadyRevoked | ErrorKind::IdempotencyMismatch | ErrorKind::Locked => 7,
+        ErrorKind::Conflict
+        | ErrorKind::StaleRevision
+        | ErrorKind::AlreadyRevoked
+        | ErrorKind::IdempotencyMismatch
+        | ErrorKind::Locked => 7,
         ErrorKind::TimedOut => 8,
         _ => 1,
     }
@@ -130,7 +134,7 @@ fn of_problem(problem: &Problem) -> u8 {
         (401, _) | (403, "forbidden" | "unauthenticated") => 5,
         (403 | 422, _) => 3,
         (404, _) => 4,
-        (409, _) => 7,
+        (409 | 412, _) => 7,
         (400 | 405 | 406 | 413 | 415, _) => 2,
         (503, _) => 6,
         (504, _) => 8,

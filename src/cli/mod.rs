@@ -21,6 +21,7 @@ mod listing;
 mod objects;
 mod output;
 mod peer;
+mod profile;
 mod quickstart;
 mod renew;
 mod serve;
@@ -89,7 +90,7 @@ enum Command {
     /// Profiles: the rules of issuance
     Profile {
         #[command(subcommand)]
-        command: listing::ListOrShow,
+        command: profile::ProfileCommand,
     },
     /// API tokens
     Token {
@@ -188,7 +189,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::inspect(&context, args).await,
         Command::Find(args) => certificates::find(&context, args).await,
         Command::Ca { command } => ca::run(&context, command).await,
-        Command::Profile { command } => listing::run(&context, &listing::PROFILES, command).await,
+        Command::Profile { command } => profile::run(&context, command).await,
         Command::Token { command } => token::run(&context, command).await,
         Command::Grant { command } => grant::run(&context, command).await,
         Command::Acme { command } => acme::run(&context, command).await,

@@ -69,14 +69,33 @@ impl Client {
     }
 
     pub async fn put(&self, path: &str, body: &impl Serialize) -> Result<Value, Refusal> {
+        self.put_if(path, None, body).await
+    }
+
+    /// On the revision with this ETag only.
+    pub async fn put_if(&self, path: &str, tag: Option<&str>, body: &impl Serialize) -> Result<Value, Refusal> {
         let body = serde_json::to_vec(body).map_err(|e| Error::internal("cannot write a request", e))?;
-        json(&self.call("PUT", path, "application/json", Some(body)).await?)
+        json(&self.call_if("PUT", path, "application/json", Some(body), tag).await?)
     }
 
     async fn call(&self, method: &str, path: &str, accept: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
+        self.call_if(method, path, accept, body, None).await
+    }
+
+    async fn call_if(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        body: Option<Vec<u8>>,
+        tag: Option<&str>,
+    ) -> Result<Vec<u8>, Refusal> {
         let mut request = http::Request::builder().method(method).uri(path).header(http::header::ACCEPT, accept);
         if body.is_some() {
             request = request.header(http::header::CONTENT_TYPE, "application/json");
+        }
+        if let Some(tag) = tag {
+            request = request.header(http::header::IF_MATCH, tag);
         }
         let request = request
             .body(body.unwrap_or_default())

@@ -22,7 +22,7 @@ pub struct Row {
 }
 
 /// All kinds, in the order of their pages.
-pub const ALL: [ErrorKind; 41] = [
+pub const ALL: [ErrorKind; 42] = [
     ErrorKind::Malformed,
     ErrorKind::UnsupportedMediaType,
     ErrorKind::TooLarge,
@@ -34,6 +34,7 @@ pub const ALL: [ErrorKind; 41] = [
     ErrorKind::Forbidden,
     ErrorKind::NotFound,
     ErrorKind::Conflict,
+    ErrorKind::StaleRevision,
     ErrorKind::AlreadyRevoked,
     ErrorKind::IdempotencyMismatch,
     ErrorKind::Refused,
@@ -173,6 +174,16 @@ pub const fn row(kind: ErrorKind) -> Row {
             meaning: "There is no such thing, or none that this caller may see.",
             cause: "The id or the path is mistyped, or the scope of the credential hides it.",
             fix: "List the collection to find its id.",
+        },
+        ErrorKind::StaleRevision => Row {
+            status: StatusCode::PRECONDITION_FAILED,
+            code: kind.code(),
+            title: "Changed meanwhile",
+            acme: "conflict",
+            acme_status: StatusCode::CONFLICT,
+            meaning: "The change was made on a revision that is no longer the present one.",
+            cause: "Somebody else changed it after you read it.",
+            fix: "Read it again and make the change on what it says now.",
         },
         ErrorKind::Conflict => Row {
             status: StatusCode::CONFLICT,

@@ -79,6 +79,13 @@ impl CertificateFacts {
 }
 
 /// `subjectAltName, critical: www.example.org`
+impl ExtensionFacts {
+    /// `keyUsage`, or the dotted identifier of one that we do not know.
+    pub fn name(&self) -> String {
+        extension_name(&self.id).map_or_else(|| self.id.to_string(), str::to_owned)
+    }
+}
+
 impl fmt::Display for ExtensionFacts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match extension_name(&self.id) {
@@ -112,6 +119,12 @@ fn extension_name(id: &ObjectIdentifier) -> Option<&'static str> {
         oids::NO_REV_AVAIL => "noRevAvail",
         _ => return None,
     })
+}
+
+/// The extensions of bytes that are not signed yet.
+pub fn extensions_of(tbs: &[u8]) -> Result<Vec<ExtensionFacts>, DerError> {
+    let view = TbsView::parse(tbs)?;
+    Ok(view.extensions.iter().map(|(id, c, value)| extension_facts(id, *c, value)).collect())
 }
 
 fn extension_facts(id: &ObjectIdentifier, critical: bool, value: &[u8]) -> ExtensionFacts {

@@ -74,6 +74,20 @@ pub struct IssuePreview {
     #[schema(value_type = String, format = DateTime)]
     pub not_after: Timestamp,
     pub profile: String,
+    /// The issuer that would sign it.
+    pub issuer: String,
+    pub key_algorithm: String,
+    pub extensions: Vec<ExtensionPreview>,
+}
+
+/// One extension of a certificate that would be issued.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ExtensionPreview {
+    /// Its name, or its dotted identifier.
+    pub name: String,
+    pub critical: bool,
+    /// In words, or in hexadecimal.
+    pub value: String,
 }
 
 /// A certificate.

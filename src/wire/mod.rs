@@ -8,5 +8,6 @@ pub mod grants;
 pub mod hierarchy;
 pub mod page;
 pub mod problem;
+pub mod profiles;
 pub mod system;
 pub mod tokens;

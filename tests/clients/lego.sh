@@ -47,13 +47,13 @@ bound() {
   external strict "eab.$ZONE" || return
   local ask=(--http --http.port "127.0.0.1:$HTTP01_PORT")
   go_acme_at() { ACME=$AT go_acme --path "$DIR/lego-$1" "${@:2}"; }
-  check_fails "without a key lego cannot register" 'external account|externalAccountRequired' go_acme_at none "${ask[@]}" -d "eab.$ZONE" run
+  check_fails "without a key lego cannot register" 'External Account Binding|externalAccountRequired' go_acme_at none "${ask[@]}" -d "eab.$ZONE" run
   check "obtain by grant with a key" go_acme_at eab --eab --kid "$KID" --hmac "$HMAC" "${ask[@]}" -d "eab.$ZONE" run || return
   cp "$DIR/lego-eab/certificates/eab.$ZONE.crt" "$DIR/eab.pem"
   good "by grant" "$DIR/eab.pem" "$DIR/lego-eab/certificates/eab.$ZONE.issuer.crt"
   check "a second account by the same key" go_acme_at two --eab --kid "$KID" --hmac "$HMAC" "${ask[@]}" -d "a.eab.$ZONE" run
   check "acme eab revoke with its accounts" chancery acme eab revoke "$KID" --accounts
-  check_fails "afterwards its accounts get nothing" 'unauthorized|revoked' go_acme_at eab "${ask[@]}" -d "b.eab.$ZONE" run
+  check_fails "afterwards its accounts get nothing" 'unauthorized|revoked' go_acme_at eab --eab --kid "$KID" --hmac "$HMAC" "${ask[@]}" -d "b.eab.$ZONE" run
 }
 
 # bind9 with a zone that lego may change, asked by a directory of its own.

@@ -28,7 +28,8 @@ use crate::pki::signer::{KeyPurpose, KeyStore};
 use crate::store::hierarchy::{self, Installation};
 use crate::store::versions::{self, Topic};
 use crate::store::{Store, profiles};
-use make::{CaKeys, Place, Powers, add_profile, digits, found_issuing, found_root};
+pub(super) use make::add_profile;
+use make::{CaKeys, Place, Powers, digits, found_issuing, found_root};
 
 pub use make::RESPONDER_LIFE;
 

@@ -3,6 +3,7 @@
 
 mod extensions;
 mod fields;
+mod kubernetes;
 mod san;
 mod usages;
 
@@ -61,7 +62,7 @@ pub fn lint(tbs: &[u8], kind: Kind, signature: SignatureAlgorithm, above: &Above
         Err(error) => findings.add("tbs.der", "X.690 §10", error),
         Ok(view) => {
             second_parser(&view, &mut findings);
-            let rules = [fields::check, extensions::check, usages::check, san::check];
+            let rules = [fields::check, extensions::check, usages::check, san::check, kubernetes::check];
             let checked = Checked { view: &view, kind, signature, above };
             for rule in rules {
                 if let Err(error) = rule(&checked, &mut findings) {

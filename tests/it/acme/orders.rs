@@ -1,10 +1,12 @@
 //! Orders, authorizations, challenges, finalize, download.
 
+use chancery::clock::days;
+use chancery::store::engine::q;
 use serde_json::json;
 
 use super::client::{Client, b64, csr, leaf_der, url};
 use super::world::worlds;
-use chancery::clock::days;
+use crate::support::stores::plain;
 
 #[tokio::test]
 async fn a_proved_order_becomes_a_certificate_with_its_chain() {
@@ -107,9 +109,14 @@ async fn a_hundred_finalizes_make_one_certificate() {
         let payload = json!({"csr": b64(request)}).to_string();
         let all = (0..100).map(|_| client.post(order["finalize"].as_str().unwrap(), &payload));
         let replies = futures_util::future::join_all(all).await;
-        let won = replies.iter().filter(|r| r.status == 200).count();
-        assert_eq!(won, 1);
-        assert!(replies.iter().filter(|r| r.status != 200).all(|r| r.problem() == "orderNotReady"));
+        // on a slow machine a request that waited long enough is shown the order in place of a refusal
+        let (shown, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|r| r.status == 200);
+        assert!(!shown.is_empty());
+        assert!(shown.iter().all(|r| ["processing", "valid"].contains(&r.json()["status"].as_str().unwrap())));
+        assert!(refused.iter().all(|r| r.problem() == "orderNotReady"));
+        let count = plain("SELECT COUNT(*) AS n FROM certificates WHERE order_id IS NOT NULL");
+        let made: i64 = q(count).fetch_one(&world.store.db).await.unwrap().get("n").unwrap();
+        assert_eq!(made, 1);
         assert_eq!(client.get(&order_url).await.json()["status"], "valid");
     }
 }

@@ -37,6 +37,16 @@ async fn calls(book: &mut Book) {
     book.get("getIssuer", "/api/v1/issuers/tls-1").await;
     book.get("listProfiles", "/api/v1/profiles").await;
     book.get("getProfile", "/api/v1/profiles/tls-server").await;
+    let rules = json!({"name": "lab-server", "description": "Servers of the lab", "domain": "tls",
+        "subject": {"common_name": "first-dns"},
+        "names": {"kinds": ["dns"], "min": 1, "max": 20, "allow": ["lab.example"]},
+        "keys": ["P-256", "P-384"], "lifetime": {"default": "30d", "max": "90d", "backdate": "60s"},
+        "key_usage": ["digitalSignature"], "extended_key_usage": ["serverAuth"]});
+    book.post("createProfile", "/api/v1/profiles", rules.clone()).await;
+    book.send("putProfile", "PUT", "/api/v1/profiles/lab-server", Some("\"1\""), rules).await;
+    let patch = json!({"lifetime": {"default": "10d"}});
+    book.send("patchProfile", "PATCH", "/api/v1/profiles/lab-server", Some("\"1\""), patch).await;
+    book.get("listProfileRevisions", "/api/v1/profiles/lab-server/revisions").await;
     book.get("listDomains", "/api/v1/domains").await;
     book.get("getDomain", "/api/v1/domains/tls").await;
     book.post("createDomain", "/api/v1/domains", json!({"domain": "etcd"})).await;
@@ -175,11 +185,19 @@ impl Book {
     }
 
     async fn put(&mut self, operation: &str, path: &str, body: Value) -> Value {
+        self.send(operation, "PUT", path, None, body).await
+    }
+
+    async fn send(&mut self, operation: &str, method: &str, path: &str, tag: Option<&str>, body: Value) -> Value {
         self.room.clock.advance(Duration::from_secs(1));
-        let head = Request::put(path).header("authorization", format!("Bearer {}", self.admin));
+        let mut head = Request::builder().method(method).uri(path);
+        head = head.header("authorization", format!("Bearer {}", self.admin));
+        if let Some(tag) = tag {
+            head = head.header("if-match", tag);
+        }
         let request = head.header("content-type", "application/json").body(body.to_string().into()).unwrap();
         let answer = self.room.send(request).await;
-        self.note(operation, "PUT", path, Some(body), &answer)
+        self.note(operation, method, path, Some(body), &answer)
     }
 
     async fn post(&mut self, operation: &str, path: &str, body: Value) -> Value {

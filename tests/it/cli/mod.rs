@@ -90,6 +90,44 @@ fn grants_and_external_keys_are_made_listed_and_revoked() {
 }
 
 #[test]
+fn a_profile_goes_out_as_a_file_and_comes_back_changed() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    assert_eq!(code(&run(at, &["profile", "export", "--out", "rules"])), 0);
+    let file = at.join("rules/tls-server.json");
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(run(at, &["profile", "export", "tls-server"]).stdout, text.as_bytes());
+    let same = run(at, &["profile", "apply", "rules/tls-server.json"]);
+    assert_eq!((code(&same), told(&same).contains("same")), (0, true), "{}", told(&same));
+    std::fs::write(&file, text.replace("\"90d\"", "\"60d\"")).unwrap();
+    let changed = run(at, &["profile", "apply", "rules/tls-server.json"]);
+    assert!(told(&changed).contains("changed  tls-server  revision 2"), "{}", told(&changed));
+    std::fs::write(&file, text.replace("\"397d\"", "\"1d\"")).unwrap();
+    let refused = run(at, &["profile", "apply", "rules/tls-server.json"]);
+    assert_eq!((code(&refused), told(&refused).contains("profile.lifetime")), (3, true), "{}", told(&refused));
+    let edited =
+        chancery(at).args(["profile", "edit", "tls-server"]).env("EDITOR", "sed -i s/60d/50d/").output().unwrap();
+    assert!(told(&edited).contains("revision 3"), "{}", told(&edited));
+
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    for (name, expected) in [("a.lab.example", 0), ("localhost", 3)] {
+        let csr = rcgen::CertificateParams::new(vec![name.to_owned()]).unwrap().serialize_request(&key).unwrap();
+        std::fs::write(at.join("a.csr"), csr.pem().unwrap()).unwrap();
+        std::fs::write(at.join("a.der"), csr.der()).unwrap();
+        for file in ["a.csr", "a.der"] {
+            let seen = run(at, &["profile", "test", "tls-server", file]);
+            assert_eq!(code(&seen), expected, "{}", told(&seen));
+            let shown = String::from_utf8(seen.stdout).unwrap();
+            let fits = shown.contains("extKeyUsage") && shown.contains("a.lab.example") && shown.contains("tls-1");
+            assert!(if expected == 0 { fits } else { told(&seen).contains("names.allow") }, "{shown}{}", told(&seen));
+        }
+    }
+    let found = run(at, &["find", "lab.example", "-o", "json"]);
+    assert!(!String::from_utf8(found.stdout).unwrap().contains("crt_"), "nothing was issued");
+}
+
+#[test]
 fn a_token_is_the_only_thing_on_stdout() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(code(&run(home.path(), &["init"])), 0);

@@ -6,6 +6,7 @@ mod facts;
 mod fixture;
 mod issuance;
 mod keys;
+mod kubernetes;
 mod lint;
 mod ocsp;
 mod requests;
