@@ -21,5 +21,6 @@ pub async fn until<T>(what: &str, question: impl AsyncFn() -> Option<T>) -> T {
 
 /// For what must *not* happen meanwhile, and for a client that is slow on purpose.
 pub async fn pause(time: Duration) {
+    // other processes and tasks move by themselves: they have no clock of ours to move
     tokio::time::sleep(time).await;
 }
