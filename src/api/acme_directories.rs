@@ -110,13 +110,11 @@ fn shape(directory: &registration::Directory) -> Directory {
     let config = &directory.config;
     Directory {
         slug: directory.slug.clone(),
-        rules: DirectoryRules {
-            profiles: config.profiles.clone(),
-            challenges: config.challenges.clone(),
-            external_account_required: config.external_account_required,
-            resolvers: config.resolvers.iter().map(ToString::to_string).collect(),
-            terms_of_service: config.terms_of_service.clone(),
-            website: config.website.clone(),
-        },
+        profiles: config.profiles.clone(),
+        challenges: config.challenges.clone(),
+        external_account_required: config.external_account_required,
+        resolvers: config.resolvers.iter().map(ToString::to_string).collect(),
+        terms_of_service: config.terms_of_service.clone(),
+        website: config.website.clone(),
     }
 }

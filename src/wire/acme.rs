@@ -84,8 +84,16 @@ pub struct EabKeyRevocation {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Directory {
     pub slug: String,
-    #[serde(flatten)]
-    pub rules: DirectoryRules,
+    /// Slugs of profiles; the first one is used.
+    pub profiles: Vec<String>,
+    /// `http-01`, `dns-01`; empty: only names within the grant of an account.
+    pub challenges: Vec<String>,
+    /// New accounts need an external account key.
+    pub external_account_required: bool,
+    /// DNS servers as `IP:port` that its validations ask; empty: those of the settings.
+    pub resolvers: Vec<String>,
+    pub terms_of_service: Option<String>,
+    pub website: Option<String>,
 }
 
 /// A new ACME directory at `/acme/{slug}/directory`.
