@@ -11,19 +11,22 @@ use crate::model::actor::Actor;
 use crate::model::audit::{AuditEvent, ChainedEvent};
 use crate::model::id::{EventId, ReplicaId};
 
+macro_rules! columns {
+    () => {
+        "writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash"
+    };
+}
+
 statements! {
     INSERT = "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         postgres "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) \
               SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], \
               $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[])";
-    PAGE = "SELECT writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash \
-            FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2";
-    OF_OBJECT = "SELECT writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash \
-            FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2";
-    CHAIN = "SELECT writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash \
-             FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
-             ORDER BY writer, lane, seq LIMIT $4";
+    PAGE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2");
+    OF_OBJECT = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2");
+    CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
+             ORDER BY writer, lane, seq LIMIT $4");
 }
 
 /// The free ends of this replica's chains. A transaction takes one for the time of its commit.

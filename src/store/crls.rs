@@ -5,12 +5,18 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CrlId, IssuerId};
 
+macro_rules! columns {
+    () => {
+        "id, issuer_id, number, this_update, next_update, entries, der, created_at"
+    };
+}
+
 statements! {
     INSERT = "INSERT INTO crls (id, issuer_id, number, this_update, next_update, entries, der, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    CURRENT = "SELECT id, issuer_id, number, this_update, next_update, entries, der, created_at FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
+    CURRENT = concat!("SELECT ", columns!(), " FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1");
     CURRENT_ID = "SELECT id FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
     CURRENT_WINDOW = "SELECT this_update, next_update FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
-    NEWEST = "SELECT id, issuer_id, number, this_update, next_update, entries, der, created_at FROM crls WHERE issuer_id = $1 ORDER BY number DESC LIMIT 1";
+    NEWEST = concat!("SELECT ", columns!(), " FROM crls WHERE issuer_id = $1 ORDER BY number DESC LIMIT 1");
     MEASURE = "SELECT this_update, next_update, entries, CAST(length(der) AS BIGINT) AS size FROM crls WHERE issuer_id = $1 AND this_update <= $2 ORDER BY number DESC LIMIT 1";
     WITHDRAW = "DELETE FROM crls WHERE issuer_id = $1 AND this_update > $2";
     PRUNE = "DELETE FROM crls WHERE issuer_id = $1 AND next_update < $2";

@@ -9,17 +9,29 @@ use crate::model::issuer::{
 };
 use crate::pki::signer::{KeyPurpose, SealedKey};
 
+macro_rules! issuer_columns {
+    () => {
+        "id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at"
+    };
+}
+
+macro_rules! key_columns {
+    () => {
+        "id, purpose, algorithm, public_key, sealed"
+    };
+}
+
 statements! {
     INSTALLATION = "SELECT id, created_at, key_check, status_key, epoch FROM installation";
     INSERT_INSTALLATION = "INSERT INTO installation (one, id, created_at, key_check, status_key, epoch) VALUES (1, $1, $2, $3, $4, 0)";
     DOMAINS = "SELECT id, slug, name, created_at FROM domains ORDER BY slug";
     INSERT_DOMAIN = "INSERT INTO domains (id, slug, name, created_at) VALUES ($1, $2, $3, $4)";
-    KEYS = "SELECT id, purpose, algorithm, public_key, sealed FROM keys";
-    KEY = "SELECT id, purpose, algorithm, public_key, sealed FROM keys WHERE id = $1";
+    KEYS = concat!("SELECT ", key_columns!(), " FROM keys");
+    KEY = concat!("SELECT ", key_columns!(), " FROM keys WHERE id = $1");
     INSERT_KEY = "INSERT INTO keys (id, purpose, algorithm, public_key, sealed, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
-    ISSUERS = "SELECT id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at FROM issuers ORDER BY slug";
-    LOCK_ISSUER = "SELECT id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at FROM issuers WHERE id = $1",
-        postgres "SELECT id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at FROM issuers WHERE id = $1 FOR UPDATE";
+    ISSUERS = concat!("SELECT ", issuer_columns!(), " FROM issuers ORDER BY slug");
+    LOCK_ISSUER = concat!("SELECT ", issuer_columns!(), " FROM issuers WHERE id = $1"),
+        postgres concat!("SELECT ", issuer_columns!(), " FROM issuers WHERE id = $1 FOR UPDATE");
     INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
     MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";

@@ -9,10 +9,16 @@ use crate::model::id::{CertificateId, IssuerId};
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
 
+macro_rules! columns {
+    () => {
+        "serial, certificate_id, revoked_at, reason, not_after"
+    };
+}
+
 statements! {
     INSERT = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after) VALUES ($1, $2, $3, $4, $5, $6)";
-    PAGE = "SELECT serial, certificate_id, revoked_at, reason, not_after FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4";
-    FIND = "SELECT serial, certificate_id, revoked_at, reason, not_after FROM revocations WHERE issuer_id = $1 AND serial = $2";
+    PAGE = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4");
+    FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
     BLOCKED_OF = "SELECT spki_sha256, reason FROM blocked_keys WHERE spki_sha256 IN (VALUES ($1))",
