@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::Authority;
 use super::batch::WriteGroup;
@@ -65,6 +66,16 @@ impl Authority {
     /// Issues one certificate. A refusal is audited and says why; after a crash or an unknown commit nothing is
     /// released and recovery revokes what may have been signed.
     pub async fn issue(self: &Arc<Self>, actor: &Actor, issuance: Issuance) -> Result<Issued> {
+        self.issue_telling(actor, issuance, None).await
+    }
+
+    /// The same; `intended` is told when the intent is committed: from then on nobody else gets its order.
+    pub async fn issue_telling(
+        self: &Arc<Self>,
+        actor: &Actor,
+        issuance: Issuance,
+        intended: Option<oneshot::Sender<()>>,
+    ) -> Result<Issued> {
         let started = crate::clock::monotonic();
         let (profile, via) = (issuance.profile.clone(), actor.via());
         // a client cannot grow the metrics by names that it makes up
@@ -72,7 +83,7 @@ impl Authority {
         let known_profile = if known { profile.clone() } else { "unknown".to_owned() };
         let (authority, actor) = (Arc::clone(self), actor.clone());
         let names = issuance.names.clone().unwrap_or_else(|| issuance.request.names().into_iter().collect());
-        let task = tokio::spawn(async move { authority.run(&actor, issuance, &names).await });
+        let task = tokio::spawn(async move { authority.run(&actor, issuance, &names, intended).await });
         let outcome = task.await.map_err(|e| Error::internal("the issuance task ended early", e))?;
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("chancery_issuance_duration_seconds", "protocol" => via, "stage" => "total")
@@ -110,8 +121,14 @@ impl Authority {
         Ok((chosen.issuer.issuer.slug.clone(), chosen.prepared))
     }
 
-    async fn run(&self, actor: &Actor, issuance: Issuance, names: &[Identifier]) -> Result<Issued> {
-        match self.run_checked(actor, &issuance).await {
+    async fn run(
+        &self,
+        actor: &Actor,
+        issuance: Issuance,
+        names: &[Identifier],
+        intended: Option<oneshot::Sender<()>>,
+    ) -> Result<Issued> {
+        match self.run_checked(actor, &issuance, intended).await {
             Err(error) if error.is_refusal() => {
                 let detail = json!({"profile": issuance.profile, "names": names, "why": error.detail,
                     "rule": error.rule.as_ref().map(|r| r.name.clone())});
@@ -122,7 +139,12 @@ impl Authority {
         }
     }
 
-    async fn run_checked(&self, actor: &Actor, issuance: &Issuance) -> Result<Issued> {
+    async fn run_checked(
+        &self,
+        actor: &Actor,
+        issuance: &Issuance,
+        intended: Option<oneshot::Sender<()>>,
+    ) -> Result<Issued> {
         let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
         let Chosen { issuer, profile, key, prepared } = self.prepare(actor, issuance, serial)?;
         let certificate = self.describe(actor, issuance, &issuer, &profile, &prepared)?;
@@ -137,6 +159,10 @@ impl Authority {
             common_name: profile.profile.common_name(issuance.common_name.as_deref(), &prepared.facts().names)?,
         };
         self.commit_intent(row).await?;
+        if let Some(intended) = intended {
+            // who waits may be gone
+            let _ = intended.send(());
+        }
         match self.finish(actor, issuance, certificate.clone(), &key, prepared).await {
             Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), ..issued }),
             Err(error) => {

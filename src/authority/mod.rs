@@ -3,6 +3,7 @@
 
 mod batch;
 mod chain;
+mod checkpoints;
 pub mod checks;
 pub mod compromise;
 pub mod crl;

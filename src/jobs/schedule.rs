@@ -30,6 +30,9 @@ pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch
     every(tasks, app, stop, "recovery", Duration::from_secs(30), |app| async move {
         app.authority.recover().await.map(drop)
     });
+    every(tasks, app, stop, "audit-checkpoint", minutes(5), |app| async move {
+        app.authority.checkpoint_due().await.map(drop)
+    });
     every(tasks, app, stop, "ocsp-responders", minutes(10), |app| async move {
         app.authority.renew_responders().await.map(drop)
     });

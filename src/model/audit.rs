@@ -1,10 +1,12 @@
 //! Audit events and their hash chain. One chain a writer (replica and lane), so that commits are not serialised.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::id::{EventId, ReplicaId};
+use super::id::{CheckpointId, EventId, KeyId, ReplicaId};
 use crate::clock::Timestamp;
+use crate::error::{Error, Result};
 
 /// What happened, before it has a place in a chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -84,5 +86,57 @@ impl ChainedEvent {
         let mut hash = [0; 32];
         hash.copy_from_slice(context.finish().as_ref());
         hash
+    }
+}
+
+/// The end of one chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    pub writer: ReplicaId,
+    pub lane: i64,
+    pub seq: i64,
+    pub hash: [u8; 32],
+}
+
+/// What a checkpoint signs: the chains that moved, and the checkpoint before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heads {
+    /// SHA-256 of the checkpoint before in hex; absent in the first.
+    pub previous: Option<String>,
+    pub heads: Vec<Head>,
+}
+
+/// A signed checkpoint, as the row has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub id: CheckpointId,
+    pub at: Timestamp,
+    /// `Heads` as JSON, byte for byte as it was signed.
+    pub heads: String,
+    pub key_id: KeyId,
+    pub signature: Vec<u8>,
+}
+
+impl Checkpoint {
+    /// The bytes that are signed.
+    pub fn message(&self) -> Vec<u8> {
+        let (id, at, key) = (self.id.bytes(), self.at.micros().to_be_bytes(), self.key_id.bytes());
+        [b"chancery-audit-checkpoint-v1".as_slice(), &id, &at, &key, self.heads.as_bytes()].concat()
+    }
+
+    /// Its name in the one after it: over message and signature.
+    pub fn sha256(&self) -> [u8; 32] {
+        let mut context = Context::new(&SHA256);
+        context.update(&self.message());
+        context.update(&self.signature);
+        let mut hash = [0; 32];
+        hash.copy_from_slice(context.finish().as_ref());
+        hash
+    }
+
+    pub fn read(&self) -> Result<Heads> {
+        serde_json::from_str(&self.heads).map_err(|e| {
+            Error::inconsistent(format!("the heads of audit checkpoint {} are not JSON", self.id)).because(e)
+        })
     }
 }

@@ -100,12 +100,29 @@ ids! {
     /// One running process: made at start, never kept.
     ReplicaId "rep";
     CrlId "crl";
+    /// A signed checkpoint of the audit.
+    CheckpointId "ckp";
+}
+
+impl EventId {
+    /// Not greater than any id that is drawn at `at` or later.
+    pub fn earliest(at: Timestamp) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..6].copy_from_slice(&millisecond(at));
+        Self(bytes)
+    }
+}
+
+fn millisecond(at: Timestamp) -> [u8; 6] {
+    let millis = u64::try_from(at.micros() / 1_000).unwrap_or(0).to_be_bytes();
+    let mut bytes = [0; 6];
+    bytes.copy_from_slice(&millis[2..]);
+    bytes
 }
 
 fn ulid_bytes(now: Timestamp, entropy: &dyn Entropy) -> Result<[u8; 16]> {
     let mut bytes = [0; 16];
-    let millis = u64::try_from(now.micros() / 1_000).unwrap_or(0).to_be_bytes();
-    bytes[..6].copy_from_slice(&millis[2..]);
+    bytes[..6].copy_from_slice(&millisecond(now));
     bytes[6..].copy_from_slice(&random::<10>(entropy)?);
     Ok(bytes)
 }

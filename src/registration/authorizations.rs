@@ -67,6 +67,8 @@ impl Registration {
             drop(tx);
             return self.challenge(account, id).await;
         }
+        let detail = json!({"identifier": authorization.identifier, "type": challenge.kind});
+        tx.audit(AuditEvent::done("challenge.started", format!("challenge:{id}"), detail));
         let job = jobs::enqueue_leased(&mut tx, ValidateChallenge::KIND, &payload, now + minutes(2)).await?;
         tx.commit().await?;
         challenge.status = ChallengeStatus::Processing;

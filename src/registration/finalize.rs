@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
+use tokio::sync::oneshot;
 
 use super::{Origin, Registration};
 use crate::authority::guard::Guard;
@@ -58,19 +59,27 @@ impl Registration {
             }
         };
         let (authority, actor) = (Arc::clone(&self.authority), origin.account(account));
-        let issuing = tokio::spawn(async move { authority.issue(&actor, issuance).await });
-        match tokio::time::timeout(PATIENCE, issuing).await {
-            Ok(Ok(Ok(issued))) => {
+        let (told, mut intended) = oneshot::channel();
+        let mut issuing = tokio::spawn(async move { authority.issue_telling(&actor, issuance, Some(told)).await });
+        let done = match tokio::time::timeout(PATIENCE, &mut issuing).await {
+            Ok(done) => Some(done),
+            // the order is this request's once its intent is there, and says processing; until then it may be lost
+            Err(_) => tokio::select! {
+                done = &mut issuing => Some(done),
+                Ok(()) = &mut intended => None,
+            },
+        };
+        match done {
+            Some(Ok(Ok(issued))) => {
                 let certificate_id = Some(issued.certificate.id);
                 self.note_renewal(issued.certificate);
-                return Ok(Order { status: OrderStatus::Valid, certificate_id, ..order });
+                Ok(Order { status: OrderStatus::Valid, certificate_id, ..order })
             }
-            Ok(Ok(Err(error))) => return Err(error),
-            Ok(Err(ended)) => return Err(Error::internal("the issuance task ended early", ended)),
+            Some(Ok(Err(error))) => Err(error),
+            Some(Err(ended)) => Err(Error::internal("the issuance task ended early", ended)),
             // it goes on; the order says processing until it is done
-            Err(_) => {}
+            None => self.order(account, id).await,
         }
-        self.order(account, id).await
     }
 
     /// Counts a certificate whose account had one for the same names before; nobody waits for it.

@@ -1,8 +1,11 @@
 //! What time ends: orders and authorizations that ran out, spent nonces. Running it twice is harmless.
 
+use serde_json::json;
+
 use super::Registration;
 use crate::error::Result;
 use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
 use crate::store::{authorizations, orders};
 
 impl Registration {
@@ -10,8 +13,12 @@ impl Registration {
     pub async fn housekeep(&self) -> Result<()> {
         let mut tx = self.store.begin(&Actor::job("acme.housekeeping")).await?;
         let now = tx.now();
-        orders::expire(&mut tx, now).await?;
-        authorizations::expire(&mut tx, now).await?;
+        let orders = orders::expire(&mut tx, now).await?;
+        let authorizations = authorizations::expire(&mut tx, now).await?;
+        if orders + authorizations > 0 {
+            let detail = json!({"orders": orders, "authorizations": authorizations});
+            tx.audit(AuditEvent::done("acme.expired", "", detail));
+        }
         tx.commit().await?;
         self.nonces.forget_expired().await
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::under_grant::allows;
-use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration};
+use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
 use crate::clock::{Timestamp, minutes};
 use crate::entropy::random;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
@@ -19,10 +19,13 @@ use crate::model::audit::AuditEvent;
 use crate::model::grant::Grant;
 use crate::model::id::{AuthorizationId, ChallengeId, OrderId};
 use crate::model::identifier::{Identifier, shown};
-use crate::store::{authorizations, challenges, orders};
+use crate::store::{Tx, accounts, authorizations, challenges, orders};
 
 /// Ids of one page of an account's orders.
 pub const PAGE: i64 = 100;
+
+/// More requests of one account than this are not under way at once.
+const CROWD: i64 = 100;
 
 /// What newOrder asks, as the client wrote it.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +75,10 @@ impl Registration {
             identifiers,
         };
         let mut tx = self.store.begin(&actor).await?;
+        if let Err(error) = hold_place(&mut tx, account).await {
+            drop(tx);
+            return self.refused(&actor, "order.refused", String::new(), error).await;
+        }
         orders::insert(&mut tx, &order).await?;
         let mut ids = Vec::with_capacity(order.identifiers.len());
         for (position, name) in (0i64..).zip(&order.identifiers) {
@@ -173,17 +180,6 @@ impl Registration {
         let grant = self.grant_for_order(directory, account).await?;
         let identifiers = self.checked_names(directory, grant.as_ref(), ask)?;
         self.check_validity(directory, ask, &identifiers)?;
-        let open = orders::open_of(&self.store, account.id, self.store.now()).await?;
-        if open >= MAX_OPEN_ORDERS {
-            let error = Error::refused(
-                ErrorKind::RateLimited,
-                "acme.open_orders",
-                format!("one more order beside {open} open ones"),
-                format!("at most {MAX_OPEN_ORDERS} orders that are pending or ready"),
-                "finalize them or deactivate an authorization of those that you gave up",
-            );
-            return Err(error.retry_after(minutes(10)));
-        }
         Ok((identifiers, grant))
     }
 
@@ -294,6 +290,32 @@ fn refusal(bad: Vec<Subproblem>) -> Error {
         detail.push_str(&format!("; and {} more", bad.len() - 3));
     }
     Error::new(kind, detail).with_subproblems(bad)
+}
+
+/// In the order's transaction: the account is valid until it commits, and has room for one more open order. Near the
+/// limit its row is held by one request alone, so that requests at once cannot pass the limit together.
+async fn hold_place(tx: &mut Tx, account: &Account) -> Result<()> {
+    let now = tx.now();
+    let mut open = orders::open_of(&mut *tx, account.id, now).await?;
+    let held = if open < MAX_OPEN_ORDERS - CROWD {
+        accounts::hold(&mut *tx, account.id).await?
+    } else {
+        let alone = accounts::lock(&mut *tx, account.id).await?;
+        open = orders::open_of(&mut *tx, account.id, now).await?;
+        alone
+    };
+    active(held.ok_or_else(|| Error::not_found("account"))?)?;
+    if open < MAX_OPEN_ORDERS {
+        return Ok(());
+    }
+    let error = Error::refused(
+        ErrorKind::RateLimited,
+        "acme.open_orders",
+        format!("one more order beside {open} open ones"),
+        format!("at most {MAX_OPEN_ORDERS} orders that are pending or ready"),
+        "finalize them or deactivate an authorization of those that you gave up",
+    );
+    Err(error.retry_after(minutes(10)))
 }
 
 #[cfg(test)]

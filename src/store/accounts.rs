@@ -18,6 +18,8 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
+    HOLD = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR SHARE");
     BY_KEY = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE directory = $1 AND thumbprint = $2");
     HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
     SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
@@ -52,6 +54,12 @@ pub async fn find<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Acc
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
 }
 
+/// The row, unchanged until the transaction ends; any number may hold it.
+pub async fn hold<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Account>> {
+    q(HOLD).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
+}
+
+/// The row, for this transaction alone.
 pub async fn lock<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Account>> {
     q(LOCK).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
 }

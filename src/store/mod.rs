@@ -7,6 +7,7 @@ pub mod authorizations;
 mod bulk;
 pub mod certificates;
 pub mod challenges;
+pub mod checkpoints;
 pub mod crls;
 pub mod eab_keys;
 pub mod engine;
@@ -48,6 +49,7 @@ pub fn statements() -> Vec<Sql> {
         authorizations::ALL,
         certificates::ALL,
         challenges::ALL,
+        checkpoints::ALL,
         crls::ALL,
         eab_keys::ALL,
         grants::ALL,

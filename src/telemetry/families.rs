@@ -42,6 +42,7 @@ families! {
     "issuance_rejected_total" COUNTER "Requests for a certificate that did not get one" ["profile" = OPEN, "protocol" = PROTOCOLS, "code" = OPEN];
     "issuance_duration_seconds" SECONDS "From the decision to issue until the certificate is committed" ["protocol" = PROTOCOLS, "stage" = &["total"]];
     "intents_recovered_total" COUNTER "Intents without outcome that were revoked" [];
+    "audit_last_checkpoint_timestamp_seconds" GAUGE "When the audit was last signed" [];
     "intents_stuck" GAUGE "Intents without outcome that recovery cannot revoke" [];
     "issuer_not_after_timestamp_seconds" GAUGE "End of an issuer's certificate" ["issuer" = OPEN, "role" = OPEN];
     "issuer_life_used_ratio" GAUGE "How much of its life an issuer's certificate has behind it" ["issuer" = OPEN];

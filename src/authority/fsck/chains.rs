@@ -16,11 +16,15 @@ impl Authority {
 
     pub(super) async fn check_audit(&self, report: &mut Report) -> Result<Told> {
         let mut told = Told::default();
+        let mut witnessed = self.check_checkpoints(report).await?;
         let mut place = (Vec::new(), -1, -1);
         let mut previous: Option<ChainedEvent> = None;
         loop {
             let page = audit::chain_rows(&self.store, &place, PAGE).await?;
-            let Some(last) = page.last() else { return Ok(told) };
+            let Some(last) = page.last() else {
+                witnessed.rest(report);
+                return Ok(told);
+            };
             place.clone_from(&last.place);
             for row in page {
                 report.events += 1;
@@ -31,6 +35,7 @@ impl Authority {
                     let (writer, lane, seq) = (event.writer, event.lane, event.seq);
                     report.finding(format!("audit chain {writer}/{lane} at {seq}: {why}"));
                 }
+                witnessed.meet(&event, report);
                 if event.action == "certificate.issued" {
                     told.issued.insert(event.object.clone());
                 } else if event.action == "certificate.revoked" || event.action == "certificate.abandoned" {

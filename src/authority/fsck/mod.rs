@@ -4,6 +4,7 @@
 
 mod certificates;
 mod chains;
+mod checkpoints;
 mod crls;
 mod names;
 

@@ -1,11 +1,16 @@
 //! Orders, authorizations, challenges, finalize, download.
 
 use chancery::clock::days;
+use chancery::model::actor::Actor;
+use chancery::registration::MAX_OPEN_ORDERS;
 use chancery::store::engine::q;
+use chancery::store::{accounts, orders};
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::client::{Client, b64, csr, leaf_der, url};
 use super::world::worlds;
+use crate::support::acme_rows::stored_order;
 use crate::support::stores::plain;
 
 #[tokio::test]
@@ -237,5 +242,41 @@ async fn an_explicit_start_holds_as_long_as_the_order_lives() {
         // the past before the order stays closed
         let ask = json!({"identifiers": [{"type": "dns", "value": "a.example.org"}], "notBefore": from});
         client.post(&url("new-order"), &ask.to_string()).await.refused(400, "malformed");
+    }
+}
+
+#[tokio::test]
+async fn requests_at_once_do_not_pass_the_limit_of_open_orders() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let id = client.kid.rsplit('/').next().unwrap().parse().unwrap();
+        let account = world.registration.account("default", id).await.unwrap().unwrap();
+        for _ in 0..MAX_OPEN_ORDERS - 5 {
+            stored_order(&world.store, &account, &["a.example.org"]).await;
+        }
+        let replies = join_all((0..20).map(|_| client.order(&["b.example.org"]))).await;
+        assert_eq!(replies.iter().filter(|r| r.status == 201).count(), 5);
+        assert!(
+            replies
+                .iter()
+                .filter(|r| r.status != 201)
+                .all(|r| (r.status, r.problem().as_str()) == (429, "rateLimited"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_deactivated_account_orders_nothing_also_at_the_same_moment() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let id = client.kid.rsplit('/').next().unwrap().parse().unwrap();
+        let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
+        assert!(accounts::deactivate(&mut tx, id).await.unwrap());
+        // read as valid before the commit, it is not when the order would be stored
+        let asked = client.order(&["a.example.org"]);
+        let (reply, ()) = tokio::join!(asked, async { tx.commit().await.unwrap() });
+        reply.refused(401, "unauthorized");
+        let open = orders::open_of(&world.store, id, world.now()).await.unwrap();
+        assert_eq!(open, 0);
     }
 }

@@ -1,6 +1,7 @@
 //! Issuance under faults and under load.
 
 mod accounts;
+mod checkpoints;
 mod compromise;
 mod faults;
 mod fsck;

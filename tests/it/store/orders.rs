@@ -1,6 +1,6 @@
 //! Orders, authorizations and challenges on both engines: every move from one state only, whoever else moves.
 
-use chancery::clock::days;
+use chancery::clock::{days, minutes};
 use chancery::model::acme::{AuthorizationStatus, ChallengeStatus, OrderStatus};
 use chancery::model::actor::Actor;
 use chancery::model::id::{AuthorizationId, CertificateId, OrderId};
@@ -95,6 +95,7 @@ crate::on_both_engines! {
     async fn time_ends_orders_and_authorizations(at) {
         let account = stored_account(&at.store).await;
         let (pending, ..) = stored_order(&at.store, &account, &["a.test"]).await;
+        at.clock.advance(minutes(1));
         let (ready, parts, _) = stored_order(&at.store, &account, &["b.test"]).await;
         settle(&at.store, ready.id, parts[0].id).await;
         let now = at.store.now();

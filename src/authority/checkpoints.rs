@@ -1,0 +1,76 @@
+//! Signed checkpoints of the audit: without them the newest events of a chain could be cut off and the rest would
+//! still be whole. One is made every hour in which something happened, by whichever replica comes first; its hash
+//! also goes to the log, which is out of reach of who can write the database. Making two is harmless: the second
+//! finds a young one under the lock.
+
+use std::time::Duration;
+
+use super::Authority;
+use crate::clock::{Timestamp, hours};
+use crate::error::{Error, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::{Checkpoint, Heads};
+use crate::model::id::{CheckpointId, KeyId};
+use crate::model::key::KeyAlgorithm;
+use crate::model::serial::to_hex;
+use crate::pki::signer::{KeyPurpose, SealedKey, Signer};
+use crate::store::{Tx, checkpoints, hierarchy};
+
+const EVERY: Duration = hours(1);
+/// An event's id is drawn before its commit, and clocks of replicas differ: chains are looked at again that moved
+/// this long before the last checkpoint.
+const OVERLAP: Duration = hours(1);
+
+impl Authority {
+    /// Makes a checkpoint if one is due. A locked server, which cannot open the key, leaves it to others.
+    pub async fn checkpoint_due(&self) -> Result<bool> {
+        if !self.keys.can_open(KeyPurpose::Internal) {
+            return Ok(false);
+        }
+        let mut tx = self.store.begin(&Actor::job("audit-checkpoint")).await?;
+        tx.raw().lock_installation().await?;
+        let now = tx.now();
+        let last = checkpoints::latest(&mut tx).await?;
+        if last.as_ref().is_some_and(|last| now.since(last.at) < EVERY) {
+            return Ok(false);
+        }
+        let since = last.as_ref().map_or(Timestamp::from_micros(0), |last| last.at - OVERLAP);
+        let heads = checkpoints::heads(&mut tx, since).await?;
+        let before = last.as_ref().map(Checkpoint::read).transpose()?;
+        if heads.iter().all(|head| before.as_ref().is_some_and(|before| before.heads.contains(head))) {
+            return Ok(false);
+        }
+        let heads = Heads { previous: last.as_ref().map(|last| to_hex(&last.sha256())), heads };
+        let key = self.checkpoint_key(&mut tx, last.as_ref()).await?;
+        let made = self.signed(now, &heads, &key).await?;
+        checkpoints::insert(&mut tx, &made).await?;
+        tx.commit().await?;
+        #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits")]
+        metrics::gauge!("chancery_audit_last_checkpoint_timestamp_seconds").set(now.secs() as f64);
+        tracing::info!(checkpoint = %made.id, sha256 = to_hex(&made.sha256()), chains = heads.heads.len(), "audit checkpoint");
+        Ok(true)
+    }
+
+    /// The key of the checkpoint before, or a new one for the first.
+    async fn checkpoint_key(&self, tx: &mut Tx, last: Option<&Checkpoint>) -> Result<SealedKey> {
+        if let Some(last) = last {
+            let found = hierarchy::key(&mut *tx, last.key_id).await?;
+            return found.ok_or_else(|| Error::inconsistent(format!("the key of checkpoint {} is gone", last.id)));
+        }
+        let (now, store) = (tx.now(), tx.store().clone());
+        let id = KeyId::new(now, store.entropy.as_ref())?;
+        let key = self.keys.generate(id, KeyAlgorithm::P256, KeyPurpose::Internal)?;
+        hierarchy::insert_key(tx, &key, now).await?;
+        Ok(key)
+    }
+
+    async fn signed(&self, at: Timestamp, heads: &Heads, key: &SealedKey) -> Result<Checkpoint> {
+        let text = serde_json::to_string(heads).map_err(|e| Error::internal("heads do not serialise", e))?;
+        let id = CheckpointId::new(at, self.store.entropy.as_ref())?;
+        let mut made = Checkpoint { id, at, heads: text, key_id: key.id, signature: Vec::new() };
+        let signer = self.keys.open(key)?;
+        let failed = |e| Error::internal("the audit checkpoint could not be signed", e);
+        made.signature = Signer::sign(signer.as_ref(), &made.message()).await.map_err(failed)?;
+        Ok(made)
+    }
+}
