@@ -38,6 +38,15 @@ pub enum CaCommand {
         #[command(subcommand)]
         command: ca_root::CrlCommand,
     },
+    /// Give an issuer one more certificate from its root: the same name and key, a later end
+    Renew {
+        name: String,
+        /// How many years it lives
+        #[arg(long, value_name = "N")]
+        years: Option<u32>,
+        #[command(flatten)]
+        root: RootKey,
+    },
     /// Let an issuer sign no certificate any more; it publishes until its last one ends
     Retire { name: String },
 }
@@ -85,6 +94,7 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::Install(args) => ca_foreign::install(context, args).await,
         CaCommand::Root { command } => ca_root::root(context, command).await,
         CaCommand::Crl { command } => ca_root::crl(context, command).await,
+        CaCommand::Renew { name, years, root } => ca_root::renew(context, &name, years, &root).await,
         CaCommand::Retire { name } => ca_root::retire(context, &name).await,
     }
 }

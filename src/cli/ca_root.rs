@@ -1,10 +1,10 @@
-//! `ca root offline|online`, `ca crl sign|import`, `ca retire`. On the host that holds the keys.
+//! `ca root offline|online`, `ca crl sign|import`, `ca renew|retire`. On the host that holds the keys.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::ca::RootKey;
+use super::ca::{RootKey, issuer};
 use super::ca_foreign::{password, read, read_crl};
 use super::failure::{Result, Trying};
 use super::files;
@@ -116,6 +116,14 @@ pub async fn crl(context: &Context, command: CrlCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+pub async fn renew(context: &Context, name: &str, years: Option<u32>, root: &RootKey) -> Result<()> {
+    let what = || format!("cannot renew {name}");
+    let app = context.host_app(root.root_key.as_deref()).await.trying(what)?;
+    app.authority.renew_issuer(&host_actor(), name, years).await.trying(what)?;
+    output::say(&format!("renewed   {name}"));
+    issuer(&context.client().await?, name).await
 }
 
 pub async fn retire(context: &Context, name: &str) -> Result<()> {

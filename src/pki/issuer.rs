@@ -222,13 +222,29 @@ impl IssuerKey {
 
     /// A CA certificate below this one, path length 0, with the usages of its domain.
     pub fn prepare_issuing(&self, below: &NewIssuer<'_>, serial: SerialNumber) -> Result<Prepared> {
+        self.issuing(common_name(below.name)?, below, serial)
+    }
+
+    /// One more certificate for a CA below this one: name, key, usages and constraints of `certificate`, byte for byte.
+    pub fn prepare_renewal(&self, certificate: &[u8], validity: Validity, serial: SerialNumber) -> Result<Prepared> {
+        let unreadable = |e: DerError| Error::inconsistent("the certificate of an issuer cannot be read").because(e);
+        let (raw, ..) = tbs::split_certificate(certificate).map_err(unreadable)?;
+        let view = TbsView::parse(raw).map_err(unreadable)?;
+        let given = view.extended_key_usage().map_err(unreadable)?;
+        let usages: Vec<_> = ExtendedKeyUsage::ALL.into_iter().filter(|usage| given.contains(&usage.oid())).collect();
+        let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| value);
+        let below = NewIssuer { name: "", spki: view.spki, usages: &usages, constraints, validity };
+        self.issuing(DistinguishedName::from_der(view.subject).map_err(unreadable)?, &below, serial)
+    }
+
+    fn issuing(&self, subject: DistinguishedName, below: &NewIssuer<'_>, serial: SerialNumber) -> Result<Prepared> {
         let not_after = below.validity.not_after().min(self.validity.not_after());
         let template = Template {
             serial: &serial,
             signature: SignatureAlgorithm::for_key(self.signer.algorithm()),
             issuer: &self.subject,
             validity: Validity::new(below.validity.not_before().max(self.validity.not_before()), not_after)?,
-            subject: common_name(below.name)?,
+            subject,
             spki: below.spki,
             names: &[],
             key_usage: tbs::KEY_CERT_SIGN | tbs::CRL_SIGN | tbs::DIGITAL_SIGNATURE,

@@ -134,7 +134,12 @@ impl Authority {
     }
 
     /// A delegate for the issuer above when the one that it has ends before what it signs now.
-    fn longer_responder(&self, above: &LoadedIssuer, key: &IssuerKey, plan: &Plan) -> Result<Option<NewKey>> {
+    pub(super) fn longer_responder(
+        &self,
+        above: &LoadedIssuer,
+        key: &IssuerKey,
+        plan: &Plan,
+    ) -> Result<Option<NewKey>> {
         let until = (self.store.now() + plan.life).min(key.validity().not_after());
         if above.issuer.role != IssuerRole::Root || above.responder.as_ref().is_some_and(|r| r.not_after >= until) {
             return Ok(None);

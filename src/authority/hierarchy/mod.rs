@@ -9,6 +9,7 @@ pub mod import;
 pub(super) mod make;
 mod offline;
 pub mod plan;
+mod renew;
 mod request;
 mod retire;
 

@@ -128,6 +128,84 @@ fn a_profile_goes_out_as_a_file_and_comes_back_changed() {
 }
 
 #[test]
+fn a_ca_of_openssl_is_imported_its_root_goes_offline_and_comes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let ok = |arguments: &[&str]| {
+        let output = run(at, arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
+        told(&output)
+    };
+    let by_openssl = |arguments: &[&str]| {
+        let output = std::process::Command::new("openssl").current_dir(at).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+    };
+    ok(&["init"]);
+    std::fs::write(at.join("pw"), "secret\n").unwrap();
+    let subject = "/C=DE/OU=One/OU=Two/O=Corp+CN=Corp Root";
+    by_openssl(&[
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-multivalue-rdn",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+        "-subj",
+        subject,
+        "-days",
+        "3000",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+    ]);
+    by_openssl(&["pkcs12", "-export", "-inkey", "ca.key", "-in", "ca.pem", "-out", "ca.p12", "-passout", "file:pw"]);
+    assert!(
+        ok(&["ca", "import", "ca.p12", "--password-file", "pw", "--domain", "corp"])
+            .contains("ca create corp --under corp-root")
+    );
+    ok(&["ca", "create", "corp", "--under", "corp-root"]);
+    ok(&["issue", "web.example", "--profile", "corp-server"]);
+    by_openssl(&["verify", "-CAfile", "ca.pem", "-untrusted", "web.example.crt", "web.example.crt"]);
+    ok(&["ca", "root", "offline", "corp-root", "--out", "root.key", "--password-file", "pw"]);
+    assert_eq!(std::fs::metadata(at.join("root.key")).unwrap().permissions().mode() & 0o777, 0o600);
+    by_openssl(&["pkey", "-in", "root.key", "-passin", "file:pw", "-noout"]);
+    assert_eq!(code(&run(at, &["ca", "create", "corp", "--under", "corp-root"])), 7);
+    ok(&["ca", "root", "online", "root.key", "--password-file", "pw"]);
+    ok(&["ca", "renew", "corp-1", "--years", "4"]);
+    // a corporate root signs ours
+    ok(&["ca", "csr", "lab", "--common-name", "Lab CA", "--out", "lab.csr"]);
+    by_openssl(&[
+        "x509",
+        "-req",
+        "-in",
+        "lab.csr",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-days",
+        "700",
+        "-copy_extensions",
+        "copyall",
+        "-out",
+        "lab.pem",
+    ]);
+    assert_eq!(code(&run(at, &["ca", "install", "lab.pem"])), 3, "without its chain");
+    ok(&["ca", "install", "lab.pem", "--chain", "ca.pem"]);
+    ok(&["issue", "till.example", "--profile", "lab-server"]);
+    by_openssl(&["verify", "-CAfile", "ca.pem", "-untrusted", "till.example.crt", "till.example.crt"]);
+    ok(&["ca", "retire", "lab-1"]);
+    assert_eq!(code(&run(at, &["issue", "next.example", "--profile", "lab-server"])), 3);
+    assert_eq!(code(&run(at, &["--url", "https://ca.example", "ca", "retire", "corp-1"])), 2);
+    ok(&["fsck"]);
+}
+
+#[test]
 fn a_token_is_the_only_thing_on_stdout() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(code(&run(home.path(), &["init"])), 0);

@@ -132,6 +132,27 @@ on_both_engines! {
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM issuers WHERE domain = 'etcd'").await, 2);
     }
 
+    async fn a_renewed_issuer_keeps_name_key_and_constraints(at) {
+        let (authority, _) = founded(&at.store).await;
+        let permit = vec!["lab.example".to_owned()];
+        authority.create_domain(&actor(), &Wanted { permit, ..wanted("dev") }).await.unwrap();
+        let first = issue(&authority, "dev-server", None, &["a.lab.example"]).await.unwrap();
+        at.clock.advance(chancery::clock::days(30));
+        assert_eq!(rule(authority.renew_issuer(&actor(), "dev-1", Some(11)).await), "issuer.years");
+        assert_eq!(rule(authority.renew_issuer(&actor(), "dev-root", None).await), "issuer.parent");
+        authority.renew_issuer(&actor(), "dev-1", Some(5)).await.unwrap();
+        let second = issue(&authority, "dev-server", None, &["a.lab.example"]).await.unwrap();
+        assert_ne!(first.chain, second.chain);
+        let (old, new) = (X509::from_der(&first.chain[0]).unwrap(), X509::from_der(&second.chain[0]).unwrap());
+        assert_eq!(old.subject_name_hash(), new.subject_name_hash());
+        assert_eq!(old.public_key().unwrap().public_key_to_der().unwrap(), new.public_key().unwrap().public_key_to_der().unwrap());
+        // each leaf stands under either certificate of its issuer
+        assert_eq!(super::openssl_at(&first.der, &second.chain, &roots(&authority, "dev"), at.store.now()), "ok");
+        assert_eq!(super::openssl_at(&second.der, &second.chain, &roots(&authority, "dev"), at.store.now()), "ok");
+        assert_eq!(rule(issue(&authority, "dev-server", None, &["a.example"]).await), "lint.san.constraints");
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
     async fn a_constrained_issuer_refuses_every_other_form(at) {
         let (authority, _) = founded(&at.store).await;
         let permit = vec!["lab.example".to_owned(), "10.0.0.0/8".to_owned()];

@@ -59,13 +59,17 @@ pub async fn issue(authority: &Arc<Authority>, profile: &str, cn: Option<&str>, 
 
 /// What OpenSSL says: `ok`, or its word for what is wrong.
 pub fn openssl(leaf: &[u8], chain: &[Vec<u8>], roots: &[Vec<u8>]) -> String {
+    openssl_at(leaf, chain, roots, START)
+}
+
+pub fn openssl_at(leaf: &[u8], chain: &[Vec<u8>], roots: &[Vec<u8>], at: chancery::clock::Timestamp) -> String {
     let mut store = X509StoreBuilder::new().unwrap();
     store.set_flags(X509VerifyFlags::X509_STRICT).unwrap();
     for root in roots {
         store.add_cert(X509::from_der(root).unwrap()).unwrap();
     }
     let mut param = openssl::x509::verify::X509VerifyParam::new().unwrap();
-    param.set_time(START.secs() + 60);
+    param.set_time(at.secs() + 60);
     store.set_param(&param).unwrap();
     let store = store.build();
     let mut untrusted = Stack::new().unwrap();

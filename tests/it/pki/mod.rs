@@ -1,6 +1,7 @@
 //! What the CA reads and makes, checked by code that is not ours.
 
 mod ca;
+mod constraints;
 mod crl;
 mod facts;
 mod fixture;
