@@ -52,7 +52,7 @@ bootstrap() {
   check "the token joins the context" there context set lab --token "$DIR/token"
   check "and the commands work there" there issue --out "$DIR" "ctx.$ZONE"
   check "as the server says too" chancery find "ctx.$ZONE"
-  check_fails "local is the installation of this host, which has none" 'no CA yet|unable to open' there --context local find "*.$ZONE"
+  check_fails "local is the installation of this host, which has none" 'no CA yet|cannot be reached' there --context local find "*.$ZONE"
   check_fails "a context that is not there is named" 'lab, local' there --context lba find "*.$ZONE"
   check "the list marks the current one" grep -q '^\*.*lab' <(there context list)
 }
@@ -86,6 +86,12 @@ stores() {
   server_certificate || not_ok "the server's chain" "certutil failed"
   judge refuse
   check "status says so" test "$(there trust status | grep -c 'not there')" -ge 3
+  check "a root by URL and fingerprint, without a context" there --context local trust status --url "$HTTPS" \
+    --fingerprint "$(openssl x509 -in "$ROOT_PEM" -outform DER | sha256sum | cut -c1-64)"
+  check "by another fingerprint: exit code 3" exits 3 there trust status --url "$HTTPS" --fingerprint "$(printf 'ab%.0s' {1..32})"
+  check_fails "by URL alone nothing is trusted" 'give --fingerprint' there trust install --yes --url "$HTTPS"
+  openssl s_client -connect "${HTTPS#https://}" </dev/null 2>/dev/null | openssl x509 -out "$DIR/leaf.pem"
+  check_fails "a server's certificate is no root" 'self-signed certificate of a CA' there trust install --yes --root "$DIR/leaf.pem"
   check "doctor ends with 11" exits 11 there trust doctor "$HTTPS"
   check "without a terminal nothing is changed: exit code 2" exits 2 there trust install
   check "the plan alone changes nothing" there trust install --dry-run
