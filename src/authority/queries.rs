@@ -1,5 +1,7 @@
 //! Reading certificates: what the surfaces ask, without knowing the store.
 
+use std::time::Duration;
+
 use super::Authority;
 use crate::error::Result;
 use crate::model::audit::ChainedEvent;
@@ -57,6 +59,24 @@ impl Authority {
         limit: u16,
     ) -> Result<Vec<Certificate>> {
         certificates::list(&self.store, filter, before, i64::from(limit), self.store.now()).await
+    }
+
+    /// Valid ones that end within `time`, the next to end first.
+    pub async fn certificates_ending(&self, time: Duration, limit: u16) -> Result<Vec<Certificate>> {
+        let now = self.store.now().truncated();
+        certificates::ending(&self.store, now, now + time, i64::from(limit)).await
+    }
+
+    /// How many valid ones end within `time`; no count goes past `bound`, so it may stand on a page.
+    pub async fn count_ending(&self, time: Duration, bound: u16) -> Result<i64> {
+        let now = self.store.now().truncated();
+        certificates::count_ending(&self.store, now, now + time, i64::from(bound)).await
+    }
+
+    /// How many were asked for within the last `time`, by their ids, which begin with the time.
+    pub async fn count_recent(&self, time: Duration, bound: u16) -> Result<i64> {
+        let first = CertificateId::first_at(self.store.now() - time);
+        certificates::count_since(&self.store, first, i64::from(bound)).await
     }
 
     /// (issuer, profile, status, count); a full count, so never on a request.

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Dash;
+use super::audit::Event;
 use super::certificates::{class, title};
-use super::format::{Requester, clean, grouped, life, minute, relative, tail};
+use super::format::{Requester, clean, day, grouped, life, minute, relative, tail};
 use super::frame::Frame;
 use super::visit::{Signed, Stop};
 use crate::error::{Error, Result};
@@ -18,6 +19,7 @@ use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
 use crate::model::serial::to_hex;
+use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
 
 #[derive(Template)]
@@ -39,7 +41,6 @@ struct Detail {
     fingerprint: Option<String>,
     key: String,
     spki: String,
-    issuer: String,
     profile: String,
     revision: i64,
     requester: Requester,
@@ -47,9 +48,32 @@ struct Detail {
     order: Option<String>,
     revocation: Option<(String, &'static str)>,
     pem: Option<String>,
+    /// Root first, without the certificate itself: (slug, name, when it ends).
+    chain: Vec<(String, String, String)>,
+    signature: String,
+    extensions: Vec<Extension>,
+    events: Vec<Event>,
     may_revoke: bool,
     just_issued: bool,
     just_revoked: bool,
+}
+
+/// One extension in words.
+#[derive(Debug)]
+pub struct Extension {
+    pub name: String,
+    pub critical: bool,
+    pub words: String,
+}
+
+pub fn extensions(facts: &CertificateFacts) -> Vec<Extension> {
+    let each = facts.extensions.iter().map(|e| {
+        let text = e.to_string();
+        let (name, words) = text.split_once(": ").unwrap_or((&text, ""));
+        let name = name.strip_suffix(", critical").unwrap_or(name);
+        Extension { name: name.trim_end_matches(':').to_owned(), critical: e.critical, words: clean(words) }
+    });
+    each.collect()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,7 +95,9 @@ pub async fn show(
     }
     let record = find(&dash, &signed, &id).await?;
     let der = dash.authority.certificate_der(record.id).await?;
+    let facts = der.as_deref().and_then(|der| CertificateFacts::parse(der).ok());
     let now = dash.now();
+    let events = dash.authority.events_of(&record.object()).await?;
     let status = record.shown_status(now);
     let (from, until) = (record.validity.not_before(), record.validity.not_after());
     let detail = Detail {
@@ -94,7 +120,6 @@ pub async fn show(
         fingerprint: record.fingerprint.map(|f| grouped(&to_hex(&f))),
         key: record.key_algorithm.clone(),
         spki: tail(&to_hex(&record.spki_sha256)),
-        issuer: record.issuer.clone(),
         profile: record.profile.clone(),
         revision: record.profile_revision,
         requester: Requester::of(&record.requester),
@@ -104,9 +129,27 @@ pub async fn show(
             CertificateStatus::Revoked { at, reason } => Some((minute(at), reason.name())),
             CertificateStatus::Intended | CertificateStatus::Valid => None,
         },
+        chain: chain(&dash, &record),
+        signature: facts.as_ref().map(|f| f.signature_algorithm.clone()).unwrap_or_default(),
+        extensions: facts.as_ref().map(extensions).unwrap_or_default(),
+        events: events.iter().map(Event::of).collect(),
         pem: der.map(|der| pem::encode(pem::CERTIFICATE, &der)),
     };
     Ok(page(&detail)?)
+}
+
+/// From the root down; the bound stops a loop that a damaged database might hold.
+fn chain(dash: &Dash, record: &Certificate) -> Vec<(String, String, String)> {
+    let snapshot = dash.authority.snapshot();
+    let mut chain = Vec::new();
+    let mut next = snapshot.issuer_by_id(record.issuer_id);
+    while let Some(loaded) = next.filter(|_| chain.len() < 8) {
+        let until = loaded.certificates.first().map(|c| day(c.not_after)).unwrap_or_default();
+        chain.push((loaded.issuer.slug.clone(), clean(&loaded.issuer.name), until));
+        next = loaded.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id));
+    }
+    chain.reverse();
+    chain
 }
 
 /// PEM alone, DER, or PEM with the intermediates behind it, under a name that people recognise.

@@ -43,6 +43,24 @@ pub fn life(from: Timestamp, until: Timestamp) -> String {
     span(until.since(from) + Duration::from_secs(1))
 }
 
+/// 1234567 as `1 234 567`, with narrow spaces.
+pub fn number(n: i64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A count that stops at `bound`: `10 000+`.
+pub fn bounded(n: i64, bound: u16) -> String {
+    if n >= i64::from(bound) { format!("{}+", number(n)) } else { number(n) }
+}
+
 /// What others wrote, with characters that would hide or turn text around made visible.
 pub fn clean(text: &str) -> String {
     let hides = |c: char| {
@@ -105,6 +123,8 @@ mod tests {
         assert_eq!(relative(now - hours(3), now), "3 hours ago");
         assert_eq!(relative(now, now), "just now");
         assert_eq!(span(days(800)), "2 years");
+        assert_eq!(number(1_234_567), "1\u{202f}234\u{202f}567");
+        assert_eq!((bounded(9, 10), bounded(10, 10)), ("9".into(), "10+".into()));
     }
 
     #[test]

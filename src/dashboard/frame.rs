@@ -12,6 +12,10 @@ pub struct Frame {
     /// The entry of the navigation that is open.
     pub section: &'static str,
     pub may_issue: bool,
+    pub reads_acme: bool,
+    pub reads_tokens: bool,
+    pub reads_audit: bool,
+    pub manages_users: bool,
 }
 
 impl Frame {
@@ -23,6 +27,10 @@ impl Frame {
             form_token: signed.who.form_token.clone(),
             section,
             may_issue: may(Permission::Issue),
+            reads_acme: may(Permission::ReadAcme),
+            reads_tokens: may(Permission::ReadTokens),
+            reads_audit: may(Permission::ReadAudit),
+            manages_users: may(Permission::ManageUsers),
         }
     }
 

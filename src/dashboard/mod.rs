@@ -1,22 +1,29 @@
 //! The pages of the dashboard: server-made HTML that works without a script. A page asks what REST asks (authority,
 //! registration, access) as the person who is signed in, so its refusals are the same.
 
+mod acme;
+mod audit;
+mod authorities;
 mod certificate;
 mod certificates;
+mod connect;
 mod format;
 mod frame;
 mod issue;
+mod me;
 mod overview;
 mod revoke;
 mod setup;
 mod sign_in;
+mod tokens;
+mod users;
 mod visit;
 
 use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 
 use crate::access::{Access, Caller};
 use crate::app::App;
@@ -67,11 +74,25 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/", get(overview::show))
         .route("/setup", get(setup::show).post(setup::create))
         .route("/sign-in", get(sign_in::show).post(sign_in::create))
-        .route("/sign-out", axum::routing::post(sign_in::end))
+        .route("/sign-out", post(sign_in::end))
         .route("/certificates", get(certificates::list).post(issue::create))
         .route("/certificates/new", get(issue::show))
         .route("/certificates/{id}", get(certificate::show))
         .route("/certificates/{id}/revoke", get(revoke::show).post(revoke::create))
+        .route("/authorities", get(authorities::list))
+        .route("/authorities/{issuer}", get(authorities::show))
+        .route("/accounts", get(acme::accounts))
+        .route("/accounts/{id}", get(acme::account))
+        .route("/orders", get(acme::orders))
+        .route("/orders/{id}", get(acme::order))
+        .route("/tokens", get(tokens::list).post(tokens::create))
+        .route("/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/users", get(users::list).post(users::create))
+        .route("/users/{id}", get(users::show).post(users::change))
+        .route("/me", get(me::show).post(me::change_password))
+        .route("/me/sessions/{id}/end", post(me::end_session))
+        .route("/audit", get(audit::list))
+        .route("/connect", get(connect::show))
         .merge(assets::routes())
         .with_state(dash);
     manners(router, with, problem::Dialect::Page)

@@ -140,6 +140,12 @@ impl Form {
         Some(self.text(name).trim()).filter(|text| !text.is_empty())
     }
 
+    /// All of this name that were filled in.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        let named = self.0.iter().filter(|(n, v)| n == name && !v.trim().is_empty());
+        named.map(|(_, value)| value.trim().to_owned()).collect()
+    }
+
     async fn read(request: Request) -> Result<Self> {
         let (parts, body) = request.into_parts();
         let media = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();

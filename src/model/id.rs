@@ -18,6 +18,13 @@ macro_rules! ids {
                 ulid_bytes(now, entropy).map(Self)
             }
 
+            /// No id that was made at `at` or later is smaller.
+            pub fn first_at(at: Timestamp) -> Self {
+                let mut bytes = [0; 16];
+                bytes[..6].copy_from_slice(&millisecond(at));
+                Self(bytes)
+            }
+
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }

@@ -10,6 +10,7 @@ pub mod finalize;
 pub mod housekeeping;
 pub mod nonces;
 pub mod orders;
+mod queries;
 pub mod revoke;
 mod under_grant;
 pub mod validate;

@@ -20,6 +20,7 @@ statements! {
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
     HOLD = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR SHARE");
+    PAGE = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id < $1 ORDER BY id DESC LIMIT $2");
     BY_KEY = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE directory = $1 AND thumbprint = $2");
     HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
     SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
@@ -52,6 +53,12 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, account: &Account) -> Result<bool
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Account>> {
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
+}
+
+/// Newest first, before `before` (exclusive).
+pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<AccountId>, limit: i64) -> Result<Vec<Account>> {
+    let before = before.map_or(vec![0xff; 16], AccountId::to_vec);
+    q(PAGE).bind(before).bind(limit).fetch_all(on).await?.iter().map(account).collect()
 }
 
 /// The row, unchanged until the transaction ends; any number may hold it.

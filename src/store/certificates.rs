@@ -85,6 +85,10 @@ statements! {
               FROM certificates GROUP BY 1, 2, 3";
     EXPIRING = "SELECT issuer, profile, COUNT(CASE WHEN not_after < $2 THEN 1 END) AS in_7d, COUNT(CASE WHEN not_after < $3 THEN 1 END) AS in_14d, COUNT(*) AS in_30d \
                 FROM certificates WHERE status = 'valid' AND not_after >= $1 AND not_after < $4 GROUP BY issuer, profile";
+    ENDING = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.not_after >= $1 AND c.not_after < $2 AND c.status = 'valid' ORDER BY c.not_after, c.id LIMIT $3");
+    /// Counts stop at a bound, so that a page costs the same whatever the table holds.
+    COUNT_ENDING = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE not_after >= $1 AND not_after < $2 AND status = 'valid' LIMIT $3) AS bounded";
+    COUNT_SINCE = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE id >= $1 LIMIT $2) AS bounded";
     COUNTS = "SELECT issuer, profile, status, COUNT(*) AS n FROM certificates GROUP BY issuer, profile, status";
 }
 
@@ -278,6 +282,26 @@ pub struct Walked {
 
 /// A row with its to-be-signed bytes and DER, as far as they are there.
 pub type Whole = (Certificate, Option<Vec<u8>>, Option<Vec<u8>>);
+
+/// Valid ones that end from `from` to `to`, the next to end first.
+pub async fn ending<'a>(
+    on: impl Into<On<'a>>,
+    from: Timestamp,
+    to: Timestamp,
+    limit: i64,
+) -> Result<Vec<Certificate>> {
+    q(ENDING).bind(from).bind(to).bind(limit).fetch_all(on).await?.iter().map(row).collect()
+}
+
+/// How many valid ones end from `from` to `to`, at most `bound`.
+pub async fn count_ending<'a>(on: impl Into<On<'a>>, from: Timestamp, to: Timestamp, bound: i64) -> Result<i64> {
+    q(COUNT_ENDING).bind(from).bind(to).bind(bound).fetch_one(on).await?.get("n")
+}
+
+/// How many have this id or a later one, at most `bound`.
+pub async fn count_since<'a>(on: impl Into<On<'a>>, id: CertificateId, bound: i64) -> Result<i64> {
+    q(COUNT_SINCE).bind(id.to_vec()).bind(bound).fetch_one(on).await?.get("n")
+}
 
 /// All certificates in the order of their ids, after `after`: fsck.
 pub async fn walk<'a>(on: impl Into<On<'a>>, after: &[u8], limit: i64) -> Result<Vec<Walked>> {

@@ -23,6 +23,8 @@ statements! {
         postgres concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1 FOR UPDATE");
     PAGE = "SELECT id FROM acme_orders WHERE account_id = $1 AND id > $2 AND status <> 'invalid' \
             AND (status NOT IN ('pending', 'ready') OR expires_at > $3) ORDER BY id LIMIT $4";
+    RECENT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id < $1 ORDER BY id DESC LIMIT $2");
+    RECENT_OF_ACCOUNT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE account_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
     OPEN = "SELECT COUNT(*) AS n FROM acme_orders WHERE account_id = $1 AND status IN ('pending', 'ready') AND expires_at > $2";
     READY = "UPDATE acme_orders SET status = 'ready' WHERE id = $1 AND status = 'pending' AND NOT EXISTS \
              (SELECT 1 FROM acme_authorizations a WHERE a.order_id = acme_orders.id AND a.status <> 'valid')";
@@ -74,6 +76,21 @@ pub async fn page<'a>(
     let after = after.map_or(vec![0; 16], OrderId::to_vec);
     let query = q(PAGE).bind(account.to_vec()).bind(after).bind(now).bind(limit);
     query.fetch_all(on).await?.iter().map(|row| row.id("id")).collect()
+}
+
+/// Orders in any state, of one account or of all, newest first, before `before` (exclusive).
+pub async fn recent<'a>(
+    on: impl Into<On<'a>>,
+    account: Option<AccountId>,
+    before: Option<OrderId>,
+    limit: i64,
+) -> Result<Vec<Order>> {
+    let before = before.map_or(vec![0xff; 16], OrderId::to_vec);
+    let query = match account {
+        Some(account) => q(RECENT_OF_ACCOUNT).bind(account.to_vec()),
+        None => q(RECENT),
+    };
+    query.bind(before).bind(limit).fetch_all(on).await?.iter().map(order).collect()
 }
 
 /// How many orders of this account are pending or ready.

@@ -12,6 +12,7 @@ use chancery::access::Access;
 use chancery::access::password::Password;
 use chancery::access::users::NewUser;
 use chancery::acme;
+use chancery::authority::Authority;
 use chancery::clock::ManualClock;
 use chancery::dashboard::{Dash, room};
 use chancery::http::layers::Manners;
@@ -30,6 +31,7 @@ pub const PASSWORD: &str = "violet harbour nine";
 pub struct Pages {
     pub router: Router,
     pub access: Arc<Access>,
+    pub authority: Arc<Authority>,
     pub clock: ManualClock,
 }
 
@@ -77,8 +79,8 @@ impl Pages {
             entropy: Arc::clone(&at.store.entropy),
         };
         let external_url = manners.external_url.clone();
-        let dash = Dash { authority, access: access.clone(), registration, external_url };
-        Pages { router: room(dash, manners), access, clock: at.clock.clone() }
+        let dash = Dash { authority: authority.clone(), access: access.clone(), registration, external_url };
+        Pages { router: room(dash, manners), access, authority, clock: at.clock.clone() }
     }
 
     pub fn browser(&self) -> Browser {

@@ -3,5 +3,6 @@
 mod browser;
 mod certificates;
 mod forms;
+mod pages;
 mod setup;
 mod sign_in;

@@ -1,0 +1,277 @@
+//! ACME accounts and orders. The page of an order says in one sentence why it failed: many clients show their users
+//! nothing of it.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Dash;
+use super::audit::Event;
+use super::format::{clean, minute, relative, tail};
+use super::frame::Frame;
+use super::visit::{Signed, Stop};
+use crate::access::Permission;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::http::extract::Query;
+use crate::http::html::page;
+use crate::http::page::{cursor, cut};
+use crate::model::acme::{Account, Authorization, Challenge, Order, OrderStatus};
+use crate::model::id::{AccountId, OrderId};
+use crate::model::identifier::shown;
+use crate::model::serial::to_hex;
+
+const ROWS: u16 = 50;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct At {
+    cursor: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "accounts.html")]
+struct Accounts {
+    frame: Frame,
+    rows: Vec<AccountRow>,
+    next: Option<String>,
+    later: bool,
+    directory_url: String,
+}
+
+/// One account as lists show it.
+struct AccountRow {
+    id: String,
+    name: String,
+    status: &'static str,
+    directory: String,
+    from: String,
+    since: String,
+    since_words: String,
+    thumbprint: String,
+}
+
+impl AccountRow {
+    fn of(a: &Account, now: Timestamp) -> Self {
+        let contacts: Vec<String> = a.contact.iter().map(|c| clean(c.strip_prefix("mailto:").unwrap_or(c))).collect();
+        AccountRow {
+            id: a.id.to_string(),
+            name: if contacts.is_empty() { tail(&a.id.to_string()) } else { contacts.join(", ") },
+            status: a.status.name(),
+            directory: a.directory.clone(),
+            from: a.created_from.clone(),
+            since: minute(a.created_at),
+            since_words: relative(a.created_at, now),
+            thumbprint: tail(&to_hex(&a.key.thumbprint)),
+        }
+    }
+}
+
+pub async fn accounts(signed: Signed, State(dash): State<Dash>, Query(at): Query<At>) -> Result<Response, Stop> {
+    signed.may(Permission::ReadAcme)?;
+    let before = cursor::<AccountId>(at.cursor.as_deref())?;
+    let mut rows = dash.registration.all_accounts(before, ROWS + 1).await?;
+    let next = cut(&mut rows, ROWS, |a| a.id).map(|c| format!("/accounts?cursor={c}"));
+    let list = Accounts {
+        frame: Frame::of(&signed, "accounts"),
+        rows: rows.iter().map(|a| AccountRow::of(a, dash.now())).collect(),
+        next,
+        later: before.is_some(),
+        directory_url: format!("{}/acme/default/directory", dash.external_url),
+    };
+    Ok(page(&list)?)
+}
+
+#[derive(Template)]
+#[template(path = "account.html")]
+struct AccountPage {
+    frame: Frame,
+    account: AccountRow,
+    url: String,
+    key: String,
+    orders: Vec<OrderRow>,
+    more: Option<String>,
+    events: Vec<Event>,
+}
+
+pub async fn account(
+    signed: Signed,
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Query(at): Query<At>,
+) -> Result<Response, Stop> {
+    signed.may(Permission::ReadAcme)?;
+    let none = || Error::not_found(format!("ACME account {}", shown(&id)));
+    let found = dash.registration.any_account(id.parse().map_err(|_| none())?).await?.ok_or_else(none)?;
+    let before = cursor::<OrderId>(at.cursor.as_deref())?;
+    let mut orders = dash.registration.all_orders(Some(found.id), before, 21).await?;
+    let more = cut(&mut orders, 20, |o| o.id).map(|c| format!("/accounts/{}?cursor={c}", found.id));
+    let now = dash.now();
+    let page_of = AccountPage {
+        events: history(&dash, &signed, &format!("account:{}", found.id)).await?,
+        frame: Frame::of(&signed, "accounts"),
+        url: found.url.clone(),
+        key: kind_of_key(&found.key.jwk),
+        orders: orders.iter().map(|o| OrderRow::of(o, now)).collect(),
+        more,
+        account: AccountRow::of(&found, now),
+    };
+    Ok(page(&page_of)?)
+}
+
+/// `EC P-256`, `RSA`, of a JWK.
+fn kind_of_key(jwk: &str) -> String {
+    let value: Value = serde_json::from_str(jwk).unwrap_or_default();
+    let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
+    format!("{} {}", text("kty"), text("crv")).trim().to_owned()
+}
+
+/// One order as lists show it.
+pub struct OrderRow {
+    id: String,
+    name: String,
+    more: usize,
+    names: String,
+    status: &'static str,
+    account: String,
+    account_tail: String,
+    profile: String,
+    at: String,
+    at_words: String,
+    /// Why it failed, when it did.
+    why: Option<String>,
+}
+
+impl OrderRow {
+    fn of(o: &Order, now: Timestamp) -> Self {
+        let names: Vec<String> = o.identifiers.iter().map(|i| clean(&i.value())).collect();
+        OrderRow {
+            id: o.id.to_string(),
+            name: names.first().cloned().unwrap_or_default(),
+            more: names.len().saturating_sub(1),
+            names: names.join(", "),
+            status: o.shown_status(now).name(),
+            account: o.account_id.to_string(),
+            account_tail: tail(&o.account_id.to_string()),
+            profile: o.profile.clone(),
+            at: minute(o.created_at),
+            at_words: relative(o.created_at, now),
+            why: why(o, now),
+        }
+    }
+}
+
+fn why(order: &Order, now: Timestamp) -> Option<String> {
+    let told = order.error.as_ref().and_then(detail);
+    let ran_out = order.shown_status(now) == OrderStatus::Invalid && order.status != OrderStatus::Invalid;
+    told.or_else(|| ran_out.then(|| "it ran out before it was finalized".to_owned()))
+}
+
+/// The sentence of a problem document.
+fn detail(problem: &Value) -> Option<String> {
+    problem["detail"].as_str().map(clean)
+}
+
+#[derive(Template)]
+#[template(path = "orders.html")]
+struct Orders {
+    frame: Frame,
+    rows: Vec<OrderRow>,
+    next: Option<String>,
+    later: bool,
+    directory_url: String,
+}
+
+pub async fn orders(signed: Signed, State(dash): State<Dash>, Query(at): Query<At>) -> Result<Response, Stop> {
+    signed.may(Permission::ReadAcme)?;
+    let before = cursor::<OrderId>(at.cursor.as_deref())?;
+    let mut rows = dash.registration.all_orders(None, before, ROWS + 1).await?;
+    let next = cut(&mut rows, ROWS, |o| o.id).map(|c| format!("/orders?cursor={c}"));
+    let list = Orders {
+        frame: Frame::of(&signed, "orders"),
+        rows: rows.iter().map(|o| OrderRow::of(o, dash.now())).collect(),
+        next,
+        later: before.is_some(),
+        directory_url: format!("{}/acme/default/directory", dash.external_url),
+    };
+    Ok(page(&list)?)
+}
+
+#[derive(Template)]
+#[template(path = "order.html")]
+struct OrderPage {
+    frame: Frame,
+    order: OrderRow,
+    expires: String,
+    expires_words: String,
+    certificate: Option<String>,
+    proofs: Vec<Proof>,
+    sentence: Option<String>,
+    events: Vec<Event>,
+}
+
+/// How one name was to be proved.
+struct Proof {
+    name: String,
+    wildcard: bool,
+    status: &'static str,
+    until: String,
+    challenges: Vec<Try>,
+}
+
+struct Try {
+    kind: String,
+    status: &'static str,
+    at: Option<String>,
+    error: Option<String>,
+}
+
+pub async fn order(signed: Signed, State(dash): State<Dash>, Path(id): Path<String>) -> Result<Response, Stop> {
+    signed.may(Permission::ReadAcme)?;
+    let none = || Error::not_found(format!("ACME order {}", shown(&id)));
+    let found = dash.registration.any_order(id.parse().map_err(|_| none())?).await?.ok_or_else(none)?;
+    let now = dash.now();
+    let proofs = dash.registration.proofs(found.id).await?;
+    let proofs: Vec<Proof> = proofs.iter().map(|(authorization, tries)| proof(authorization, tries, now)).collect();
+    let first_error = proofs.iter().flat_map(|p| &p.challenges).find_map(|c| c.error.clone());
+    let certificate = found.certificate_id.map(|id| id.to_string());
+    let page_of = OrderPage {
+        events: history(&dash, &signed, &format!("order:{}", found.id)).await?,
+        frame: Frame::of(&signed, "orders"),
+        expires: minute(found.expires_at),
+        expires_words: relative(found.expires_at, now),
+        certificate,
+        // what was seen on the network says more than "an authorization failed"
+        sentence: first_error.or_else(|| why(&found, now)),
+        proofs,
+        order: OrderRow::of(&found, now),
+    };
+    Ok(page(&page_of)?)
+}
+
+fn proof(a: &Authorization, tries: &[Challenge], now: Timestamp) -> Proof {
+    Proof {
+        name: clean(&a.identifier.value()),
+        wildcard: a.wildcard,
+        status: a.shown_status(now).name(),
+        until: minute(a.expires_at),
+        challenges: tries
+            .iter()
+            .map(|c| Try {
+                kind: c.kind.clone(),
+                status: c.status.name(),
+                at: c.validated_at.map(minute),
+                error: c.error.as_ref().and_then(detail),
+            })
+            .collect(),
+    }
+}
+
+async fn history(dash: &Dash, signed: &Signed, object: &str) -> Result<Vec<Event>> {
+    if signed.may(Permission::ReadAudit).is_err() {
+        return Ok(Vec::new());
+    }
+    Ok(dash.authority.events_of(object).await?.iter().rev().take(50).map(Event::of).collect())
+}

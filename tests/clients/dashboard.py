@@ -1,0 +1,258 @@
+"""Walks the dashboard in headless Chromium (Debian's chromium, chromium-driver and python3-selenium).
+
+Environment: BASE, SETUP_LINK, CSR (a file), SHOTS (a folder), ENGINE. Prints `ok NAME` and `not ok NAME: why`.
+"""
+
+import os
+import re
+import sys
+import traceback
+
+from selenium import webdriver
+from selenium.webdriver.chrome.options import Options
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.select import Select
+from selenium.webdriver.support.ui import WebDriverWait
+
+BASE = os.environ["BASE"]
+LINK = os.environ["SETUP_LINK"]
+SHOTS = os.environ["SHOTS"]
+ENGINE = os.environ["ENGINE"]
+PASSWORD = "violet harbour nine"
+failed = False
+
+
+def browser(script=True):
+    options = Options()
+    options.binary_location = "/usr/bin/chromium"
+    for argument in ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
+                     "--hide-scrollbars", "--force-device-scale-factor=1", "--no-proxy-server",
+                     "--disable-background-networking", "--disable-component-update",
+                     "--host-resolver-rules=MAP localhost 127.0.0.1"]:
+        options.add_argument(argument)
+    if not script:
+        options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 2})
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(service=Service("/usr/bin/chromedriver"), options=options)
+    driver.set_window_size(1280, 860)
+    driver.set_page_load_timeout(60)
+    return driver
+
+
+class Walk:
+    def __init__(self, driver):
+        self.driver = driver
+
+    def go(self, path):
+        self.driver.get(BASE + path)
+
+    def one(self, selector):
+        return WebDriverWait(self.driver, 20).until(lambda d: d.find_element(By.CSS_SELECTOR, selector))
+
+    def text(self, selector="main"):
+        return self.one(selector).text
+
+    def type(self, selector, text):
+        field = self.one(selector)
+        field.clear()
+        field.send_keys(text)
+
+    def press(self, selector):
+        """Presses a button and waits for the page that follows."""
+        before = self.one("html")
+        self.one(selector).click()
+        WebDriverWait(self.driver, 30).until(lambda d: d.find_element(By.CSS_SELECTOR, "html") != before)
+        self.one("main")
+
+    def path(self):
+        return self.driver.current_url.removeprefix(BASE)
+
+    def shot(self, name, dark=True):
+        """The page as a reader sees it, light and dark, in full height."""
+        if ENGINE != "sqlite":
+            return
+        height = self.driver.execute_script("return document.documentElement.scrollHeight") or 860
+        width = self.driver.get_window_size()["width"]
+        for scheme in ["light", "dark"] if dark else ["light"]:
+            self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                                        {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+            self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                        {"width": width, "height": min(max(height, 700), 2600), "deviceScaleFactor": 1,
+                                         "mobile": width < 600})
+            self.driver.save_screenshot(f"{SHOTS}/{name}-{scheme}.png")
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def check(name, holds, why=""):
+    global failed
+    if holds:
+        print(f"ok {name}", flush=True)
+    else:
+        failed = True
+        print(f"not ok {name}: {why}".replace("\n", " ")[:400], flush=True)
+
+
+def set_up(walk):
+    walk.driver.get(LINK)
+    secret = LINK.split("#")[1]
+    filled = WebDriverWait(walk.driver, 20).until(lambda d: d.find_element(By.ID, "link").get_attribute("value"))
+    check("the link's secret is in its field", filled == secret, "another value")
+    check("and not in the address any more", "#" not in walk.driver.current_url, walk.driver.current_url)
+    walk.shot("setup")
+    walk.type("#name", "alice")
+    walk.type("#password", PASSWORD)
+    walk.type("#repeated", PASSWORD)
+    walk.press("form button")
+    check("set-up makes the administrator and signs in", "Overview" in walk.text("h1"), walk.text())
+    cookie = walk.driver.get_cookie("__Host-chancery")
+    check("the cookie is Secure, HttpOnly, Lax and for this host",
+          cookie and cookie["secure"] and cookie["httpOnly"] and cookie["sameSite"] == "Lax"
+          and cookie["domain"] == "localhost" and cookie["path"] == "/", str(cookie and {**cookie, "value": ""}))
+    check("no script sees it", not walk.driver.execute_script("return document.cookie"))
+
+
+def sign_in(walk, name="alice"):
+    walk.go("/certificates")
+    walk.type("#name", name)
+    walk.type("#password", PASSWORD)
+    walk.press("form button")
+
+
+def sign_out_and_in(walk):
+    walk.press(".me form button")
+    check("signing out leads to the sign-in page", walk.path().startswith("/sign-in"), walk.path())
+    walk.shot("sign-in")
+    walk.go("/certificates")
+    check("a page without a session leads to sign-in", walk.path().startswith("/sign-in?next="), walk.path())
+    walk.type("#name", "alice")
+    walk.type("#password", "not the password")
+    walk.press("form button")
+    check("a wrong password is told", "name or password is wrong" in walk.text(), walk.text())
+    walk.type("#password", PASSWORD)
+    walk.press("form button")
+    check("signing in leads back", walk.path() == "/certificates", walk.path())
+
+
+def issue(walk, names=None):
+    csr = open(os.environ["CSR"]).read()
+    walk.press("a[href='/certificates/new']")
+    walk.type("#csr", "this is no CSR")
+    walk.press("button[value=issue]")
+    check("a refusal stands at the form", "CSR" in walk.text("[role=alert]"), walk.text())
+    field = walk.one("#csr")
+    field.clear()
+    field.send_keys(csr)
+    Select(walk.one("#profile")).select_by_value("tls-server")
+    walk.press("button[value=check]")
+    check("checking shows what would be issued", "This would be issued" in walk.text(), walk.text())
+    walk.shot("new-certificate")
+    walk.press("button[value=issue]")
+    path = walk.path().split("?")[0]
+    check("the certificate has its page", re.fullmatch(r"/certificates/crt_[0-9A-Z]{26}", path) is not None, walk.path())
+    text = walk.text()
+    for word in ["web.lab.example", "www.lab.example", "extKeyUsage", "valid"]:
+        check(f"which shows {word}", word in text, text)
+    walk.shot("certificate")
+    return path
+
+
+def find(walk, path):
+    walk.go("/certificates")
+    walk.type("input[type=search]", "web.lab")
+    walk.press(".filter button")
+    row = walk.one("tbody tr")
+    check("the search finds it", "web.lab.example" in row.text and "alice" in row.text, row.text)
+    walk.shot("certificates")
+    walk.press("tbody th a")
+    check("and leads to it", walk.path() == path, walk.path())
+
+
+def revoke(walk, path):
+    walk.press(f"a[href='{path}/revoke']")
+    walk.type("#typed", "another.example")
+    walk.press("form button.bad")
+    check("another name revokes nothing", "nothing was revoked" in walk.text(), walk.text())
+    walk.shot("revoke")
+    Select(walk.one("#reason")).select_by_value("superseded")
+    walk.type("#typed", "web.lab.example")
+    walk.press("form button.bad")
+    check("the name revokes it", "Revoked." in walk.text("[role=status]") and "web.lab.example" in walk.text(), walk.text())
+    walk.shot("revoked")
+
+
+PAGES = ["/", "/authorities", "/authorities/tls-1", "/orders", "/accounts", "/tokens", "/users", "/me", "/audit",
+         "/connect", "/errors/refused", "/nothing-here"]
+
+
+def look_around(walk):
+    for path in PAGES:
+        walk.go(path)
+        check(f"{path} is a page", walk.one("h1").text != "", walk.text())
+        walk.shot({"/": "overview"}.get(path, path.strip("/").replace("/", "-")))
+    walk.go("/tokens")
+    walk.one("summary").click()
+    walk.type("#name", "ci")
+    walk.type("#allow_names", "lab.example")
+    walk.press("form button.main")
+    check("a token's secret is shown once", re.search(r"chy_[0-9a-f]{72}", walk.text()) is not None, walk.text())
+    walk.shot("token-made")
+    walk.press("a.button[href='/tokens']")
+    check("and not again", "chy_" not in walk.text() and "lab.example" in walk.text(), walk.text())
+    walk.shot("tokens-list")
+    walk.driver.set_window_size(500, 900)
+    walk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
+                                {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True})
+    for path, name in [("/", "overview"), ("/certificates", "certificates")]:
+        walk.go(path)
+        wide = walk.driver.execute_script("return document.documentElement.scrollWidth")
+        check(f"{path} fits a phone", wide <= 390, f"{wide} pixels wide")
+        if ENGINE == "sqlite":
+            walk.driver.save_screenshot(f"{SHOTS}/phone-{name}.png")
+    walk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    walk.driver.set_window_size(1280, 860)
+
+
+def nothing_was_blocked(walk):
+    """A page that breaks its own policy or asks for a file that is not there says so in the console."""
+    lines = [e["message"] for e in walk.driver.get_log("browser") if e["level"] in ("SEVERE", "WARNING")]
+    # refusals that the walk asked for are answers with an error status
+    lines = [l for l in lines if "the server responded with a status of 4" not in l]
+    check("the console has no complaint", not lines, "; ".join(lines))
+
+
+def without_script(walk):
+    sign_in(walk)
+    check("without JavaScript: sign-in works", walk.path() == "/certificates", walk.path())
+    path = issue(walk)
+    find(walk, path)
+    revoke(walk, path)
+
+
+def main():
+    driver = browser()
+    try:
+        walk = Walk(driver)
+        set_up(walk)
+        sign_out_and_in(walk)
+        path = issue(walk)
+        find(walk, path)
+        revoke(walk, path)
+        look_around(walk)
+        nothing_was_blocked(walk)
+    finally:
+        driver.quit()
+    driver = browser(script=False)
+    try:
+        without_script(Walk(driver))
+    finally:
+        driver.quit()
+
+
+try:
+    main()
+except Exception:
+    traceback.print_exc()
+    sys.exit(1)
+sys.exit(1 if failed else 0)

@@ -1,0 +1,202 @@
+//! The other pages: overview, authorities, ACME, tokens, users, one's own account, audit, connect.
+
+use chancery::clock::days;
+use chancery::model::acme::{Account, AccountKey, AccountStatus, Order, OrderStatus};
+use chancery::model::actor::Role;
+use chancery::model::id::{AccountId, OrderId};
+use chancery::model::identifier::Identifier;
+use chancery::store::{Store, accounts, orders};
+use serde_json::json;
+
+use super::browser::{PASSWORD, Pages};
+use crate::on_both_engines;
+
+/// An account with one order that failed.
+async fn failed_order(store: &Store) -> (AccountId, OrderId) {
+    let (now, entropy) = (store.now(), store.entropy.as_ref());
+    let account = Account {
+        id: AccountId::new(now, entropy).unwrap(),
+        directory: "default".into(),
+        status: AccountStatus::Valid,
+        key: AccountKey {
+            jwk: r#"{"crv":"P-256","kty":"EC","x":"a","y":"b"}"#.into(),
+            thumbprint: [7; 32],
+            public_key: vec![0x30, 0],
+        },
+        contact: vec!["mailto:ops@lab.example".into()],
+        url: "https://ca.test:8443/acme/default/account/1".into(),
+        terms_agreed: true,
+        created_at: now,
+        created_from: "10.0.0.9".into(),
+    };
+    assert!(accounts::insert(store, &account).await.unwrap());
+    let order = Order {
+        id: OrderId::new(now, entropy).unwrap(),
+        account_id: account.id,
+        directory: "default".into(),
+        status: OrderStatus::Pending,
+        identifiers: vec![Identifier::dns("app.lab.example").unwrap()],
+        profile: "tls-server".into(),
+        not_before: None,
+        not_after: None,
+        error: None,
+        certificate_id: None,
+        expires_at: now + days(7),
+        created_at: now,
+    };
+    orders::insert(store, &order).await.unwrap();
+    let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": "10.20.4.7:80 <refused>"});
+    assert!(orders::fail(store, order.id, &problem).await.unwrap());
+    (account.id, order.id)
+}
+
+on_both_engines! {
+    async fn the_overview_tells_health_and_what_ends(at) {
+        let pages = Pages::over(at).await;
+        let mut admin = pages.signed_in(Role::Admin).await;
+        let page = admin.get("/").await;
+        page.shows("valid certificates").shows("CRL and OCSP").shows("/authorities/tls-1").shows("Last events");
+        page.shows("session.created");
+        let mut requester = pages.signed_in(Role::Requester).await;
+        let page = requester.get("/").await;
+        page.shows("You have asked for no certificate yet.").hides("valid certificates").hides("Last events");
+    }
+
+    async fn authorities_show_what_they_publish(at) {
+        let pages = Pages::over(at).await;
+        pages.authority.publish_due().await.unwrap();
+        let mut browser = pages.signed_in(Role::Viewer).await;
+        browser.get("/authorities").await.shows("tls-1").shows("root").shows("/bundles/tls.pem");
+        let page = browser.get("/authorities/tls-1").await;
+        page.shows("http://ca.test:8080/crl/tls-1.crl").shows("basicConstraints").shows("critical").shows("current");
+        assert_eq!(browser.get("/authorities/none").await.status, 404);
+    }
+
+    async fn an_order_says_why_it_failed(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.signed_in(Role::Operator).await;
+        browser.get("/orders").await.shows("No order yet.");
+        let (account, order) = failed_order(&at.store).await;
+        browser.get("/orders").await.shows("app.lab.example").shows("10.20.4.7:80 &#60;refused&#62;");
+        let page = browser.get(&format!("/orders/{order}")).await;
+        page.shows("In one sentence:").shows("10.20.4.7:80 &#60;refused&#62;").hides("<refused>");
+        browser.get("/accounts").await.shows("ops@lab.example").shows("10.0.0.9");
+        browser.get(&format!("/accounts/{account}")).await.shows("EC P-256").shows("app.lab.example");
+        assert_eq!(browser.get("/orders/ord_x").await.status, 404);
+        let mut requester = pages.signed_in(Role::Requester).await;
+        for path in ["/orders", "/accounts", &format!("/orders/{order}"), &format!("/accounts/{account}")] {
+            assert_eq!(requester.get(path).await.status, 403, "{path}");
+        }
+    }
+
+    async fn a_token_is_shown_once_and_revoked(at) {
+        let pages = Pages::over(at).await;
+        let mut admin = pages.signed_in(Role::Admin).await;
+        let fields = [
+            ("name", "ci"),
+            ("role", "requester"),
+            ("expires", "30d"),
+            ("allow_names", "lab.example\n10.0.0.0/8"),
+            ("profiles", "tls-server"),
+        ];
+        let page = admin.submit("/tokens", "/tokens", &fields).await;
+        assert_eq!(page.status, 200);
+        let (_, rest) = page.html.split_once("data-copy=\"secret\">").unwrap();
+        let secret = rest.split('<').next().unwrap().to_owned();
+        let caller = pages.access.caller(&secret, "req_1").await.unwrap();
+        assert_eq!(caller.role(), Role::Requester);
+        let list = admin.get("/tokens").await;
+        list.hides(&secret).shows("names: lab.example, 10.0.0.0/8").shows("profiles: tls-server").shows("in 30 days");
+        let path = list.html.split("action=\"").find(|p| p.starts_with("/tokens/tok_")).unwrap();
+        let path = path.split('"').next().unwrap().to_owned();
+        assert_eq!(admin.submit("/tokens", &path, &[]).await.leads(), (303, "/tokens"));
+        assert!(pages.access.caller(&secret, "req_2").await.is_err());
+        assert_eq!(admin.submit("/tokens", &path, &[]).await.status, 409);
+        let long = [("name", "ci"), ("role", "requester"), ("expires", "900d")];
+        let page = admin.submit("/tokens", "/tokens", &long).await;
+        assert_eq!(page.status, 422);
+        page.shows("at most 365d").shows("value=\"900d\"");
+
+        let mut auditor = pages.signed_in(Role::Auditor).await;
+        auditor.get("/tokens").await.shows("ci").hides("New token");
+        let page = auditor.submit("/", "/tokens", &[("name", "x"), ("role", "admin")]).await;
+        assert_eq!(page.status, 403);
+        let mut operator = pages.signed_in(Role::Operator).await;
+        assert_eq!(operator.get("/tokens").await.status, 403);
+    }
+
+    async fn an_administrator_manages_users(at) {
+        let pages = Pages::over(at).await;
+        let mut admin = pages.signed_in(Role::Admin).await;
+        let page = admin.submit("/users", "/users", &[("name", "Bob"), ("role", "operator"), ("password", "short")]).await;
+        assert_eq!(page.status, 422);
+        page.shows("user.password").shows("value=\"Bob\"");
+        let made = admin.submit("/users", "/users", &[("name", "Bob"), ("role", "operator"), ("password", PASSWORD)]).await;
+        let (status, path) = made.leads();
+        let path = path.to_owned();
+        assert_eq!(status, 303, "{}", made.html);
+        let again = admin.submit("/users", "/users", &[("name", "bob"), ("role", "viewer"), ("password", PASSWORD)]).await;
+        assert_eq!(again.status, 409);
+        let mut bob = pages.browser();
+        bob.sign_in("bob", PASSWORD).await;
+        assert_eq!(bob.get("/users").await.status, 403);
+        assert_eq!(bob.submit("/", &path, &[("action", "role"), ("role", "admin")]).await.status, 403);
+        for fields in [&[("action", "role"), ("role", "viewer")][..], &[("action", "disable")], &[("action", "enable")]] {
+            assert_eq!(admin.submit(&path, &path, fields).await.leads(), (303, path.as_str()), "{fields:?}");
+        }
+        admin.get(&path).await.shows("user.role_changed").shows("user.disabled").shows("user.enabled");
+        assert_eq!(bob.get("/").await.status, 303, "signed out by the change of role");
+        let list = admin.get("/users").await;
+        let own = list.html.split("href=\"").find(|p| p.contains(">admin</a>")).unwrap().split('"').next().unwrap().to_owned();
+        let page = admin.submit(&own, &own, &[("action", "disable")]).await;
+        assert_eq!(page.status, 409);
+        page.shows("user.last_admin");
+    }
+
+    async fn people_change_their_password_and_end_sessions(at) {
+        let pages = Pages::over(at).await;
+        let mut here = pages.signed_in(Role::Viewer).await;
+        let mut there = pages.browser();
+        there.sign_in("viewer", PASSWORD).await;
+        let page = here.get("/me").await;
+        page.shows("this one").shows("10.0.0.7");
+        let end = page.html.split("action=\"").find(|p| p.starts_with("/me/sessions/")).unwrap();
+        let end = end.split('"').next().unwrap().to_owned();
+        assert_eq!(here.submit("/me", &end, &[]).await.leads(), (303, "/me"));
+        assert_eq!(there.get("/").await.status, 303);
+        there.sign_in("viewer", PASSWORD).await;
+        let new = "orange meadow seven";
+        let wrong = [("old", "not it"), ("password", new), ("repeated", new)];
+        assert_eq!(here.submit("/me", "/me", &wrong).await.status, 422);
+        let good = [("old", PASSWORD), ("password", new), ("repeated", new)];
+        assert_eq!(here.submit("/me", "/me", &good).await.leads(), (303, "/me?changed=1"));
+        assert_eq!(here.get("/").await.status, 200, "this session goes on");
+        assert_eq!(there.get("/").await.status, 303, "the other one has ended");
+        assert_eq!(there.sign_in("viewer", PASSWORD).await.status, 401);
+    }
+
+    async fn audit_shows_all_or_one_object(at) {
+        let pages = Pages::over(at).await;
+        let mut auditor = pages.signed_in(Role::Auditor).await;
+        let user = pages.access.users(None, 10).await.unwrap().remove(0);
+        auditor.get("/audit").await.shows("user.created").shows("certificate.issued");
+        let page = auditor.get(&format!("/audit?object={}", user.object())).await;
+        page.shows("user.created").shows("session.created").hides("certificate.issued");
+        for role in [Role::Viewer, Role::Requester] {
+            let mut other = pages.signed_in(role).await;
+            assert_eq!(other.get("/audit").await.status, 403);
+        }
+    }
+
+    async fn connect_needs_no_account_and_has_both_spellings(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.browser();
+        let page = browser.get("/connect").await;
+        assert_eq!(page.status, 200);
+        let root = pages.authority.snapshot().roots("tls")[0].to_vec();
+        let hex: Vec<String> = openssl::sha::sha256(&root).iter().map(|b| format!("{b:02x}")).collect();
+        let grouped = hex.chunks(4).map(|c| c.concat()).collect::<Vec<_>>().join(" ");
+        page.shows(&hex.join(":").to_uppercase()).shows(&grouped).shows(&hex.concat());
+        page.shows("--server https://ca.test:8443/acme/default/directory").shows("/root.pem").hides("Sign out");
+    }
+}
