@@ -193,7 +193,7 @@ pub(super) async fn begin(tx: &mut Tx, user: &User, place: &Place) -> Result<Coo
     };
     sessions::insert(&mut *tx, &session, &cookie.hash()).await?;
     let detail = json!({"session": session.id, "address": session.address});
-    tx.audit(AuditEvent::done("session.created", user.object(), detail));
+    tx.audit_as(&of_user(user, place), AuditEvent::done("session.created", user.object(), detail));
     Ok(cookie)
 }
 

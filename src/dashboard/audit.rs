@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde::Deserialize;
 
 use super::Dash;
-use super::format::{Requester, clean, minute};
+use super::format::{Requester, clean, minute, tail};
 use super::frame::Frame;
 use super::visit::{Signed, Stop};
 use crate::access::Permission;
@@ -29,6 +29,8 @@ pub struct Event {
     pub action: String,
     pub outcome: String,
     pub object: String,
+    /// `certificate …4D8MGKPT`
+    pub label: String,
     /// Where the object has a page, or else its history.
     pub page: String,
     /// The facts that people look for, in words.
@@ -48,6 +50,7 @@ impl Event {
             action: e.action.clone(),
             outcome: e.outcome.clone(),
             page: page_of(&e.object),
+            label: label(&e.object),
             object: clean(&e.object),
             gist: gist(&detail),
             detail: clean(&detail.to_string()),
@@ -55,6 +58,10 @@ impl Event {
             hash: to_hex(&e.hash).get(..12).unwrap_or_default().to_owned(),
         }
     }
+}
+
+fn label(object: &str) -> String {
+    object.split_once(':').map_or_else(|| clean(object), |(kind, id)| format!("{} {}", clean(kind), tail(&clean(id))))
 }
 
 fn page_of(object: &str) -> String {

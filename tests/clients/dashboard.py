@@ -41,8 +41,9 @@ def browser(script=True):
 
 
 class Walk:
-    def __init__(self, driver):
+    def __init__(self, driver, shots=False):
         self.driver = driver
+        self.shots = shots
 
     def go(self, path):
         self.driver.get(BASE + path)
@@ -70,7 +71,7 @@ class Walk:
 
     def shot(self, name, dark=True):
         """The page as a reader sees it, light and dark, in full height."""
-        if ENGINE != "sqlite":
+        if not self.shots:
             return
         height = self.driver.execute_script("return document.documentElement.scrollHeight") or 860
         width = self.driver.get_window_size()["width"]
@@ -135,7 +136,7 @@ def sign_out_and_in(walk):
     check("signing in leads back", walk.path() == "/certificates", walk.path())
 
 
-def issue(walk, names=None):
+def issue(walk):
     csr = open(os.environ["CSR"]).read()
     walk.press("a[href='/certificates/new']")
     walk.type("#csr", "this is no CSR")
@@ -155,6 +156,8 @@ def issue(walk, names=None):
     for word in ["web.lab.example", "www.lab.example", "extKeyUsage", "valid"]:
         check(f"which shows {word}", word in text, text)
     walk.shot("certificate")
+    if walk.shots:
+        check("and has copy buttons", walk.driver.find_elements(By.CSS_SELECTOR, ".copy"))
     return path
 
 
@@ -208,7 +211,7 @@ def look_around(walk):
         walk.go(path)
         wide = walk.driver.execute_script("return document.documentElement.scrollWidth")
         check(f"{path} fits a phone", wide <= 390, f"{wide} pixels wide")
-        if ENGINE == "sqlite":
+        if walk.shots:
             walk.driver.save_screenshot(f"{SHOTS}/phone-{name}.png")
     walk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     walk.driver.set_window_size(1280, 860)
@@ -226,6 +229,7 @@ def without_script(walk):
     sign_in(walk)
     check("without JavaScript: sign-in works", walk.path() == "/certificates", walk.path())
     path = issue(walk)
+    check("without JavaScript: there are no copy buttons", not walk.driver.find_elements(By.CSS_SELECTOR, ".copy"))
     find(walk, path)
     revoke(walk, path)
 
@@ -233,7 +237,7 @@ def without_script(walk):
 def main():
     driver = browser()
     try:
-        walk = Walk(driver)
+        walk = Walk(driver, shots=ENGINE == "sqlite")
         set_up(walk)
         sign_out_and_in(walk)
         path = issue(walk)
