@@ -190,7 +190,8 @@ struct Detail {
 
 /// One certificate of the issuer's name and key.
 struct Own {
-    id: String,
+    /// None for one that was imported.
+    id: Option<String>,
     subject: String,
     from: String,
     until: String,
@@ -212,7 +213,7 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
     let own = loaded.certificates.iter().map(|c| {
         let facts = CertificateFacts::parse(&c.der).ok();
         Own {
-            id: c.certificate_id.to_string(),
+            id: c.certificate_id.map(|id| id.to_string()),
             subject: facts.as_ref().map(|f| clean(&f.subject.to_string())).unwrap_or_default(),
             from: day(c.not_before),
             until: day(c.not_after),
