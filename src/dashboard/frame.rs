@@ -14,6 +14,7 @@ pub struct Frame {
     pub may_issue: bool,
     pub reads_acme: bool,
     pub reads_tokens: bool,
+    pub reads_grants: bool,
     pub reads_audit: bool,
     pub manages_users: bool,
 }
@@ -29,6 +30,7 @@ impl Frame {
             may_issue: may(Permission::Issue),
             reads_acme: may(Permission::ReadAcme),
             reads_tokens: may(Permission::ReadTokens),
+            reads_grants: may(Permission::ReadGrants),
             reads_audit: may(Permission::ReadAudit),
             manages_users: may(Permission::ManageUsers),
         }

@@ -7,6 +7,7 @@ mod authorities;
 mod certificate;
 mod certificates;
 mod connect;
+mod eab_keys;
 mod format;
 mod frame;
 mod issue;
@@ -87,6 +88,8 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/orders/{id}", get(acme::order))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
+        .route("/eab-keys", get(eab_keys::list).post(eab_keys::create))
+        .route("/eab-keys/{id}/revoke", post(eab_keys::revoke))
         .route("/users", get(users::list).post(users::create))
         .route("/users/{id}", get(users::show).post(users::change))
         .route("/me", get(me::show).post(me::change_password))

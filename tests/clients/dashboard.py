@@ -185,7 +185,7 @@ def revoke(walk, path):
     walk.shot("revoked")
 
 
-PAGES = ["/", "/authorities", "/authorities/tls-1", "/orders", "/accounts", "/tokens", "/users", "/me", "/audit",
+PAGES = ["/", "/authorities", "/authorities/tls-1", "/orders", "/accounts", "/tokens", "/eab-keys", "/users", "/me", "/audit",
          "/connect", "/errors/refused", "/nothing-here"]
 
 
@@ -204,6 +204,13 @@ def look_around(walk):
     walk.press("a.button[href='/tokens']")
     check("and not again", "chy_" not in walk.text() and "lab.example" in walk.text(), walk.text())
     walk.shot("tokens-list")
+    walk.go("/eab-keys")
+    walk.one("summary").click()
+    walk.type("#name", "cluster")
+    walk.type("#allow_names", "lab.example")
+    walk.press("form button.main")
+    check("an EAB key is shown once", "--eab-hmac-key" in walk.text(), walk.text())
+    walk.shot("eab-key-made")
     walk.driver.set_window_size(500, 900)
     walk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
                                 {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True})

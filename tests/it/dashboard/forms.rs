@@ -20,6 +20,7 @@ const PAGES: &[&str] = &[
     "/orders",
     "/accounts",
     "/tokens",
+    "/eab-keys",
     "/users",
     "/me",
     "/audit",

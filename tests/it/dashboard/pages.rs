@@ -126,6 +126,36 @@ on_both_engines! {
         assert_eq!(operator.get("/tokens").await.status, 403);
     }
 
+    async fn an_eab_key_is_shown_once_and_revoked(at) {
+        let pages = Pages::over(at).await;
+        let mut admin = pages.signed_in(Role::Admin).await;
+        let none = [("name", "cluster"), ("directory", "default"), ("allow_names", " ")];
+        let page = admin.submit("/eab-keys", "/eab-keys", &none).await;
+        assert_eq!(page.status, 422);
+        page.shows("eab.names").shows("value=\"cluster\"");
+        let fields = [
+            ("name", "cluster"),
+            ("directory", "default"),
+            ("allow_names", "lab.example"),
+            ("expires", "30d"),
+            ("max_accounts", "3"),
+        ];
+        let page = admin.submit("/eab-keys", "/eab-keys", &fields).await;
+        assert_eq!(page.status, 200, "{}", page.html);
+        page.shows("--eab-kid eab_").shows("https://ca.test:8443/acme/default/directory");
+        let (_, rest) = page.html.split_once("data-copy=\"secret\">").unwrap();
+        let hmac = rest.split('<').next().unwrap().to_owned();
+        assert!(hmac.len() >= 43, "256 bits or more");
+        let list = admin.get("/eab-keys").await;
+        list.hides(&hmac).shows("lab.example").shows("0 of 3").shows("class=\"is active\"");
+        let path = list.html.split("action=\"").find(|p| p.starts_with("/eab-keys/eab_")).unwrap();
+        let path = path.split('"').next().unwrap().to_owned();
+        assert_eq!(admin.submit("/eab-keys", &path, &[("accounts", "1")]).await.leads(), (303, "/eab-keys"));
+        admin.get("/eab-keys").await.shows("class=\"is revoked\"").hides("class=\"is active\"");
+        let mut viewer = pages.signed_in(Role::Viewer).await;
+        assert_eq!(viewer.submit("/", "/eab-keys", &fields).await.status, 403);
+    }
+
     async fn an_administrator_manages_users(at) {
         let pages = Pages::over(at).await;
         let mut admin = pages.signed_in(Role::Admin).await;
