@@ -196,7 +196,7 @@ async fn export(context: &Context, names: Vec<String>, out: Option<PathBuf>) -> 
             }
             Ok(())
         }
-        (None, [one]) => Ok(output::json(&one["rules"])?),
+        (None, [one]) => Ok(output::data(&format!("{:#}\n", one["rules"]))?),
         (None, _) => Err(Error::new(ErrorKind::Config, "several profiles need a folder: give --out DIR").into()),
     }
 }
