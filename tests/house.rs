@@ -119,6 +119,7 @@ fn no_made_text_reaches_a_query() {
         &[
             ("src/store/orders.rs", "Error::inconsistent(format!(\"order {id} has no account\"))"),
             ("src/store/orders.rs", "const A: &str = \"SELECT id FROM orders\";"),
+            ("src/store/bulk.rs", "Box::leak(repeated.into_boxed_str())"),
         ],
     );
 }
