@@ -14,7 +14,8 @@ use crate::error::Result;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The names of periodic work, as metrics have them.
-pub const NAMES: &[&str] = &["versions", "refusals", "crl", "recovery", "ocsp-responders", "housekeeping"];
+pub const NAMES: &[&str] =
+    &["versions", "refusals", "crl", "recovery", "audit-checkpoint", "ocsp-responders", "housekeeping"];
 
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
