@@ -45,7 +45,12 @@ pub fn first_run(app: &App, config: &Config, setup: Option<&str>) -> Result<Vec<
     lines.push(format!("      {}", setup.unwrap_or("run `chancery setup-link`")));
     lines.push(String::new());
     lines.push("  Next".to_owned());
+    lines.push("      trust the root here      chancery trust install".to_owned());
     lines.push("      get a certificate        chancery issue web.lab.example".to_owned());
+    lines.push(
+        "      connect something        chancery quickstart certbot | caddy | cert-manager | git | docker | kubectl | nginx"
+            .to_owned(),
+    );
     lines.push("      let a script in          chancery token create --role operator".to_owned());
     lines.push("      see how it is            chancery doctor".to_owned());
     Ok(lines)
