@@ -3,6 +3,7 @@
 //! also goes to the log, which is out of reach of who can write the database. Making two is harmless: the second
 //! finds a young one under the lock.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Authority;
@@ -20,6 +21,9 @@ const EVERY: Duration = hours(1);
 /// An event's id is drawn before its commit, and clocks of replicas differ: chains are looked at again that moved
 /// this long before the last checkpoint.
 const OVERLAP: Duration = hours(1);
+
+/// A start is quiet: a process logs its checkpoints from the second on, which holds the hash of the first.
+static TOLD: AtomicBool = AtomicBool::new(false);
 
 impl Authority {
     /// Makes a checkpoint if one is due. A locked server, which cannot open the key, leaves it to others.
@@ -47,7 +51,12 @@ impl Authority {
         tx.commit().await?;
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits")]
         metrics::gauge!("chancery_audit_last_checkpoint_timestamp_seconds").set(now.secs() as f64);
-        tracing::info!(checkpoint = %made.id, sha256 = to_hex(&made.sha256()), chains = heads.heads.len(), "audit checkpoint");
+        let (sha256, chains) = (to_hex(&made.sha256()), heads.heads.len());
+        if TOLD.swap(true, Ordering::Relaxed) {
+            tracing::info!(checkpoint = %made.id, sha256, chains, "audit checkpoint");
+        } else {
+            tracing::debug!(checkpoint = %made.id, sha256, chains, "audit checkpoint");
+        }
         Ok(true)
     }
 
