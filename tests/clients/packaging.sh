@@ -68,7 +68,7 @@ while True:
   PIDS+=($!)
   within 5 test -S "$DIR/manager"
   NOTIFY_SOCKET="$DIR/manager" WATCHDOG_USEC=200000 start_server || return
-  check "READY=1 comes when it serves" within 5 grep -q '^READY=1 STATUS=Serving' "$DIR/heard"
+  check "READY=1 comes when it serves" within 5 grep -q '^READY=1 STATUS=listening on' "$DIR/heard"
   check "signs of life go on" within 5 beats 4
   stop_server
   check "STOPPING=1 comes at SIGTERM" within 5 grep -q '^STOPPING=1' "$DIR/heard"
