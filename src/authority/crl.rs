@@ -80,11 +80,7 @@ impl Authority {
         }
         // a clock that went back must not make thisUpdate go back
         let start = fresh.map_or(now, |(this_update, _)| now.max(this_update));
-        let windows = [
-            Window { this_update: start, next_update: start + CRL_LIFE },
-            Window { this_update: start + READY_AFTER, next_update: start + READY_AFTER + READY_LIFE },
-        ];
-        sign_series(&mut tx, &issuer, key, &windows).await?;
+        sign_series(&mut tx, &issuer, key, &from(start)).await?;
         crls::prune(&mut tx, id, now - days(2)).await?;
         tx.commit().await?;
         Ok(true)
@@ -109,6 +105,22 @@ impl Authority {
         self.crls.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(issuer, Arc::clone(&crl));
         Ok(crl)
     }
+}
+
+/// The first CRL of a new issuer and the one after it, in the transaction that makes the issuer: nobody ever meets an
+/// issuer without one.
+pub(super) async fn sign_first(tx: &mut Tx, issuer: &Issuer, key: &IssuerKey) -> Result<()> {
+    let windows = from(tx.now());
+    sign_series(tx, issuer, key, &windows).await
+}
+
+/// The one in force from `start`, and the one that stands ready.
+fn from(start: Timestamp) -> [Window; 2] {
+    let ready = start + READY_AFTER;
+    [
+        Window { this_update: start, next_update: start + CRL_LIFE },
+        Window { this_update: ready, next_update: ready + READY_LIFE },
+    ]
 }
 
 /// A root's CRLs for all of its life, while its key is at hand.

@@ -65,7 +65,7 @@ clients() {
     check "$line" unshare -m bash -euc "mount --bind '$DIR/hosts' /etc/hosts; mkdir -p '$DIR/etc' '$DIR/lib' '$DIR/log' /etc/letsencrypt /var/lib/letsencrypt /var/log/letsencrypt
       mount --bind '$DIR/etc' /etc/letsencrypt; mount --bind '$DIR/lib' /var/lib/letsencrypt; mount --bind '$DIR/log' /var/log/letsencrypt
       cd '$DIR/work'; set -o pipefail; $line"
-  done < <(section "With an ACME client"; section "With a script"; day_by_day)
+  done < <(section "With an ACME client"; section "With a script"; section "Separate trust"; day_by_day)
 }
 
 # The table's first column, where a line is a command that needs no name of its own.

@@ -10,7 +10,7 @@ use super::crls::inherit;
 use super::make::{NewKey, Place, RESPONDER_LIFE, add_responder, new_issuer, responder_algorithm};
 use super::plan::{Plan, Wanted, check_slug, free_slug, title};
 use crate::authority::Authority;
-use crate::authority::crl::sign_root_series;
+use crate::authority::crl::{sign_first, sign_root_series};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -130,8 +130,8 @@ impl Authority {
         Ok(Judged { own, above })
     }
 
-    /// The rows of an issuer whose key is stored: itself, its certificate, what stands above it, its delegate, and a
-    /// root's CRLs.
+    /// The rows of an issuer whose key is stored: itself, its certificate, what stands above it, its delegate, and its
+    /// CRLs.
     pub(super) async fn adopt(
         &self,
         tx: &mut Tx,
@@ -158,8 +158,9 @@ impl Authority {
             let life = if role == IssuerRole::Root { super::ISSUING_LIFE } else { RESPONDER_LIFE };
             add_responder(tx, responder, &issuer, &own, life).await?;
         }
-        if role == IssuerRole::Root {
-            sign_root_series(tx, &issuer, &own).await?;
+        match role {
+            IssuerRole::Root => sign_root_series(tx, &issuer, &own).await?,
+            IssuerRole::Issuing => sign_first(tx, &issuer, &own).await?,
         }
         Ok(issuer)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::authority::crl::sign_root_series;
+use crate::authority::crl::{sign_first, sign_root_series};
 use crate::clock::{Timestamp, days, minutes};
 use crate::error::{Error, Result};
 use crate::model::audit::AuditEvent;
@@ -114,7 +114,7 @@ pub struct Powers<'a> {
     pub life: Duration,
 }
 
-/// An issuer of path length 0 below `above`, with its delegate.
+/// An issuer of path length 0 below `above`, with its delegate and its first CRL.
 pub async fn found_issuing(
     tx: &mut Tx,
     keys: CaKeys,
@@ -139,6 +139,7 @@ pub async fn found_issuing(
     let key = IssuerKey::new(&issuer, sealed.der(), signer.clone())?;
     add_issuer_certificate(tx, &issuer, "issuing", above.0, signer.algorithm(), tbs, sealed).await?;
     add_responder(tx, keys.responder, &issuer, &key, RESPONDER_LIFE).await?;
+    sign_first(tx, &issuer, &key).await?;
     Ok(Ready { issuer, key })
 }
 
@@ -160,7 +161,7 @@ pub fn new_issuer(
         status: IssuerStatus::Active,
         status_url: place.status_url,
         crl_counter: 0,
-        // the first CRL is made as soon as somebody can
+        // until the first CRL is signed
         crl_dirty: true,
         created_at: tx.now(),
     })

@@ -2,6 +2,7 @@
 
 mod corporate;
 mod domains;
+mod first_crls;
 mod foreign;
 mod offline;
 

@@ -115,7 +115,7 @@ on_both_engines! {
 use openssl::x509::X509;
 
 /// A CRL by `openssl ca`, with the key and certificate in root.pem, of this number (hex) and with these serials (hex).
-fn crl(folder: &Path, number: &str, days: u32, serials: &[&str]) -> Vec<u8> {
+pub fn crl(folder: &Path, number: &str, days: u32, serials: &[&str]) -> Vec<u8> {
     // OpenSSL has no clock of ours: thisUpdate is set through the library's options
     let revoked: String =
         serials.iter().map(|serial| format!("R\t360101000000Z\t261031000000Z\t{serial}\tunknown\t/CN=x\n")).collect();
