@@ -52,8 +52,8 @@ async fn end_accounts(tx: &mut Tx, id: CertificateId) -> Result<usize> {
     let spki = TbsView::parse(&tbs).map_err(unreadable)?.spki.to_vec();
     let ended = accounts::revoke_by_key(&mut *tx, &spki).await?;
     for account in &ended {
-        orders::fail_of_account(&mut *tx, *account).await?;
         authorizations::deactivate_of_account(&mut *tx, *account).await?;
+        orders::fail_of_account(&mut *tx, *account).await?;
         tx.audit(AuditEvent::done("account.revoked", format!("account:{account}"), json!({"why": "keyCompromise"})));
     }
     Ok(ended.len())

@@ -99,6 +99,8 @@ pub struct Order {
     /// A problem document.
     pub error: Option<Value>,
     pub certificate_id: Option<CertificateId>,
+    /// The renewal identifier of the certificate that it replaces (RFC 9773 §5).
+    pub replaces: Option<String>,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
 }
@@ -117,17 +119,34 @@ impl Order {
 pub struct Authorization {
     pub id: AuthorizationId,
     pub account_id: AccountId,
-    pub order_id: OrderId,
-    /// Its place in the order, which never changes.
+    /// The order that it was made for; none made it ahead of any (RFC 8555 §7.4.1).
+    pub order_id: Option<OrderId>,
+    /// Its place in that order, which never changes.
     pub position: i64,
     pub status: AuthorizationStatus,
     pub identifier: Identifier,
     pub wildcard: bool,
+    /// It covers the names below its own too (RFC 9444 §4.1).
+    pub subdomains: bool,
     pub expires_at: Timestamp,
     pub created_at: Timestamp,
 }
 
 impl Authorization {
+    /// Does a proof of this one stand for `name`? A wildcard is proved by its own kind alone (RFC 9444 §4.1 leaves it
+    /// apart).
+    pub fn covers(&self, name: &Identifier) -> bool {
+        match (&self.identifier, name) {
+            (Identifier::Dns(own), Identifier::Dns(asked)) if asked.is_wildcard() => {
+                self.wildcard && own.as_str() == asked.base()
+            }
+            (Identifier::Dns(own), Identifier::Dns(asked)) if !self.wildcard => {
+                own == asked || (self.subdomains && asked.is_within(own.as_str()))
+            }
+            (own, asked) => !self.wildcard && own == asked,
+        }
+    }
+
     /// What it is about, the wildcard label included (RFC 8555 §7.1.4 leaves it out of `identifier`).
     pub fn name(&self) -> Result<Identifier> {
         match &self.identifier {

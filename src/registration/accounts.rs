@@ -136,8 +136,9 @@ impl Registration {
         if !accounts::deactivate(&mut tx, account.id).await? {
             return Err(inactive());
         }
-        let ended = orders::fail_of_account(&mut tx, account.id).await?;
+        // authorizations before orders, as a verdict takes them
         authorizations::deactivate_of_account(&mut tx, account.id).await?;
+        let ended = orders::fail_of_account(&mut tx, account.id).await?;
         tx.audit(AuditEvent::done("account.deactivated", object(account.id), json!({"orders_ended": ended})));
         tx.commit().await?;
         Ok(Account { status: AccountStatus::Deactivated, ..account.clone() })

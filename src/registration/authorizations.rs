@@ -62,7 +62,7 @@ impl Registration {
             .map_err(|e| Error::internal("a job's payload cannot be written as JSON", e))?;
         let mut tx = self.store.begin(&origin.account(account)).await?;
         // one challenge of an authorization is tried at a time: their verdicts must not contradict each other
-        orders::lock(&mut tx, authorization.order_id).await?;
+        authorizations::lock(&mut tx, authorization.id).await?;
         if !challenges::to_processing(&mut tx, id, now).await? {
             drop(tx);
             return self.challenge(account, id).await;
@@ -84,7 +84,7 @@ impl Registration {
         Ok((authorization, challenge))
     }
 
-    /// Gives an authorization up; its order cannot succeed any more.
+    /// Gives an authorization up; orders that rest on it cannot succeed any more.
     pub async fn deactivate_authorization(
         &self,
         origin: &Origin,
@@ -93,7 +93,7 @@ impl Registration {
     ) -> Result<(Authorization, Vec<Challenge>)> {
         let (mut authorization, challenges) = self.authorization(account, id).await?;
         let mut tx = self.store.begin(&origin.account(account)).await?;
-        orders::lock(&mut tx, authorization.order_id).await?;
+        authorizations::lock(&mut tx, id).await?;
         if !authorizations::deactivate(&mut tx, id).await? {
             return Err(Error::malformed("only a pending or valid authorization can be deactivated"));
         }
@@ -101,7 +101,8 @@ impl Registration {
             ErrorKind::Forbidden,
             format!("the authorization for {} was deactivated by its account", authorization.identifier),
         );
-        orders::fail(&mut tx, authorization.order_id, &(self.describe)(&why)).await?;
+        orders::lock_of(&mut tx, id).await?;
+        orders::fail(&mut tx, id, &(self.describe)(&why)).await?;
         let detail = json!({"identifier": authorization.identifier});
         tx.audit(AuditEvent::done("authorization.deactivated", format!("authorization:{id}"), detail));
         tx.commit().await?;

@@ -88,18 +88,19 @@ impl Registration {
         let actor = Actor { kind: ActorKind::Account(authorization.account_id), ..Actor::job("acme.validate") };
         let mut tx = self.store.begin(&actor).await?;
         jobs::finish(&mut tx, job).await?;
-        orders::lock(&mut tx, authorization.order_id).await?;
+        authorizations::lock(&mut tx, authorization.id).await?;
+        orders::lock_of(&mut tx, authorization.id).await?;
         let now = tx.now();
         if failure.is_none() {
             challenges::settle(&mut tx, challenge.id, ChallengeStatus::Valid, Some(now), None, timeline).await?;
             authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Valid).await?;
-            orders::to_ready(&mut tx, authorization.order_id).await?;
+            orders::to_ready(&mut tx, authorization.id).await?;
         } else {
             challenges::settle(&mut tx, challenge.id, ChallengeStatus::Invalid, None, problem.as_ref(), timeline)
                 .await?;
             let ended = authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Invalid).await?;
             if let (true, Some(problem)) = (ended, &problem) {
-                orders::fail(&mut tx, authorization.order_id, problem).await?;
+                orders::fail(&mut tx, authorization.id, problem).await?;
             }
         }
         tx.audit(AuditEvent {

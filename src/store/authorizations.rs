@@ -1,4 +1,4 @@
-//! ACME authorizations (RFC 8555 §7.1.4), each of one order.
+//! ACME authorizations (RFC 8555 §7.1.4): made for one order or ahead of any, and shared by those that rest on them.
 
 use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
@@ -9,22 +9,41 @@ use crate::model::identifier::Identifier;
 
 macro_rules! columns {
     () => {
-        "id, account_id, order_id, position, status, kind, value, wildcard, expires_at, created_at"
+        "a.id, a.account_id, a.order_id, a.position, a.status, a.kind, a.value, a.wildcard, a.subdomains, a.expires_at, a.created_at"
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, expires_at, created_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    FIND = concat!("SELECT ", columns!(), " FROM acme_authorizations WHERE id = $1");
-    OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_authorizations WHERE order_id = $1 ORDER BY position");
+    INSERT = "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    FIND = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1");
+    LOCK = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1 FOR UPDATE");
+    OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
+                        WHERE l.order_id = $1 ORDER BY l.position");
+    IDS_OF_ORDER = "SELECT authorization_id FROM acme_order_authorizations WHERE order_id = $1 ORDER BY position";
+    /// What was made ahead of any order; a grant's are no proofs. Locked to the end, so that an order does not miss
+    /// their verdict.
+    AHEAD = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.order_id IS NULL AND a.expires_at > $2 \
+                  AND a.status IN ('pending', 'valid') \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $3) ORDER BY a.id DESC LIMIT 500"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.order_id IS NULL AND a.expires_at > $2 \
+                  AND a.status IN ('pending', 'valid') \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $3) ORDER BY a.id DESC LIMIT 500 FOR UPDATE OF a");
+    PROVED = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.kind = $2 AND a.value = $3 AND a.wildcard = $4 \
+                  AND a.status = 'valid' AND a.expires_at > $5 AND a.created_at > $6 \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.kind = $2 AND a.value = $3 AND a.wildcard = $4 \
+                  AND a.status = 'valid' AND a.expires_at > $5 AND a.created_at > $6 \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1 FOR UPDATE OF a");
+    OPEN_AHEAD = "SELECT COUNT(*) AS n FROM acme_authorizations WHERE account_id = $1 AND order_id IS NULL AND status IN ('pending', 'valid') AND expires_at > $2";
     SETTLE = "UPDATE acme_authorizations SET status = $2 WHERE id = $1 AND status = 'pending'";
     DEACTIVATE = "UPDATE acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')";
     DEACTIVATE_OF_ACCOUNT = "UPDATE acme_authorizations SET status = 'deactivated' WHERE account_id = $1 AND status IN ('pending', 'valid')";
     HOLDS = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND wildcard = $4 AND status = 'valid' AND expires_at > $5 \
              AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $6) LIMIT 1";
-    GRANTED_OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_authorizations WHERE order_id = $1 AND EXISTS \
-                        (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $2) ORDER BY position");
+    GRANTED_OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
+                        WHERE l.order_id = $1 AND EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $2) ORDER BY l.position");
     EXPIRE = "UPDATE acme_authorizations SET status = 'expired' WHERE status = 'valid' AND expires_at <= $1";
 }
 
@@ -32,12 +51,13 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, authorization: &Authorization) ->
     q(INSERT)
         .bind(authorization.id.to_vec())
         .bind(authorization.account_id.to_vec())
-        .bind(authorization.order_id.to_vec())
+        .bind(authorization.order_id.map(OrderId::to_vec))
         .bind(authorization.position)
         .bind(authorization.status.name())
         .bind(authorization.identifier.kind())
         .bind(authorization.identifier.value())
         .bind(authorization.wildcard)
+        .bind(authorization.subdomains)
         .bind(authorization.expires_at)
         .bind(authorization.created_at)
         .execute(on)
@@ -47,6 +67,41 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, authorization: &Authorization) ->
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Option<Authorization>> {
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(authorization).transpose()
+}
+
+/// Locks the row: its challenges, its verdict and the orders that come to rest on it wait for each other here.
+pub async fn lock<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Option<Authorization>> {
+    q(LOCK).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(authorization).transpose()
+}
+
+/// What the account asked for ahead of any order and may still rest on, newest first, locked.
+pub async fn ahead<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timestamp) -> Result<Vec<Authorization>> {
+    let query = q(AHEAD).bind(account.to_vec()).bind(now).bind(GRANTED);
+    query.fetch_all(on).await?.iter().map(authorization).collect()
+}
+
+/// The account's newest proof of exactly this name that was begun after `since` and holds, locked.
+pub async fn proved<'a>(
+    on: impl Into<On<'a>>,
+    account: AccountId,
+    name: &Identifier,
+    now: Timestamp,
+    since: Timestamp,
+) -> Result<Option<Authorization>> {
+    let (value, wildcard) = parts(name);
+    let query = q(PROVED).bind(account.to_vec()).bind(name.kind()).bind(value).bind(wildcard);
+    let query = query.bind(now).bind(since).bind(GRANTED);
+    query.fetch_optional(on).await?.as_ref().map(authorization).transpose()
+}
+
+/// How many the account has that were made ahead and still count.
+pub async fn open_ahead<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timestamp) -> Result<i64> {
+    q(OPEN_AHEAD).bind(account.to_vec()).bind(now).fetch_one(on).await?.get("n")
+}
+
+/// Ids in the order of the order's identifiers.
+pub async fn ids_of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<AuthorizationId>> {
+    q(IDS_OF_ORDER).bind(order.to_vec()).fetch_all(on).await?.iter().map(|row| row.id("authorization_id")).collect()
 }
 
 pub async fn of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<Authorization>> {
@@ -78,10 +133,7 @@ pub async fn holds<'a>(
     identifier: &Identifier,
     now: Timestamp,
 ) -> Result<bool> {
-    let (value, wildcard) = match identifier {
-        Identifier::Dns(name) => (name.base().to_owned(), name.is_wildcard()),
-        other => (other.value(), false),
-    };
+    let (value, wildcard) = parts(identifier);
     let query = q(HOLDS).bind(account.to_vec()).bind(identifier.kind()).bind(value).bind(wildcard);
     let query = query.bind(now).bind(GRANTED);
     Ok(query.fetch_optional(on).await?.is_some())
@@ -92,15 +144,24 @@ pub async fn expire<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {
     q(EXPIRE).bind(now).execute(on).await
 }
 
+/// A name as its authorization has it: the wildcard label apart (RFC 8555 §7.1.4).
+fn parts(name: &Identifier) -> (String, bool) {
+    match name {
+        Identifier::Dns(dns) => (dns.base().to_owned(), dns.is_wildcard()),
+        other => (other.value(), false),
+    }
+}
+
 fn authorization(row: &Row) -> Result<Authorization> {
     Ok(Authorization {
         id: row.id("id")?,
         account_id: row.id("account_id")?,
-        order_id: row.id("order_id")?,
+        order_id: row.id_opt("order_id")?,
         position: row.get("position")?,
         status: AuthorizationStatus::from_name(&row.get::<String>("status")?)?,
         identifier: Identifier::from_parts(&row.get::<String>("kind")?, &row.get::<String>("value")?)?,
         wildcard: row.get("wildcard")?,
+        subdomains: row.get("subdomains")?,
         expires_at: row.time("expires_at")?,
         created_at: row.time("created_at")?,
     })

@@ -3,32 +3,41 @@
 
 use serde_json::Value;
 
+use super::Tx;
 use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::acme::{Order, OrderStatus};
-use crate::model::id::{AccountId, OrderId};
+use crate::model::id::{AccountId, AuthorizationId, OrderId};
 
 macro_rules! columns {
     () => {
-        "id, account_id, directory, status, identifiers, profile, not_before, not_after, error, certificate_id, expires_at, created_at"
+        "id, account_id, directory, status, identifiers, profile, not_before, not_after, error, certificate_id, replaces, expires_at, created_at"
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, not_before, not_after, expires_at, created_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    INSERT = "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, not_before, not_after, replaces, expires_at, created_at) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+    COVER = "INSERT INTO acme_order_authorizations (order_id, position, authorization_id) VALUES ($1, $2, $3)",
+        postgres "INSERT INTO acme_order_authorizations (order_id, position, authorization_id) SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bytea[])";
     FIND = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1");
-    LOCK = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1"),
-        postgres concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1 FOR UPDATE");
+    /// In one order, so that two who hold several cannot wait for each other.
+    LOCK_OF_AUTHORIZATION = "SELECT id FROM acme_orders WHERE status IN ('pending', 'ready') AND id IN \
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1) ORDER BY id",
+        postgres "SELECT id FROM acme_orders WHERE status IN ('pending', 'ready') AND id IN \
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1) ORDER BY id FOR UPDATE";
     PAGE = "SELECT id FROM acme_orders WHERE account_id = $1 AND id > $2 AND status <> 'invalid' \
             AND (status NOT IN ('pending', 'ready') OR expires_at > $3) ORDER BY id LIMIT $4";
     RECENT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id < $1 ORDER BY id DESC LIMIT $2");
     RECENT_OF_ACCOUNT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE account_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
     OPEN = "SELECT COUNT(*) AS n FROM acme_orders WHERE account_id = $1 AND status IN ('pending', 'ready') AND expires_at > $2";
-    READY = "UPDATE acme_orders SET status = 'ready' WHERE id = $1 AND status = 'pending' AND NOT EXISTS \
-             (SELECT 1 FROM acme_authorizations a WHERE a.order_id = acme_orders.id AND a.status <> 'valid')";
-    FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status IN ('pending', 'ready')";
+    READY = "UPDATE acme_orders SET status = 'ready' WHERE status = 'pending' AND id IN \
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1) AND NOT EXISTS \
+             (SELECT 1 FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
+              WHERE l.order_id = acme_orders.id AND a.status <> 'valid')";
+    FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE status IN ('pending', 'ready') AND id IN \
+            (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1)";
     FAIL_OF_ACCOUNT = "UPDATE acme_orders SET status = 'invalid' WHERE account_id = $1 AND status IN ('pending', 'ready')";
     STATES = "SELECT directory, status, COUNT(*) AS n FROM acme_orders GROUP BY directory, status";
     FAIL_OF_REVOKED = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND EXISTS \
@@ -48,6 +57,7 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, order: &Order) -> Result<()> {
         .bind(&order.profile)
         .bind(order.not_before)
         .bind(order.not_after)
+        .bind(order.replaces.as_deref())
         .bind(order.expires_at)
         .bind(order.created_at)
         .execute(on)
@@ -59,10 +69,17 @@ pub async fn find<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<Order
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(order).transpose()
 }
 
-/// Locks the row: whoever settles an authorization holds its order, so that two of one order cannot both see the
-/// other one pending.
-pub async fn lock<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<Order>> {
-    q(LOCK).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(order).transpose()
+/// Writes which authorizations an order rests on, in the order of its identifiers.
+pub async fn cover(tx: &mut Tx, id: OrderId, authorizations: &[AuthorizationId]) -> Result<()> {
+    let rows = (0i64..).zip(authorizations).map(|(n, a)| vec![id.to_vec().into(), n.into(), a.to_vec().into()]);
+    super::engine::write_many(tx.raw(), COVER, rows.collect()).await.map(drop)
+}
+
+/// Locks the open orders that rest on an authorization: whoever settles it holds them, so that two of one order
+/// cannot both see the other one pending. Take the authorization's own lock first.
+pub async fn lock_of<'a>(on: impl Into<On<'a>>, authorization: AuthorizationId) -> Result<Vec<OrderId>> {
+    let rows = q(LOCK_OF_AUTHORIZATION).bind(authorization.to_vec()).fetch_all(on).await?;
+    rows.iter().map(|row| row.id("id")).collect()
 }
 
 /// Ids of an account's orders that are not invalid, oldest first, after `after` (exclusive).
@@ -98,14 +115,14 @@ pub async fn open_of<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timesta
     q(OPEN).bind(account.to_vec()).bind(now).fetch_one(on).await?.get("n")
 }
 
-/// pending → ready when every authorization is valid; says whether it moved.
-pub async fn to_ready<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<bool> {
-    Ok(q(READY).bind(id.to_vec()).execute(on).await? == 1)
+/// pending → ready for the orders that rest on this authorization, when all of theirs are valid; how many moved.
+pub async fn to_ready<'a>(on: impl Into<On<'a>>, authorization: AuthorizationId) -> Result<u64> {
+    q(READY).bind(authorization.to_vec()).execute(on).await
 }
 
-/// pending or ready → invalid with its problem.
-pub async fn fail<'a>(on: impl Into<On<'a>>, id: OrderId, problem: &Value) -> Result<bool> {
-    Ok(q(FAIL).bind(id.to_vec()).bind(problem.to_string()).execute(on).await? == 1)
+/// pending or ready → invalid with this problem, for the orders that rest on the authorization; how many moved.
+pub async fn fail<'a>(on: impl Into<On<'a>>, authorization: AuthorizationId, problem: &Value) -> Result<u64> {
+    q(FAIL).bind(authorization.to_vec()).bind(problem.to_string()).execute(on).await
 }
 
 pub async fn fail_of_account<'a>(on: impl Into<On<'a>>, account: AccountId) -> Result<u64> {
@@ -141,6 +158,7 @@ fn order(row: &Row) -> Result<Order> {
         not_after: row.time_opt("not_after")?,
         error: error.as_deref().and_then(|text| serde_json::from_str(text).ok()),
         certificate_id: row.id_opt("certificate_id")?,
+        replaces: row.get("replaces")?,
         expires_at: row.time("expires_at")?,
         created_at: row.time("created_at")?,
     })

@@ -2,8 +2,8 @@
 
 use chancery::clock::days;
 use chancery::model::acme::{Account, AccountKey, AccountStatus, Order, OrderStatus};
-use chancery::model::actor::Role;
-use chancery::model::id::{AccountId, OrderId};
+use chancery::model::actor::{Actor, Role};
+use chancery::model::id::{AccountId, AuthorizationId, OrderId};
 use chancery::model::identifier::Identifier;
 use chancery::store::{Store, accounts, orders};
 use serde_json::json;
@@ -42,12 +42,17 @@ async fn failed_order(store: &Store) -> (AccountId, OrderId) {
         not_after: None,
         error: None,
         certificate_id: None,
+        replaces: None,
         expires_at: now + days(7),
         created_at: now,
     };
     orders::insert(store, &order).await.unwrap();
+    let authorization = AuthorizationId::new(now, entropy).unwrap();
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    orders::cover(&mut tx, order.id, &[authorization]).await.unwrap();
+    tx.commit().await.unwrap();
     let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": "10.20.4.7:80 <refused>"});
-    assert!(orders::fail(store, order.id, &problem).await.unwrap());
+    assert_eq!(orders::fail(store, authorization, &problem).await.unwrap(), 1);
     (account.id, order.id)
 }
 

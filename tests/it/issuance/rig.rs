@@ -92,6 +92,7 @@ impl Rig {
             not_after: None,
             error: None,
             certificate_id: None,
+            replaces: None,
             expires_at: START + days(7),
             created_at: START,
         };

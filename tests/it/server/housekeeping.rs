@@ -16,7 +16,7 @@ async fn order(store: &Store) -> OrderId {
     let account = acme_rows::stored_account(store).await;
     let (order, authorizations, _) = acme_rows::stored_order(store, &account, &["a.lab.example"]).await;
     authorizations::settle(store, authorizations[0].id, AuthorizationStatus::Valid).await.unwrap();
-    assert!(orders::to_ready(store, order.id).await.unwrap());
+    assert_eq!(orders::to_ready(store, authorizations[0].id).await.unwrap(), 1);
     order.id
 }
 

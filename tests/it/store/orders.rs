@@ -15,7 +15,8 @@ crate::on_both_engines! {
         let account = stored_account(&at.store).await;
         let (order, parts, proofs) = stored_order(&at.store, &account, &["b.test", "192.0.2.7", "a.test"]).await;
         assert_eq!(orders::find(&at.store, order.id).await.unwrap().as_ref(), Some(&order));
-        assert_eq!(orders::lock(&at.store, order.id).await.unwrap().as_ref(), Some(&order));
+        assert_eq!(authorizations::ids_of_order(&at.store, order.id).await.unwrap(), parts.iter().map(|a| a.id).collect::<Vec<_>>());
+        assert_eq!(authorizations::lock(&at.store, parts[1].id).await.unwrap().as_ref(), Some(&parts[1]));
         assert_eq!(authorizations::of_order(&at.store, order.id).await.unwrap(), parts, "in the order asked");
         assert_eq!(authorizations::find(&at.store, parts[1].id).await.unwrap().as_ref(), Some(&parts[1]));
         assert_eq!(challenges::find(&at.store, proofs[2].id).await.unwrap().as_ref(), Some(&proofs[2]));
@@ -27,9 +28,9 @@ crate::on_both_engines! {
         let names: Vec<String> = (0..6).map(|n| format!("host-{n}.test")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (order, parts, _) = stored_order(&at.store, &account, &names).await;
-        assert!(!orders::to_ready(&at.store, order.id).await.unwrap(), "nothing is proved yet");
+        assert_eq!(orders::to_ready(&at.store, parts[0].id).await.unwrap(), 0, "nothing is proved yet");
         // each in a transaction of its own that holds the order, all at once
-        let settled = join_all(parts.iter().map(|a| settle(&at.store, order.id, a.id))).await;
+        let settled = join_all(parts.iter().map(|a| settle(&at.store, a.id))).await;
         assert_eq!(settled.into_iter().filter(|ready| *ready).count(), 1);
         assert_eq!(status(&at.store, order.id).await, OrderStatus::Ready);
     }
@@ -40,7 +41,7 @@ crate::on_both_engines! {
         let now = at.store.now();
         let take = |n: u8| guards::order_to_processing(&at.store, order.id, CertificateId::from_bytes([n; 16]), now);
         assert!(!take(1).await.unwrap(), "a pending order is not taken");
-        settle(&at.store, order.id, parts[0].id).await;
+        settle(&at.store, parts[0].id).await;
         assert!(!guards::order_to_processing(&at.store, order.id, CertificateId::from_bytes([1; 16]), now + days(8)).await.unwrap());
         let taken = join_all((1..9).map(take)).await;
         let taken: Vec<bool> = taken.into_iter().map(Result::unwrap).collect();
@@ -50,7 +51,7 @@ crate::on_both_engines! {
         assert_eq!((row.status, row.certificate_id), (OrderStatus::Processing, Some(CertificateId::from_bytes([winner; 16]))));
         // from processing it ends once, this way or that
         let problem = json!({"type": "about:blank"});
-        assert!(!orders::fail(&at.store, order.id, &problem).await.unwrap(), "an order in processing fails by its issuance only");
+        assert_eq!(orders::fail(&at.store, parts[0].id, &problem).await.unwrap(), 0, "an order in processing fails by its issuance only");
         let text = problem.to_string();
         let (valid, invalid) = tokio::join!(
             guards::order_to_valid(&at.store, order.id),
@@ -64,7 +65,7 @@ crate::on_both_engines! {
         let (order, parts, _) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
         assert!(guards::ordering_account_alive(&at.store, order.id).await.unwrap());
         assert!(guards::ordering_account_alive(&at.store, OrderId::from_bytes([1; 16])).await.unwrap(), "no order, no account to blame");
-        settle(&at.store, order.id, parts[0].id).await;
+        settle(&at.store, parts[0].id).await;
         assert!(chancery::store::accounts::deactivate(&at.store, account.id).await.unwrap());
         assert_eq!(orders::fail_of_account(&at.store, account.id).await.unwrap(), 1);
         assert_eq!(authorizations::deactivate_of_account(&at.store, account.id).await.unwrap(), 2);
@@ -97,7 +98,7 @@ crate::on_both_engines! {
         let (pending, ..) = stored_order(&at.store, &account, &["a.test"]).await;
         at.clock.advance(minutes(1));
         let (ready, parts, _) = stored_order(&at.store, &account, &["b.test"]).await;
-        settle(&at.store, ready.id, parts[0].id).await;
+        settle(&at.store, parts[0].id).await;
         let now = at.store.now();
         assert_eq!(orders::open_of(&at.store, account.id, now).await.unwrap(), 2);
         assert_eq!(orders::page(&at.store, account.id, None, now, 10).await.unwrap(), [pending.id, ready.id]);
@@ -133,13 +134,14 @@ crate::on_both_engines! {
 }
 
 /// As the validation job does it; says whether the order became ready.
-async fn settle(store: &Store, order: OrderId, id: AuthorizationId) -> bool {
+async fn settle(store: &Store, id: AuthorizationId) -> bool {
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
-    orders::lock(&mut tx, order).await.unwrap();
+    authorizations::lock(&mut tx, id).await.unwrap();
+    orders::lock_of(&mut tx, id).await.unwrap();
     assert!(authorizations::settle(&mut tx, id, AuthorizationStatus::Valid).await.unwrap());
-    let ready = orders::to_ready(&mut tx, order).await.unwrap();
+    let ready = orders::to_ready(&mut tx, id).await.unwrap();
     tx.commit().await.unwrap();
-    ready
+    ready > 0
 }
 
 async fn status(store: &Store, order: OrderId) -> OrderStatus {

@@ -72,6 +72,7 @@ pub async fn stored_order(
         not_after: Some(store.now() + days(30)),
         error: None,
         certificate_id: None,
+        replaces: None,
         expires_at: store.now() + days(7),
         created_at: store.now(),
     };
@@ -81,11 +82,12 @@ pub async fn stored_order(
         let authorization = Authorization {
             id: AuthorizationId::new(store.now(), store.entropy.as_ref()).unwrap(),
             account_id: account.id,
-            order_id: order.id,
+            order_id: Some(order.id),
             position,
             status: AuthorizationStatus::Pending,
             identifier: identifier.clone(),
             wildcard: false,
+            subdomains: false,
             expires_at: order.expires_at,
             created_at: store.now(),
         };
@@ -103,5 +105,9 @@ pub async fn stored_order(
         authorizations.push(authorization);
         challenges.push(challenge);
     }
+    let ids: Vec<_> = authorizations.iter().map(|a| a.id).collect();
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    orders::cover(&mut tx, order.id, &ids).await.unwrap();
+    tx.commit().await.unwrap();
     (order, authorizations, challenges)
 }
