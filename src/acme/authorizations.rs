@@ -1,13 +1,14 @@
 //! Authorizations and challenges (RFC 8555 §7.1.4, §7.5).
 
 use axum::Json;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
 use super::envelope::Envelope;
-use super::headers::link;
+use super::headers::{link, location};
 use super::json::string;
+use super::orders::asked_name;
 use super::urls::Urls;
 use crate::error::{Error, Result};
 use crate::model::acme::{Authorization, Challenge, ChallengeStatus};
@@ -29,17 +30,47 @@ pub async fn show_or_deactivate(request: Envelope) -> Result<Response> {
         }
     };
     let headers = waiting(challenges.iter().any(|c| c.status == ChallengeStatus::Processing));
+    Ok((headers, Json(body(&request, &authorization, &challenges))).into_response())
+}
+
+/// newAuthz (RFC 8555 §7.4.1, RFC 9444 §4.2), where the directory offers it.
+pub async fn create(request: Envelope) -> Result<Response> {
+    if !request.directory.config.pre_authorization {
+        return Err(Error::not_found("ACME resource: this directory offers no pre-authorization (newAuthz)"));
+    }
+    let (account, payload) = request.by_account().await?;
+    let members = payload.object()?;
+    let wrong = || Error::malformed("\"identifier\" must be an object of \"type\" and \"value\"");
+    let identifier = members.get("identifier").ok_or_else(wrong)?;
+    let asked = asked_name(identifier).ok_or_else(wrong)?;
+    let subdomains = match identifier.get("subdomainAuthAllowed") {
+        None => false,
+        Some(flag) => {
+            flag.as_bool().ok_or_else(|| Error::malformed("\"subdomainAuthAllowed\" must be true or false"))?
+        }
+    };
+    let registration = &request.acme.registration;
+    let made = registration.new_authorization(&request.origin, &request.directory, &account, asked, subdomains);
+    let (authorization, challenges) = made.await?;
+    let mut headers = HeaderMap::new();
+    location(&mut headers, &request.urls.authorization(authorization.id));
+    Ok((StatusCode::CREATED, headers, Json(body(&request, &authorization, &challenges))).into_response())
+}
+
+fn body(request: &Envelope, authorization: &Authorization, challenges: &[Challenge]) -> Value {
     let mut body = json!({
         "identifier": authorization.identifier,
-        "status": authorization.shown_status(registration.now()).name(),
+        "status": authorization.shown_status(request.acme.registration.now()).name(),
         "expires": authorization.expires_at,
         "challenges": challenges.iter().map(|c| challenge_body(&request.urls, c)).collect::<Vec<_>>(),
     });
-    // absent when it is none (RFC 8555 §7.1.4)
-    if let (true, Some(members)) = (authorization.wildcard, body.as_object_mut()) {
-        members.insert("wildcard".into(), true.into());
+    // absent when they are not so (RFC 8555 §7.1.4, RFC 9444 §4.1)
+    for (name, holds) in [("wildcard", authorization.wildcard), ("subdomainAuthAllowed", authorization.subdomains)] {
+        if let (true, Some(members)) = (holds, body.as_object_mut()) {
+            members.insert(name.into(), true.into());
+        }
     }
-    Ok((headers, Json(body)).into_response())
+    body
 }
 
 /// An empty payload reads, `{}` says that the client is ready; other members are ignored.

@@ -43,6 +43,9 @@ fn body(urls: &Urls, directory: &Directory) -> Value {
         "revokeCert": urls.of("revoke"),
         "keyChange": urls.of("key-change"),
     });
+    if let (true, Some(members)) = (directory.config.pre_authorization, body.as_object_mut()) {
+        members.insert("newAuthz".into(), urls.of("new-authz").into());
+    }
     let mut meta = Map::new();
     if let Some(terms) = &directory.config.terms_of_service {
         meta.insert("termsOfService".into(), terms.clone().into());
@@ -52,6 +55,9 @@ fn body(urls: &Urls, directory: &Directory) -> Value {
     }
     if directory.config.external_account_required {
         meta.insert("externalAccountRequired".into(), true.into());
+    }
+    if directory.config.subdomains {
+        meta.insert("subdomainAuthAllowed".into(), true.into());
     }
     if let (false, Some(members)) = (meta.is_empty(), body.as_object_mut()) {
         members.insert("meta".into(), Value::Object(meta));

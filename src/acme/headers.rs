@@ -85,12 +85,13 @@ fn parts(path: &str) -> (&str, &str) {
 }
 
 /// The first segment after the directory.
-pub const ENDPOINTS: [&str; 11] = [
+pub const ENDPOINTS: [&str; 12] = [
     "directory",
     "new-nonce",
     "new-account",
     "account",
     "key-change",
+    "new-authz",
     "new-order",
     "order",
     "authorization",

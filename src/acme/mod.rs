@@ -2,7 +2,7 @@
 //!
 //!     GET|POST /acme/{directory}/directory        HEAD|GET|POST …/new-nonce
 //!     POST …/new-account  …/account/{id}  …/account/{id}/orders  …/key-change
-//!     POST …/new-order  …/order/{id}  …/order/{id}/finalize
+//!     POST …/new-authz  …/new-order  …/order/{id}  …/order/{id}/finalize
 //!     POST …/authorization/{id}  …/challenge/{id}  …/certificate/{id}  …/revoke
 
 mod accounts;
@@ -51,6 +51,7 @@ pub fn router(acme: Acme) -> Router {
         .route("/account/{id}", post(accounts::show_or_update))
         .route("/account/{id}/orders", post(orders::list))
         .route("/key-change", post(key_change::change))
+        .route("/new-authz", post(authorizations::create))
         .route("/new-order", post(orders::create))
         .route("/order/{id}", post(orders::show))
         .route("/order/{id}/finalize", post(orders::finalize))

@@ -11,10 +11,10 @@ use super::headers::{link, location};
 use super::json::string;
 use super::{Acme, base64url};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::model::acme::OrderStatus;
 use crate::model::id::OrderId;
-use crate::registration::orders::{NewOrder, OrderView, PAGE};
+use crate::registration::orders::{AskedName, NewOrder, OrderView, PAGE};
 
 const WHAT: &str = "the payload";
 
@@ -66,22 +66,23 @@ fn asked(members: &Map<String, Value>) -> Result<NewOrder> {
             "\"replaces\" is refused: this server offers no renewal information (RFC 9773)",
         ));
     }
-    if members.contains_key("profile") {
-        return Err(Error::new(
-            ErrorKind::InvalidProfile,
-            "this directory offers no choice of profiles: leave \"profile\" out",
-        ));
-    }
     let list = members.get("identifiers").and_then(Value::as_array).ok_or_else(wrong)?;
-    let pair = |value: &Value| {
-        let part = |name| value.get(name).and_then(Value::as_str).map(str::to_owned).ok_or_else(wrong);
-        Ok((part("type")?, part("value")?))
-    };
     Ok(NewOrder {
-        identifiers: list.iter().map(pair).collect::<Result<_>>()?,
+        identifiers: list.iter().map(|value| asked_name(value).ok_or_else(wrong)).collect::<Result<_>>()?,
+        profile: string(members, "profile", WHAT)?.map(str::to_owned),
         not_before: time(members, "notBefore")?,
         not_after: time(members, "notAfter")?,
     })
+}
+
+/// An identifier object; members of the wrong type make none.
+pub(super) fn asked_name(value: &Value) -> Option<AskedName> {
+    let part = |name| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let ancestor = match value.get("ancestorDomain") {
+        None => None,
+        Some(text) => Some(text.as_str()?.to_owned()),
+    };
+    Some(AskedName { kind: part("type")?, value: part("value")?, ancestor })
 }
 
 fn time(members: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>> {
@@ -111,6 +112,9 @@ fn body(acme: &Acme, request: &Envelope, view: &OrderView) -> Value {
         "finalize": urls.of(&format!("order/{}/finalize", order.id)),
     });
     let Some(members) = body.as_object_mut() else { return body };
+    if request.directory.config.profiles.len() > 1 {
+        members.insert("profile".into(), order.profile.clone().into());
+    }
     if let Some(at) = order.not_before {
         members.insert("notBefore".into(), at.to_string().into());
     }

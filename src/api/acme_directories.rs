@@ -11,6 +11,8 @@ use crate::api::document::{Problems, WriteProblems};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
+use crate::model::names::NameRule;
+use crate::model::network::IpNetwork;
 use crate::registration::{self, DirectoryConfig};
 use crate::wire::acme::{Directory, DirectoryRequest, DirectoryRules};
 use crate::wire::page::Page;
@@ -44,14 +46,13 @@ pub async fn create(
 ) -> Result<Response> {
     allowed(&api, &caller, "").await?;
     let default = DirectoryConfig::default();
-    let config = DirectoryConfig {
-        profiles: asked.profiles.unwrap_or(default.profiles),
-        challenges: asked.challenges.unwrap_or(default.challenges),
+    let first = First {
+        profiles: asked.profiles.clone().unwrap_or(default.profiles),
+        challenges: asked.challenges.clone().unwrap_or(default.challenges),
         external_account_required: asked.external_account_required.unwrap_or(false),
-        resolvers: resolvers(&asked.resolvers.unwrap_or_default())?,
-        terms_of_service: asked.terms_of_service,
-        website: asked.website,
+        resolvers: asked.resolvers.clone().unwrap_or_default(),
     };
+    let config = config!(first, asked);
     let made = api.registration.create_directory(caller.actor(), &asked.slug, config).await?;
     let location = [(header::LOCATION, format!("/api/v1/acme/directories/{}", made.slug))];
     Ok((StatusCode::CREATED, location, Reply(shape(&made))).into_response())
@@ -70,14 +71,13 @@ pub async fn put(
 ) -> Result<Reply<Directory>> {
     let before = found(&api, &slug)?;
     allowed(&api, &caller, &format!("directory:{}", before.slug)).await?;
-    let config = DirectoryConfig {
-        profiles: asked.profiles,
-        challenges: asked.challenges,
+    let first = First {
+        profiles: asked.profiles.clone(),
+        challenges: asked.challenges.clone(),
         external_account_required: asked.external_account_required,
-        resolvers: resolvers(&asked.resolvers)?,
-        terms_of_service: asked.terms_of_service,
-        website: asked.website,
+        resolvers: asked.resolvers.clone(),
     };
+    let config = config!(first, asked);
     let changed = api.registration.change_directory(caller.actor(), &before.slug, config).await?;
     Ok(Reply(shape(&changed)))
 }
@@ -91,16 +91,49 @@ fn found(api: &Api, slug: &str) -> Result<registration::Directory> {
     found.map_err(|_| Error::not_found(format!("ACME directory \"{}\"", shown(slug))))
 }
 
-fn resolvers(texts: &[String]) -> Result<Vec<std::net::SocketAddr>> {
+/// The members whose absence means different things to `create` and `put`.
+struct First {
+    profiles: Vec<String>,
+    challenges: Vec<String>,
+    external_account_required: bool,
+    resolvers: Vec<String>,
+}
+
+/// The same members of two shapes.
+macro_rules! config {
+    ($first:expr, $asked:expr) => {
+        DirectoryConfig {
+            profiles: $first.profiles,
+            challenges: $first.challenges,
+            external_account_required: $first.external_account_required,
+            resolvers: parsed("resolvers", &$first.resolvers, SERVER, |t| t.parse().ok())?,
+            issuers: $asked.issuers,
+            allow_names: parsed("allow_names", &$asked.allow_names, NAME, |t| NameRule::parse(t).ok())?,
+            deny_names: parsed("deny_names", &$asked.deny_names, NAME, |t| NameRule::parse(t).ok())?,
+            http01_port: $asked.http01_port,
+            tls_alpn01_port: $asked.tls_alpn01_port,
+            allow_networks: parsed("allow_networks", &$asked.allow_networks, NETWORK, |t| IpNetwork::parse(t).ok())?,
+            deny_networks: parsed("deny_networks", &$asked.deny_networks, NETWORK, |t| IpNetwork::parse(t).ok())?,
+            pre_authorization: $asked.pre_authorization,
+            subdomains: $asked.subdomains,
+            reuse_authorizations: $asked.reuse_authorizations,
+            terms_of_service: $asked.terms_of_service,
+            website: $asked.website,
+        }
+    };
+}
+use config;
+
+const SERVER: &str = "an address with a port, such as 10.0.0.53:53 or [fd00::53]:53";
+const NAME: &str =
+    "a rule over names as in a grant, such as example.org, .example.org, =host.example.org or 10.0.0.0/8";
+const NETWORK: &str = "a network such as 10.0.0.0/8";
+
+fn parsed<T>(member: &str, texts: &[String], allowed: &str, read: fn(&str) -> Option<T>) -> Result<Vec<T>> {
     let parse = |text: &String| {
-        text.parse().map_err(|_| {
-            Error::refused(
-                ErrorKind::Unprocessable,
-                "directory.resolvers",
-                format!("\"{}\"", shown(text)),
-                "an address with a port, such as 10.0.0.53:53 or [fd00::53]:53",
-                "write the server so",
-            )
+        read(text).ok_or_else(|| {
+            let value = format!("\"{}\"", shown(text));
+            Error::refused(ErrorKind::Unprocessable, format!("directory.{member}"), value, allowed, "write it so")
         })
     };
     texts.iter().map(parse).collect()
@@ -113,8 +146,22 @@ fn shape(directory: &registration::Directory) -> Directory {
         profiles: config.profiles.clone(),
         challenges: config.challenges.clone(),
         external_account_required: config.external_account_required,
-        resolvers: config.resolvers.iter().map(ToString::to_string).collect(),
+        resolvers: texts(&config.resolvers),
+        issuers: config.issuers.clone(),
+        allow_names: texts(&config.allow_names),
+        deny_names: texts(&config.deny_names),
+        http01_port: config.http01_port,
+        tls_alpn01_port: config.tls_alpn01_port,
+        allow_networks: texts(&config.allow_networks),
+        deny_networks: texts(&config.deny_networks),
+        pre_authorization: config.pre_authorization,
+        subdomains: config.subdomains,
+        reuse_authorizations: config.reuse_authorizations.clone(),
         terms_of_service: config.terms_of_service.clone(),
         website: config.website.clone(),
     }
+}
+
+fn texts<T: ToString>(values: &[T]) -> Vec<String> {
+    values.iter().map(ToString::to_string).collect()
 }

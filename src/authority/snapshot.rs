@@ -146,13 +146,7 @@ impl Snapshot {
 
     /// The issuer that signs for a domain: active, issuing, its certificate ending last.
     pub fn issuer_for(&self, domain: &str) -> Result<&Arc<LoadedIssuer>> {
-        let fit = |i: &&Arc<LoadedIssuer>| {
-            i.issuer.domain == domain
-                && i.issuer.role == IssuerRole::Issuing
-                && i.issuer.status == IssuerStatus::Active
-        };
-        let latest = |i: &&Arc<LoadedIssuer>| i.certificates.first().map(|c| c.not_after);
-        self.issuers.values().filter(fit).max_by_key(latest).ok_or_else(|| {
+        self.latest(domain, |_| true).ok_or_else(|| {
             Error::refused(
                 ErrorKind::Refused,
                 "profile.domain",
@@ -161,6 +155,29 @@ impl Snapshot {
                 format!("run chancery ca create {domain}"),
             )
         })
+    }
+
+    /// The same among these issuers only.
+    pub fn issuer_among(&self, domain: &str, slugs: &[String]) -> Result<&Arc<LoadedIssuer>> {
+        self.latest(domain, |slug| slugs.iter().any(|s| s == slug)).ok_or_else(|| {
+            Error::refused(
+                ErrorKind::Refused,
+                "directory.issuers",
+                format!("trust domain \"{domain}\", of which none of {} is an active issuer", slugs.join(", ")),
+                "a domain with an active issuer in the list",
+                "ask an operator to change the directory's issuers or profiles",
+            )
+        })
+    }
+
+    fn latest(&self, domain: &str, among: impl Fn(&str) -> bool) -> Option<&Arc<LoadedIssuer>> {
+        let fit = |i: &&Arc<LoadedIssuer>| {
+            i.issuer.domain == domain
+                && i.issuer.role == IssuerRole::Issuing
+                && i.issuer.status == IssuerStatus::Active
+                && among(&i.issuer.slug)
+        };
+        self.issuers.values().filter(fit).max_by_key(|i| i.certificates.first().map(|c| c.not_after))
     }
 
     /// The roots of a domain in DER: its own, then those of others above its issuers.

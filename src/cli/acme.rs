@@ -84,7 +84,16 @@ pub struct RulesArgs {
     /// Profiles, separated by commas; the first one is used
     #[arg(long, value_name = "P,…", value_delimiter = ',')]
     profiles: Option<Vec<String>>,
-    /// http-01,dns-01 or none (only names within a grant)
+    /// Issuers that may sign, separated by commas, or *
+    #[arg(long, value_name = "I,…", value_delimiter = ',')]
+    issuers: Option<Vec<String>>,
+    /// Rules over names that are certified here at all, as in a grant, or *
+    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',')]
+    allow_names: Option<Vec<String>>,
+    /// Rules over names that are never certified here, or none
+    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',')]
+    deny_names: Option<Vec<String>>,
+    /// How control is proved, separated by commas, or none (only names within a grant)
     #[arg(long, value_name = "C,…", value_delimiter = ',')]
     challenges: Option<Vec<String>>,
     /// Whether new accounts need an external account key
@@ -93,6 +102,33 @@ pub struct RulesArgs {
     /// DNS servers as IP:port for its validations, or none (those of the settings)
     #[arg(long, value_name = "IP:PORT,…", value_delimiter = ',')]
     resolvers: Option<Vec<String>>,
+    /// Where http-01 connects, in place of the settings' port
+    #[arg(long, value_name = "PORT")]
+    http01_port: Option<u16>,
+    /// Where tls-alpn-01 connects, in place of the settings' port
+    #[arg(long, value_name = "PORT")]
+    tls_alpn01_port: Option<u16>,
+    /// Networks that validations may connect to, or none (the settings' list)
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    allow_networks: Option<Vec<String>>,
+    /// Networks that validations never connect to besides the settings', or none
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    deny_networks: Option<Vec<String>>,
+    /// Whether clients may prove names ahead of orders (newAuthz)
+    #[arg(long, value_name = "BOOL")]
+    pre_authorization: Option<bool>,
+    /// Whether one proof may cover all names below its own (RFC 9444)
+    #[arg(long, value_name = "BOOL")]
+    subdomains: Option<bool>,
+    /// How long a proof serves the account's next orders, such as 8h, or none
+    #[arg(long, value_name = "TIME")]
+    reuse_authorizations: Option<String>,
+    /// URL that new accounts agree to, or none
+    #[arg(long, value_name = "URL")]
+    terms_of_service: Option<String>,
+    /// URL about this CA, or none
+    #[arg(long, value_name = "URL")]
+    website: Option<String>,
 }
 
 pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
@@ -222,6 +258,19 @@ impl RulesArgs {
         members.extend(self.profiles.map(|l| ("profiles".into(), list(l))));
         members.extend(self.challenges.map(|l| ("challenges".into(), list(l))));
         members.extend(self.resolvers.map(|l| ("resolvers".into(), list(l))));
+        members.extend(self.issuers.map(|l| ("issuers".into(), list(l))));
+        members.extend(self.allow_names.map(|l| ("allow_names".into(), list(l))));
+        members.extend(self.deny_names.map(|l| ("deny_names".into(), list(l))));
+        members.extend(self.allow_networks.map(|l| ("allow_networks".into(), list(l))));
+        members.extend(self.deny_networks.map(|l| ("deny_networks".into(), list(l))));
+        members.extend(self.http01_port.map(|n| ("http01_port".into(), n.into())));
+        members.extend(self.tls_alpn01_port.map(|n| ("tls_alpn01_port".into(), n.into())));
+        members.extend(self.pre_authorization.map(|b| ("pre_authorization".into(), b.into())));
+        members.extend(self.subdomains.map(|b| ("subdomains".into(), b.into())));
+        let text = |text: String| -> Value { if text == "none" { Value::Null } else { text.into() } };
+        members.extend(self.reuse_authorizations.map(|t| ("reuse_authorizations".into(), text(t))));
+        members.extend(self.terms_of_service.map(|t| ("terms_of_service".into(), text(t))));
+        members.extend(self.website.map(|t| ("website".into(), text(t))));
         members.extend(self.eab_required.map(|b| ("external_account_required".into(), b.into())));
         members
     }

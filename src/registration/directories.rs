@@ -1,16 +1,22 @@
 //! ACME directories: what each offers and requires, as data. A change is seen by every replica within 5 s.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::Registration;
+use super::{ORDER_LIFETIME, Registration};
+use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::DirectoryId;
 use crate::model::identifier::{Identifier, shown};
+use crate::model::names::NameRule;
+use crate::model::network::IpNetwork;
+use crate::model::validity::parse_duration;
 use crate::store::profiles;
 use crate::store::versions::{self, Topic};
 
@@ -21,8 +27,16 @@ pub const CHALLENGES: [&str; 2] = ["http-01", "dns-01"];
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DirectoryConfig {
-    /// Slugs of profiles; the first one is used.
+    /// Slugs of profiles; the first one is used when an order names none.
     pub profiles: Vec<String>,
+    /// Slugs of the issuers that may sign here; `*` is any of the profile's domain.
+    #[serde(skip_serializing_if = "is_any_issuer")]
+    pub issuers: Vec<String>,
+    /// Names that are certified here at all, and those of them that are not.
+    #[serde(skip_serializing_if = "is_any_name")]
+    pub allow_names: Vec<NameRule>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_names: Vec<NameRule>,
     /// What control over a name can be proved by. Empty: nothing, so that only names within a grant are certified.
     #[serde(skip_serializing_if = "is_every_challenge")]
     pub challenges: Vec<String>,
@@ -32,6 +46,24 @@ pub struct DirectoryConfig {
     /// DNS servers that validations of this directory ask; those of the settings when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<SocketAddr>,
+    /// Where its validations connect; the settings' where absent or empty. `deny_networks` comes on top of theirs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http01_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_alpn01_port: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub allow_networks: Vec<IpNetwork>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deny_networks: Vec<IpNetwork>,
+    /// newAuthz is there (RFC 8555 §7.4.1).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub pre_authorization: bool,
+    /// One proof may cover the names below its own (RFC 9444).
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub subdomains: bool,
+    /// How long the proof of one order serves the account's next ones, such as `8h`; absent: each order proves anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuse_authorizations: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms_of_service: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,17 +74,38 @@ impl Default for DirectoryConfig {
     fn default() -> Self {
         DirectoryConfig {
             profiles: vec!["tls-server".into()],
+            issuers: vec![ANY.into()],
+            allow_names: vec![NameRule::Any],
+            deny_names: Vec::new(),
             challenges: CHALLENGES.map(str::to_owned).to_vec(),
             external_account_required: false,
             resolvers: Vec::new(),
+            http01_port: None,
+            tls_alpn01_port: None,
+            allow_networks: Vec::new(),
+            deny_networks: Vec::new(),
+            pre_authorization: false,
+            subdomains: false,
+            reuse_authorizations: None,
             terms_of_service: None,
             website: None,
         }
     }
 }
 
+/// Whatever fits, in a list of slugs.
+pub const ANY: &str = "*";
+
 fn is_every_challenge(challenges: &[String]) -> bool {
     challenges == CHALLENGES
+}
+
+fn is_any_issuer(issuers: &[String]) -> bool {
+    issuers == [ANY]
+}
+
+fn is_any_name(rules: &[NameRule]) -> bool {
+    rules == [NameRule::Any]
 }
 
 /// A directory of this installation.
@@ -63,17 +116,69 @@ pub struct Directory {
 }
 
 impl Directory {
-    /// The profile of new orders; a directory without one issues nothing.
-    pub fn profile(&self) -> Result<&str> {
-        self.config.profiles.first().map(String::as_str).ok_or_else(|| {
-            Error::refused(
-                ErrorKind::InvalidProfile,
-                "acme.profiles",
-                format!("an order in directory {}", self.slug),
-                "nothing (its list of profiles is empty)",
-                "ask an operator to add a profile to the directory",
-            )
+    /// The profile of a new order: the one that it names (draft-ietf-acme-profiles §4), else the first; a directory
+    /// without one issues nothing.
+    pub fn profile(&self, asked: Option<&str>) -> Result<&str> {
+        let offered = &self.config.profiles;
+        let found = match asked {
+            Some(name) => offered.iter().find(|slug| *slug == name),
+            None => offered.first(),
+        };
+        found.map(String::as_str).ok_or_else(|| {
+            let value = match asked {
+                Some(name) => format!("profile \"{}\"", shown(name)),
+                None => "an order".to_owned(),
+            };
+            let (allowed, fix) = match offered.as_slice() {
+                [] => (
+                    "nothing (its list of profiles is empty)".to_owned(),
+                    "ask an operator to add a profile to the directory",
+                ),
+                some => (some.join(", "), "name one of meta.profiles, or none"),
+            };
+            let rule = format!("{value} in directory {}", self.slug);
+            Error::refused(ErrorKind::InvalidProfile, "acme.profiles", rule, allowed, fix)
         })
+    }
+
+    /// Who signs here for a profile's domain.
+    pub fn issuer<'s>(&self, snapshot: &'s Snapshot, domain: &str) -> Result<&'s Arc<LoadedIssuer>> {
+        match self.config.issuers.iter().any(|slug| slug == ANY) {
+            true => snapshot.issuer_for(domain),
+            false => snapshot.issuer_among(domain, &self.config.issuers),
+        }
+    }
+
+    /// Names that are certified here at all, whoever asks.
+    pub fn check_name(&self, name: &Identifier) -> Result<()> {
+        let denied = self.config.deny_names.iter().find(|rule| rule.touches(name));
+        if denied.is_none() && self.config.allow_names.iter().any(|rule| rule.covers(name)) {
+            return Ok(());
+        }
+        let list = |rules: &[NameRule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let allowed = match (self.config.allow_names.as_slice(), denied) {
+            ([], _) => "none".to_owned(),
+            (_, Some(rule)) => format!("names that {rule} does not touch"),
+            (some, None) => list(some),
+        };
+        Err(Error::refused(
+            ErrorKind::RejectedIdentifier,
+            "directory.names",
+            format!("{} \"{name}\" in directory {}", name.kind(), self.slug),
+            allowed,
+            "ask in the directory that certifies it, or an operator to change the rules of this one",
+        ))
+    }
+
+    /// How long a proof serves later orders.
+    pub fn reuse(&self) -> Duration {
+        self.config.reuse_authorizations.as_deref().and_then(|text| parse_duration(text).ok()).unwrap_or_default()
+    }
+
+    /// The challenges by which the names below this one can be proved together (RFC 9444): only control over its zone
+    /// says anything about them.
+    pub fn challenges_for_subdomains(&self, name: &Identifier) -> Vec<&str> {
+        self.challenges_for(name).into_iter().filter(|kind| kind.starts_with("dns-")).collect()
     }
 
     /// The challenges by which control over this name can be proved here (RFC 8555 §8, RFC 8738 §7).
@@ -171,6 +276,26 @@ impl Registration {
         if let Some(unknown) = config.profiles.iter().find(|slug| !snapshot.profiles.contains_key(*slug)) {
             let known: Vec<_> = snapshot.profiles.keys().map(String::as_str).collect();
             return refuse("profiles", unknown, known.join(", "));
+        }
+        if let Some(unknown) = config.issuers.iter().find(|s| *s != ANY && !snapshot.issuers.contains_key(*s)) {
+            let known: Vec<_> = snapshot.issuers.keys().map(String::as_str).collect();
+            return refuse("issuers", unknown, format!("*, {}", known.join(", ")));
+        }
+        if config.http01_port == Some(0) || config.tls_alpn01_port == Some(0) {
+            return refuse("ports", "0", "1 to 65535".into());
+        }
+        if let Some(text) = &config.reuse_authorizations
+            && !parse_duration(text).is_ok_and(|time| time <= ORDER_LIFETIME)
+        {
+            return refuse("reuse_authorizations", text, "a time up to 7d, such as 8h".into());
+        }
+        let rules = config.allow_names.len() + config.deny_names.len();
+        if rules > 1000 {
+            return refuse("names", &format!("{rules} rules"), "at most 1000".into());
+        }
+        let networks = config.allow_networks.len() + config.deny_networks.len();
+        if networks > 1000 {
+            return refuse("networks", &format!("{networks} networks"), "at most 1000".into());
         }
         if let Some(unknown) = config.challenges.iter().find(|c| !CHALLENGES.contains(&c.as_str())) {
             return refuse("challenges", unknown, CHALLENGES.join(", "));

@@ -122,9 +122,12 @@ impl Registration {
                 "make a new key for the CSR (RFC 8555 §11.1)",
             ));
         }
+        let directory = self.directory(&order.directory)?;
+        let snapshot = self.authority.snapshot();
+        let domain = snapshot.profile(&order.profile)?.profile.domain();
         Ok(Issuance {
+            issuer: Some(directory.issuer(&snapshot, domain)?.issuer.slug.clone()),
             profile: order.profile.clone(),
-            issuer: None,
             request,
             names: Some(order.identifiers.clone()),
             common_name: None,

@@ -10,6 +10,8 @@ pub mod finalize;
 pub mod housekeeping;
 pub mod nonces;
 pub mod orders;
+mod pre_authorization;
+mod proofs;
 mod queries;
 pub mod revoke;
 mod under_grant;

@@ -3,23 +3,18 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::under_grant::allows;
 use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
 use crate::clock::{Timestamp, minutes};
-use crate::entropy::random;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
-use crate::model::acme::{
-    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, GRANTED, Order, OrderStatus,
-};
+use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
 use crate::model::audit::AuditEvent;
 use crate::model::grant::Grant;
-use crate::model::id::{AuthorizationId, ChallengeId, OrderId};
+use crate::model::id::{AuthorizationId, OrderId};
 use crate::model::identifier::{Identifier, shown};
-use crate::store::{Tx, accounts, authorizations, challenges, orders};
+use crate::store::{Tx, accounts, authorizations, orders};
 
 /// Ids of one page of an account's orders.
 pub const PAGE: i64 = 100;
@@ -30,10 +25,33 @@ const CROWD: i64 = 100;
 /// What newOrder asks, as the client wrote it.
 #[derive(Debug, Clone, Default)]
 pub struct NewOrder {
-    /// (type, value)
-    pub identifiers: Vec<(String, String)>,
+    pub identifiers: Vec<AskedName>,
+    pub profile: Option<String>,
     pub not_before: Option<Timestamp>,
     pub not_after: Option<Timestamp>,
+}
+
+/// One identifier of newOrder or newAuthz.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AskedName {
+    pub kind: String,
+    pub value: String,
+    /// A name above it that the client can prove in its place (RFC 9444 §4.3).
+    pub ancestor: Option<String>,
+}
+
+/// A name of an order as it was judged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub name: Identifier,
+    pub ancestor: Option<Identifier>,
+}
+
+/// What newOrder may have.
+struct Checked {
+    profile: String,
+    names: Vec<Wanted>,
+    grant: Option<Grant>,
 }
 
 /// An order with its authorizations in the order of its identifiers.
@@ -53,94 +71,46 @@ impl Registration {
         ask: NewOrder,
     ) -> Result<OrderView> {
         let actor = origin.account(account);
-        let (identifiers, grant) = match self.checked_order(directory, account, &ask).await {
+        let checked = match self.checked_order(directory, account, &ask).await {
             Ok(checked) => checked,
             Err(error) => return self.refused(&actor, "order.refused", String::new(), error).await,
         };
-        let grant = grant.as_ref();
-        let now = self.store.now();
-        let all_granted = identifiers.iter().all(|name| allows(grant, name));
-        let order = Order {
+        let (now, grant) = (self.store.now(), checked.grant.as_ref());
+        let mut order = Order {
             id: OrderId::new(now, self.store.entropy.as_ref())?,
             account_id: account.id,
             directory: directory.slug.clone(),
-            status: if all_granted { OrderStatus::Ready } else { OrderStatus::Pending },
-            profile: directory.profile()?.to_owned(),
+            status: OrderStatus::Pending,
+            identifiers: checked.names.iter().map(|wanted| wanted.name.clone()).collect(),
+            profile: checked.profile,
             not_before: ask.not_before,
             not_after: ask.not_after,
             error: None,
             certificate_id: None,
+            replaces: None,
             expires_at: ends_at(now, grant),
             created_at: now,
-            identifiers,
         };
         let mut tx = self.store.begin(&actor).await?;
         if let Err(error) = hold_place(&mut tx, account).await {
             drop(tx);
             return self.refused(&actor, "order.refused", String::new(), error).await;
         }
-        orders::insert(&mut tx, &order).await?;
-        let mut ids = Vec::with_capacity(order.identifiers.len());
-        for (position, name) in (0i64..).zip(&order.identifiers) {
-            let authorization = self.authorization_for(&order, position, name, grant)?;
-            authorizations::insert(&mut tx, &authorization).await?;
-            match authorization.status {
-                AuthorizationStatus::Valid => {
-                    challenges::insert(&mut tx, &self.new_challenge(authorization.id, GRANTED)?).await?;
-                }
-                _ => {
-                    for kind in directory.challenges_for(name) {
-                        challenges::insert(&mut tx, &self.new_challenge(authorization.id, kind)?).await?;
-                    }
-                }
-            }
-            ids.push(authorization.id);
+        let proofs = self.proofs_for(&mut tx, directory, grant, &order, &checked.names).await?;
+        order.expires_at = proofs.iter().map(|p| p.authorization.expires_at).fold(order.expires_at, Timestamp::min);
+        if proofs.iter().all(|p| p.authorization.status == AuthorizationStatus::Valid) {
+            order.status = OrderStatus::Ready;
         }
+        orders::insert(&mut tx, &order).await?;
+        for proof in &proofs {
+            proof.store(&mut tx).await?;
+        }
+        let ids: Vec<AuthorizationId> = proofs.iter().map(|p| p.authorization.id).collect();
+        orders::cover(&mut tx, order.id, &ids).await?;
         let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory});
         tx.audit(AuditEvent::done("order.created", format!("order:{}", order.id), detail));
         tx.commit().await?;
         Ok(OrderView { order, authorizations: ids })
-    }
-
-    fn authorization_for(
-        &self,
-        order: &Order,
-        position: i64,
-        name: &Identifier,
-        grant: Option<&Grant>,
-    ) -> Result<Authorization> {
-        let (identifier, wildcard) = match name {
-            Identifier::Dns(dns) if dns.is_wildcard() => (Identifier::dns(dns.base())?, true),
-            other => (other.clone(), false),
-        };
-        let granted = allows(grant, name);
-        Ok(Authorization {
-            id: AuthorizationId::new(order.created_at, self.store.entropy.as_ref())?,
-            account_id: order.account_id,
-            order_id: order.id,
-            position,
-            status: if granted { AuthorizationStatus::Valid } else { AuthorizationStatus::Pending },
-            identifier,
-            wildcard,
-            expires_at: order.expires_at,
-            created_at: order.created_at,
-        })
-    }
-
-    /// A granted one is valid from the beginning.
-    fn new_challenge(&self, authorization: AuthorizationId, kind: &str) -> Result<Challenge> {
-        let (now, entropy) = (self.store.now(), self.store.entropy.as_ref());
-        let granted = kind == GRANTED;
-        Ok(Challenge {
-            id: ChallengeId::new(now, entropy)?,
-            authorization_id: authorization,
-            kind: kind.into(),
-            // 256 bits, one token a challenge
-            token: URL_SAFE_NO_PAD.encode(random::<32>(entropy)?),
-            status: if granted { ChallengeStatus::Valid } else { ChallengeStatus::Pending },
-            validated_at: granted.then_some(now),
-            error: None,
-        })
     }
 
     /// One of this account's orders; another's is not found.
@@ -156,7 +126,7 @@ impl Registration {
     }
 
     pub async fn viewed(&self, order: Order) -> Result<OrderView> {
-        let authorizations = authorizations::of_order(&self.store, order.id).await?.iter().map(|a| a.id).collect();
+        let authorizations = authorizations::ids_of_order(&self.store, order.id).await?;
         Ok(OrderView { order, authorizations })
     }
 
@@ -165,25 +135,22 @@ impl Registration {
         orders::page(&self.store, account.id, after, self.store.now(), PAGE).await
     }
 
-    async fn checked_order(
-        &self,
-        directory: &Directory,
-        account: &Account,
-        ask: &NewOrder,
-    ) -> Result<(Vec<Identifier>, Option<Grant>)> {
+    async fn checked_order(&self, directory: &Directory, account: &Account, ask: &NewOrder) -> Result<Checked> {
         if ask.identifiers.is_empty() || ask.identifiers.len() > MAX_NAMES {
             return Err(Error::malformed(format!(
                 "an order has 1 to {MAX_NAMES} identifiers, this one has {}",
                 ask.identifiers.len()
             )));
         }
-        let grant = self.grant_for_order(directory, account).await?;
-        let identifiers = self.checked_names(directory, grant.as_ref(), ask)?;
-        self.check_validity(directory, ask, &identifiers)?;
-        Ok((identifiers, grant))
+        let profile = directory.profile(ask.profile.as_deref())?.to_owned();
+        let grant = self.grant_for_order(directory, account, &profile).await?;
+        let names = self.checked_names(directory, &profile, grant.as_ref(), &ask.identifiers)?;
+        let identifiers: Vec<_> = names.iter().map(|wanted| wanted.name.clone()).collect();
+        self.check_validity(&profile, ask, &identifiers)?;
+        Ok(Checked { profile, names, grant })
     }
 
-    fn check_validity(&self, directory: &Directory, ask: &NewOrder, names: &[Identifier]) -> Result<()> {
+    fn check_validity(&self, profile: &str, ask: &NewOrder, names: &[Identifier]) -> Result<()> {
         if ask.not_before.is_none() && ask.not_after.is_none() {
             return Ok(());
         }
@@ -192,7 +159,7 @@ impl Registration {
             return Err(Error::malformed("notBefore and notAfter are whole seconds: certificates have no fractions"));
         }
         let snapshot = self.authority.snapshot();
-        let profile = snapshot.profile(directory.profile()?)?;
+        let profile = snapshot.profile(profile)?;
         let now = self.store.now();
         let earliest = (now - profile.profile.backdate()).truncated();
         let from = ask.not_before.unwrap_or(earliest);
@@ -215,24 +182,33 @@ impl Registration {
     }
 
     /// Folded to distinct names in the order asked; every bad one becomes a subproblem (RFC 8555 §6.7.1).
-    fn checked_names(&self, directory: &Directory, grant: Option<&Grant>, ask: &NewOrder) -> Result<Vec<Identifier>> {
+    pub(super) fn checked_names(
+        &self,
+        directory: &Directory,
+        profile: &str,
+        grant: Option<&Grant>,
+        asked: &[AskedName],
+    ) -> Result<Vec<Wanted>> {
         let rules = grant.map(|g| g.scope.names.as_slice()).unwrap_or_default();
         let snapshot = self.authority.snapshot();
-        let profile = snapshot.profile(directory.profile()?)?;
-        let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for (kind, value) in &ask.identifiers {
-            let checked = offered(kind, value).and_then(|name| {
-                profile.profile.check_name(&name, self.authority.own_hosts(), rules)?;
+        let profile = &snapshot.profile(profile)?.profile;
+        directory.issuer(&snapshot, profile.domain())?;
+        let (mut good, mut bad) = (Vec::<Wanted>::new(), Vec::new());
+        for asked in asked {
+            let checked = offered(&asked.kind, &asked.value).and_then(|name| {
+                directory.check_name(&name)?;
+                profile.check_name(&name, self.authority.own_hosts(), rules)?;
                 provable(directory, grant, &name)?;
-                Ok(name)
+                let ancestor = ancestor_of(&name, asked.ancestor.as_deref())?;
+                Ok(Wanted { name, ancestor })
             });
             match checked {
-                Ok(name) if good.contains(&name) => {}
-                Ok(name) => good.push(name),
+                Ok(wanted) if good.iter().any(|w| w.name == wanted.name) => {}
+                Ok(wanted) => good.push(wanted),
                 Err(error) => bad.push(Subproblem {
                     kind: error.kind,
                     detail: error.detail,
-                    identifier: Some((shown(kind), shown(value))),
+                    identifier: Some((shown(&asked.kind), shown(&asked.value))),
                     pointer: None,
                 }),
             }
@@ -241,6 +217,27 @@ impl Registration {
             0 => Ok(good),
             _ => Err(refusal(bad)),
         }
+    }
+}
+
+/// The name that the client offers to prove for this one: it stands above it (RFC 9444 §4.3).
+fn ancestor_of(name: &Identifier, ancestor: Option<&str>) -> Result<Option<Identifier>> {
+    let Some(text) = ancestor else { return Ok(None) };
+    let wrong = || {
+        Error::malformed(format!(
+            "\"ancestorDomain\" of {} \"{name}\" is \"{}\": it must be a DNS name above it (RFC 9444 §4.3)",
+            name.kind(),
+            shown(text)
+        ))
+    };
+    let above = Identifier::dns(text).map_err(|_| wrong())?;
+    match (name, &above) {
+        (Identifier::Dns(own), Identifier::Dns(parent))
+            if !parent.is_wildcard() && own.base() != parent.as_str() && own.is_within(parent.as_str()) =>
+        {
+            Ok(Some(above))
+        }
+        _ => Err(wrong()),
     }
 }
 

@@ -12,8 +12,12 @@ use crate::store::{authorizations, grants};
 
 impl Registration {
     /// The grant of a bound account, alive and good for the profile and issuer of this directory.
-    pub(super) async fn grant_for_order(&self, directory: &Directory, account: &Account) -> Result<Option<Grant>> {
-        let slug = directory.profile()?;
+    pub(super) async fn grant_for_order(
+        &self,
+        directory: &Directory,
+        account: &Account,
+        slug: &str,
+    ) -> Result<Option<Grant>> {
         let snapshot = self.authority.snapshot();
         let profile = &snapshot.profile(slug)?.profile;
         let Some(grant) = self.grant_of(account).await? else {
@@ -30,7 +34,7 @@ impl Registration {
         };
         grant.check_alive(self.store.now())?;
         grant.scope.check_profile(slug)?;
-        grant.scope.check_issuer(&snapshot.issuer_for(profile.domain())?.issuer.slug)?;
+        grant.scope.check_issuer(&directory.issuer(&snapshot, profile.domain())?.issuer.slug)?;
         Ok(Some(grant))
     }
 

@@ -80,58 +80,109 @@ pub struct EabKeyRevocation {
     pub accounts: bool,
 }
 
-/// What an ACME directory offers and requires.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct Directory {
-    pub slug: String,
-    /// Slugs of profiles; the first one is used.
-    pub profiles: Vec<String>,
-    /// `http-01`, `dns-01`; empty: only names within the grant of an account.
-    pub challenges: Vec<String>,
-    /// New accounts need an external account key.
-    pub external_account_required: bool,
-    /// DNS servers as `IP:port` that its validations ask; empty: those of the settings.
-    pub resolvers: Vec<String>,
-    pub terms_of_service: Option<String>,
-    pub website: Option<String>,
+/// The members that every shape of a directory has; what is absent has its default.
+macro_rules! directory {
+    ($(#[$outer:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$outer])*
+        pub struct $name {
+            $($own)*
+            /// Slugs of the issuers that may sign here; `["*"]`, the default, is any of the profile's domain.
+            #[serde(default = "any")]
+            pub issuers: Vec<String>,
+            /// Names that are certified here at all, written as in a grant; `["*"]` by default. Empty allows nothing.
+            #[serde(default = "any")]
+            pub allow_names: Vec<String>,
+            /// Names that are never certified here.
+            #[serde(default)]
+            pub deny_names: Vec<String>,
+            /// Where http-01 connects, in place of the settings' port.
+            #[serde(default)]
+            #[schema(minimum = 1)]
+            pub http01_port: Option<u16>,
+            /// Where tls-alpn-01 connects, in place of the settings' port.
+            #[serde(default)]
+            #[schema(minimum = 1)]
+            pub tls_alpn01_port: Option<u16>,
+            /// Networks that validations may connect to, in place of the settings' list; empty: that list.
+            #[serde(default)]
+            pub allow_networks: Vec<String>,
+            /// Networks that validations never connect to, besides the settings' list.
+            #[serde(default)]
+            pub deny_networks: Vec<String>,
+            /// Offer newAuthz (RFC 8555 §7.4.1).
+            #[serde(default)]
+            pub pre_authorization: bool,
+            /// One proof may cover all names below its own (RFC 9444).
+            #[serde(default)]
+            pub subdomains: bool,
+            /// How long the proof of one order serves the same account's next orders, such as `8h`, at most `7d`;
+            /// absent: each order proves anew.
+            #[serde(default)]
+            pub reuse_authorizations: Option<String>,
+            /// URL that new accounts agree to.
+            #[serde(default)]
+            pub terms_of_service: Option<String>,
+            /// URL about this CA.
+            #[serde(default)]
+            pub website: Option<String>,
+        }
+    };
 }
 
-/// A new ACME directory at `/acme/{slug}/directory`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"slug": "cluster-a", "profiles": ["tls-server"], "external_account_required": true}))]
-pub struct DirectoryRequest {
-    /// Lower-case letters, digits and hyphens; never changed.
-    pub slug: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profiles: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub challenges: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub external_account_required: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resolvers: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub terms_of_service: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub website: Option<String>,
+fn any() -> Vec<String> {
+    vec!["*".to_owned()]
 }
 
-/// What a directory offers and requires.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(example = json!({"external_account_required": true, "resolvers": ["10.0.0.53:53"]}))]
-pub struct DirectoryRules {
-    /// Slugs of profiles; the first one is used.
-    pub profiles: Vec<String>,
-    /// `http-01`, `dns-01`; empty: only names within the grant of an account.
-    pub challenges: Vec<String>,
-    /// New accounts need an external account key.
-    pub external_account_required: bool,
-    /// DNS servers as `IP:port` that its validations ask; empty: those of the settings.
-    pub resolvers: Vec<String>,
-    #[serde(default)]
-    pub terms_of_service: Option<String>,
-    #[serde(default)]
-    pub website: Option<String>,
+directory! {
+    /// What an ACME directory offers and requires.
+    #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+    Directory {
+        /// Stands in its URL: `/acme/{slug}/directory`.
+        pub slug: String,
+        /// Slugs of profiles; the first one is used when an order names none.
+        pub profiles: Vec<String>,
+        /// What control over a name can be proved by; empty: only names within the grant of an account.
+        pub challenges: Vec<String>,
+        /// New accounts need an external account key.
+        pub external_account_required: bool,
+        /// DNS servers as `IP:port` that its validations ask; empty: those of the settings.
+        pub resolvers: Vec<String>,
+    }
+}
+
+directory! {
+    /// A new ACME directory at `/acme/{slug}/directory`.
+    #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schema(example = json!({"slug": "cluster-a", "profiles": ["tls-server"], "external_account_required": true}))]
+    DirectoryRequest {
+        /// Lower-case letters, digits and hyphens; never changed.
+        pub slug: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub profiles: Option<Vec<String>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub challenges: Option<Vec<String>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub external_account_required: Option<bool>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub resolvers: Option<Vec<String>>,
+    }
+}
+
+directory! {
+    /// What a directory offers and requires.
+    #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+    #[serde(deny_unknown_fields)]
+    #[schema(example = json!({"profiles": ["tls-server"], "challenges": ["http-01", "dns-01"], "external_account_required": true,
+        "resolvers": ["10.0.0.53:53"]}))]
+    DirectoryRules {
+        /// Slugs of profiles; the first one is used when an order names none.
+        pub profiles: Vec<String>,
+        /// What control over a name can be proved by; empty: only names within the grant of an account.
+        pub challenges: Vec<String>,
+        /// New accounts need an external account key.
+        pub external_account_required: bool,
+        /// DNS servers as `IP:port` that its validations ask; empty: those of the settings.
+        pub resolvers: Vec<String>,
+    }
 }

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod addresses;
+mod ahead;
 mod attacks;
 mod bad_input;
 mod client;
