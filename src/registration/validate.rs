@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::Registration;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Subproblem};
 use crate::model::acme::{
     Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, ValidateChallenge,
 };
@@ -99,8 +99,8 @@ impl Registration {
             challenges::settle(&mut tx, challenge.id, ChallengeStatus::Invalid, None, problem.as_ref(), timeline)
                 .await?;
             let ended = authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Invalid).await?;
-            if let (true, Some(problem)) = (ended, &problem) {
-                orders::fail(&mut tx, authorization.id, problem).await?;
+            if let (true, Some(failure)) = (ended, &failure) {
+                orders::fail(&mut tx, authorization.id, &(self.describe)(&unproved(authorization, failure))).await?;
             }
         }
         tx.audit(AuditEvent {
@@ -116,4 +116,16 @@ impl Registration {
             .increment(1);
         Ok(())
     }
+}
+
+/// The failure as the order tells it, which may have many names (RFC 8555 §6.7.1).
+fn unproved(authorization: &Authorization, failure: &Error) -> Error {
+    let (kind, value) = (authorization.identifier.kind(), authorization.identifier.value());
+    let part = Subproblem {
+        kind: failure.kind,
+        detail: failure.detail.clone(),
+        identifier: Some((kind.to_owned(), value.clone())),
+        pointer: None,
+    };
+    Error::new(failure.kind, format!("{value}: {}", failure.detail)).with_subproblems(vec![part])
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod addresses;
 mod ahead;
 mod attacks;
+mod authorizations;
 mod bad_input;
 mod client;
 mod compromise;
