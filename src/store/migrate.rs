@@ -25,7 +25,12 @@ migrations!(1 "0001_core", 2 "0002_account_keys", 3 "0003_users", 4 "0004_grants
 pub const LATEST: i64 = LIST[LIST.len() - 1].0;
 
 pub async fn run(db: &Db) -> Result<()> {
-    let steps = LIST.iter().map(|(version, name, sqlite, postgres)| {
+    up_to(db, LATEST).await
+}
+
+/// The same up to a version: the schema that an older binary left.
+pub async fn up_to(db: &Db, version: i64) -> Result<()> {
+    let steps = LIST.iter().filter(|step| step.0 <= version).map(|(version, name, sqlite, postgres)| {
         let sql = if db.is_postgres() { *postgres } else { *sqlite };
         let sql = sqlx::SqlSafeStr::into_sql_str(sql);
         Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql, false)

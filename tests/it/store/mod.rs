@@ -4,5 +4,6 @@ mod accounts;
 mod audit;
 mod conformance;
 mod jobs;
+mod migrations;
 mod orders;
 mod tokens;
