@@ -33,6 +33,8 @@ pub enum ErrorKind {
     StaleRevision,
     /// The certificate was revoked before (REST 409, ACME alreadyRevoked 400).
     AlreadyRevoked,
+    /// Another order holds the replacement of this certificate (ACME alreadyReplaced 409, RFC 9773 §7.4).
+    AlreadyReplaced,
     /// The same Idempotency-Key came with another body (422).
     IdempotencyMismatch,
     /// A rule of a profile, a grant or the CA refuses (403).
@@ -110,6 +112,7 @@ impl ErrorKind {
             ErrorKind::Conflict => "conflict",
             ErrorKind::StaleRevision => "stale_revision",
             ErrorKind::AlreadyRevoked => "already_revoked",
+            ErrorKind::AlreadyReplaced => "already_replaced",
             ErrorKind::IdempotencyMismatch => "idempotency_mismatch",
             ErrorKind::Refused => "refused",
             ErrorKind::BadCsr => "bad_csr",

@@ -61,17 +61,13 @@ pub async fn list(request: Envelope) -> Result<Response> {
 
 fn asked(members: &Map<String, Value>) -> Result<NewOrder> {
     let wrong = || Error::malformed("\"identifiers\" must be a list of {\"type\", \"value\"}");
-    if members.contains_key("replaces") {
-        return Err(Error::malformed(
-            "\"replaces\" is refused: this server offers no renewal information (RFC 9773)",
-        ));
-    }
     let list = members.get("identifiers").and_then(Value::as_array).ok_or_else(wrong)?;
     Ok(NewOrder {
         identifiers: list.iter().map(|value| asked_name(value).ok_or_else(wrong)).collect::<Result<_>>()?,
         profile: string(members, "profile", WHAT)?.map(str::to_owned),
         not_before: time(members, "notBefore")?,
         not_after: time(members, "notAfter")?,
+        replaces: string(members, "replaces", WHAT)?.map(str::to_owned),
     })
 }
 
@@ -120,6 +116,9 @@ fn body(acme: &Acme, request: &Envelope, view: &OrderView) -> Value {
     }
     if let Some(at) = order.not_after {
         members.insert("notAfter".into(), at.to_string().into());
+    }
+    if let Some(predecessor) = &order.replaces {
+        members.insert("replaces".into(), predecessor.clone().into());
     }
     if let Some(error) = &order.error {
         members.insert("error".into(), error.clone());

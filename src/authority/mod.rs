@@ -15,6 +15,7 @@ pub mod ocsp;
 mod profiles;
 mod queries;
 pub mod recovery;
+mod renewal;
 pub mod responders;
 pub mod revoke;
 pub mod snapshot;

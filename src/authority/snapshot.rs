@@ -8,12 +8,13 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
 use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
+use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::ocsp_request::IssuerHashes;
 use crate::pki::ocsp_response::OcspResponder;
 use crate::pki::profile::{Profile, ProfileConfig};
 use crate::pki::signer::{KeyStore, SealedKey};
-use crate::pki::tbs::{TbsView, split_certificate};
+use crate::pki::tbs::{TbsView, key_identifier, split_certificate};
 use crate::store::versions::{self, Versions};
 use crate::store::{Store, hierarchy, profiles};
 
@@ -38,6 +39,8 @@ pub struct LoadedIssuer {
     pub chain: Vec<Vec<u8>>,
     /// Its name in DER.
     subject: Vec<u8>,
+    /// What authorityKeyIdentifier says below it: one, or more where others certified it with another.
+    key_ids: Vec<Vec<u8>>,
     pub sealed_key: SealedKey,
     /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
     pub key: Option<Arc<IssuerKey>>,
@@ -66,6 +69,11 @@ impl LoadedIssuer {
     /// Its name in DER.
     pub fn subject(&self) -> &[u8] {
         &self.subject
+    }
+
+    /// Does this stand as the authority key identifier in certificates that it signed?
+    pub fn is_named_by(&self, key_id: &[u8]) -> bool {
+        self.key_ids.iter().any(|own| own == key_id)
     }
 
     /// The certificate that new ones chain to.
@@ -106,8 +114,18 @@ impl Snapshot {
                 IssuerRole::Issuing => own.first().map(|newest| above.chain(&newest.der)).unwrap_or_default(),
             };
             let subject = subject(&issuer, own.first())?;
-            let loaded =
-                LoadedIssuer { certificates: own, chain, subject, sealed_key, key, issuer, responder, hashes };
+            let key_ids = key_ids(&own);
+            let loaded = LoadedIssuer {
+                certificates: own,
+                chain,
+                subject,
+                key_ids,
+                sealed_key,
+                key,
+                issuer,
+                responder,
+                hashes,
+            };
             issuers.insert(loaded.issuer.slug.clone(), Arc::new(loaded));
         }
         let mut loaded_profiles = BTreeMap::new();
@@ -206,6 +224,15 @@ fn subject(issuer: &Issuer, certificate: Option<&IssuerCertificate>) -> Result<V
     let certificate = certificate.ok_or_else(unreadable)?;
     let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable().because(e))?;
     Ok(TbsView::parse(tbs).map_err(|e| unreadable().because(e))?.subject.to_vec())
+}
+
+/// One that cannot be read names nothing; `subject` refuses an issuer without a readable certificate.
+fn key_ids(certificates: &[IssuerCertificate]) -> Vec<Vec<u8>> {
+    let read = certificates.iter().filter_map(|c| CaCertificate::read(&c.der).ok());
+    let mut ids: Vec<_> = read.filter_map(|ca| ca.subject_key_id.or_else(|| key_identifier(&ca.spki).ok())).collect();
+    ids.sort();
+    ids.dedup();
+    ids
 }
 
 fn load_responder(row: &Responder, key: Option<&SealedKey>, keys: &dyn KeyStore) -> Result<Option<LoadedResponder>> {

@@ -121,6 +121,7 @@ const fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::Conflict
         | ErrorKind::StaleRevision
         | ErrorKind::AlreadyRevoked
+        | ErrorKind::AlreadyReplaced
         | ErrorKind::IdempotencyMismatch
         | ErrorKind::Locked => 7,
         ErrorKind::TimedOut => 8,

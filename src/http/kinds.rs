@@ -22,7 +22,7 @@ pub struct Row {
 }
 
 /// All kinds, in the order of their pages.
-pub const ALL: [ErrorKind; 42] = [
+pub const ALL: [ErrorKind; 43] = [
     ErrorKind::Malformed,
     ErrorKind::UnsupportedMediaType,
     ErrorKind::TooLarge,
@@ -36,6 +36,7 @@ pub const ALL: [ErrorKind; 42] = [
     ErrorKind::Conflict,
     ErrorKind::StaleRevision,
     ErrorKind::AlreadyRevoked,
+    ErrorKind::AlreadyReplaced,
     ErrorKind::IdempotencyMismatch,
     ErrorKind::Refused,
     ErrorKind::BadCsr,
@@ -204,6 +205,16 @@ pub const fn row(kind: ErrorKind) -> Row {
             meaning: "The certificate was revoked before.",
             cause: "Revocation is final: a second one changes nothing.",
             fix: "Nothing is left to do; `GET` the certificate for time and reason.",
+        },
+        ErrorKind::AlreadyReplaced => Row {
+            status: StatusCode::CONFLICT,
+            code: kind.code(),
+            title: "Already replaced",
+            acme: "alreadyReplaced",
+            acme_status: StatusCode::CONFLICT,
+            meaning: "Another order replaces this certificate already.",
+            cause: "`replaces` names a certificate that an order which is not invalid names too (RFC 9773 §5).",
+            fix: "Finish that order, or send the new one without `replaces`.",
         },
         ErrorKind::IdempotencyMismatch => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,

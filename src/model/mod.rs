@@ -14,6 +14,7 @@ pub mod key;
 pub mod names;
 pub mod network;
 pub mod reason;
+pub mod renewal;
 pub mod serial;
 pub mod token;
 pub mod user;

@@ -72,7 +72,7 @@ impl Registration {
         match done {
             Some(Ok(Ok(issued))) => {
                 let certificate_id = Some(issued.certificate.id);
-                self.note_renewal(issued.certificate);
+                self.note_renewal(issued.certificate, order.replaces.is_some());
                 Ok(Order { status: OrderStatus::Valid, certificate_id, ..order })
             }
             Some(Ok(Err(error))) => Err(error),
@@ -82,8 +82,13 @@ impl Registration {
         }
     }
 
-    /// Counts a certificate whose account had one for the same names before; nobody waits for it.
-    fn note_renewal(self: &Arc<Self>, certificate: Certificate) {
+    /// Counts a certificate that replaces one (RFC 9773 §5), or whose account had one for the same names before; nobody
+    /// waits for it.
+    fn note_renewal(self: &Arc<Self>, certificate: Certificate, replaces: bool) {
+        if replaces {
+            metrics::counter!("chancery_acme_renewals_total", "ari" => "replaced").increment(1);
+            return;
+        }
         let registration = Arc::clone(self);
         tokio::spawn(async move {
             if registration.renews(&certificate).await.unwrap_or(false) {

@@ -13,6 +13,7 @@ pub mod orders;
 mod pre_authorization;
 mod proofs;
 mod queries;
+mod renewal;
 pub mod revoke;
 mod under_grant;
 pub mod validate;

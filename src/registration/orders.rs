@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::renewal::{check_slot, slot_taken};
 use super::under_grant::allows;
 use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
 use crate::clock::{Timestamp, minutes};
@@ -29,6 +30,8 @@ pub struct NewOrder {
     pub profile: Option<String>,
     pub not_before: Option<Timestamp>,
     pub not_after: Option<Timestamp>,
+    /// The renewal identifier of the certificate that it replaces (RFC 9773 §5).
+    pub replaces: Option<String>,
 }
 
 /// One identifier of newOrder or newAuthz.
@@ -87,12 +90,16 @@ impl Registration {
             not_after: ask.not_after,
             error: None,
             certificate_id: None,
-            replaces: None,
+            replaces: ask.replaces,
             expires_at: ends_at(now, grant),
             created_at: now,
         };
         let mut tx = self.store.begin(&actor).await?;
-        if let Err(error) = hold_place(&mut tx, account).await {
+        let held = match hold_place(&mut tx, account).await {
+            Ok(()) => check_slot(&mut tx, &order).await,
+            refused => refused,
+        };
+        if let Err(error) = held {
             drop(tx);
             return self.refused(&actor, "order.refused", String::new(), error).await;
         }
@@ -101,13 +108,17 @@ impl Registration {
         if proofs.iter().all(|p| p.authorization.status == AuthorizationStatus::Valid) {
             order.status = OrderStatus::Ready;
         }
-        orders::insert(&mut tx, &order).await?;
+        if let Err(error) = orders::insert(&mut tx, &order).await {
+            drop(tx);
+            return self.refused(&actor, "order.refused", String::new(), slot_taken(error, &order)).await;
+        }
         for proof in &proofs {
             proof.store(&mut tx).await?;
         }
         let ids: Vec<AuthorizationId> = proofs.iter().map(|p| p.authorization.id).collect();
         orders::cover(&mut tx, order.id, &ids).await?;
-        let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory});
+        let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory,
+            "replaces": order.replaces});
         tx.audit(AuditEvent::done("order.created", format!("order:{}", order.id), detail));
         tx.commit().await?;
         Ok(OrderView { order, authorizations: ids })
@@ -147,6 +158,9 @@ impl Registration {
         let names = self.checked_names(directory, &profile, grant.as_ref(), &ask.identifiers)?;
         let identifiers: Vec<_> = names.iter().map(|wanted| wanted.name.clone()).collect();
         self.check_validity(&profile, ask, &identifiers)?;
+        if let Some(text) = &ask.replaces {
+            self.check_replaces(account, text, &identifiers).await?;
+        }
         Ok(Checked { profile, names, grant })
     }
 

@@ -39,6 +39,8 @@ statements! {
     FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE status IN ('pending', 'ready') AND id IN \
             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1)";
     FAIL_OF_ACCOUNT = "UPDATE acme_orders SET status = 'invalid' WHERE account_id = $1 AND status IN ('pending', 'ready')";
+    FREE = "UPDATE acme_orders SET status = 'invalid' WHERE replaces = $1 AND status IN ('pending', 'ready') AND expires_at <= $2";
+    REPLACING = "SELECT id FROM acme_orders WHERE replaces = $1 AND status <> 'invalid'";
     STATES = "SELECT directory, status, COUNT(*) AS n FROM acme_orders GROUP BY directory, status";
     FAIL_OF_REVOKED = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND EXISTS \
                        (SELECT 1 FROM acme_accounts a WHERE a.id = acme_orders.account_id AND a.status = 'revoked')";
@@ -127,6 +129,14 @@ pub async fn fail<'a>(on: impl Into<On<'a>>, authorization: AuthorizationId, pro
 
 pub async fn fail_of_account<'a>(on: impl Into<On<'a>>, account: AccountId) -> Result<u64> {
     q(FAIL_OF_ACCOUNT).bind(account.to_vec()).execute(on).await
+}
+
+/// The order that is not invalid and replaces this certificate. One that ran out counts no longer, also before
+/// housekeeping has come by.
+pub async fn replacing(tx: &mut Tx, replaces: &str) -> Result<Option<OrderId>> {
+    let now = tx.now();
+    q(FREE).bind(replaces).bind(now).execute(&mut *tx).await?;
+    q(REPLACING).bind(replaces).fetch_optional(tx).await?.map(|row| row.id("id")).transpose()
 }
 
 /// (directory, status, how many): a full count, so never on a request.

@@ -15,6 +15,7 @@ mod nonces;
 mod orders;
 mod refusals;
 mod renewals;
+mod replaces;
 mod revocation;
 mod slow;
 mod transport;
