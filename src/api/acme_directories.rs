@@ -8,12 +8,10 @@ use axum::response::{IntoResponse, Response};
 use super::{Api, refused};
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
-use crate::model::names::NameRule;
-use crate::model::network::IpNetwork;
-use crate::registration::{self, DirectoryConfig};
+use crate::registration::{self, DirectoryConfig, directories};
 use crate::wire::acme::{Directory, DirectoryRequest, DirectoryRules};
 use crate::wire::page::Page;
 
@@ -106,14 +104,14 @@ macro_rules! config {
             profiles: $first.profiles,
             challenges: $first.challenges,
             external_account_required: $first.external_account_required,
-            resolvers: parsed("resolvers", &$first.resolvers, SERVER, |t| t.parse().ok())?,
+            resolvers: directories::servers("resolvers", &$first.resolvers)?,
             issuers: $asked.issuers,
-            allow_names: parsed("allow_names", &$asked.allow_names, NAME, |t| NameRule::parse(t).ok())?,
-            deny_names: parsed("deny_names", &$asked.deny_names, NAME, |t| NameRule::parse(t).ok())?,
+            allow_names: directories::names("allow_names", &$asked.allow_names)?,
+            deny_names: directories::names("deny_names", &$asked.deny_names)?,
             http01_port: $asked.http01_port,
             tls_alpn01_port: $asked.tls_alpn01_port,
-            allow_networks: parsed("allow_networks", &$asked.allow_networks, NETWORK, |t| IpNetwork::parse(t).ok())?,
-            deny_networks: parsed("deny_networks", &$asked.deny_networks, NETWORK, |t| IpNetwork::parse(t).ok())?,
+            allow_networks: directories::networks("allow_networks", &$asked.allow_networks)?,
+            deny_networks: directories::networks("deny_networks", &$asked.deny_networks)?,
             pre_authorization: $asked.pre_authorization,
             subdomains: $asked.subdomains,
             reuse_authorizations: $asked.reuse_authorizations,
@@ -123,21 +121,6 @@ macro_rules! config {
     };
 }
 use config;
-
-const SERVER: &str = "an address with a port, such as 10.0.0.53:53 or [fd00::53]:53";
-const NAME: &str =
-    "a rule over names as in a grant, such as example.org, .example.org, =host.example.org or 10.0.0.0/8";
-const NETWORK: &str = "a network such as 10.0.0.0/8";
-
-fn parsed<T>(member: &str, texts: &[String], allowed: &str, read: fn(&str) -> Option<T>) -> Result<Vec<T>> {
-    let parse = |text: &String| {
-        read(text).ok_or_else(|| {
-            let value = format!("\"{}\"", shown(text));
-            Error::refused(ErrorKind::Unprocessable, format!("directory.{member}"), value, allowed, "write it so")
-        })
-    };
-    texts.iter().map(parse).collect()
-}
 
 fn shape(directory: &registration::Directory) -> Directory {
     let config = &directory.config;

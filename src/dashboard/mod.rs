@@ -7,6 +7,7 @@ mod authorities;
 mod certificate;
 mod certificates;
 mod connect;
+mod directories;
 mod eab_keys;
 mod format;
 mod frame;
@@ -86,6 +87,8 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/accounts/{id}", get(acme::account))
         .route("/orders", get(acme::orders))
         .route("/orders/{id}", get(acme::order))
+        .route("/directories", get(directories::list).post(directories::create))
+        .route("/directories/{slug}", get(directories::show).post(directories::change))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
         .route("/eab-keys", get(eab_keys::list).post(eab_keys::create))

@@ -315,6 +315,32 @@ impl Registration {
     }
 }
 
+/// Rules over names as people write them.
+pub fn names(member: &str, texts: &[String]) -> Result<Vec<NameRule>> {
+    let allowed =
+        "a rule over names as in a grant, such as example.org, .example.org, =host.example.org or 10.0.0.0/8";
+    parsed(member, texts, allowed, |text| NameRule::parse(text).ok())
+}
+
+pub fn networks(member: &str, texts: &[String]) -> Result<Vec<IpNetwork>> {
+    parsed(member, texts, "a network such as 10.0.0.0/8", |text| IpNetwork::parse(text).ok())
+}
+
+pub fn servers(member: &str, texts: &[String]) -> Result<Vec<SocketAddr>> {
+    let allowed = "an address with a port, such as 10.0.0.53:53 or [fd00::53]:53";
+    parsed(member, texts, allowed, |text| text.parse().ok())
+}
+
+fn parsed<T>(member: &str, texts: &[String], allowed: &str, read: fn(&str) -> Option<T>) -> Result<Vec<T>> {
+    let parse = |text: &String| {
+        read(text).ok_or_else(|| {
+            let value = format!("\"{}\"", shown(text));
+            Error::refused(ErrorKind::Unprocessable, format!("directory.{member}"), value, allowed, "write it so")
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
 fn text(config: &DirectoryConfig) -> Result<String> {
     serde_json::to_string(config).map_err(|e| Error::internal("a directory does not serialise", e))
 }

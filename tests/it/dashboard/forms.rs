@@ -19,6 +19,8 @@ const PAGES: &[&str] = &[
     "/authorities/tls-1",
     "/orders",
     "/accounts",
+    "/directories",
+    "/directories/default",
     "/tokens",
     "/eab-keys",
     "/users",

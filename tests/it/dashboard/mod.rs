@@ -2,6 +2,7 @@
 
 mod browser;
 mod certificates;
+mod directories;
 mod forms;
 mod pages;
 mod setup;
