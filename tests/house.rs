@@ -196,6 +196,19 @@ fn nothing_unfinished_or_panicking_is_shipped() {
 }
 
 #[test]
+fn every_file_is_named_by_the_one_above() {
+    hold(
+        outside,
+        &[
+            ("src/acme/order.rs", "fn f() {}"),
+            ("tests/it/api/profiles.rs", "#[test] fn a() {}"),
+            ("src/attic.rs", ""),
+        ],
+        &[("src/lib.rs", "pub mod app;"), ("tests/it/main.rs", "mod api;"), ("tests/bench/main.rs", "fn main() {}")],
+    );
+}
+
+#[test]
 fn files_begin_by_saying_what_they_are() {
     hold(
         first_lines,

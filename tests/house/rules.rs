@@ -16,6 +16,31 @@ pub fn pure_rooms(sources: &[Source]) -> Vec<String> {
     found
 }
 
+/// A file that no `mod` names is not compiled: its tests would not run, and nobody would miss them.
+pub fn outside(sources: &[Source]) -> Vec<String> {
+    let root = |path: &str| ["src/lib.rs", "src/main.rs", "tests/it/main.rs"].contains(&path);
+    let ours = |path: &str| path.starts_with("src/") || path.starts_with("tests/it/");
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|s| ours(&s.path) && !root(&s.path)) {
+        let own = source.path.trim_end_matches(".rs").trim_end_matches("/mod");
+        let (folder, name) = own.rsplit_once('/').unwrap_or(("", own));
+        let above = [
+            format!("{folder}/mod.rs"),
+            format!("{folder}/lib.rs"),
+            format!("{folder}/main.rs"),
+            format!("{folder}.rs"),
+        ];
+        let named = |s: &Source| {
+            let words: Vec<&str> = s.all.iter().filter_map(Token::word).map(|(_, word)| word).collect();
+            words.windows(2).any(|pair| pair == ["mod", name])
+        };
+        if !sources.iter().any(|s| above.contains(&s.path) && named(s)) {
+            found.push(source.at(1, "no `mod` names this file, so it is not compiled"));
+        }
+    }
+    found
+}
+
 pub fn engines(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
     for source in sources.iter().filter(|s| s.in_src() && s.path != "src/store/engine.rs") {

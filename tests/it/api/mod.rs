@@ -8,6 +8,7 @@ mod examples;
 mod grants;
 mod idempotency;
 mod pages;
+mod profiles;
 pub mod room;
 mod subject;
 mod tokens;

@@ -63,7 +63,11 @@ on_both_engines! {
         let rows = at.count("SELECT COUNT(*) AS n FROM issuers").await;
         for domain in ["etcd", "tls"] {
             let error = authority.create_domain(&actor(), &wanted(domain)).await.unwrap_err();
-            assert_eq!((error.kind, error.rule.unwrap().name.as_str()), (ErrorKind::Conflict, "domain.new"));
+            let rule = error.rule.unwrap();
+            assert_eq!((error.kind, rule.name.as_str()), (ErrorKind::Conflict, "domain.new"));
+            assert_eq!(rule.value, format!("trust domain {domain}, which is there"));
+            assert_eq!(rule.allowed, "a domain that is not there yet");
+            assert_eq!(rule.fix, format!("for one more issuer run `chancery ca create {domain} --under {domain}-root`"));
         }
         let under = |wanted: Wanted, slug: &'static str| {
             let authority = authority.clone();

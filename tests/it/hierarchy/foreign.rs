@@ -112,9 +112,13 @@ on_both_engines! {
             let above: Vec<_> = above.into_iter().collect();
             assert_eq!(rule(take(&authority, "corp", ca, &above).await), wanted);
         }
+        let mismatch = take(&authority, "corp", &stolen, &[]).await.unwrap_err().rule.unwrap();
+        let told = (mismatch.value.as_str(), mismatch.allowed.as_str(), mismatch.fix.as_str());
+        let value = "a private key that belongs to none of: Corp Root";
+        assert_eq!(told, (value, "the key of the CA certificate", "give the key and the certificate of one CA"));
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM keys").await, rows);
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM domains").await, 1);
-        assert_eq!(at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'issuer.refused'").await, 11);
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'issuer.refused'").await, 12);
         take(&authority, "corp", &root, &[]).await.unwrap();
         let twice = take(&authority, "corp2", &root, &[]).await.unwrap_err();
         assert_eq!((twice.kind, twice.rule.unwrap().name.as_str()), (ErrorKind::Conflict, "issuer.new"));
