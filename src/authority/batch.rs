@@ -16,31 +16,31 @@ const GROUP: usize = 64;
 const WAITING: usize = 2_048;
 const LANES: usize = 2;
 
-struct Item<T> {
+struct Item<T, R> {
     row: T,
-    answer: oneshot::Sender<Result<()>>,
+    answer: oneshot::Sender<Result<R>>,
 }
 
-/// A queue of rows of one kind.
-pub struct Batcher<T> {
-    lanes: Vec<mpsc::Sender<Item<T>>>,
+/// A queue of rows of one kind, each answered with an `R`.
+pub struct Batcher<T, R = ()> {
+    lanes: Vec<mpsc::Sender<Item<T, R>>>,
     next: AtomicUsize,
 }
 
-impl<T> std::fmt::Debug for Batcher<T> {
+impl<T, R> std::fmt::Debug for Batcher<T, R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Batcher")
     }
 }
 
 /// Writes a group in one transaction: the outer error fails (and retries) the group, the inner ones a row each.
-pub trait WriteGroup<T>: Send + Sync + 'static {
-    fn write(&self, rows: Arc<Vec<T>>) -> impl Future<Output = Result<Vec<Result<()>>>> + Send;
+pub trait WriteGroup<T, R = ()>: Send + Sync + 'static {
+    fn write(&self, rows: Arc<Vec<T>>) -> impl Future<Output = Result<Vec<Result<R>>>> + Send;
 }
 
-impl<T: Clone + Send + Sync + 'static> Batcher<T> {
+impl<T: Clone + Send + Sync + 'static, R: Send + 'static> Batcher<T, R> {
     /// Spawns the workers; they end when the batcher is dropped.
-    pub fn start<W: WriteGroup<T>>(writer: W) -> Self {
+    pub fn start<W: WriteGroup<T, R>>(writer: W) -> Self {
         let writer = Arc::new(writer);
         let lanes = (0..LANES).map(|_| {
             let (sender, receiver) = mpsc::channel(WAITING);
@@ -51,7 +51,7 @@ impl<T: Clone + Send + Sync + 'static> Batcher<T> {
     }
 
     /// Returns after the commit that contains `row`. An error whose kind is `Unavailable` leaves it unknown.
-    pub async fn commit(&self, row: T) -> Result<()> {
+    pub async fn commit(&self, row: T) -> Result<R> {
         let (answer, committed) = oneshot::channel();
         let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len().max(1);
         let busy = || {
@@ -64,8 +64,8 @@ impl<T: Clone + Send + Sync + 'static> Batcher<T> {
     }
 }
 
-async fn work<T: Clone + Send + Sync + 'static, W: WriteGroup<T>>(
-    mut queue: mpsc::Receiver<Item<T>>,
+async fn work<T: Clone + Send + Sync + 'static, R: Send, W: WriteGroup<T, R>>(
+    mut queue: mpsc::Receiver<Item<T, R>>,
     writer: Arc<W>,
 ) {
     let mut items = Vec::with_capacity(GROUP);
@@ -91,9 +91,9 @@ async fn work<T: Clone + Send + Sync + 'static, W: WriteGroup<T>>(
     }
 }
 
-async fn one_by_one<T: Clone + Send + Sync + 'static, W: WriteGroup<T>>(
+async fn one_by_one<T: Clone + Send + Sync + 'static, R, W: WriteGroup<T, R>>(
     rows: &[T],
-    answers: Vec<oneshot::Sender<Result<()>>>,
+    answers: Vec<oneshot::Sender<Result<R>>>,
     writer: &W,
 ) {
     let mut out_of_reach: Option<String> = None;

@@ -1,7 +1,7 @@
 //! The CA's decisions: choose an issuer, issue, revoke, hierarchy, CRL, OCSP, recovery, audit. Knows the traits
 //! `Signer` and `KeyStore`, never `keys`.
 
-mod batch;
+pub mod batch;
 mod chain;
 mod checkpoints;
 pub mod checks;

@@ -3,15 +3,13 @@
 
 use serde_json::json;
 
+use super::ready::Ready;
 use super::{Origin, Registration};
-use crate::clock::minutes;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::acme::{
-    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, ValidateChallenge,
-};
+use crate::model::acme::{Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus};
 use crate::model::audit::AuditEvent;
 use crate::model::id::{AuthorizationId, ChallengeId};
-use crate::store::{authorizations, challenges, jobs, orders};
+use crate::store::{authorizations, challenges, orders};
 
 impl Registration {
     pub async fn authorization(
@@ -51,26 +49,21 @@ impl Registration {
         if challenge.status != ChallengeStatus::Pending {
             return Ok((authorization, challenge));
         }
-        let now = self.store.now();
-        if authorization.shown_status(now) != AuthorizationStatus::Pending {
+        let status = authorization.shown_status(self.store.now());
+        if status != AuthorizationStatus::Pending {
             return Err(Error::malformed(format!(
                 "the authorization is {}: only a pending one can be proved",
-                authorization.shown_status(now).name()
+                status.name()
             )));
         }
-        let payload = serde_json::to_string(&ValidateChallenge { challenge: id })
-            .map_err(|e| Error::internal("a job's payload cannot be written as JSON", e))?;
-        let mut tx = self.store.begin(&origin.account(account)).await?;
-        // one challenge of an authorization is tried at a time: their verdicts must not contradict each other
-        authorizations::lock(&mut tx, authorization.id).await?;
-        if !challenges::to_processing(&mut tx, id, now).await? {
-            drop(tx);
-            return self.challenge(account, id).await;
-        }
-        let detail = json!({"identifier": authorization.identifier, "type": challenge.kind});
-        tx.audit(AuditEvent::done("challenge.started", format!("challenge:{id}"), detail));
-        let job = jobs::enqueue_leased(&mut tx, ValidateChallenge::KIND, &payload, now + minutes(2)).await?;
-        tx.commit().await?;
+        let ready = Ready {
+            actor: origin.account(account),
+            authorization: authorization.id,
+            challenge: id,
+            identifier: authorization.identifier.clone(),
+            kind: challenge.kind.clone(),
+        };
+        let Some(job) = self.ready.commit(ready).await? else { return self.challenge(account, id).await };
         challenge.status = ChallengeStatus::Processing;
         let registration = std::sync::Arc::clone(self);
         let subject = (account.clone(), authorization.clone(), challenge.clone());
@@ -101,7 +94,7 @@ impl Registration {
             ErrorKind::Forbidden,
             format!("the authorization for {} was deactivated by its account", authorization.identifier),
         );
-        orders::lock_of(&mut tx, id).await?;
+        orders::lock_of(&mut tx, std::iter::once(id)).await?;
         orders::fail(&mut tx, id, &(self.describe)(&why)).await?;
         let detail = json!({"identifier": authorization.identifier});
         tx.audit(AuditEvent::done("authorization.deactivated", format!("authorization:{id}"), detail));

@@ -13,10 +13,12 @@ pub mod orders;
 mod pre_authorization;
 mod proofs;
 mod queries;
+mod ready;
 mod renewal;
 pub mod revoke;
 mod under_grant;
 pub mod validate;
+mod verdicts;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,12 +30,14 @@ use serde_json::Value;
 
 use crate::access::refusals::Refusals;
 use crate::authority::Authority;
+use crate::authority::batch::Batcher;
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, AccountStatus};
 use crate::model::actor::{Actor, ActorKind};
 use crate::model::audit::AuditEvent;
 use crate::store::Store;
+use crate::store::jobs::ClaimedJob;
 use crate::validation::Validator;
 
 pub use directories::{Directory, DirectoryConfig};
@@ -84,6 +88,8 @@ pub struct Registration {
     /// Of the directories as they were last read.
     version: AtomicI64,
     describe: Describe,
+    ready: Batcher<ready::Ready, Option<ClaimedJob>>,
+    verdicts: Batcher<verdicts::Row>,
 }
 
 impl fmt::Debug for Registration {
@@ -100,6 +106,8 @@ impl Registration {
             refusals: Refusals::new(store.clone()),
             directories: ArcSwap::from_pointee(Vec::new()),
             version: AtomicI64::new(-1),
+            ready: Batcher::start(ready::Writer(store.clone())),
+            verdicts: Batcher::start(verdicts::Writer(store.clone())),
             store,
             authority,
             validator,

@@ -1,22 +1,18 @@
-//! The validation job: asks the validator and writes its verdict to challenge, authorization and order in the one
-//! transaction that ends the job. Running it twice is harmless: every move says from which state it goes, and the
+//! The validation job: asks the validator, and its verdict goes to challenge, authorization and order in the one
+//! transaction that ends the job (`verdicts`). Running it twice is harmless: every move says from which state it goes, and the
 //! job's fence lets only the last claimer write.
 
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::json;
 
-use super::Registration;
+use super::verdicts::Failed;
+use super::{Registration, verdicts};
 use crate::error::{Error, Result, Subproblem};
-use crate::model::acme::{
-    Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, ValidateChallenge,
-};
-use crate::model::actor::{Actor, ActorKind};
-use crate::model::audit::{AuditEvent, Outcome};
+use crate::model::acme::{Account, Authorization, Challenge, ChallengeStatus, ValidateChallenge};
 use crate::store::jobs::ClaimedJob;
-use crate::store::{accounts, authorizations, challenges, jobs, orders};
+use crate::store::{accounts, authorizations, challenges, jobs};
 use crate::validation::{Method, key_authorization};
 
 /// After a fault of ours (no resolver, no memory) the same job runs again.
@@ -52,12 +48,12 @@ impl Registration {
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());
         match verdict.result {
-            Ok(()) => self.settle(job, authorization, challenge, &timeline, None).await,
+            Ok(()) => self.settle(job, authorization, challenge, timeline, None).await,
             Err(failure) if failure.is_ours() && job.attempts < MAX_ATTEMPTS => {
                 let error = Error::from(failure);
                 jobs::postpone(&self.store, job, self.store.now() + RETRY_AFTER, &error.detail).await
             }
-            Err(failure) => self.settle(job, authorization, challenge, &timeline, Some(failure.into())).await,
+            Err(failure) => self.settle(job, authorization, challenge, timeline, Some(failure.into())).await,
         }
     }
 
@@ -80,37 +76,26 @@ impl Registration {
         job: &ClaimedJob,
         authorization: &Authorization,
         challenge: &Challenge,
-        timeline: &str,
+        timeline: String,
         failure: Option<Error>,
     ) -> Result<()> {
-        let problem = failure.as_ref().map(|e| (self.describe)(e));
+        let row = verdicts::Row {
+            job: job.clone(),
+            account: authorization.account_id,
+            authorization: authorization.id,
+            identifier: authorization.identifier.clone(),
+            kind: challenge.kind.clone(),
+            verdict: challenges::Verdict {
+                challenge: challenge.id,
+                error: failure.as_ref().map(|e| (self.describe)(e)),
+                timeline,
+            },
+            failure: failure
+                .as_ref()
+                .map(|e| Failed { why: e.detail.clone(), order: (self.describe)(&unproved(authorization, e)) }),
+        };
+        self.verdicts.commit(row).await?;
         let outcome = if failure.is_none() { "valid" } else { "invalid" };
-        let actor = Actor { kind: ActorKind::Account(authorization.account_id), ..Actor::job("acme.validate") };
-        let mut tx = self.store.begin(&actor).await?;
-        jobs::finish(&mut tx, job).await?;
-        authorizations::lock(&mut tx, authorization.id).await?;
-        orders::lock_of(&mut tx, authorization.id).await?;
-        let now = tx.now();
-        if failure.is_none() {
-            challenges::settle(&mut tx, challenge.id, ChallengeStatus::Valid, Some(now), None, timeline).await?;
-            authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Valid).await?;
-            orders::to_ready(&mut tx, authorization.id).await?;
-        } else {
-            challenges::settle(&mut tx, challenge.id, ChallengeStatus::Invalid, None, problem.as_ref(), timeline)
-                .await?;
-            let ended = authorizations::settle(&mut tx, authorization.id, AuthorizationStatus::Invalid).await?;
-            if let (true, Some(failure)) = (ended, &failure) {
-                orders::fail(&mut tx, authorization.id, &(self.describe)(&unproved(authorization, failure))).await?;
-            }
-        }
-        tx.audit(AuditEvent {
-            action: "challenge.validated",
-            outcome: if failure.is_none() { Outcome::Done } else { Outcome::Failed },
-            object: format!("challenge:{}", challenge.id),
-            detail: json!({"identifier": authorization.identifier, "type": challenge.kind,
-                "why": failure.as_ref().map(|e| e.detail.clone())}),
-        });
-        tx.commit().await?;
         let reason = failure.map_or_else(|| "none".to_owned(), |e| e.kind.code().to_owned());
         metrics::counter!("chancery_acme_challenges_total", "type" => challenge.kind.clone(), "outcome" => outcome, "reason" => reason)
             .increment(1);

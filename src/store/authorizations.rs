@@ -1,6 +1,9 @@
 //! ACME authorizations (RFC 8555 §7.1.4): made for one order or ahead of any, and shared by those that rest on them.
 
-use super::engine::{On, Row, q, statements};
+use std::collections::HashSet;
+
+use super::Tx;
+use super::engine::{On, Row, fetch_many, q, statements};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::acme::{Authorization, AuthorizationStatus, GRANTED};
@@ -37,7 +40,12 @@ statements! {
                   AND a.status = 'valid' AND a.expires_at > $5 AND a.created_at > $6 \
                   AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1 FOR UPDATE OF a");
     OPEN_AHEAD = "SELECT COUNT(*) AS n FROM acme_authorizations WHERE account_id = $1 AND order_id IS NULL AND status IN ('pending', 'valid') AND expires_at > $2";
-    SETTLE = "UPDATE acme_authorizations SET status = $2 WHERE id = $1 AND status = 'pending'";
+    LOCK_ALL = "SELECT id FROM acme_authorizations WHERE id IN (VALUES ($1))",
+        postgres "SELECT id FROM acme_authorizations WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE";
+    SETTLE = "WITH verdict (id, status) AS (VALUES ($1, $2)) UPDATE acme_authorizations SET status = verdict.status \
+              FROM verdict WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id",
+        postgres "UPDATE acme_authorizations SET status = verdict.status FROM UNNEST($1::bytea[], $2::text[]) AS verdict (id, status) \
+              WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id";
     DEACTIVATE = "UPDATE acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')";
     DEACTIVATE_OF_ACCOUNT = "UPDATE acme_authorizations SET status = 'deactivated' WHERE account_id = $1 AND status IN ('pending', 'valid')";
     HOLDS = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND wildcard = $4 AND status = 'valid' AND expires_at > $5 \
@@ -108,9 +116,23 @@ pub async fn of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<A
     q(OF_ORDER).bind(order.to_vec()).fetch_all(on).await?.iter().map(authorization).collect()
 }
 
-/// pending → valid or invalid.
-pub async fn settle<'a>(on: impl Into<On<'a>>, id: AuthorizationId, status: AuthorizationStatus) -> Result<bool> {
-    Ok(q(SETTLE).bind(id.to_vec()).bind(status.name()).execute(on).await? == 1)
+/// The same for many, in one order for everybody, so that two groups cannot wait for each other. One writer needs
+/// no row locks.
+pub async fn lock_all(tx: &mut Tx, ids: impl Iterator<Item = AuthorizationId>) -> Result<()> {
+    if !tx.raw().is_postgres() {
+        return Ok(());
+    }
+    let keys = ids.map(|id| vec![id.to_vec().into()]).collect();
+    fetch_many(tx.raw(), LOCK_ALL, keys).await.map(drop)
+}
+
+/// pending → valid or invalid; returns those that moved.
+pub async fn settle(
+    tx: &mut Tx,
+    verdicts: impl Iterator<Item = (AuthorizationId, AuthorizationStatus)>,
+) -> Result<HashSet<AuthorizationId>> {
+    let rows = verdicts.map(|(id, status)| vec![id.to_vec().into(), status.name().into()]).collect();
+    fetch_many(tx.raw(), SETTLE, rows).await?.iter().map(|row| row.id("id")).collect()
 }
 
 pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<bool> {

@@ -1,9 +1,11 @@
 //! ACME challenges (RFC 8555 §7.1.5).
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
-use super::engine::{On, Row, q, statements};
-use crate::clock::Timestamp;
+use super::Tx;
+use super::engine::{On, Row, fetch_many, q, statements};
 use crate::error::Result;
 use crate::model::acme::{Challenge, ChallengeStatus};
 use crate::model::id::{AuthorizationId, ChallengeId};
@@ -18,10 +20,22 @@ statements! {
     INSERT = "INSERT INTO acme_challenges (id, authorization_id, kind, token, status, validated_at) VALUES ($1, $2, $3, $4, $5, $6)";
     FIND = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE id = $1");
     OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY kind DESC, id");
-    PROCESSING = "UPDATE acme_challenges SET status = 'processing' WHERE id = $1 AND status = 'pending' AND EXISTS \
-                  (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > $2) \
-                  AND NOT EXISTS (SELECT 1 FROM acme_challenges o WHERE o.authorization_id = acme_challenges.authorization_id AND o.status = 'processing')";
-    SETTLE = "UPDATE acme_challenges SET status = $2, validated_at = $3, error = $4, timeline = $5 WHERE id = $1 AND status = 'processing'";
+    PROCESSING = "WITH asked (id, at) AS (VALUES ($1, $2)) \
+                  UPDATE acme_challenges SET status = 'processing' FROM asked WHERE acme_challenges.id = asked.id AND acme_challenges.status = 'pending' AND EXISTS \
+                  (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > asked.at) \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges o WHERE o.authorization_id = acme_challenges.authorization_id AND o.status = 'processing') \
+                  RETURNING acme_challenges.id",
+        postgres "UPDATE acme_challenges SET status = 'processing' FROM UNNEST($1::bytea[], $2::bigint[]) AS asked (id, at) \
+                  WHERE acme_challenges.id = asked.id AND acme_challenges.status = 'pending' AND EXISTS \
+                  (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > asked.at) \
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges o WHERE o.authorization_id = acme_challenges.authorization_id AND o.status = 'processing') \
+                  RETURNING acme_challenges.id";
+    SETTLE = "WITH verdict (id, status, at, error, timeline) AS (VALUES ($1, $2, $3, $4, $5)) \
+              UPDATE acme_challenges SET status = verdict.status, validated_at = verdict.at, error = verdict.error, timeline = verdict.timeline \
+              FROM verdict WHERE acme_challenges.id = verdict.id AND acme_challenges.status = 'processing' RETURNING acme_challenges.id",
+        postgres "UPDATE acme_challenges SET status = verdict.status, validated_at = verdict.at, error = verdict.error, timeline = verdict.timeline \
+              FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::text[]) AS verdict (id, status, at, error, timeline) \
+              WHERE acme_challenges.id = verdict.id AND acme_challenges.status = 'processing' RETURNING acme_challenges.id";
 }
 
 pub async fn insert<'a>(on: impl Into<On<'a>>, challenge: &Challenge) -> Result<()> {
@@ -45,28 +59,38 @@ pub async fn of_authorization<'a>(on: impl Into<On<'a>>, id: AuthorizationId) ->
     q(OF_AUTHORIZATION).bind(id.to_vec()).fetch_all(on).await?.iter().map(challenge).collect()
 }
 
-/// pending → processing, while its authorization is pending and no other of its challenges is tried; says whether
-/// it moved. The caller holds the order's row.
-pub async fn to_processing<'a>(on: impl Into<On<'a>>, id: ChallengeId, now: Timestamp) -> Result<bool> {
-    Ok(q(PROCESSING).bind(id.to_vec()).bind(now).execute(on).await? == 1)
+/// pending → processing, while its authorization is pending and no other of its challenges is tried; returns those
+/// that moved. The caller holds the authorizations' rows and names one challenge of each.
+pub async fn to_processing(tx: &mut Tx, ids: &[ChallengeId]) -> Result<HashSet<ChallengeId>> {
+    let now = tx.now();
+    let rows = ids.iter().map(|id| vec![id.to_vec().into(), now.into()]).collect();
+    fetch_many(tx.raw(), PROCESSING, rows).await?.iter().map(|row| row.id("id")).collect()
 }
 
-/// processing → valid (with its time) or invalid (with its problem). `timeline` is for operators: what was tried.
-pub async fn settle<'a>(
-    on: impl Into<On<'a>>,
-    id: ChallengeId,
-    status: ChallengeStatus,
-    validated_at: Option<Timestamp>,
-    error: Option<&Value>,
-    timeline: &str,
-) -> Result<bool> {
-    let query = q(SETTLE)
-        .bind(id.to_vec())
-        .bind(status.name())
-        .bind(validated_at)
-        .bind(error.map(Value::to_string))
-        .bind(timeline);
-    Ok(query.execute(on).await? == 1)
+/// What became of a challenge that was tried.
+#[derive(Debug, Clone)]
+pub struct Verdict {
+    pub challenge: ChallengeId,
+    /// A problem document when it failed.
+    pub error: Option<Value>,
+    /// For operators: what was tried.
+    pub timeline: String,
+}
+
+/// processing → valid (with its time) or invalid (with its problem); returns those that moved.
+pub async fn settle<'v>(tx: &mut Tx, verdicts: impl Iterator<Item = &'v Verdict>) -> Result<HashSet<ChallengeId>> {
+    let now = tx.now();
+    let rows = verdicts.map(|verdict| {
+        let status = if verdict.error.is_none() { ChallengeStatus::Valid } else { ChallengeStatus::Invalid };
+        vec![
+            verdict.challenge.to_vec().into(),
+            status.name().into(),
+            verdict.error.is_none().then_some(now).into(),
+            verdict.error.as_ref().map(Value::to_string).into(),
+            verdict.timeline.as_str().into(),
+        ]
+    });
+    fetch_many(tx.raw(), SETTLE, rows.collect()).await?.iter().map(|row| row.id("id")).collect()
 }
 
 fn challenge(row: &Row) -> Result<Challenge> {

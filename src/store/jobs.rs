@@ -1,17 +1,23 @@
 //! Jobs and leases. A job is enqueued in the transaction that causes it, claimed under a lease with a fence, and
 //! the fence is compared in the statement that ends it.
 
-use super::engine::{On, Row, q, statements};
+use std::collections::HashSet;
+
+use super::engine::{Arg, On, Row, fetch_many, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{JobId, ReplicaId};
 
 statements! {
-    INSERT = "INSERT INTO jobs (id, kind, payload, run_at, attempts, lease_until, fence, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+    INSERT = "INSERT INTO jobs (id, kind, payload, run_at, attempts, lease_until, fence, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        postgres "INSERT INTO jobs (id, kind, payload, run_at, attempts, lease_until, fence, created_at) \
+            SELECT * FROM UNNEST($1::bytea[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[])";
     DUE = "SELECT id, kind, payload, attempts, fence FROM jobs WHERE run_at <= $1 AND lease_until <= $1 ORDER BY run_at LIMIT $2",
         postgres "SELECT id, kind, payload, attempts, fence FROM jobs WHERE run_at <= $1 AND lease_until <= $1 ORDER BY run_at LIMIT $2 FOR UPDATE SKIP LOCKED";
     CLAIM = "UPDATE jobs SET lease_until = $2, fence = fence + 1, attempts = attempts + 1 WHERE id = $1";
     FINISH = "DELETE FROM jobs WHERE id = $1 AND fence = $2";
+    FINISH_ALL = "DELETE FROM jobs WHERE (id, fence) IN (VALUES ($1, $2)) RETURNING id",
+        postgres "DELETE FROM jobs WHERE (id, fence) IN (SELECT * FROM UNNEST($1::bytea[], $2::bigint[])) RETURNING id";
     POSTPONE = "UPDATE jobs SET run_at = $3, lease_until = 0, last_error = $4 WHERE id = $1 AND fence = $2";
     STATES = "SELECT kind, CASE WHEN lease_until > $1 THEN 'running' ELSE 'waiting' END AS state, COUNT(*) AS n FROM jobs GROUP BY 1, 2";
     LEASE = "SELECT holder, fence, until FROM leases WHERE name = $1",
@@ -33,40 +39,43 @@ pub struct ClaimedJob {
 
 /// Enqueues a job that anybody may claim from `run_at` on.
 pub async fn enqueue(tx: &mut super::Tx, kind: &str, payload: &str, run_at: Timestamp) -> Result<JobId> {
-    insert(tx, kind, payload, run_at, 0, Timestamp::from_micros(0), 0).await
-}
-
-/// Enqueues a job already leased to this process until `until`: it runs it at once and claiming costs no commit;
-/// after a crash another process claims it when the lease is over.
-pub async fn enqueue_leased(tx: &mut super::Tx, kind: &str, payload: &str, until: Timestamp) -> Result<ClaimedJob> {
-    let now = tx.now();
-    let id = insert(tx, kind, payload, now, 1, until, 1).await?;
-    Ok(ClaimedJob { id, kind: kind.to_owned(), payload: payload.to_owned(), attempts: 1, fence: 1 })
-}
-
-async fn insert(
-    tx: &mut super::Tx,
-    kind: &str,
-    payload: &str,
-    run_at: Timestamp,
-    attempts: i64,
-    lease: Timestamp,
-    fence: i64,
-) -> Result<JobId> {
     let now = tx.now();
     let id = JobId::new(now, tx.store().entropy.as_ref())?;
-    q(INSERT)
-        .bind(id.to_vec())
-        .bind(kind)
-        .bind(payload)
-        .bind(run_at)
-        .bind(attempts)
-        .bind(lease)
-        .bind(fence)
-        .bind(now)
-        .execute(tx)
-        .await?;
+    let job = ClaimedJob { id, kind: kind.to_owned(), payload: payload.to_owned(), attempts: 0, fence: 0 };
+    write_many(tx.raw(), INSERT, vec![row(&job, run_at, Timestamp::from_micros(0), now)]).await?;
     Ok(id)
+}
+
+/// Enqueues jobs already leased to this process until `until`: it runs them at once and claiming costs no commit;
+/// after a crash another process claims them when the lease is over.
+pub async fn enqueue_leased(
+    tx: &mut super::Tx,
+    kind: &str,
+    payloads: Vec<String>,
+    until: Timestamp,
+) -> Result<Vec<ClaimedJob>> {
+    let now = tx.now();
+    let mut claimed = Vec::with_capacity(payloads.len());
+    for payload in payloads {
+        let id = JobId::new(now, tx.store().entropy.as_ref())?;
+        claimed.push(ClaimedJob { id, kind: kind.to_owned(), payload, attempts: 1, fence: 1 });
+    }
+    let rows = claimed.iter().map(|job| row(job, now, until, now)).collect();
+    write_many(tx.raw(), INSERT, rows).await?;
+    Ok(claimed)
+}
+
+fn row(job: &ClaimedJob, run_at: Timestamp, lease: Timestamp, now: Timestamp) -> Vec<Arg> {
+    vec![
+        job.id.to_vec().into(),
+        job.kind.clone().into(),
+        job.payload.clone().into(),
+        run_at.into(),
+        job.attempts.into(),
+        lease.into(),
+        job.fence.into(),
+        now.into(),
+    ]
 }
 
 /// Claims up to `limit` jobs that are due and free.
@@ -87,6 +96,15 @@ pub async fn claim(tx: &mut super::Tx, until: Timestamp, limit: i64) -> Result<V
 /// Ends a job in the transaction of its effect; a conflict when somebody else has claimed it meanwhile.
 pub async fn finish<'a>(on: impl Into<On<'a>>, job: &ClaimedJob) -> Result<()> {
     fenced(q(FINISH).bind(job.id.to_vec()).bind(job.fence).execute(on).await?, job)
+}
+
+/// The same for many; those that are not returned are somebody else's by now.
+pub async fn finish_all<'j>(
+    tx: &mut super::Tx,
+    jobs: impl Iterator<Item = &'j ClaimedJob>,
+) -> Result<HashSet<JobId>> {
+    let keys = jobs.map(|job| vec![job.id.to_vec().into(), job.fence.into()]).collect();
+    fetch_many(tx.raw(), FINISH_ALL, keys).await?.iter().map(|row| row.id("id")).collect()
 }
 
 pub async fn postpone<'a>(on: impl Into<On<'a>>, job: &ClaimedJob, run_at: Timestamp, error: &str) -> Result<()> {
@@ -118,10 +136,12 @@ pub async fn lease(tx: &mut super::Tx, name: &str, holder: ReplicaId, until: Tim
 }
 
 fn fenced(touched: u64, job: &ClaimedJob) -> Result<()> {
-    if touched == 1 {
-        return Ok(());
-    }
-    Err(Error::new(crate::error::ErrorKind::Conflict, format!("{} {} is somebody else's by now", job.kind, job.id)))
+    if touched == 1 { Ok(()) } else { Err(lost(job)) }
+}
+
+/// Another process has claimed the job since.
+pub fn lost(job: &ClaimedJob) -> Error {
+    Error::new(crate::error::ErrorKind::Conflict, format!("{} {} is somebody else's by now", job.kind, job.id))
 }
 
 fn job(row: &Row) -> Result<ClaimedJob> {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use super::Tx;
-use super::engine::{On, Row, q, statements};
+use super::engine::{On, Row, fetch_many, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::acme::{Order, OrderStatus};
@@ -23,17 +23,21 @@ statements! {
         postgres "INSERT INTO acme_order_authorizations (order_id, position, authorization_id) SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bytea[])";
     FIND = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1");
     /// In one order, so that two who hold several cannot wait for each other.
-    LOCK_OF_AUTHORIZATION = "SELECT id FROM acme_orders WHERE status IN ('pending', 'ready') AND id IN \
-             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1) ORDER BY id",
+    LOCK_OF_AUTHORIZATIONS = "SELECT id FROM acme_orders WHERE status IN ('pending', 'ready') AND id IN \
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id IN (VALUES ($1))) ORDER BY id",
         postgres "SELECT id FROM acme_orders WHERE status IN ('pending', 'ready') AND id IN \
-             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1) ORDER BY id FOR UPDATE";
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = ANY($1::bytea[])) ORDER BY id FOR UPDATE";
     PAGE = "SELECT id FROM acme_orders WHERE account_id = $1 AND id > $2 AND status <> 'invalid' \
             AND (status NOT IN ('pending', 'ready') OR expires_at > $3) ORDER BY id LIMIT $4";
     RECENT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id < $1 ORDER BY id DESC LIMIT $2");
     RECENT_OF_ACCOUNT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE account_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
     OPEN = "SELECT COUNT(*) AS n FROM acme_orders WHERE account_id = $1 AND status IN ('pending', 'ready') AND expires_at > $2";
     READY = "UPDATE acme_orders SET status = 'ready' WHERE status = 'pending' AND id IN \
-             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = $1) AND NOT EXISTS \
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id IN (VALUES ($1))) AND NOT EXISTS \
+             (SELECT 1 FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
+              WHERE l.order_id = acme_orders.id AND a.status <> 'valid')",
+        postgres "UPDATE acme_orders SET status = 'ready' WHERE status = 'pending' AND id IN \
+             (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id = ANY($1::bytea[])) AND NOT EXISTS \
              (SELECT 1 FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
               WHERE l.order_id = acme_orders.id AND a.status <> 'valid')";
     FAIL = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE status IN ('pending', 'ready') AND id IN \
@@ -74,14 +78,17 @@ pub async fn find<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<Order
 /// Writes which authorizations an order rests on, in the order of its identifiers.
 pub async fn cover(tx: &mut Tx, id: OrderId, authorizations: &[AuthorizationId]) -> Result<()> {
     let rows = (0i64..).zip(authorizations).map(|(n, a)| vec![id.to_vec().into(), n.into(), a.to_vec().into()]);
-    super::engine::write_many(tx.raw(), COVER, rows.collect()).await.map(drop)
+    write_many(tx.raw(), COVER, rows.collect()).await.map(drop)
 }
 
-/// Locks the open orders that rest on an authorization: whoever settles it holds them, so that two of one order
-/// cannot both see the other one pending. Take the authorization's own lock first.
-pub async fn lock_of<'a>(on: impl Into<On<'a>>, authorization: AuthorizationId) -> Result<Vec<OrderId>> {
-    let rows = q(LOCK_OF_AUTHORIZATION).bind(authorization.to_vec()).fetch_all(on).await?;
-    rows.iter().map(|row| row.id("id")).collect()
+/// Locks the open orders that rest on these authorizations: whoever settles one holds them, so that two of one order
+/// cannot both see the other one pending. Take the authorizations' own locks first. One writer needs none.
+pub async fn lock_of(tx: &mut Tx, authorizations: impl Iterator<Item = AuthorizationId>) -> Result<()> {
+    if !tx.raw().is_postgres() {
+        return Ok(());
+    }
+    let keys = authorizations.map(|id| vec![id.to_vec().into()]).collect();
+    fetch_many(tx.raw(), LOCK_OF_AUTHORIZATIONS, keys).await.map(drop)
 }
 
 /// Ids of an account's orders that are not invalid, oldest first, after `after` (exclusive).
@@ -117,9 +124,9 @@ pub async fn open_of<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timesta
     q(OPEN).bind(account.to_vec()).bind(now).fetch_one(on).await?.get("n")
 }
 
-/// pending → ready for the orders that rest on this authorization, when all of theirs are valid; how many moved.
-pub async fn to_ready<'a>(on: impl Into<On<'a>>, authorization: AuthorizationId) -> Result<u64> {
-    q(READY).bind(authorization.to_vec()).execute(on).await
+/// pending → ready for the orders that rest on these authorizations, when all of theirs are valid; how many moved.
+pub async fn to_ready(tx: &mut Tx, authorizations: impl Iterator<Item = AuthorizationId>) -> Result<u64> {
+    write_many(tx.raw(), READY, authorizations.map(|id| vec![id.to_vec().into()]).collect()).await
 }
 
 /// pending or ready → invalid with this problem, for the orders that rest on the authorization; how many moved.

@@ -11,6 +11,7 @@ mod compromise;
 mod dns01;
 mod eab;
 mod grants;
+mod groups;
 mod nonces;
 mod orders;
 mod refusals;

@@ -1,6 +1,7 @@
 //! Issuance under faults and under load.
 
 mod accounts;
+mod batches;
 mod checkpoints;
 mod compromise;
 mod faults;

@@ -2,6 +2,7 @@
 
 use chancery::clock::{hours, minutes};
 use chancery::model::acme::AuthorizationStatus;
+use chancery::model::actor::Actor;
 use chancery::model::id::OrderId;
 use chancery::registration::ORDER_LIFETIME;
 use chancery::store::engine::q;
@@ -15,8 +16,11 @@ use crate::support::{acme_rows, wait};
 async fn order(store: &Store) -> OrderId {
     let account = acme_rows::stored_account(store).await;
     let (order, authorizations, _) = acme_rows::stored_order(store, &account, &["a.lab.example"]).await;
-    authorizations::settle(store, authorizations[0].id, AuthorizationStatus::Valid).await.unwrap();
-    assert_eq!(orders::to_ready(store, authorizations[0].id).await.unwrap(), 1);
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    let one = || authorizations.iter().map(|a| a.id);
+    authorizations::settle(&mut tx, one().map(|id| (id, AuthorizationStatus::Valid))).await.unwrap();
+    assert_eq!(orders::to_ready(&mut tx, one()).await.unwrap(), 1);
+    tx.commit().await.unwrap();
     order.id
 }
 

@@ -76,7 +76,7 @@ crate::on_both_engines! {
     async fn a_job_that_its_process_runs_at_once_is_found_after_a_crash(at) {
         let mut tx = begin(&at.store).await;
         let until = at.store.now() + minutes(2);
-        let mine = jobs::enqueue_leased(&mut tx, "test", "{}", until).await.unwrap();
+        let mine = jobs::enqueue_leased(&mut tx, "test", vec!["{}".into()], until).await.unwrap().remove(0);
         tx.commit().await.unwrap();
         assert_eq!(claim(&at.store, 1).await, []);
         at.clock.advance(minutes(2));

@@ -3,7 +3,8 @@
 use chancery::clock::{days, minutes};
 use chancery::model::acme::{AuthorizationStatus, ChallengeStatus, OrderStatus};
 use chancery::model::actor::Actor;
-use chancery::model::id::{AuthorizationId, CertificateId, OrderId};
+use chancery::model::id::{AuthorizationId, CertificateId, ChallengeId, OrderId};
+use chancery::store::challenges::Verdict;
 use chancery::store::{Store, authorizations, challenges, guards, orders};
 use futures_util::future::join_all;
 use serde_json::json;
@@ -28,7 +29,9 @@ crate::on_both_engines! {
         let names: Vec<String> = (0..6).map(|n| format!("host-{n}.test")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let (order, parts, _) = stored_order(&at.store, &account, &names).await;
-        assert_eq!(orders::to_ready(&at.store, parts[0].id).await.unwrap(), 0, "nothing is proved yet");
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        assert_eq!(orders::to_ready(&mut tx, parts.iter().map(|a| a.id)).await.unwrap(), 0, "nothing is proved yet");
+        drop(tx);
         // each in a transaction of its own that holds the order, all at once
         let settled = join_all(parts.iter().map(|a| settle(&at.store, a.id))).await;
         assert_eq!(settled.into_iter().filter(|ready| *ready).count(), 1);
@@ -78,11 +81,11 @@ crate::on_both_engines! {
         let other = stored_account(&at.store).await;
         let (_, parts, _) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
         let (a, b) = (&parts[0], &parts[1]);
-        let to = |status| authorizations::settle(&at.store, a.id, status);
+        let to = |status| judge(&at.store, a.id, status);
         let (valid, invalid) = tokio::join!(to(AuthorizationStatus::Valid), to(AuthorizationStatus::Invalid));
-        assert_ne!(valid.unwrap(), invalid.unwrap());
-        assert!(!to(AuthorizationStatus::Valid).await.unwrap());
-        assert!(authorizations::settle(&at.store, b.id, AuthorizationStatus::Valid).await.unwrap());
+        assert_ne!(valid, invalid);
+        assert!(!to(AuthorizationStatus::Valid).await);
+        assert!(judge(&at.store, b.id, AuthorizationStatus::Valid).await);
         let holds = async |account, when| authorizations::holds(&at.store, account, &b.identifier, when).await.unwrap();
         let now = at.store.now();
         assert!(holds(account.id, now).await);
@@ -115,31 +118,84 @@ crate::on_both_engines! {
     async fn a_challenge_is_begun_once_and_settled_once(at) {
         let account = stored_account(&at.store).await;
         let (_, parts, proofs) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
-        let (id, now) = (proofs[0].id, at.store.now());
-        let settle = |status| challenges::settle(&at.store, id, status, None, None, "[]");
-        assert!(!settle(ChallengeStatus::Valid).await.unwrap(), "nobody asked for it");
-        assert!(!challenges::to_processing(&at.store, id, parts[0].expires_at).await.unwrap(), "its authorization ran out");
-        let begun = join_all((0..6).map(|_| challenges::to_processing(&at.store, id, now))).await;
-        assert_eq!(begun.into_iter().filter(|b| *b.as_ref().unwrap()).count(), 1);
+        let id = proofs[0].id;
+        let settle = async |error| {
+            let verdict = Verdict { challenge: id, error, timeline: "[]".into() };
+            let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+            let moved = challenges::settle(&mut tx, [verdict].iter()).await.unwrap();
+            tx.commit().await.unwrap();
+            !moved.is_empty()
+        };
+        assert!(!settle(None).await, "nobody asked for it");
+        let begun = join_all((0..6).map(|_| begin(&at.store, id))).await;
+        assert_eq!(begun.into_iter().filter(|begun| *begun).count(), 1);
         let problem = json!({"type": "urn:ietf:params:acme:error:dns", "detail": "no \u{1f512} such name"});
-        assert!(challenges::settle(&at.store, id, ChallengeStatus::Invalid, None, Some(&problem), "[]").await.unwrap());
-        assert!(!settle(ChallengeStatus::Valid).await.unwrap());
+        assert!(settle(Some(problem.clone())).await);
+        assert!(!settle(None).await);
         let left = challenges::find(&at.store, id).await.unwrap().unwrap();
         assert_eq!((left.status, left.error), (ChallengeStatus::Invalid, Some(problem)));
 
         // one whose authorization is not pending any more is not begun
-        assert!(authorizations::settle(&at.store, parts[1].id, AuthorizationStatus::Invalid).await.unwrap());
-        assert!(!challenges::to_processing(&at.store, proofs[1].id, now).await.unwrap());
+        assert!(judge(&at.store, parts[1].id, AuthorizationStatus::Invalid).await);
+        assert!(!begin(&at.store, proofs[1].id).await);
+        // nor one whose authorization ran out
+        let (_, _, late) = stored_order(&at.store, &account, &["c.test"]).await;
+        at.clock.advance(days(8));
+        assert!(!begin(&at.store, late[0].id).await);
     }
+
+    async fn verdicts_of_a_group_go_to_the_rows_that_they_name(at) {
+        let account = stored_account(&at.store).await;
+        let names: Vec<String> = (0..22).map(|n| format!("n{n}.test")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (_, parts, proofs) = stored_order(&at.store, &account, &names).await;
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        let ids: Vec<_> = proofs[..21].iter().map(|c| c.id).collect();
+        assert_eq!(challenges::to_processing(&mut tx, &ids).await.unwrap().len(), 21);
+        let verdicts: Vec<_> = (0i64..).zip(&proofs).map(|(n, c)| Verdict {
+            challenge: c.id,
+            error: (n % 2 == 1).then(|| json!({"n": n})),
+            timeline: format!("[{n}]"),
+        }).collect();
+        let moved = challenges::settle(&mut tx, verdicts.iter()).await.unwrap();
+        assert_eq!(moved, ids.iter().copied().collect(), "the last one was not begun");
+        let to = |n: usize| if n % 2 == 1 { AuthorizationStatus::Invalid } else { AuthorizationStatus::Valid };
+        let all = parts.iter().enumerate().map(|(n, a)| (a.id, to(n)));
+        assert_eq!(authorizations::settle(&mut tx, all).await.unwrap().len(), 22);
+        tx.commit().await.unwrap();
+        for (n, challenge) in proofs[..21].iter().enumerate() {
+            let left = challenges::find(&at.store, challenge.id).await.unwrap().unwrap();
+            assert_eq!(left.error, (n % 2 == 1).then(|| json!({"n": n})), "{n}");
+            assert_eq!(left.validated_at.is_some(), n % 2 == 0);
+            let part = authorizations::find(&at.store, parts[n].id).await.unwrap().unwrap();
+            assert_eq!(part.status, to(n));
+        }
+    }
+}
+
+async fn begin(store: &Store, id: ChallengeId) -> bool {
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    let moved = challenges::to_processing(&mut tx, &[id]).await.unwrap();
+    tx.commit().await.unwrap();
+    !moved.is_empty()
+}
+
+async fn judge(store: &Store, id: AuthorizationId, status: AuthorizationStatus) -> bool {
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    let moved = authorizations::settle(&mut tx, std::iter::once((id, status))).await.unwrap();
+    tx.commit().await.unwrap();
+    !moved.is_empty()
 }
 
 /// As the validation job does it; says whether the order became ready.
 async fn settle(store: &Store, id: AuthorizationId) -> bool {
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
     authorizations::lock(&mut tx, id).await.unwrap();
-    orders::lock_of(&mut tx, id).await.unwrap();
-    assert!(authorizations::settle(&mut tx, id, AuthorizationStatus::Valid).await.unwrap());
-    let ready = orders::to_ready(&mut tx, id).await.unwrap();
+    let one = || std::iter::once(id);
+    orders::lock_of(&mut tx, one()).await.unwrap();
+    let valid = one().map(|id| (id, AuthorizationStatus::Valid));
+    assert_eq!(authorizations::settle(&mut tx, valid).await.unwrap().len(), 1);
+    let ready = orders::to_ready(&mut tx, one()).await.unwrap();
     tx.commit().await.unwrap();
     ready > 0
 }

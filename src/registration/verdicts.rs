@@ -1,0 +1,86 @@
+//! Verdicts of many validations in one commit: challenge, authorization and orders move, the job ends, the audit
+//! event tells. A verdict whose job somebody else has claimed meanwhile is left out, and says so.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::authority::batch::WriteGroup;
+use crate::error::Result;
+use crate::model::acme::AuthorizationStatus;
+use crate::model::actor::{Actor, ActorKind};
+use crate::model::audit::{AuditEvent, Outcome};
+use crate::model::id::{AccountId, AuthorizationId};
+use crate::model::identifier::Identifier;
+use crate::store::jobs::{ClaimedJob, lost};
+use crate::store::{Store, Tx, authorizations, challenges, jobs, orders};
+
+/// One verdict on its way to the disk.
+#[derive(Debug, Clone)]
+pub(super) struct Row {
+    pub job: ClaimedJob,
+    pub account: AccountId,
+    pub authorization: AuthorizationId,
+    pub identifier: Identifier,
+    pub kind: String,
+    pub verdict: challenges::Verdict,
+    pub failure: Option<Failed>,
+}
+
+/// What is said when a name was not proved.
+#[derive(Debug, Clone)]
+pub(super) struct Failed {
+    /// One sentence.
+    pub why: String,
+    /// The problem document of its orders, which may have many names.
+    pub order: Value,
+}
+
+pub(super) struct Writer(pub(super) Store);
+
+impl WriteGroup<Row> for Writer {
+    async fn write(&self, rows: Arc<Vec<Row>>) -> Result<Vec<Result<()>>> {
+        let mut tx = self.0.begin(&Actor::job("acme.validate")).await?;
+        let ended = jobs::finish_all(&mut tx, rows.iter().map(|row| &row.job)).await?;
+        let ours: Vec<&Row> = rows.iter().filter(|row| ended.contains(&row.job.id)).collect();
+        if !ours.is_empty() {
+            settle(&mut tx, &ours).await?;
+            ours.iter().for_each(|row| audit(&mut tx, row));
+            tx.commit().await?;
+        }
+        let result = |row: &Row| if ended.contains(&row.job.id) { Ok(()) } else { Err(lost(&row.job)) };
+        Ok(rows.iter().map(result).collect())
+    }
+}
+
+/// Authorizations before orders, as everybody takes them. Every move says from which state it goes.
+async fn settle(tx: &mut Tx, rows: &[&Row]) -> Result<()> {
+    authorizations::lock_all(tx, rows.iter().map(|row| row.authorization)).await?;
+    orders::lock_of(tx, rows.iter().map(|row| row.authorization)).await?;
+    challenges::settle(tx, rows.iter().map(|row| &row.verdict)).await?;
+    let moved = authorizations::settle(tx, rows.iter().map(|row| (row.authorization, status(row)))).await?;
+    let proved: HashSet<_> = rows.iter().filter(|row| row.failure.is_none()).map(|row| row.authorization).collect();
+    orders::to_ready(tx, proved.into_iter()).await?;
+    for row in rows.iter().filter(|row| moved.contains(&row.authorization)) {
+        if let Some(failed) = &row.failure {
+            orders::fail(&mut *tx, row.authorization, &failed.order).await?;
+        }
+    }
+    Ok(())
+}
+
+fn status(row: &Row) -> AuthorizationStatus {
+    if row.failure.is_none() { AuthorizationStatus::Valid } else { AuthorizationStatus::Invalid }
+}
+
+fn audit(tx: &mut Tx, row: &Row) {
+    let actor = Actor { kind: ActorKind::Account(row.account), ..Actor::job("acme.validate") };
+    let event = AuditEvent {
+        action: "challenge.validated",
+        outcome: if row.failure.is_none() { Outcome::Done } else { Outcome::Failed },
+        object: format!("challenge:{}", row.verdict.challenge),
+        detail: json!({"identifier": row.identifier, "type": row.kind, "why": row.failure.as_ref().map(|f| &f.why)}),
+    };
+    tx.audit_as(&actor, event);
+}
