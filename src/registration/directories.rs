@@ -19,6 +19,7 @@ use crate::model::network::IpNetwork;
 use crate::model::validity::parse_duration;
 use crate::store::profiles;
 use crate::store::versions::{self, Topic};
+use crate::validation::{Method, Rules};
 
 /// Challenges that this server can offer.
 pub const CHALLENGES: [&str; 2] = ["http-01", "dns-01"];
@@ -181,13 +182,22 @@ impl Directory {
         self.challenges_for(name).into_iter().filter(|kind| kind.starts_with("dns-")).collect()
     }
 
+    /// What this directory changes in the settings of validation.
+    pub fn validation_rules(&self) -> Rules {
+        let config = &self.config;
+        Rules {
+            http01_port: config.http01_port,
+            tls_alpn01_port: config.tls_alpn01_port,
+            resolvers: config.resolvers.clone(),
+            allow_networks: config.allow_networks.clone(),
+            deny_networks: config.deny_networks.clone(),
+            ..Rules::default()
+        }
+    }
+
     /// The challenges by which control over this name can be proved here (RFC 8555 §8, RFC 8738 §7).
     pub fn challenges_for(&self, name: &Identifier) -> Vec<&str> {
-        let fits = |kind: &str| match (kind, name) {
-            ("http-01", Identifier::Dns(dns)) => !dns.is_wildcard(),
-            ("http-01", Identifier::Ip(_)) | ("dns-01", Identifier::Dns(_)) => true,
-            _ => false,
-        };
+        let fits = |kind: &str| Method::from_name(kind).is_some_and(|method| method.fits(name));
         self.config.challenges.iter().map(String::as_str).filter(|kind| fits(kind)).collect()
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Subproblem};
 use crate::model::acme::{Account, Authorization, Challenge, ChallengeStatus, ValidateChallenge};
 use crate::store::jobs::ClaimedJob;
 use crate::store::{accounts, authorizations, challenges, jobs};
-use crate::validation::{Method, key_authorization};
+use crate::validation::{Claim, Method, key_authorization};
 
 /// After a fault of ours (no resolver, no memory) the same job runs again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -41,9 +41,15 @@ impl Registration {
         let method = Method::from_name(&challenge.kind)
             .ok_or_else(|| Error::inconsistent(format!("{} is of a kind that nobody can try", challenge.id)))?;
         // the directory as it is now: an operator mends its resolvers while orders wait
-        let servers = self.directory(&account.directory)?.config.resolvers;
-        let (name, token) = (&authorization.identifier, &challenge.token);
-        let verdict = self.validator.prove(method, &servers, name, token, &expected).await;
+        let rules = self.directory(&account.directory)?.validation_rules();
+        let claim = Claim {
+            name: &authorization.name()?,
+            token: &challenge.token,
+            key_authorization: &expected,
+            account_url: &account.url,
+            subdomains: authorization.subdomains,
+        };
+        let verdict = self.validator.prove(method, &rules, &claim).await;
         let timeline = serde_json::to_string(&verdict.timeline).unwrap_or_default();
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());

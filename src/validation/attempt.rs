@@ -7,13 +7,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use url::Host;
 
+use super::Validator;
 use super::error::{DialFailure, ValidationError, place};
 use super::limits::Place;
 use super::resolver::{DnsFailure, Resolver};
-use super::{ValidationConfig, Validator};
+use super::rules::{Ports, Rules};
 use crate::clock::{Timestamp, monotonic};
 use crate::model::identifier::shown;
 
@@ -42,14 +43,20 @@ pub enum StepKind {
     Request,
     Response,
     Redirect,
+    Caa,
     Result,
 }
 
 /// Characters kept of one step.
 const MAX_STEP: usize = 400;
+/// Steps kept of one attempt: more cannot come of an honest name.
+const MAX_STEPS: usize = 200;
+/// What the kernel may hold of a connection's bytes before we read them.
+const RECEIVE_BUFFER: u32 = 64 * 1024;
 
 pub(super) struct Attempt<'a> {
     pub validator: &'a Validator,
+    pub rules: &'a Rules,
     pub resolver: Resolver,
     deadline: Instant,
     timeline: Vec<Step>,
@@ -67,12 +74,15 @@ pub(super) struct Connected {
 
 impl<'a> Attempt<'a> {
     /// Waits for a place first; the deadline is counted from there. `Err` is the outcome when none came free.
-    pub async fn begin(validator: &'a Validator, resolver: Resolver) -> Result<Self, Outcome> {
+    pub async fn begin(validator: &'a Validator, rules: &'a Rules) -> Result<Self, Outcome> {
+        let servers = &rules.resolvers;
+        let own = &validator.resolver;
+        let resolver = if servers.is_empty() { own.clone() } else { own.asking(servers) };
         let timeouts = &validator.config.timeouts;
         match validator.limits.attempt(timeouts.queue).await {
             Some(place) => {
                 let deadline = monotonic() + timeouts.total;
-                Ok(Attempt { validator, resolver, deadline, timeline: Vec::new(), _place: place })
+                Ok(Attempt { validator, rules, resolver, deadline, timeline: Vec::new(), _place: place })
             }
             None => {
                 let busy = ValidationError::Busy;
@@ -88,11 +98,14 @@ impl<'a> Attempt<'a> {
         Outcome { result, timeline: self.timeline }
     }
 
-    pub fn config(&self) -> &ValidationConfig {
-        &self.validator.config
+    pub fn ports(&self) -> Ports {
+        self.rules.ports(&self.validator.config)
     }
 
     pub fn note(&mut self, what: StepKind, detail: impl Into<String>) {
+        if self.timeline.len() >= MAX_STEPS && what != StepKind::Result {
+            return;
+        }
         let detail = detail.into().chars().filter(|c| !c.is_control()).take(MAX_STEP).collect();
         self.timeline.push(Step { at: self.validator.clock.now(), what, detail });
     }
@@ -109,7 +122,7 @@ impl<'a> Attempt<'a> {
         let mut tried = 0;
         for address in self.addresses(host).await? {
             let target = SocketAddr::new(address, port);
-            if let Err(denial) = self.validator.guard.check(target) {
+            if let Err(denial) = self.validator.guard.check(target).and_then(|()| self.rules.check(address)) {
                 self.note(StepKind::Deny, format!("{}: {denial}", place(target)));
                 denied.get_or_insert((target, denial));
                 continue;
@@ -154,7 +167,7 @@ impl<'a> Attempt<'a> {
         let wait = self.remaining().min(timeouts.queue);
         let held = self.validator.limits.connection(target.ip(), wait).await.ok_or(ValidationError::Busy)?;
         let patience = self.remaining().min(timeouts.dial);
-        let dialled = match tokio::time::timeout(patience, TcpStream::connect(target)).await {
+        let dialled = match tokio::time::timeout(patience, open(target)).await {
             Ok(Ok(stream)) => Ok(Connected { stream, target, place: held }),
             Ok(Err(error)) => Err(DialFailure::of(&error)),
             Err(_) => Err(DialFailure::Timeout),
@@ -167,4 +180,11 @@ impl<'a> Attempt<'a> {
     fn remaining(&self) -> Duration {
         self.deadline.saturating_duration_since(monotonic())
     }
+}
+
+/// With a small receive buffer: a target that sends without end fills no memory of ours.
+async fn open(target: SocketAddr) -> std::io::Result<TcpStream> {
+    let socket = if target.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.connect(target).await
 }

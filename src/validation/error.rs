@@ -8,6 +8,7 @@ use super::guard::Denial;
 use super::resolver::DnsFailure;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::shown;
+use crate::pki::der::DerError;
 
 /// One reason. `target` and `place` are `ADDRESS port PORT` for addresses, `http://host:port` for redirects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,33 @@ pub enum ValidationError {
     Body {
         target: SocketAddr,
         seen: BodySeen,
+    },
+    /// tls-alpn-01: the handshake, or what was agreed on in it.
+    Alpn {
+        target: SocketAddr,
+        failure: AlpnFailure,
+    },
+    /// tls-alpn-01: the certificate.
+    Certificate {
+        target: SocketAddr,
+        seen: CertificateSeen,
+    },
+    /// dns-persist-01: no record fits. `expected` would.
+    Persist {
+        name: String,
+        expected: String,
+        seen: PersistSeen,
+    },
+    /// The CAA records of a name do not permit this CA, whose name is `identity`.
+    Caa {
+        name: String,
+        identity: String,
+        seen: CaaSeen,
+    },
+    /// Whether there are CAA records could not be learned, and that refuses (RFC 8659 §6.2).
+    CaaLookup {
+        name: String,
+        failure: DnsFailure,
     },
 }
 
@@ -150,6 +178,89 @@ pub enum BodySeen {
     Other,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlpnFailure {
+    Timeout,
+    Closed,
+    /// Something that is not TLS.
+    NotTls,
+    /// Older than 1.2.
+    Version,
+    /// `acme-tls/1` was not agreed on.
+    NoProtocol,
+    /// The server chose what was not offered.
+    OtherProtocol,
+    /// This alert.
+    Alert(u8),
+    /// More than a handshake needs, or a certificate over 64 KB.
+    TooLarge,
+    NoCertificate,
+    /// The handshake is not signed with the certificate's key.
+    Signature,
+    Handshake,
+}
+
+/// The kind of certificate that was no answer. No name in it is repeated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CertificateSeen {
+    TooLarge {
+        limit: usize,
+    },
+    /// Not strict DER, or an extension that stands twice.
+    Der(DerError),
+    NotSelfSigned,
+    NoName,
+    SeveralNames,
+    OtherKind {
+        seen: &'static str,
+    },
+    OtherName,
+    NoAcmeIdentifier,
+    NotCritical,
+    /// Not an OCTET STRING of 32 octets.
+    BadAcmeIdentifier,
+    OtherDigest,
+}
+
+impl From<DerError> for CertificateSeen {
+    fn from(error: DerError) -> Self {
+        CertificateSeen::Der(error)
+    }
+}
+
+/// The nearest that the TXT records of dns-persist-01 came, from nothing to almost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PersistSeen {
+    Nothing,
+    OtherIssuer,
+    Malformed,
+    Repeated,
+    NoAccount,
+    OtherAccount,
+    BadUntil,
+    Passed,
+    NoPolicy,
+}
+
+/// The nearest that the CAA records came to a permission.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CaaSeen {
+    /// `;`
+    Nobody,
+    /// A value that does not match the grammar.
+    Malformed,
+    OtherIssuer,
+    /// A parameter that stands twice.
+    Repeated,
+    OtherAccount,
+    OtherMethod {
+        method: String,
+    },
+    CriticalUnknown {
+        tag: String,
+    },
+}
+
 impl ValidationError {
     /// True when nothing was learned about the name: the caller tries again and fails no challenge.
     pub fn is_ours(&self) -> bool {
@@ -162,14 +273,17 @@ impl ValidationError {
             ValidationError::BadToken => ErrorKind::Inconsistent,
             ValidationError::Busy => ErrorKind::Unavailable,
             ValidationError::Dns { .. } | ValidationError::TxtLookup { .. } => ErrorKind::Dns,
-            ValidationError::Tls { .. } => ErrorKind::Tls,
+            ValidationError::Tls { .. } | ValidationError::Alpn { .. } => ErrorKind::Tls,
+            ValidationError::Caa { .. } | ValidationError::CaaLookup { .. } => ErrorKind::Caa,
+            ValidationError::Persist { seen, .. } => seen.kind(),
             ValidationError::Denied { .. }
             | ValidationError::Dial { .. }
             | ValidationError::Http { .. }
             | ValidationError::Redirect { .. } => ErrorKind::Connection,
-            ValidationError::Status { .. } | ValidationError::Body { .. } | ValidationError::TxtValue { .. } => {
-                ErrorKind::IncorrectResponse
-            }
+            ValidationError::Status { .. }
+            | ValidationError::Body { .. }
+            | ValidationError::TxtValue { .. }
+            | ValidationError::Certificate { .. } => ErrorKind::IncorrectResponse,
         }
     }
 
@@ -243,8 +357,41 @@ impl ValidationError {
                 place(*target),
                 seen.words()
             ),
+            ValidationError::Alpn { target, failure } => format!(
+                "{} {} in the TLS handshake with the CA server; offer TLS 1.2 or 1.3 there and choose acme-tls/1 (RFC 8737)",
+                place(*target),
+                failure.words()
+            ),
+            ValidationError::Certificate { target, seen } => format!(
+                "{} showed the CA server {}; show a self-signed certificate for this name alone with the critical \
+                 acmeIdentifier of this challenge (RFC 8737 §3)",
+                place(*target),
+                seen.words()
+            ),
+            ValidationError::Persist { name, expected, seen } => format!(
+                "{} {}, asked from the CA server; let a TXT record there be \"{}\"",
+                shown(name),
+                seen.words(),
+                clear(expected)
+            ),
+            ValidationError::Caa { name, identity, seen } => format!(
+                "the CAA records of {} {}, asked from the CA server; add the property issue \"{}\" there, or mend the one there is",
+                shown(name),
+                seen.words(),
+                clear(identity)
+            ),
+            ValidationError::CaaLookup { name, failure } => format!(
+                "CAA of {}: {failure}, asked from the CA server, and without an answer nothing is issued; {}",
+                shown(name),
+                dns_fix(failure)
+            ),
         }
     }
+}
+
+/// What goes into a sentence whole, although `shown` would cut it: URLs of ours.
+fn clear(text: &str) -> String {
+    text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
 
 const MAX_DETAIL: usize = 400;
@@ -311,6 +458,90 @@ impl TlsFailure {
             TlsFailure::Timeout => "did not answer in time",
             TlsFailure::Closed => "closed the connection",
             TlsFailure::Handshake => "failed",
+        }
+    }
+}
+
+impl AlpnFailure {
+    pub(super) fn words(self) -> String {
+        match self {
+            AlpnFailure::Timeout => "did not answer in time".to_owned(),
+            AlpnFailure::Closed => "closed the connection".to_owned(),
+            AlpnFailure::NotTls => "sent something that is not TLS".to_owned(),
+            AlpnFailure::Version => "offered nothing newer than TLS 1.1".to_owned(),
+            AlpnFailure::NoProtocol => "did not choose the protocol acme-tls/1".to_owned(),
+            AlpnFailure::OtherProtocol => "chose another protocol than acme-tls/1".to_owned(),
+            AlpnFailure::Alert(code) => format!("sent the alert {:?}", rustls::AlertDescription::from(code)),
+            AlpnFailure::TooLarge => "sent more than 64 KB".to_owned(),
+            AlpnFailure::NoCertificate => "showed no certificate".to_owned(),
+            AlpnFailure::Signature => "did not sign with the key of its certificate".to_owned(),
+            AlpnFailure::Handshake => "failed".to_owned(),
+        }
+    }
+}
+
+impl CertificateSeen {
+    fn words(self) -> String {
+        match self {
+            CertificateSeen::TooLarge { limit } => format!("a certificate over {limit} bytes"),
+            CertificateSeen::Der(error) => format!("a certificate that is {error}"),
+            CertificateSeen::NotSelfSigned => "a certificate that is not signed by itself".to_owned(),
+            CertificateSeen::NoName => "a certificate without a subjectAltName".to_owned(),
+            CertificateSeen::SeveralNames => "a certificate with several names".to_owned(),
+            CertificateSeen::OtherKind { seen } => format!("a certificate whose name is of another kind ({seen})"),
+            CertificateSeen::OtherName => "a certificate for another name".to_owned(),
+            CertificateSeen::NoAcmeIdentifier => "a certificate without acmeIdentifier".to_owned(),
+            CertificateSeen::NotCritical => "a certificate whose acmeIdentifier is not critical".to_owned(),
+            CertificateSeen::BadAcmeIdentifier => {
+                "a certificate whose acmeIdentifier is not an OCTET STRING of 32 octets".to_owned()
+            }
+            CertificateSeen::OtherDigest => "a certificate of another token or another account key".to_owned(),
+        }
+    }
+}
+
+impl PersistSeen {
+    /// As the draft has it: a record that cannot be read is malformed, one of others lets nobody in.
+    fn kind(self) -> ErrorKind {
+        match self {
+            PersistSeen::Malformed | PersistSeen::Repeated | PersistSeen::NoAccount | PersistSeen::BadUntil => {
+                ErrorKind::Malformed
+            }
+            PersistSeen::Nothing
+            | PersistSeen::OtherIssuer
+            | PersistSeen::OtherAccount
+            | PersistSeen::Passed
+            | PersistSeen::NoPolicy => ErrorKind::Forbidden,
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            PersistSeen::Nothing => "has no TXT record",
+            PersistSeen::OtherIssuer => "has TXT records, and none names this CA",
+            PersistSeen::Malformed => "has a record whose form is wrong",
+            PersistSeen::Repeated => "has a record with the same parameter twice",
+            PersistSeen::NoAccount => "has a record without accounturi",
+            PersistSeen::OtherAccount => "has a record for another account",
+            PersistSeen::BadUntil => "has a record whose persistUntil is not a number of seconds",
+            PersistSeen::Passed => "has a record whose persistUntil is over",
+            PersistSeen::NoPolicy => "has a record without policy=wildcard, which this name needs",
+        }
+    }
+}
+
+impl CaaSeen {
+    pub(super) fn words(&self) -> String {
+        match self {
+            CaaSeen::Nobody => "let nobody issue".to_owned(),
+            CaaSeen::Malformed => "have a value whose form is wrong, which lets nobody issue".to_owned(),
+            CaaSeen::OtherIssuer => "do not name this CA".to_owned(),
+            CaaSeen::Repeated => "name this CA with the same parameter twice".to_owned(),
+            CaaSeen::OtherAccount => "name this CA for another account".to_owned(),
+            CaaSeen::OtherMethod { method } => format!("name this CA without the method {}", shown(method)),
+            CaaSeen::CriticalUnknown { tag } => {
+                format!("have the critical property {}, which is unknown", shown(tag))
+            }
         }
     }
 }

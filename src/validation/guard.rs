@@ -21,6 +21,8 @@ pub struct Guard {
     deny: Vec<IpNetwork>,
     allow_loopback: bool,
     forbidden: ArcSwap<Vec<SocketAddr>>,
+    /// Nothing is held back.
+    open: bool,
 }
 
 /// Why an address is not connected to.
@@ -38,6 +40,9 @@ pub enum Denial {
     Loopback,
     /// `allow_networks` is set and no entry holds the address.
     NotAllowed,
+    /// The same two, by the lists of the ACME directory.
+    DeniedByDirectory(IpNetwork),
+    NotAllowedByDirectory,
 }
 
 /// Addresses where clouds hand machine credentials to whoever connects from the machine.
@@ -59,7 +64,14 @@ impl Guard {
             deny: config.deny_networks.clone(),
             allow_loopback: config.allow_loopback,
             forbidden: ArcSwap::from_pointee(forbidden_listeners),
+            open: false,
         }
+    }
+
+    /// Lets every connection through. For tests alone, which count what the guard otherwise holds back;
+    /// tests/house.rs sees to it that nothing in src/ calls it.
+    pub fn open() -> Self {
+        Guard { open: true, ..Guard::new(&ValidationConfig::default(), Vec::new()) }
     }
 
     /// Takes effect with the next address that is checked.
@@ -69,6 +81,9 @@ impl Guard {
 
     /// May a connection go to this address and port? Called for every address of every hop, before it is dialled.
     pub fn check(&self, target: SocketAddr) -> Result<(), Denial> {
+        if self.open {
+            return Ok(());
+        }
         let address = target.ip();
         for form in forms(address) {
             if let Some(denial) = always_denied(form) {
@@ -142,6 +157,10 @@ impl fmt::Display for Denial {
             Denial::DeniedNetwork(network) => write!(f, "it is in {network} of acme.deny_networks"),
             Denial::Loopback => f.write_str("it is a loopback address and acme.allow_loopback is off"),
             Denial::NotAllowed => f.write_str("it is in none of acme.allow_networks"),
+            Denial::DeniedByDirectory(network) => {
+                write!(f, "it is in {network} of the ACME directory's deny_networks")
+            }
+            Denial::NotAllowedByDirectory => f.write_str("it is in none of the ACME directory's allow_networks"),
         }
     }
 }

@@ -19,8 +19,8 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::attempt::{Attempt, Connected, StepKind};
+use super::claim::Claim;
 use super::error::{BodySeen, HttpFailure, RedirectFailure, TlsFailure, ValidationError, place};
-use super::key_authorization::check_token;
 use super::limits::Place;
 use super::redirect::{Redirects, shape};
 use crate::model::identifier::Identifier;
@@ -33,29 +33,22 @@ const MAX_HEADERS: usize = 100;
 /// Body bytes read past the key authorization: line ends and spaces behind it.
 const BODY_SLACK: usize = 128;
 
-pub(super) async fn prove(
-    attempt: &mut Attempt<'_>,
-    identifier: &Identifier,
-    token: &str,
-    key_authorization: &str,
-) -> Result<(), ValidationError> {
-    check_token(token)?;
-    if !key_authorization.strip_prefix(token).is_some_and(|rest| rest.len() > 1 && rest.starts_with('.')) {
-        return Err(ValidationError::BadToken);
-    }
-    let mut redirects = Redirects::from(challenge_url(identifier, attempt.config().http01_port, token)?);
+pub(super) async fn prove(attempt: &mut Attempt<'_>, claim: &Claim<'_>) -> Result<(), ValidationError> {
+    claim.check()?;
+    let first = challenge_url(claim.name, attempt.ports().http01, claim.token);
+    let mut redirects = Redirects::from(first.ok_or_else(|| claim.unsupported(METHOD))?);
     loop {
         let answer = fetch(attempt, redirects.current()).await?;
         let target = answer.target;
         match answer.response.status() {
-            StatusCode::OK => return compare(attempt, answer, key_authorization).await,
+            StatusCode::OK => return compare(attempt, answer, claim.key_authorization).await,
             StatusCode::MOVED_PERMANENTLY
             | StatusCode::FOUND
             | StatusCode::SEE_OTHER
             | StatusCode::TEMPORARY_REDIRECT
             | StatusCode::PERMANENT_REDIRECT => {
                 let to = redirects
-                    .follow(answer.response.headers(), attempt.config())
+                    .follow(answer.response.headers(), attempt.ports())
                     .map_err(|failure| ValidationError::Redirect { target, failure })?;
                 attempt.note(StepKind::Redirect, format!("to {to}"));
             }
@@ -64,20 +57,15 @@ pub(super) async fn prove(
     }
 }
 
-fn challenge_url(identifier: &Identifier, port: u16, token: &str) -> Result<Url, ValidationError> {
+fn challenge_url(identifier: &Identifier, port: u16, token: &str) -> Option<Url> {
     let host = match identifier {
         Identifier::Dns(name) if !name.is_wildcard() => name.to_string(),
         Identifier::Ip(IpAddr::V4(address)) => address.to_string(),
         Identifier::Ip(IpAddr::V6(address)) => format!("[{address}]"),
-        Identifier::Dns(_) | Identifier::Email(_) | Identifier::Uri(_) => return Err(unsupported(identifier)),
+        Identifier::Dns(_) | Identifier::Email(_) | Identifier::Uri(_) => return None,
     };
     // the port falls away when it is 80, and with it the one in the Host header
-    Url::parse(&format!("http://{host}:{port}/.well-known/acme-challenge/{token}"))
-        .map_err(|_| unsupported(identifier))
-}
-
-fn unsupported(identifier: &Identifier) -> ValidationError {
-    ValidationError::UnsupportedIdentifier { identifier: identifier.to_string(), method: METHOD }
+    Url::parse(&format!("http://{host}:{port}/.well-known/acme-challenge/{token}")).ok()
 }
 
 /// A response whose body is still to be read. Dropping it closes the connection.

@@ -6,8 +6,8 @@ use hyper::HeaderMap;
 use hyper::header::LOCATION;
 use url::{Host, Url};
 
-use super::config::ValidationConfig;
 use super::error::RedirectFailure;
+use super::rules::Ports;
 
 const MAX_REDIRECTS: usize = 10;
 const MAX_LOCATION: usize = 2_000;
@@ -30,10 +30,10 @@ impl Redirects {
     }
 
     /// Moves to the target of the response, and says where that is: scheme, host and port alone.
-    pub fn follow(&mut self, headers: &HeaderMap, config: &ValidationConfig) -> Result<String, RedirectFailure> {
+    pub fn follow(&mut self, headers: &HeaderMap, ports: Ports) -> Result<String, RedirectFailure> {
         let next = target(&self.current, headers)?;
         let to = shape(&next);
-        check(&next, &to, config)?;
+        check(&next, &to, ports)?;
         if next == self.current || self.asked.contains(&next) {
             return Err(RedirectFailure::Loop { to });
         }
@@ -60,7 +60,7 @@ fn target(current: &Url, headers: &HeaderMap) -> Result<Url, RedirectFailure> {
     Ok(next)
 }
 
-fn check(next: &Url, to: &str, config: &ValidationConfig) -> Result<(), RedirectFailure> {
+fn check(next: &Url, to: &str, ports: Ports) -> Result<(), RedirectFailure> {
     let to = || to.to_owned();
     if !matches!(next.scheme(), "http" | "https") {
         return Err(RedirectFailure::Scheme { scheme: next.scheme().to_owned() });
@@ -71,7 +71,7 @@ fn check(next: &Url, to: &str, config: &ValidationConfig) -> Result<(), Redirect
     let (Some(host), Some(port)) = (next.host(), next.port_or_known_default()) else {
         return Err(RedirectFailure::BadLocation);
     };
-    if ![80, 443, config.http01_port, config.tls_alpn01_port].contains(&port) {
+    if ![80, 443, ports.http01, ports.tls_alpn01].contains(&port) {
         return Err(RedirectFailure::Port { to: to(), port });
     }
     match host {

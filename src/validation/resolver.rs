@@ -55,6 +55,14 @@ pub struct Resolver {
     timeout: Duration,
 }
 
+/// A CAA record (RFC 8659 §4.1) as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaaRecord {
+    pub critical: bool,
+    pub tag: String,
+    pub value: Vec<u8>,
+}
+
 /// More addresses than this are not looked at: one name must not make a port scanner of us.
 const MAX_ADDRESSES: usize = 8;
 /// More TXT records of one name than this are not looked at.
@@ -74,17 +82,21 @@ impl Resolver {
 
     /// The TXT records of a name, the strings of each joined. No record is no failure of DNS, and an empty list.
     pub async fn texts(&self, name: &str) -> Result<Vec<Vec<u8>>, DnsFailure> {
+        let mut texts: Vec<_> = self.records(name, RecordType::TXT).await?.iter().filter_map(text).collect();
+        texts.truncate(MAX_TEXTS);
+        Ok(texts)
+    }
+
+    /// The CAA records of this very name, or of what it is an alias of; its parents are the caller's.
+    pub async fn caa(&self, name: &str) -> Result<Vec<CaaRecord>, DnsFailure> {
+        Ok(self.records(name, RecordType::CAA).await?.iter().filter_map(caa).collect())
+    }
+
+    async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, DnsFailure> {
         let look_up = async {
             let mut name = Name::from_ascii(name).map_err(|_| DnsFailure::BadName)?;
             name.set_fqdn(true);
-            let dns = self.client().await?;
-            match dns.lookup(name, RecordType::TXT).await {
-                Ok(found) => Ok(found.answers().iter().filter_map(text).take(MAX_TEXTS).collect()),
-                Err(error) => match failure(&error) {
-                    DnsFailure::NoAddress => Ok(Vec::new()),
-                    other => Err(other),
-                },
-            }
+            query(&self.client().await?, &name, kind).await
         };
         tokio::time::timeout(self.timeout, look_up).await.unwrap_or(Err(DnsFailure::Timeout))
     }
@@ -109,7 +121,7 @@ impl Resolver {
         name.set_fqdn(true);
         let source = if self.servers.is_empty() { "system DNS" } else { "configured DNS" };
         let dns = self.client().await?;
-        let (v6, v4) = tokio::join!(query(&dns, &name, RecordType::AAAA), query(&dns, &name, RecordType::A));
+        let (v6, v4) = tokio::join!(ips(&dns, &name, RecordType::AAAA), ips(&dns, &name, RecordType::A));
         let found = match (v6, v4) {
             (Ok(v6), Ok(v4)) => [v6, v4].concat(),
             (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.is_empty() => some,
@@ -142,6 +154,10 @@ fn limit(options: &mut ResolverOpts, whole: Duration) {
     options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
     // one server after the other, as resolv.conf(5) says; the answer then does not depend on a race
     options.num_concurrent_reqs = 1;
+    // aliases are kept, so that it is seen which records belong to the name
+    options.preserve_intermediates = true;
+    // random letter case in questions (draft-vixie-dnsext-dns0x20); a server that folds it is asked by TCP
+    options.case_randomization = true;
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {
@@ -164,14 +180,45 @@ fn text(record: &Record) -> Option<Vec<u8>> {
     }
 }
 
-async fn query(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsFailure> {
+async fn ips(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<IpAddr>, DnsFailure> {
+    Ok(query(dns, name, kind).await?.iter().filter_map(|record| record.data.ip_addr()).collect())
+}
+
+fn caa(record: &Record) -> Option<CaaRecord> {
+    match &record.data {
+        RData::CAA(caa) => {
+            Some(CaaRecord { critical: caa.issuer_critical, tag: caa.tag.clone(), value: caa.value.clone() })
+        }
+        _ => None,
+    }
+}
+
+async fn query(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec<Record>, DnsFailure> {
     match dns.lookup(name.clone(), kind).await {
-        Ok(found) => Ok(found.answers().iter().filter_map(|record| record.data.ip_addr()).collect()),
+        Ok(found) => Ok(belonging(name, kind, found.answers())),
         Err(error) => match failure(&error) {
             DnsFailure::NoAddress => Ok(Vec::new()),
             other => Err(other),
         },
     }
+}
+
+/// Of an answer's records those of the name, or of the name that its aliases lead to: what else a server puts in
+/// is about other names.
+fn belonging(name: &Name, kind: RecordType, answers: &[Record]) -> Vec<Record> {
+    let alias = |at: &Name| {
+        answers.iter().find_map(|record| match &record.data {
+            RData::CNAME(to) if record.name == *at => Some(to.0.clone()),
+            _ => None,
+        })
+    };
+    let mut owners = vec![name.clone()];
+    // as many turns as there are records: a circle ends
+    while let (Some(next), true) = (owners.last().and_then(alias), owners.len() <= answers.len()) {
+        owners.push(next);
+    }
+    let fits = |record: &&Record| record.record_type() == kind && owners.contains(&record.name);
+    answers.iter().filter(fits).cloned().collect()
 }
 
 fn failure(error: &NetError) -> DnsFailure {

@@ -13,7 +13,7 @@ use super::client::{Client, Key, b64, csr, leaf_der, url};
 use super::world::{World, worlds};
 
 #[tokio::test]
-async fn addresses_are_proved_and_certified() {
+async fn i2_addresses_are_proved_and_certified() {
     for world in worlds().await {
         allow_loopback(&world).await;
         let client = register(&world).await;
@@ -52,7 +52,7 @@ async fn addresses_are_proved_and_certified() {
 }
 
 #[tokio::test]
-async fn addresses_are_refused_in_any_other_form() {
+async fn i1_addresses_are_refused_in_any_other_form() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         for (kind, value, problem) in [

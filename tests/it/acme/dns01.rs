@@ -74,7 +74,7 @@ async fn a_wildcard_and_its_base_are_proved_side_by_side() {
 }
 
 #[tokio::test]
-async fn the_record_is_found_among_many_in_pieces_by_tcp_and_behind_aliases() {
+async fn d1_d2_the_record_is_found_among_many_in_pieces_by_tcp_and_behind_aliases() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         for (name, zone) in [
@@ -101,7 +101,7 @@ async fn the_record_is_found_among_many_in_pieces_by_tcp_and_behind_aliases() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_in_the_zone_is_told() {
+async fn d1_what_is_wrong_in_the_zone_is_told() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         for (name, zone, problem, words) in [
@@ -139,7 +139,7 @@ async fn what_is_wrong_in_the_zone_is_told() {
 }
 
 #[tokio::test]
-async fn a_directory_asks_its_own_resolvers() {
+async fn d2_a_directory_asks_its_own_resolvers() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let (authorization, challenge) = asked(&client, "split.example.org").await;
@@ -159,7 +159,7 @@ async fn a_directory_asks_its_own_resolvers() {
 }
 
 #[tokio::test]
-async fn an_address_is_offered_no_dns_challenge_and_a_wildcard_no_other() {
+async fn d3_l4_an_address_is_offered_no_dns_challenge_and_a_wildcard_no_other() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let payload = json!({"identifiers": [{"type": "ip", "value": "10.1.2.3"}]}).to_string();

@@ -103,7 +103,7 @@ async fn one_family_is_enough_when_the_other_fails() {
 }
 
 #[tokio::test]
-async fn ipv4_is_tried_when_ipv6_does_not_accept_a_connection() {
+async fn h4_ipv4_is_tried_when_ipv6_does_not_accept_a_connection() {
     let target = Target::answering(|_| ok(&key_authorization())).await;
     let dns = DnsServer::answering(|_, _, _| Dns::Addresses(vec![LOOPBACK, "::1".parse().unwrap()])).await;
     let outcome = attempt(&validator(with_dns(target.port(), &dns)), "both.example.test").await;
@@ -115,7 +115,7 @@ async fn ipv4_is_tried_when_ipv6_does_not_accept_a_connection() {
 }
 
 #[tokio::test]
-async fn a_wrong_answer_over_ipv6_is_not_tried_again_over_ipv4() {
+async fn h4_a_wrong_answer_over_ipv6_is_not_tried_again_over_ipv4() {
     let wrong = Target::answering_on("[::1]:0", |_| ok("CANARY")).await;
     let right = Target::answering_on(&format!("127.0.0.1:{}", wrong.port()), |_| ok(&key_authorization())).await;
     let dns = DnsServer::answering(|_, _, _| Dns::Addresses(vec![LOOPBACK, "::1".parse().unwrap()])).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chancery::error::{Error, ErrorKind};
 use chancery::model::identifier::Identifier;
 use chancery::validation::error::{BodySeen, DialFailure, HttpFailure};
-use chancery::validation::{StepKind, ValidationError, check_token};
+use chancery::validation::{Claim, Method, Outcome, Rules, StepKind, ValidationError, Validator, check_token};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -23,7 +23,7 @@ async fn the_key_authorization_proves_control() {
 }
 
 #[tokio::test]
-async fn the_request_is_a_plain_get_with_host_and_agent() {
+async fn h1_h5_the_request_is_a_plain_get_with_host_and_agent() {
     let target = Target::answering(|_| ok(&key_authorization())).await;
     prove(&target).await.result.unwrap();
     let request = target.requests().remove(0).to_lowercase();
@@ -38,7 +38,7 @@ async fn the_request_is_a_plain_get_with_host_and_agent() {
 }
 
 #[tokio::test]
-async fn white_space_behind_the_key_authorization_is_ignored() {
+async fn h1_white_space_behind_the_key_authorization_is_ignored() {
     for tail in ["\n", "\r\n", " \t\r\n\n"] {
         let target = Target::answering(move |_| ok(&format!("{}{tail}", key_authorization()))).await;
         assert_eq!(prove(&target).await.result, Ok(()), "{tail:?}");
@@ -63,7 +63,7 @@ async fn a_chunked_answer_and_one_that_ends_with_the_connection_are_read() {
 }
 
 #[tokio::test]
-async fn every_other_body_is_an_incorrect_response() {
+async fn h6_every_other_body_is_an_incorrect_response() {
     let other_account = format!("{TOKEN}.{}", "A".repeat(43));
     let other_token = format!("{}.{THUMBPRINT}", "B".repeat(43));
     let cases: Vec<(String, BodySeen)> = vec![
@@ -103,7 +103,7 @@ async fn a_server_that_echoes_the_path_proves_nothing() {
 }
 
 #[tokio::test]
-async fn only_status_200_counts_even_with_the_right_body() {
+async fn h3_only_status_200_counts_even_with_the_right_body() {
     for status in [201, 204, 206, 300, 304, 400, 401, 403, 404, 500, 503] {
         let body = if matches!(status, 204 | 304) { String::new() } else { key_authorization() };
         let target = Target::answering(move |_| {
@@ -131,7 +131,7 @@ async fn a_body_over_the_cap_is_refused_by_its_announced_length() {
 }
 
 #[tokio::test]
-async fn endless_bodies_are_cut_at_the_cap_and_the_connection_closed() {
+async fn h3_endless_bodies_are_cut_at_the_cap_and_the_connection_closed() {
     for head in ["Transfer-Encoding: chunked\r\n", ""] {
         let (told, closed) = tokio::sync::oneshot::channel();
         let told = std::sync::Mutex::new(Some(told));
@@ -224,7 +224,7 @@ async fn a_header_that_does_not_end_is_refused_at_16_kb() {
 }
 
 #[tokio::test]
-async fn slow_and_silent_servers_end_with_the_time() {
+async fn h3_slow_and_silent_servers_end_with_the_time() {
     let silent = Target::scripted("127.0.0.1:0", |mut stream, _| async move {
         let _ = stream.read_u8().await;
     })
@@ -271,7 +271,7 @@ async fn a_closed_port_is_a_refused_connection() {
 }
 
 #[tokio::test]
-async fn an_ipv6_address_is_dialled_and_named_in_brackets() {
+async fn h1_i2_an_ipv6_address_is_dialled_and_named_in_brackets() {
     let target = Target::answering_on("[::1]:0", |_| ok(&key_authorization())).await;
     let outcome = attempt(&validator(config(target.port())), "::1").await;
     assert_eq!(outcome.result, Ok(()));
@@ -293,14 +293,19 @@ async fn wildcards_and_mail_addresses_cannot_be_proved_by_http() {
 async fn a_token_that_is_not_ours_is_never_fetched() {
     let target = Target::answering(|_| ok(&key_authorization())).await;
     let validator = validator(config(target.port()));
-    let name = Identifier::ip("127.0.0.1").unwrap();
     for token in ["", "a", "../../../../etc/passwd", &format!("{TOKEN}="), &format!("{}/x", &TOKEN[..40])] {
         assert_eq!(check_token(token), Err(ValidationError::BadToken), "{token}");
-        let outcome = validator.http01(&name, token, &format!("{token}.{THUMBPRINT}")).await;
+        let outcome = fetched(&validator, token, &format!("{token}.{THUMBPRINT}")).await;
         assert_eq!(outcome.result, Err(ValidationError::BadToken), "{token}");
     }
-    let outcome = validator.http01(&name, TOKEN, &format!("{}.{THUMBPRINT}", "B".repeat(43))).await;
+    let outcome = fetched(&validator, TOKEN, &format!("{}.{THUMBPRINT}", "B".repeat(43))).await;
     assert_eq!(outcome.result, Err(ValidationError::BadToken));
     assert_eq!(target.connections(), 0);
     assert_eq!(chancery::validation::key_authorization(TOKEN, "short"), Err(ValidationError::BadToken));
+}
+
+async fn fetched(validator: &Validator, token: &str, key_authorization: &str) -> Outcome {
+    let name = &Identifier::ip("127.0.0.1").unwrap();
+    let claim = Claim { name, token, key_authorization, account_url: ACCOUNT, subdomains: false };
+    validator.prove(Method::Http01, &Rules::default(), &claim).await
 }

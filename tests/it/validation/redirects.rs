@@ -35,7 +35,7 @@ fn failure(outcome: chancery::validation::Outcome) -> RedirectFailure {
 }
 
 #[tokio::test]
-async fn the_five_kinds_of_redirect_are_followed_with_get() {
+async fn h2_the_five_kinds_of_redirect_are_followed_with_get() {
     for status in [301, 302, 303, 307, 308] {
         let (target, outcome) = redirecting(status, "http://127.0.0.1:PORT/elsewhere?a=b#part").await;
         assert_eq!(outcome.result, Ok(()), "{status}");
@@ -63,7 +63,7 @@ async fn a_redirect_to_itself_or_back_is_a_loop() {
 }
 
 #[tokio::test]
-async fn ten_redirects_are_followed_and_eleven_are_not() {
+async fn h2_ten_redirects_are_followed_and_eleven_are_not() {
     for (last, proved, requests) in [(10, true, 11), (11, false, 11)] {
         let target = Target::answering(move |path| {
             let hop: u32 = path.strip_prefix("/hop").map_or(0, |n| n.parse().unwrap());
@@ -81,7 +81,7 @@ async fn ten_redirects_are_followed_and_eleven_are_not() {
 }
 
 #[tokio::test]
-async fn schemes_other_than_http_are_refused() {
+async fn h2_schemes_other_than_http_are_refused() {
     for (location, scheme) in [
         ("file:///etc/passwd", "file"),
         ("gopher://127.0.0.1:PORT/_x", "gopher"),
@@ -111,7 +111,7 @@ async fn user_and_password_are_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn other_ports_are_refused_and_not_dialled() {
+async fn h2_other_ports_are_refused_and_not_dialled() {
     let trap = Target::answering(|_| ok(&key_authorization())).await;
     let port = trap.port();
     let target = Target::answering(move |_| redirect(302, &format!("http://127.0.0.1:{port}/CANARY"))).await;
@@ -221,7 +221,7 @@ async fn no_spelling_of_a_denied_address_gets_through() {
 }
 
 #[tokio::test]
-async fn https_with_a_self_signed_certificate_is_followed() {
+async fn h2_https_with_a_self_signed_certificate_is_followed() {
     let secure = Target::tls(self_signed(), |_| ok(&key_authorization())).await;
     let port = secure.port();
     let target = Target::answering(move |_| redirect(301, &format!("https://127.0.0.1:{port}/x"))).await;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chancery::clock::{ManualClock, Timestamp};
 use chancery::model::identifier::Identifier;
-use chancery::validation::{Outcome, ValidationConfig, Validator};
+use chancery::validation::{Claim, Method, Outcome, Rules, ValidationConfig, Validator};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::Notify;
@@ -95,6 +95,14 @@ impl Target {
         Target { address, connections, requests, arrived, _tasks: tasks }
     }
 
+    /// Whatever `work` does at `address`, for as long as this lives.
+    pub fn task(address: SocketAddr, work: impl Future<Output = ()> + Send + 'static) -> Target {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(work);
+        let (connections, requests, arrived) = Default::default();
+        Target { address, connections, requests, arrived, _tasks: tasks }
+    }
+
     pub fn port(&self) -> u16 {
         self.address.port()
     }
@@ -168,9 +176,23 @@ pub fn guarded(config: ValidationConfig, forbidden: Vec<SocketAddr>) -> Validato
 
 /// One attempt, which must end by itself and must not show a byte of what targets sent in bodies and headers.
 pub async fn attempt(validator: &Validator, name: &str) -> Outcome {
+    attempt_by(validator, Method::Http01, &Rules::default(), name).await
+}
+
+pub const ACCOUNT: &str = "https://ca.example/acme/default/account/01";
+
+/// The same by another method and with a directory's rules.
+pub async fn attempt_by(validator: &Validator, method: Method, rules: &Rules, name: &str) -> Outcome {
     let identifier = Identifier::guess(name).unwrap();
     let authorization = key_authorization();
-    let attempt = validator.http01(&identifier, TOKEN, &authorization);
+    let claim = Claim {
+        name: &identifier,
+        token: TOKEN,
+        key_authorization: &authorization,
+        account_url: ACCOUNT,
+        subdomains: false,
+    };
+    let attempt = validator.prove(method, rules, &claim);
     let outcome = tokio::time::timeout(Duration::from_secs(15), attempt).await.expect("the attempt ends in time");
     let shown = format!("{outcome:?} {}", outcome.result.as_ref().map_or_else(|e| e.detail(), |()| String::new()));
     assert!(!shown.contains("CANARY"), "a body is shown: {shown}");
@@ -197,11 +219,19 @@ pub enum Dns {
     Pieces(String),
     /// The same, but UDP says only that it is truncated.
     TextsOverTcp(Vec<String>),
+    /// Flags, tag, value.
+    Caa(Vec<(u8, String, String)>),
+    /// Records of any type whose owner is this other name, in the answer to the question.
+    Foreign(&'static str, Vec<(u16, Vec<u8>)>),
+    /// As the server sees fit: whole records with whole owners.
+    Records(Vec<(String, u16, Vec<u8>)>),
 }
 
 pub const A: u16 = 1;
 pub const AAAA: u16 = 28;
 pub const TXT: u16 = 16;
+pub const CNAME: u16 = 5;
+pub const CAA: u16 = 257;
 
 /// A DNS server on loopback, UDP and TCP; `answer` gets name, type and how often this pair was asked before.
 pub struct DnsServer {
@@ -213,6 +243,15 @@ pub struct DnsServer {
 impl DnsServer {
     pub async fn answering(answer: impl Fn(&str, u16, usize) -> Dns + Send + Sync + 'static) -> DnsServer {
         let (socket, listener) = sockets().await;
+        DnsServer::on(socket, listener, answer)
+    }
+
+    /// On sockets of the caller's, which have one address.
+    pub fn on(
+        socket: UdpSocket,
+        listener: TcpListener,
+        answer: impl Fn(&str, u16, usize) -> Dns + Send + Sync + 'static,
+    ) -> DnsServer {
         let address = socket.local_addr().unwrap();
         let queries: Arc<Mutex<Vec<(String, u16)>>> = Arc::default();
         let answer = Arc::new(answer);
@@ -273,29 +312,52 @@ async fn sockets() -> (UdpSocket, TcpListener) {
 }
 
 fn reply(query: &[u8], kind: u16, answer: Dns, tcp: bool) -> Option<Vec<u8>> {
-    let texts = |list: Vec<String>| list.iter().map(|t| (TXT, strings(t, 255))).collect::<Vec<_>>();
-    let (code, truncated, records): (u8, bool, Vec<(u16, Vec<u8>)>) = match answer {
+    let texts = |list: Vec<String>| list.iter().map(|t| own(TXT, strings(t, 255))).collect::<Vec<_>>();
+    let (code, truncated, records): (u8, bool, Vec<Whole>) = match answer {
         Dns::Silence => return None,
         Dns::Code(code) => (code, false, Vec::new()),
         Dns::Truncated => (0, true, Vec::new()),
         Dns::TextsOverTcp(_) if !tcp => (0, true, Vec::new()),
         Dns::Texts(list) | Dns::TextsOverTcp(list) => (0, false, texts(list)),
-        Dns::Pieces(text) => (0, false, vec![(TXT, strings(&text, 7))]),
-        Dns::Alias(name) => (0, false, vec![(5, wire_name(name))]),
-        Dns::Addresses(list) => (0, false, list.into_iter().filter_map(|ip| address_record(ip, kind)).collect()),
+        Dns::Pieces(text) => (0, false, vec![own(TXT, strings(&text, 7))]),
+        Dns::Alias(name) => (0, false, vec![own(CNAME, wire_name(name))]),
+        Dns::Addresses(list) => {
+            (0, false, list.into_iter().filter_map(|ip| address_record(ip, kind)).map(|(k, d)| own(k, d)).collect())
+        }
+        Dns::Caa(list) if kind == CAA => {
+            (0, false, list.iter().map(|(f, t, v)| own(CAA, property(*f, t, v))).collect())
+        }
+        Dns::Caa(_) => (0, false, Vec::new()),
+        Dns::Foreign(owner, list) => (0, false, list.into_iter().map(|(k, d)| (wire_name(owner), k, d)).collect()),
+        Dns::Records(list) => (0, false, list.into_iter().map(|(owner, k, d)| (wire_name(&owner), k, d)).collect()),
     };
     let mut packet = query.to_vec();
     packet[2] = 0x81 | if truncated { 0x02 } else { 0 };
     packet[3] = 0x80 | code;
-    packet[4..12].copy_from_slice(&[0, 1, 0, records.len() as u8, 0, 0, 0, 0]);
-    for (kind, data) in records {
-        packet.extend_from_slice(&[0xc0, 12]);
+    packet[4..6].copy_from_slice(&[0, 1]);
+    packet[6..8].copy_from_slice(&(records.len() as u16).to_be_bytes());
+    packet[8..12].copy_from_slice(&[0, 0, 0, 0]);
+    for (owner, kind, data) in records {
+        packet.extend_from_slice(&owner);
         packet.extend_from_slice(&kind.to_be_bytes());
         packet.extend_from_slice(&[0, 1, 0, 0, 0, 60]);
         packet.extend_from_slice(&(data.len() as u16).to_be_bytes());
         packet.extend_from_slice(&data);
     }
     Some(packet)
+}
+
+/// Owner on the wire, type, data.
+type Whole = (Vec<u8>, u16, Vec<u8>);
+
+/// A record of the name that was asked for.
+fn own(kind: u16, data: Vec<u8>) -> Whole {
+    (vec![0xc0, 12], kind, data)
+}
+
+/// RFC 8659 §4.1.
+fn property(flags: u8, tag: &str, value: &str) -> Vec<u8> {
+    [&[flags, tag.len() as u8], tag.as_bytes(), value.as_bytes()].concat()
 }
 
 fn address_record(ip: IpAddr, kind: u16) -> Option<(u16, Vec<u8>)> {
@@ -307,11 +369,11 @@ fn address_record(ip: IpAddr, kind: u16) -> Option<(u16, Vec<u8>)> {
 }
 
 /// The character-strings of a TXT record (RFC 1035 §3.3.14).
-fn strings(text: &str, length: usize) -> Vec<u8> {
+pub fn strings(text: &str, length: usize) -> Vec<u8> {
     text.as_bytes().chunks(length).flat_map(|part| [&[part.len() as u8], part].concat()).collect()
 }
 
-fn wire_name(name: &str) -> Vec<u8> {
+pub fn wire_name(name: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
     for label in name.split('.') {
         bytes.push(label.len() as u8);

@@ -1,0 +1,76 @@
+//! The certificate of a tls-alpn-01 challenge (RFC 8737 §3): self-signed, with exactly one name and a critical
+//! acmeIdentifier that holds the digest of the key authorization. Trust and validity in time mean nothing here.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use der::oid::ObjectIdentifier;
+
+use super::error::CertificateSeen;
+use crate::model::identifier::Identifier;
+use crate::pki::algorithm::{SignatureScheme, verify_with};
+use crate::pki::der::{self as asn1, Cursor, DerError};
+use crate::pki::general_name;
+use crate::pki::oids;
+use crate::pki::tbs::{TbsView, split_certificate};
+
+/// id-pe-acmeIdentifier (RFC 8737 §6.1).
+const ACME_IDENTIFIER: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.1.31");
+/// A challenge certificate has a few hundred octets; RSA keys of 8,192 bits need three thousand.
+const MAX_CERTIFICATE: usize = 16 * 1024;
+
+pub(super) fn judge(certificate: &[u8], name: &Identifier, key_authorization: &str) -> Result<(), CertificateSeen> {
+    if certificate.len() > MAX_CERTIFICATE {
+        return Err(CertificateSeen::TooLarge { limit: MAX_CERTIFICATE });
+    }
+    let (tbs, algorithm, signature) = split_certificate(certificate)?;
+    // strict DER, and each extension once
+    let view = TbsView::parse(tbs)?;
+    one_name(&view, name)?;
+    acme_identifier(&view, key_authorization)?;
+    if view.issuer != view.subject || view.signature != algorithm {
+        return Err(CertificateSeen::NotSelfSigned);
+    }
+    let scheme = SignatureScheme::parse(algorithm).map_err(|_| CertificateSeen::NotSelfSigned)?;
+    verify_with(scheme, view.spki, tbs, signature).map_err(|_| CertificateSeen::NotSelfSigned)
+}
+
+fn one_name(view: &TbsView<'_>, name: &Identifier) -> Result<(), CertificateSeen> {
+    let (_, value) = view.extension(&oids::SUBJECT_ALT_NAME).ok_or(CertificateSeen::NoName)?;
+    let mut list = asn1::only_sequence(value)?;
+    let only = list.any().map_err(|_| CertificateSeen::NoName)?;
+    if !list.is_empty() {
+        return Err(CertificateSeen::SeveralNames);
+    }
+    let wanted = general_name::encode(name);
+    let wanted = Cursor::new(&wanted).any()?;
+    if only.tag != wanted.tag {
+        return Err(CertificateSeen::OtherKind { seen: general_name::kind(only) });
+    }
+    // names are compared without regard to case; the octets of an address have none
+    let same = match name {
+        Identifier::Dns(_) => only.content.eq_ignore_ascii_case(wanted.content),
+        Identifier::Ip(_) | Identifier::Email(_) | Identifier::Uri(_) => only.content == wanted.content,
+    };
+    if same { Ok(()) } else { Err(CertificateSeen::OtherName) }
+}
+
+fn acme_identifier(view: &TbsView<'_>, key_authorization: &str) -> Result<(), CertificateSeen> {
+    let (critical, value) = view.extension(&ACME_IDENTIFIER).ok_or(CertificateSeen::NoAcmeIdentifier)?;
+    if !critical {
+        return Err(CertificateSeen::NotCritical);
+    }
+    let octets = authorization(value).map_err(|_| CertificateSeen::BadAcmeIdentifier)?;
+    if octets.len() != 32 {
+        return Err(CertificateSeen::BadAcmeIdentifier);
+    }
+    // the value is public, so that the comparison needs no constant time
+    let expected = digest(&SHA256, key_authorization.as_bytes());
+    if octets == expected.as_ref() { Ok(()) } else { Err(CertificateSeen::OtherDigest) }
+}
+
+/// Authorization ::= OCTET STRING (SIZE (32)), and nothing behind it.
+fn authorization(value: &[u8]) -> Result<&[u8], DerError> {
+    let mut inside = Cursor::new(value);
+    let octets = inside.expect(asn1::OCTET_STRING)?.content;
+    inside.finish()?;
+    Ok(octets)
+}
