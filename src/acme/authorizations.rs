@@ -9,9 +9,9 @@ use super::envelope::Envelope;
 use super::headers::{link, location};
 use super::json::string;
 use super::orders::asked_name;
-use super::urls::Urls;
 use crate::error::{Error, Result};
-use crate::model::acme::{Authorization, Challenge, ChallengeStatus};
+use crate::model::acme::{Account, Authorization, Challenge, ChallengeStatus};
+use crate::validation::Method;
 
 pub async fn show_or_deactivate(request: Envelope) -> Result<Response> {
     let (account, payload) = request.by_account().await?;
@@ -30,7 +30,7 @@ pub async fn show_or_deactivate(request: Envelope) -> Result<Response> {
         }
     };
     let headers = waiting(challenges.iter().any(|c| c.status == ChallengeStatus::Processing));
-    Ok((headers, Json(body(&request, &authorization, &challenges))).into_response())
+    Ok((headers, Json(body(&request, &account, &authorization, &challenges))).into_response())
 }
 
 /// newAuthz (RFC 8555 §7.4.1, RFC 9444 §4.2), where the directory offers it.
@@ -54,15 +54,15 @@ pub async fn create(request: Envelope) -> Result<Response> {
     let (authorization, challenges) = made.await?;
     let mut headers = HeaderMap::new();
     location(&mut headers, &request.urls.authorization(authorization.id));
-    Ok((StatusCode::CREATED, headers, Json(body(&request, &authorization, &challenges))).into_response())
+    Ok((StatusCode::CREATED, headers, Json(body(&request, &account, &authorization, &challenges))).into_response())
 }
 
-fn body(request: &Envelope, authorization: &Authorization, challenges: &[Challenge]) -> Value {
+fn body(request: &Envelope, account: &Account, authorization: &Authorization, challenges: &[Challenge]) -> Value {
     let mut body = json!({
         "identifier": authorization.identifier,
         "status": authorization.shown_status(request.acme.registration.now()).name(),
         "expires": authorization.expires_at,
-        "challenges": challenges.iter().map(|c| challenge_body(&request.urls, c)).collect::<Vec<_>>(),
+        "challenges": challenges.iter().map(|c| challenge_body(request, account, c)).collect::<Vec<_>>(),
     });
     // absent when they are not so (RFC 8555 §7.1.4, RFC 9444 §4.1)
     for (name, holds) in [("wildcard", authorization.wildcard), ("subdomainAuthAllowed", authorization.subdomains)] {
@@ -84,13 +84,18 @@ pub async fn respond(request: Envelope) -> Result<Response> {
         payload.object()?;
         registration.respond(&request.origin, &account, id).await?
     };
-    Ok(shown_challenge(&request.urls, &authorization, &challenge))
+    Ok(shown_challenge(&request, &account, &authorization, &challenge))
 }
 
-fn shown_challenge(urls: &Urls, authorization: &Authorization, challenge: &Challenge) -> Response {
+fn shown_challenge(
+    request: &Envelope,
+    account: &Account,
+    authorization: &Authorization,
+    challenge: &Challenge,
+) -> Response {
     let mut headers = waiting(challenge.status == ChallengeStatus::Processing);
-    link(&mut headers, &urls.authorization(authorization.id), "up");
-    (headers, Json(challenge_body(urls, challenge))).into_response()
+    link(&mut headers, &request.urls.authorization(authorization.id), "up");
+    (headers, Json(challenge_body(request, account, challenge))).into_response()
 }
 
 fn waiting(processing: bool) -> HeaderMap {
@@ -101,14 +106,23 @@ fn waiting(processing: bool) -> HeaderMap {
     headers
 }
 
-fn challenge_body(urls: &Urls, challenge: &Challenge) -> Value {
+fn challenge_body(request: &Envelope, account: &Account, challenge: &Challenge) -> Value {
     let mut body = json!({
         "type": challenge.kind,
-        "url": urls.challenge(challenge.id),
+        "url": request.urls.challenge(challenge.id),
         "status": challenge.status.name(),
-        "token": challenge.token,
     });
     let Some(members) = body.as_object_mut() else { return body };
+    match Method::from_name(&challenge.kind) {
+        // what the record holds (draft-ietf-acme-dns-persist §3.1)
+        Some(Method::DnsPersist01) => {
+            members.insert("accounturi".into(), account.url.clone().into());
+            members.insert("issuer-domain-names".into(), request.directory.identities().into());
+        }
+        _ => {
+            members.insert("token".into(), challenge.token.clone().into());
+        }
+    }
     if let Some(at) = challenge.validated_at {
         members.insert("validated".into(), at.to_string().into());
     }

@@ -56,6 +56,9 @@ fn body(urls: &Urls, directory: &Directory) -> Value {
     if directory.config.external_account_required {
         meta.insert("externalAccountRequired".into(), true.into());
     }
+    if !directory.config.caa_identities.is_empty() {
+        meta.insert("caaIdentities".into(), directory.identities().into());
+    }
     if directory.config.subdomains {
         meta.insert("subdomainAuthAllowed".into(), true.into());
     }

@@ -108,12 +108,18 @@ pub struct RulesArgs {
     /// Where tls-alpn-01 connects, in place of the settings' port
     #[arg(long, value_name = "PORT")]
     tls_alpn01_port: Option<u16>,
-    /// Networks that validations may connect to, or none (the settings' list)
+    /// Networks that validations may connect to within those of the settings, or none (all of these)
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     allow_networks: Option<Vec<String>>,
     /// Networks that validations never connect to besides the settings', or none
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     deny_networks: Option<Vec<String>>,
+    /// What CAA records mean: off, log or enforce
+    #[arg(long, value_name = "MODE")]
+    caa: Option<String>,
+    /// Names of this CA in CAA records and in those of dns-persist-01, or none
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    caa_identities: Option<Vec<String>>,
     /// Whether clients may prove names ahead of orders (newAuthz)
     #[arg(long, value_name = "BOOL")]
     pre_authorization: Option<bool>,
@@ -263,6 +269,8 @@ impl RulesArgs {
         members.extend(self.deny_names.map(|l| ("deny_names".into(), list(l))));
         members.extend(self.allow_networks.map(|l| ("allow_networks".into(), list(l))));
         members.extend(self.deny_networks.map(|l| ("deny_networks".into(), list(l))));
+        members.extend(self.caa.map(|mode| ("caa".into(), mode.into())));
+        members.extend(self.caa_identities.map(|l| ("caa_identities".into(), list(l))));
         members.extend(self.http01_port.map(|n| ("http01_port".into(), n.into())));
         members.extend(self.tls_alpn01_port.map(|n| ("tls_alpn01_port".into(), n.into())));
         members.extend(self.pre_authorization.map(|b| ("pre_authorization".into(), b.into())));

@@ -13,16 +13,22 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::DirectoryId;
-use crate::model::identifier::{Identifier, shown};
+use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::names::NameRule;
 use crate::model::network::IpNetwork;
 use crate::model::validity::parse_duration;
 use crate::store::profiles;
 use crate::store::versions::{self, Topic};
-use crate::validation::{Method, Rules};
+use crate::validation::{CaaMode, Method, Rules};
+
+const DNS_PERSIST: &str = Method::DnsPersist01.name();
 
 /// Challenges that this server can offer.
-pub const CHALLENGES: [&str; 2] = ["http-01", "dns-01"];
+pub const CHALLENGES: [&str; 5] = ["http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01"];
+/// Those that a directory offers when nobody says otherwise: the ones of RFCs.
+const USUAL: [&str; 3] = ["http-01", "dns-01", "tls-alpn-01"];
+/// Names by which zones may mean this CA.
+const MAX_IDENTITIES: usize = 10;
 
 /// What an ACME directory offers, as its row has it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +45,7 @@ pub struct DirectoryConfig {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_names: Vec<NameRule>,
     /// What control over a name can be proved by. Empty: nothing, so that only names within a grant are certified.
-    #[serde(skip_serializing_if = "is_every_challenge")]
+    #[serde(skip_serializing_if = "is_usual")]
     pub challenges: Vec<String>,
     /// New accounts need an external account key (RFC 8555 §7.3.4).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -47,15 +53,22 @@ pub struct DirectoryConfig {
     /// DNS servers that validations of this directory ask; those of the settings when empty.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub resolvers: Vec<SocketAddr>,
-    /// Where its validations connect; the settings' where absent or empty. `deny_networks` comes on top of theirs.
+    /// Where its validations connect, in place of the settings' ports.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http01_port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls_alpn01_port: Option<u16>,
+    /// Both narrow what the settings allow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub allow_networks: Vec<IpNetwork>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub deny_networks: Vec<IpNetwork>,
+    /// What CAA records mean (RFC 8659).
+    #[serde(skip_serializing_if = "is_off")]
+    pub caa: CaaMode,
+    /// The names of this CA in CAA records and in those of dns-persist-01.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub caa_identities: Vec<DnsName>,
     /// newAuthz is there (RFC 8555 §7.4.1).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pre_authorization: bool,
@@ -78,13 +91,15 @@ impl Default for DirectoryConfig {
             issuers: vec![ANY.into()],
             allow_names: vec![NameRule::Any],
             deny_names: Vec::new(),
-            challenges: CHALLENGES.map(str::to_owned).to_vec(),
+            challenges: USUAL.map(str::to_owned).to_vec(),
             external_account_required: false,
             resolvers: Vec::new(),
             http01_port: None,
             tls_alpn01_port: None,
             allow_networks: Vec::new(),
             deny_networks: Vec::new(),
+            caa: CaaMode::Off,
+            caa_identities: Vec::new(),
             pre_authorization: false,
             subdomains: false,
             reuse_authorizations: None,
@@ -97,8 +112,12 @@ impl Default for DirectoryConfig {
 /// Whatever fits, in a list of slugs.
 pub const ANY: &str = "*";
 
-fn is_every_challenge(challenges: &[String]) -> bool {
-    challenges == CHALLENGES
+fn is_usual(challenges: &[String]) -> bool {
+    challenges == USUAL
+}
+
+fn is_off(mode: &CaaMode) -> bool {
+    *mode == CaaMode::Off
 }
 
 fn is_any_issuer(issuers: &[String]) -> bool {
@@ -191,8 +210,14 @@ impl Directory {
             resolvers: config.resolvers.clone(),
             allow_networks: config.allow_networks.clone(),
             deny_networks: config.deny_networks.clone(),
-            ..Rules::default()
+            identities: self.identities(),
+            caa: config.caa,
         }
+    }
+
+    /// The names by which zones mean this CA.
+    pub fn identities(&self) -> Vec<String> {
+        self.config.caa_identities.iter().map(ToString::to_string).collect()
     }
 
     /// The challenges by which control over this name can be proved here (RFC 8555 §8, RFC 8738 §7).
@@ -310,6 +335,15 @@ impl Registration {
         if let Some(unknown) = config.challenges.iter().find(|c| !CHALLENGES.contains(&c.as_str())) {
             return refuse("challenges", unknown, CHALLENGES.join(", "));
         }
+        if let Some(wild) = config.caa_identities.iter().find(|name| name.is_wildcard()) {
+            return refuse("caa_identities", wild.as_str(), "a DNS name without a wildcard".into());
+        }
+        let identities = config.caa_identities.len();
+        let named = config.caa != CaaMode::Off || config.challenges.iter().any(|c| c == DNS_PERSIST);
+        if identities > MAX_IDENTITIES || (named && identities == 0) {
+            let allowed = format!("1 to {MAX_IDENTITIES} names of this CA with caa log or enforce, or {DNS_PERSIST}");
+            return refuse("caa_identities", &format!("{identities} names"), allowed);
+        }
         if let Some(wrong) = config.resolvers.iter().find(|r| r.port() == 0 || r.ip().is_unspecified()) {
             return refuse("resolvers", &wrong.to_string(), "an address with a port, such as 10.0.0.53:53".into());
         }
@@ -334,6 +368,18 @@ pub fn names(member: &str, texts: &[String]) -> Result<Vec<NameRule>> {
 
 pub fn networks(member: &str, texts: &[String]) -> Result<Vec<IpNetwork>> {
     parsed(member, texts, "a network such as 10.0.0.0/8", |text| IpNetwork::parse(text).ok())
+}
+
+pub fn hosts(member: &str, texts: &[String]) -> Result<Vec<DnsName>> {
+    parsed(member, texts, "a DNS name such as ca.example.org", |text| DnsName::parse(text).ok())
+}
+
+pub fn caa_mode(text: &str) -> Result<CaaMode> {
+    CaaMode::from_name(text).ok_or_else(|| {
+        let value = format!("\"{}\"", shown(text));
+        let allowed = CaaMode::ALL.map(CaaMode::name).join(", ");
+        Error::refused(ErrorKind::Unprocessable, "directory.caa", value, allowed, "name one of these")
+    })
 }
 
 pub fn servers(member: &str, texts: &[String]) -> Result<Vec<SocketAddr>> {

@@ -51,9 +51,13 @@ impl Registration {
             let error = Error::new(ErrorKind::OrderNotReady, not_ready(status));
             return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
         }
-        let issuance = match self.checked(account, &order, csr).await {
+        let checked = async {
+            let issuance = self.checked(account, &order, csr).await?;
+            self.check_caa(account, &order).await.map(|()| issuance)
+        };
+        let issuance = match checked.await {
             Ok(issuance) => issuance,
-            // the order stays ready, so that the client may send another CSR
+            // the order stays ready, so that the client may send another CSR, or a zone be mended
             Err(error) => {
                 return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
             }

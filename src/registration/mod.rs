@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod authorizations;
+mod caa;
 mod compromised;
 pub mod directories;
 pub mod external_accounts;

@@ -281,7 +281,7 @@ fn provable(directory: &Directory, grant: Option<&Grant>, name: &Identifier) -> 
                 [] => format!("names within the grant of an account in directory {}", directory.slug),
                 some => format!("names that {} can prove in directory {}", some.join(" or "), directory.slug),
             },
-            "a wildcard needs dns-01 (RFC 8555 §7.1.3), an address http-01 (RFC 8738 §7)",
+            "a wildcard needs dns-01 (RFC 8555 §7.1.3), an address http-01 or tls-alpn-01 (RFC 8738 §7)",
         )),
     }
 }

@@ -13,7 +13,7 @@ use crate::error::{Error, Result, Subproblem};
 use crate::model::acme::{Account, Authorization, Challenge, ChallengeStatus, ValidateChallenge};
 use crate::store::jobs::ClaimedJob;
 use crate::store::{accounts, authorizations, challenges, jobs};
-use crate::validation::{Claim, Method, key_authorization};
+use crate::validation::{CaaMode, Claim, Method, key_authorization};
 
 /// After a fault of ours (no resolver, no memory) the same job runs again.
 const RETRY_AFTER: Duration = Duration::from_secs(5);
@@ -42,6 +42,7 @@ impl Registration {
             .ok_or_else(|| Error::inconsistent(format!("{} is of a kind that nobody can try", challenge.id)))?;
         // the directory as it is now: an operator mends its resolvers while orders wait
         let rules = self.directory(&account.directory)?.validation_rules();
+        let caa = rules.caa != CaaMode::Off;
         let claim = Claim {
             name: &authorization.name()?,
             token: &challenge.token,
@@ -54,12 +55,12 @@ impl Registration {
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());
         match verdict.result {
-            Ok(()) => self.settle(job, authorization, challenge, timeline, None).await,
+            Ok(()) => self.settle(job, authorization, challenge, timeline, Ok(caa)).await,
             Err(failure) if failure.is_ours() && job.attempts < MAX_ATTEMPTS => {
                 let error = Error::from(failure);
                 jobs::postpone(&self.store, job, self.store.now() + RETRY_AFTER, &error.detail).await
             }
-            Err(failure) => self.settle(job, authorization, challenge, timeline, Some(failure.into())).await,
+            Err(failure) => self.settle(job, authorization, challenge, timeline, Err(failure.into())).await,
         }
     }
 
@@ -77,20 +78,23 @@ impl Registration {
         Ok(Some((account, authorization, challenge)))
     }
 
+    /// `Ok` says whether CAA was looked at.
     async fn settle(
         &self,
         job: &ClaimedJob,
         authorization: &Authorization,
         challenge: &Challenge,
         timeline: String,
-        failure: Option<Error>,
+        verdict: Result<bool>,
     ) -> Result<()> {
+        let (caa, failure) = verdict.map_or_else(|failure| (false, Some(failure)), |caa| (caa, None));
         let row = verdicts::Row {
             job: job.clone(),
             account: authorization.account_id,
             authorization: authorization.id,
             identifier: authorization.identifier.clone(),
             kind: challenge.kind.clone(),
+            caa,
             verdict: challenges::Verdict {
                 challenge: challenge.id,
                 error: failure.as_ref().map(|e| (self.describe)(e)),

@@ -24,6 +24,8 @@ pub(super) struct Row {
     pub authorization: AuthorizationId,
     pub identifier: Identifier,
     pub kind: String,
+    /// CAA was looked at with the proof, and permits.
+    pub caa: bool,
     pub verdict: challenges::Verdict,
     pub failure: Option<Failed>,
 }
@@ -59,6 +61,10 @@ async fn settle(tx: &mut Tx, rows: &[&Row]) -> Result<()> {
     authorizations::lock_all(tx, rows.iter().map(|row| row.authorization)).await?;
     orders::lock_of(tx, rows.iter().map(|row| row.authorization)).await?;
     challenges::settle(tx, rows.iter().map(|row| &row.verdict)).await?;
+    let now = tx.now();
+    for row in rows.iter().filter(|row| row.caa) {
+        challenges::note_caa(&mut *tx, row.verdict.challenge, Some(now), &row.verdict.timeline).await?;
+    }
     let moved = authorizations::settle(tx, rows.iter().map(|row| (row.authorization, status(row)))).await?;
     let proved: HashSet<_> = rows.iter().filter(|row| row.failure.is_none()).map(|row| row.authorization).collect();
     orders::to_ready(tx, proved.into_iter()).await?;

@@ -10,6 +10,7 @@ use crate::error::{ErrorKind, Result};
 use crate::jobs;
 use crate::model::issuer::IssuerRole;
 use crate::model::reason::RevocationReason;
+use crate::registration::directories::CHALLENGES;
 use crate::store::{certificates, crls, jobs as queue, orders, versions};
 use crate::telemetry::zero;
 
@@ -27,12 +28,14 @@ const REJECTIONS: &[ErrorKind] = &[
     ErrorKind::TimedOut,
     ErrorKind::Internal,
 ];
-const CHALLENGES: &[&str] = &["http-01"];
 const UNPROVED: &[ErrorKind] = &[
     ErrorKind::Dns,
     ErrorKind::Connection,
     ErrorKind::Tls,
     ErrorKind::IncorrectResponse,
+    ErrorKind::Caa,
+    ErrorKind::Forbidden,
+    ErrorKind::Malformed,
     ErrorKind::Unavailable,
     ErrorKind::Inconsistent,
 ];
@@ -90,6 +93,9 @@ pub fn stand_once() {
         let labels = [("listener", listener), ("route", route.as_str()), ("method", method)];
         zero("chancery_http_requests_total", &labels);
         zero("chancery_http_request_duration_seconds", &labels);
+    }
+    for outcome in ["permitted", "logged", "refused"] {
+        zero("chancery_acme_caa_total", &[("outcome", outcome)]);
     }
     for kind in CHALLENGES {
         let decided = |outcome, reason| {

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::Tx;
 use super::engine::{On, Row, fetch_many, q, statements};
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::acme::{Challenge, ChallengeStatus};
 use crate::model::id::{AuthorizationId, ChallengeId};
@@ -19,7 +20,7 @@ macro_rules! columns {
 statements! {
     INSERT = "INSERT INTO acme_challenges (id, authorization_id, kind, token, status, validated_at) VALUES ($1, $2, $3, $4, $5, $6)";
     FIND = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE id = $1");
-    OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY kind DESC, id");
+    OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY CASE kind WHEN 'http-01' THEN 0 WHEN 'dns-01' THEN 1 WHEN 'tls-alpn-01' THEN 2 ELSE 3 END, kind, id");
     PROCESSING = "WITH asked (id, at) AS (VALUES ($1, $2)) \
                   UPDATE acme_challenges SET status = 'processing' FROM asked WHERE acme_challenges.id = asked.id AND acme_challenges.status = 'pending' AND EXISTS \
                   (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > asked.at) \
@@ -36,6 +37,8 @@ statements! {
         postgres "UPDATE acme_challenges SET status = verdict.status, validated_at = verdict.at, error = verdict.error, timeline = verdict.timeline \
               FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::text[], $5::text[]) AS verdict (id, status, at, error, timeline) \
               WHERE acme_challenges.id = verdict.id AND acme_challenges.status = 'processing' RETURNING acme_challenges.id";
+    CAA = "SELECT caa_checked_at, timeline FROM acme_challenges WHERE id = $1";
+    NOTE_CAA = "UPDATE acme_challenges SET caa_checked_at = $2, timeline = $3 WHERE id = $1";
 }
 
 pub async fn insert<'a>(on: impl Into<On<'a>>, challenge: &Challenge) -> Result<()> {
@@ -91,6 +94,21 @@ pub async fn settle<'v>(tx: &mut Tx, verdicts: impl Iterator<Item = &'v Verdict>
         ]
     });
     fetch_many(tx.raw(), SETTLE, rows.collect()).await?.iter().map(|row| row.id("id")).collect()
+}
+
+/// When CAA was looked at last, and the timeline.
+pub async fn caa<'a>(on: impl Into<On<'a>>, id: ChallengeId) -> Result<(Option<Timestamp>, String)> {
+    let Some(row) = q(CAA).bind(id.to_vec()).fetch_optional(on).await? else { return Ok((None, String::new())) };
+    Ok((row.time_opt("caa_checked_at")?, row.get::<Option<String>>("timeline")?.unwrap_or_default()))
+}
+
+pub async fn note_caa<'a>(
+    on: impl Into<On<'a>>,
+    id: ChallengeId,
+    checked_at: Option<Timestamp>,
+    timeline: &str,
+) -> Result<()> {
+    q(NOTE_CAA).bind(id.to_vec()).bind(checked_at).bind(timeline).execute(on).await.map(drop)
 }
 
 fn challenge(row: &Row) -> Result<Challenge> {

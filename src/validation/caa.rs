@@ -1,19 +1,41 @@
 //! CAA (RFC 8659, parameters RFC 8657): whom a zone lets issue. The records of the name are looked up, and where it
 //! has none those of its parent, up to the top; the first set found decides. Addresses have no CAA (RFC 8738 §6).
 
+use serde::{Deserialize, Serialize};
+
 use super::attempt::{Attempt, StepKind};
 use super::error::{CaaSeen, ValidationError};
 use super::issue_value::IssueValue;
 use super::resolver::{CaaRecord, DnsFailure};
 use crate::model::identifier::{DnsName, Identifier, shown};
 
-/// What a refusal of CAA leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CaaRule {
-    /// It stands in the timeline and in the log, and nothing else happens.
+/// What CAA records mean here.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CaaMode {
+    /// They are not looked up.
+    #[default]
+    Off,
+    /// A refusal stands in the timeline and in the log, and nothing else happens.
     Log,
-    /// It refuses, and so does a lookup that fails.
+    /// They refuse, and so does a lookup that fails.
     Enforce,
+}
+
+impl CaaMode {
+    pub const ALL: [CaaMode; 3] = [CaaMode::Off, CaaMode::Log, CaaMode::Enforce];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            CaaMode::Off => "off",
+            CaaMode::Log => "log",
+            CaaMode::Enforce => "enforce",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        CaaMode::ALL.into_iter().find(|mode| mode.name() == name)
+    }
 }
 
 /// For whom permission is looked for.

@@ -26,7 +26,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub use self::attempt::{Outcome, Step, StepKind};
-pub use self::caa::CaaRule;
+pub use self::caa::CaaMode;
 pub use self::claim::Claim;
 pub use self::config::ValidationConfig;
 pub use self::error::ValidationError;
@@ -169,20 +169,23 @@ async fn permitted(
     account_url: &str,
     method: &str,
 ) -> std::result::Result<(), ValidationError> {
-    let Some(rule) = attempt.rules.caa else { return Ok(()) };
+    let mode = attempt.rules.caa;
+    if mode == CaaMode::Off {
+        return Ok(());
+    }
     let applicant = caa::Applicant { identities: &attempt.rules.identities, account_url, method };
-    match (caa::check(attempt, name, &applicant).await, rule) {
-        (Err(refusal), CaaRule::Log) => {
+    match (caa::check(attempt, name, &applicant).await, mode) {
+        (Err(refusal), CaaMode::Off | CaaMode::Log) => {
             attempt.note(StepKind::Caa, "it would be refused; CAA is only logged in this directory".to_owned());
             tracing::warn!(%name, reason = %refusal, "CAA would refuse a name; the directory only logs it");
             metrics::counter!("chancery_acme_caa_total", "outcome" => "logged").increment(1);
             Ok(())
         }
-        (Err(refusal), CaaRule::Enforce) => {
+        (Err(refusal), CaaMode::Enforce) => {
             metrics::counter!("chancery_acme_caa_total", "outcome" => "refused").increment(1);
             Err(refusal)
         }
-        (Ok(()), CaaRule::Log | CaaRule::Enforce) => {
+        (Ok(()), _) => {
             metrics::counter!("chancery_acme_caa_total", "outcome" => "permitted").increment(1);
             Ok(())
         }

@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::caa::CaaRule;
+use super::caa::CaaMode;
 use super::config::ValidationConfig;
 use super::guard::Denial;
 use crate::model::network::{IpNetwork, forms};
@@ -21,8 +21,7 @@ pub struct Rules {
     pub deny_networks: Vec<IpNetwork>,
     /// The names by which zones mean this CA (RFC 8659 §4.2): lower case, without a dot at the end.
     pub identities: Vec<String>,
-    /// `None`: CAA records are not looked at.
-    pub caa: Option<CaaRule>,
+    pub caa: CaaMode,
 }
 
 /// The two ports that an attempt connects to, and that redirects may lead to beside 80 and 443.

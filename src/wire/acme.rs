@@ -103,12 +103,18 @@ macro_rules! directory {
             #[serde(default)]
             #[schema(minimum = 1)]
             pub tls_alpn01_port: Option<u16>,
-            /// Networks that validations may connect to, in place of the settings' list; empty: that list.
+            /// Networks that validations may connect to, within those of the settings; empty: all of these.
             #[serde(default)]
             pub allow_networks: Vec<String>,
             /// Networks that validations never connect to, besides the settings' list.
             #[serde(default)]
             pub deny_networks: Vec<String>,
+            /// What CAA records mean (RFC 8659): `off`, `log` or `enforce`.
+            #[serde(default = "off")]
+            pub caa: String,
+            /// Names of this CA in CAA records and in those of dns-persist-01; shown in `meta.caaIdentities`.
+            #[serde(default)]
+            pub caa_identities: Vec<String>,
             /// Offer newAuthz (RFC 8555 §7.4.1).
             #[serde(default)]
             pub pre_authorization: bool,
@@ -127,6 +133,10 @@ macro_rules! directory {
             pub website: Option<String>,
         }
     };
+}
+
+fn off() -> String {
+    "off".to_owned()
 }
 
 fn any() -> Vec<String> {

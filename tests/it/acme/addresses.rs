@@ -93,7 +93,7 @@ async fn register(world: &World) -> Client<'_> {
 }
 
 /// A directory `loopback` whose profile mentions the reserved addresses by themselves.
-async fn allow_loopback(world: &World) {
+pub async fn allow_loopback(world: &World) {
     let shipped = profiles::list(&world.store).await.unwrap();
     let shipped = shipped.iter().find(|p| p.slug == "tls-server").unwrap();
     let mut config: Value = serde_json::from_str(&shipped.config).unwrap();

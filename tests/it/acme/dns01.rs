@@ -40,7 +40,14 @@ async fn a_wildcard_and_its_base_are_proved_side_by_side() {
             assert_eq!(shown["identifier"], json!({"type": "dns", "value": "example.org"}));
             assert_eq!(shown.get("wildcard"), (n == 1).then_some(&json!(true)), "absent is no false");
             let kinds: Vec<_> = shown["challenges"].as_array().unwrap().iter().map(|c| c["type"].clone()).collect();
-            assert_eq!(kinds, if n == 1 { vec![json!("dns-01")] } else { vec![json!("http-01"), json!("dns-01")] });
+            assert_eq!(
+                kinds,
+                if n == 1 {
+                    vec![json!("dns-01")]
+                } else {
+                    vec![json!("http-01"), json!("dns-01"), json!("tls-alpn-01")]
+                }
+            );
             let challenge = client.challenge(&authorization, "dns-01").await;
             texts.push(value(&client, &challenge));
             challenges.push((authorization, challenge));
@@ -166,7 +173,7 @@ async fn d3_l4_an_address_is_offered_no_dns_challenge_and_a_wildcard_no_other() 
         let order = client.post(&url("new-order"), &payload).await.expect(201).json();
         let shown = client.get(order["authorizations"][0].as_str().unwrap()).await.json();
         let kinds: Vec<_> = shown["challenges"].as_array().unwrap().iter().map(|c| c["type"].clone()).collect();
-        assert_eq!(kinds, [json!("http-01")]);
+        assert_eq!(kinds, [json!("http-01"), json!("tls-alpn-01")]);
         let only = |kind: &str| DirectoryConfig { challenges: vec![kind.into()], ..DirectoryConfig::default() };
         world.registration.change_directory(&admin(), "default", only("http-01")).await.unwrap();
         let refused = client.order(&["*.example.org"]).await.refused(400, "rejectedIdentifier").json();

@@ -6,6 +6,8 @@ mod ahead;
 mod attacks;
 mod authorizations;
 mod bad_input;
+mod caa;
+mod challenges;
 mod client;
 mod compromise;
 mod dns01;

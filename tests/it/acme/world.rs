@@ -28,7 +28,7 @@ use tower::ServiceExt;
 use crate::issuance::rig::{Trouble, troubled};
 use crate::support::postgres::create_database;
 use crate::support::stores::plain;
-use crate::validation::support::{A, Dns, DnsServer, TXT, Target, ok};
+use crate::validation::support::{A, CAA, Dns, DnsServer, TXT, Target, ok};
 
 pub const EXTERNAL: &str = "https://acme.test";
 
@@ -57,6 +57,8 @@ pub enum Zone {
     Pieces(String),
     Alias(&'static str),
     Code(u8),
+    /// Flags, tag, value; the name has its address all the same.
+    Caa(Vec<(u8, String, String)>),
 }
 
 /// One world an engine.
@@ -88,6 +90,7 @@ impl World {
             (Some(Zone::OverTcp(list)), TXT) => Dns::TextsOverTcp(list.clone()),
             (Some(Zone::Pieces(text)), TXT) => Dns::Pieces(text.clone()),
             (Some(Zone::Alias(target)), _) => Dns::Alias(target),
+            (Some(Zone::Caa(list)), CAA) => Dns::Caa(list.clone()),
             (Some(Zone::Code(code)), _) => Dns::Code(*code),
             (None, TXT) => Dns::Code(3),
             (_, A) => Dns::Addresses(vec![Ipv4Addr::LOCALHOST.into()]),

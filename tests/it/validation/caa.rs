@@ -5,18 +5,18 @@ use chancery::error::ErrorKind;
 use chancery::model::identifier::Identifier;
 use chancery::validation::error::CaaSeen;
 use chancery::validation::resolver::DnsFailure;
-use chancery::validation::{CaaRule, Method, Outcome, Rules, StepKind, ValidationConfig, ValidationError};
+use chancery::validation::{CaaMode, Method, Outcome, Rules, StepKind, ValidationConfig, ValidationError};
 
 use super::support::*;
 
-fn rules(caa: Option<CaaRule>) -> Rules {
+fn rules(caa: CaaMode) -> Rules {
     Rules { identities: vec!["ca.example".into()], caa, ..Rules::default() }
 }
 
-async fn check(dns: &DnsServer, name: &str, caa: CaaRule) -> Outcome {
+async fn check(dns: &DnsServer, name: &str, caa: CaaMode) -> Outcome {
     let settings = ValidationConfig { resolvers: vec![dns.address], ..ValidationConfig::default() };
     let name = Identifier::guess(name).unwrap();
-    validator(hasty(settings)).caa(&rules(Some(caa)), &name, ACCOUNT, "dns-01").await
+    validator(hasty(settings)).caa(&rules(caa), &name, ACCOUNT, "dns-01").await
 }
 
 fn issue(value: &str) -> Dns {
@@ -37,7 +37,7 @@ async fn c1_labels_are_climbed_to_the_top_and_the_first_set_decides() {
         _ => Dns::Addresses(vec![]),
     })
     .await;
-    let outcome = check(&dns, "x.www.corp.test", CaaRule::Enforce).await;
+    let outcome = check(&dns, "x.www.corp.test", CaaMode::Enforce).await;
     assert_eq!(outcome.result, Ok(()));
     assert_eq!(asked(&dns), ["x.www.corp.test", "www.corp.test", "corp.test"], "and no further");
     let steps: Vec<_> = outcome.timeline.iter().map(|s| (s.what, s.detail.as_str())).collect();
@@ -50,11 +50,11 @@ async fn c1_labels_are_climbed_to_the_top_and_the_first_set_decides() {
     ];
     assert_eq!(steps[..4], expected[..4]);
 
-    let error = check(&dns, "other.test", CaaRule::Enforce).await.result.unwrap_err();
+    let error = check(&dns, "other.test", CaaMode::Enforce).await.result.unwrap_err();
     assert_eq!((error.kind(), seen(&error)), (ErrorKind::Caa, CaaSeen::Nobody));
     assert!(error.detail().starts_with("the CAA records of test let nobody issue, asked from"), "{error}");
 
-    assert_eq!(check(&dns, "a.b.none.example", CaaRule::Enforce).await.result, Ok(()), "nothing up to the top");
+    assert_eq!(check(&dns, "a.b.none.example", CaaMode::Enforce).await.result, Ok(()), "nothing up to the top");
     assert_eq!(asked(&dns)[5..], ["a.b.none.example", "b.none.example", "none.example", "example"]);
 }
 
@@ -76,10 +76,10 @@ async fn c1_an_alias_s_records_are_the_name_s_own_and_its_parents_are_not() {
         _ => Dns::Addresses(vec![]),
     })
     .await;
-    let error = check(&dns, "www.a.test", CaaRule::Enforce).await.result.unwrap_err();
+    let error = check(&dns, "www.a.test", CaaMode::Enforce).await.result.unwrap_err();
     assert_eq!(seen(&error), CaaSeen::OtherIssuer);
     // bare.b.test has none: the climb goes on at a.test, never at b.test
-    assert_eq!(check(&dns, "bare.a.test", CaaRule::Enforce).await.result, Ok(()));
+    assert_eq!(check(&dns, "bare.a.test", CaaMode::Enforce).await.result, Ok(()));
     assert!(!asked(&dns).contains(&"b.test".to_owned()), "{:?}", asked(&dns));
 }
 
@@ -90,8 +90,8 @@ async fn c2_a_wildcard_begins_at_its_base() {
         _ => Dns::Code(2),
     })
     .await;
-    assert_eq!(check(&dns, "a.test", CaaRule::Enforce).await.result, Ok(()));
-    let error = check(&dns, "*.a.test", CaaRule::Enforce).await.result.unwrap_err();
+    assert_eq!(check(&dns, "a.test", CaaMode::Enforce).await.result, Ok(()));
+    let error = check(&dns, "*.a.test", CaaMode::Enforce).await.result.unwrap_err();
     assert_eq!(seen(&error), CaaSeen::Nobody);
     assert_eq!(asked(&dns), ["a.test", "a.test"]);
 }
@@ -100,7 +100,7 @@ async fn c2_a_wildcard_begins_at_its_base() {
 async fn c4_the_critical_bit_is_the_first_one() {
     for (flags, refused) in [(128, true), (255, true), (0, false), (1, false), (127, false)] {
         let dns = DnsServer::answering(move |_, _, _| Dns::Caa(vec![(flags, "future".into(), "x".into())])).await;
-        let outcome = check(&dns, "a.test", CaaRule::Enforce).await;
+        let outcome = check(&dns, "a.test", CaaMode::Enforce).await;
         assert_eq!(outcome.result.is_err(), refused, "{flags}: {:?}", outcome.result);
     }
 }
@@ -120,7 +120,7 @@ async fn c5_a_lookup_that_fails_refuses() {
             _ => answer(),
         })
         .await;
-        let error = check(&dns, "www.a.test", CaaRule::Enforce).await.result.unwrap_err();
+        let error = check(&dns, "www.a.test", CaaMode::Enforce).await.result.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Caa);
         assert_eq!(error, ValidationError::CaaLookup { name: "a.test".to_owned(), failure: expected });
         assert!(error.detail().starts_with("CAA of a.test: "), "{error}");
@@ -131,7 +131,7 @@ async fn c5_a_lookup_that_fails_refuses() {
 async fn c10_off_asks_nothing_and_log_refuses_nothing() {
     let dns = DnsServer::answering(|_, _, _| issue("other.example")).await;
     let target = Target::answering(|_| ok(&key_authorization())).await;
-    for (caa, queries, noted) in [(None, 0, false), (Some(CaaRule::Log), 1, true)] {
+    for (caa, queries, noted) in [(CaaMode::Off, 0, false), (CaaMode::Log, 1, true)] {
         let before = asked(&dns).len();
         let settings = ValidationConfig { resolvers: vec![dns.address], ..config(target.port()) };
         let named = DnsServer::answering(|_, kind, _| match kind {
@@ -158,8 +158,7 @@ async fn c10_enforced_behind_a_proof_it_refuses_and_stands_in_the_timeline() {
     })
     .await;
     let settings = ValidationConfig { resolvers: vec![dns.address], ..config(target.port()) };
-    let outcome =
-        attempt_by(&validator(settings), Method::Http01, &rules(Some(CaaRule::Enforce)), "www.a.test").await;
+    let outcome = attempt_by(&validator(settings), Method::Http01, &rules(CaaMode::Enforce), "www.a.test").await;
     let error = outcome.result.unwrap_err();
     assert_eq!(seen(&error), CaaSeen::OtherMethod { method: "http-01".to_owned() });
     let expected = "the CAA records of www.a.test name this CA without the method http-01, asked from the CA server; \
@@ -174,7 +173,7 @@ async fn c10_enforced_behind_a_proof_it_refuses_and_stands_in_the_timeline() {
 async fn i3_addresses_have_no_caa() {
     let dns = DnsServer::answering(|_, _, _| Dns::Code(2)).await;
     for address in ["192.0.2.1", "2001:db8::1"] {
-        assert_eq!(check(&dns, address, CaaRule::Enforce).await.result, Ok(()), "{address}");
+        assert_eq!(check(&dns, address, CaaMode::Enforce).await.result, Ok(()), "{address}");
     }
     assert!(dns.asked().is_empty());
 }
