@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -38,10 +38,8 @@ impl Stage {
         let plays = Arc::new(plays);
         let mut tasks = JoinSet::new();
         for port in PORTS {
-            for any in ["0.0.0.0", "::"] {
-                let listener = listen(SocketAddr::new(any.parse().unwrap(), port)).await;
-                tasks.spawn(accept(listener, counts.clone(), plays.clone(), sent.clone()));
-            }
+            let listener = listen(port).await;
+            tasks.spawn(accept(listener, counts.clone(), plays.clone(), sent.clone()));
         }
         Stage { counts, sent, _dns: name_server(targets).await, _tasks: tasks }
     }
@@ -59,13 +57,13 @@ impl Stage {
     }
 }
 
-/// The stage before may still be closing its listeners.
-async fn listen(at: SocketAddr) -> TcpListener {
+/// For both families. The stage before may still be closing its listeners.
+async fn listen(port: u16) -> TcpListener {
     let free = async || {
-        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }.unwrap();
+        let socket = TcpSocket::new_v6().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.set_send_buffer_size(SEND_BUFFER).unwrap();
-        socket.bind(at).ok()?;
+        socket.bind(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port)).ok()?;
         socket.listen(1_024).ok()
     };
     until("a port that the stage before gives back", free).await
@@ -80,6 +78,7 @@ async fn accept(
     let mut open = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let Ok(place) = stream.local_addr() else { continue };
+        let place = SocketAddr::new(place.ip().to_canonical(), place.port());
         *counts.lock().unwrap().entry(place).or_default() += 1;
         let counter = sent.get(&place.ip()).cloned().unwrap_or_default();
         let wire = Wire { stream, sent: counter };
@@ -107,6 +106,8 @@ impl Wire {
         let mut bytes = Vec::new();
         while !bytes.ends_with(b"\r\n\r\n") && bytes.len() < 4_096 {
             match self.stream.read_u8().await {
+                // a ClientHello has no end that is looked for here
+                Ok(0x16) if bytes.is_empty() => break,
                 Ok(byte) => bytes.push(byte),
                 Err(_) => break,
             }
