@@ -17,6 +17,7 @@ mod overview;
 mod revoke;
 mod setup;
 mod sign_in;
+mod terms;
 mod tokens;
 mod users;
 mod visit;
@@ -99,6 +100,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/me/sessions/{id}/end", post(me::end_session))
         .route("/audit", get(audit::list))
         .route("/connect", get(connect::show))
+        .route("/terms/{account}/{seal}", get(terms::show).post(terms::agree))
         .merge(assets::routes())
         .with_state(dash);
     manners(router, with, problem::Dialect::Page)

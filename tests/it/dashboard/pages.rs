@@ -26,6 +26,8 @@ async fn failed_order(store: &Store) -> (AccountId, OrderId) {
         contact: vec!["mailto:ops@lab.example".into()],
         url: "https://ca.test:8443/acme/default/account/1".into(),
         terms_agreed: true,
+        terms_url: None,
+        grant: None,
         binding: None,
         created_at: now,
         created_from: "10.0.0.9".into(),
