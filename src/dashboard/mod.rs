@@ -86,6 +86,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/authorities/{issuer}", get(authorities::show))
         .route("/accounts", get(acme::accounts))
         .route("/accounts/{id}", get(acme::account))
+        .route("/accounts/{id}/grant", post(acme::grant))
         .route("/orders", get(acme::orders))
         .route("/orders/{id}", get(acme::order))
         .route("/directories", get(directories::list).post(directories::create))

@@ -12,7 +12,7 @@ statements! {
     INSERT_EPOCH = "INSERT INTO nonce_epochs (epoch, nonce_key, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     SPEND = "INSERT INTO nonces_spent (nonce, expires_at) SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM nonce_epochs WHERE epoch = $3) ON CONFLICT DO NOTHING";
     // as far as the bound only: what is beyond is not worth counting
-    COUNT = "SELECT COUNT(*) AS held FROM (SELECT 1 FROM nonces_spent LIMIT $1) AS some";
+    COUNT = "SELECT COUNT(*) AS held FROM (SELECT 1 FROM nonces_spent LIMIT $1) AS bounded";
     EPOCHS = "SELECT epoch, nonce_key, created_at FROM nonce_epochs LIMIT 2";
     END_EPOCHS = "DELETE FROM nonce_epochs";
     FORGET_OTHERS = "DELETE FROM nonces_spent WHERE substr(nonce, 1, 8) <> $1";

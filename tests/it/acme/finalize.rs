@@ -86,7 +86,7 @@ async fn f1_a_request_that_is_none_is_refused_and_the_order_stays_ready() {
             ("an octet behind it", [&good[..], &[0]].concat()),
             ("another signature", flipped),
             ("SHA-1", openssl_csr(&key, MessageDigest::sha1(), "", &names)),
-            ("MD5", openssl_csr(&key, MessageDigest::md5(), "", &names)),
+            ("MD5", openssl_csr(&rsa(2048), MessageDigest::md5(), "", &names)),
             ("RSA 1024", openssl_csr(&rsa(1024), MessageDigest::sha256(), "", &names)),
             ("secp256k1", openssl_csr(&koblitz, MessageDigest::sha256(), "", &names)),
         ] {
