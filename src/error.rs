@@ -9,6 +9,8 @@ use std::time::Duration;
 pub enum ErrorKind {
     /// The request cannot be parsed (400).
     Malformed,
+    /// Several parts are refused, each for a reason of its own kind (ACME compound).
+    Compound,
     /// The media type is not the one that this endpoint takes (415).
     UnsupportedMediaType,
     /// The body, or a list in it, is over a limit (413).
@@ -100,6 +102,7 @@ impl ErrorKind {
     pub const fn code(self) -> &'static str {
         match self {
             ErrorKind::Malformed => "malformed",
+            ErrorKind::Compound => "compound",
             ErrorKind::UnsupportedMediaType => "unsupported_media_type",
             ErrorKind::TooLarge => "too_large",
             ErrorKind::MethodNotAllowed => "method_not_allowed",
@@ -156,6 +159,8 @@ pub struct Error {
     pub rule: Option<Box<Rule>>,
     pub subproblems: Vec<Subproblem>,
     pub retry_after: Option<Duration>,
+    /// Where a person does something about it: a path below the external URL (ACME `instance`, RFC 8555 §7.3.3).
+    pub visit: Option<Box<str>>,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
     recorded: bool,
 }
@@ -194,6 +199,7 @@ impl Error {
             rule: None,
             subproblems: Vec::new(),
             retry_after: None,
+            visit: None,
             source: None,
             recorded: false,
         }
@@ -237,6 +243,11 @@ impl Error {
 
     pub fn retry_after(mut self, after: Duration) -> Self {
         self.retry_after = Some(after);
+        self
+    }
+
+    pub fn visit(mut self, path: impl Into<Box<str>>) -> Self {
+        self.visit = Some(path.into());
         self
     }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::envelope::Envelope;
 use super::external_account;
-use super::headers::{link, location};
+use super::headers::location;
 use super::json::{flag, string};
 use super::urls::Urls;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,21 +37,10 @@ pub async fn create(request: Envelope) -> Result<Response> {
         terms_agreed: flag(&members, "termsOfServiceAgreed", WHAT)?,
     };
     let urls = request.urls.clone();
-    let made = registration.new_account(&request.origin, &request.directory, key, ask, |id| urls.account(id)).await;
-    match made {
-        Ok((account, fresh)) => {
-            let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
-            Ok(shown(&request.urls, &active(account)?, status))
-        }
-        Err(error) if error.kind == ErrorKind::UserActionRequired => {
-            let mut response = error.into_response();
-            if let Some(terms) = &request.directory.config.terms_of_service {
-                link(response.headers_mut(), terms, "terms-of-service");
-            }
-            Ok(response)
-        }
-        Err(error) => Err(error),
-    }
+    let (account, fresh) =
+        registration.new_account(&request.origin, &request.directory, key, ask, |id| urls.account(id)).await?;
+    let status = if fresh { StatusCode::CREATED } else { StatusCode::OK };
+    Ok(shown(&request.urls, &active(account)?, status))
 }
 
 pub async fn show_or_update(request: Envelope) -> Result<Response> {
@@ -68,16 +57,17 @@ pub async fn show_or_update(request: Envelope) -> Result<Response> {
             Some(contact) => registration.set_contact(&request.origin, &account, contact).await?,
             None => account,
         },
+        // RFC 8555 §7.3.2 would ignore it; who asks for it believes that the account ended, so we say no as others do
         Some(_) => return Err(Error::malformed("\"status\" of an account can only be set to \"deactivated\"")),
     };
     Ok(shown(&request.urls, &account, StatusCode::OK))
 }
 
-/// The account in the path must be the one that signed; another one is not found.
+/// The account in the path must be the one that signed. Another one is refused alike, whether it exists or not.
 pub fn own(request: &Envelope, account: &Account) -> Result<()> {
     match request.id::<AccountId>("account") {
         Ok(id) if id == account.id => Ok(()),
-        _ => Err(Error::not_found("account")),
+        _ => Err(Error::new(ErrorKind::Forbidden, "this is not the URL of the account that signed the request")),
     }
 }
 

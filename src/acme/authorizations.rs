@@ -50,6 +50,7 @@ pub async fn create(request: Envelope) -> Result<Response> {
         }
     };
     let registration = &request.acme.registration;
+    registration.check_terms(&request.origin, &request.directory, &account).await?;
     let made = registration.new_authorization(&request.origin, &request.directory, &account, asked, subdomains);
     let (authorization, challenges) = made.await?;
     let mut headers = HeaderMap::new();

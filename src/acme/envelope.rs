@@ -31,8 +31,8 @@ pub struct Envelope {
     pub origin: Origin,
     pub accept: Option<String>,
     pub query: Option<String>,
-    /// What the JWS must name as its `url`.
-    url: String,
+    /// With its query, as it was asked for.
+    path: String,
     ids: HashMap<String, String>,
     jws: Jws,
     extensions: Extensions,
@@ -56,7 +56,7 @@ impl FromRequest<Acme> for Envelope {
         let text = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         Ok(Envelope {
             urls: Urls::new(acme, &directory.slug),
-            url: format!("{}{path}", acme.external_url),
+            path: path.to_owned(),
             jws: Jws::parse(&body)?,
             accept: text(header::ACCEPT),
             query: uri.query().map(str::to_owned),
@@ -93,7 +93,7 @@ impl Envelope {
         let account = self.account_of(kid).await?;
         let payload = self.jws.verify(&Jwk::from_canonical(&account.key.jwk)?)?;
         Who::is(&self.extensions, self.origin.account(&account));
-        self.fresh().await?;
+        self.fresh(Some(&account)).await?;
         Ok((active(account)?, payload))
     }
 
@@ -105,13 +105,13 @@ impl Envelope {
         };
         let key = account_key(jwk, policy)?;
         let payload = self.jws.verify(jwk)?;
-        self.fresh().await?;
+        self.fresh(None).await?;
         Ok((key, payload))
     }
 
-    /// The URL that the JWS names; the inner JWS of a key change must name the same.
+    /// The URL that the JWS names; the inner JWS of a key change or of a binding must name the same.
     pub fn url(&self) -> &str {
-        &self.url
+        &self.jws.url
     }
 
     async fn account_of(&self, kid: &str) -> Result<Account> {
@@ -127,19 +127,34 @@ impl Envelope {
         account.filter(|a| a.url == kid).ok_or_else(missing)
     }
 
-    /// `url` is this request's, and the nonce has not been used.
-    async fn fresh(&self) -> Result<()> {
-        if self.jws.url != self.url {
-            return Err(Error::malformed(format!(
-                "\"url\" in the protected header is not the URL of this request, which is {}",
-                self.url
-            )));
+    /// `url` is this request's, and the nonce has not been used. An account whose URL was made when this server had
+    /// another external URL may go on with the URLs that it knows: they differ in what stands before the path, which
+    /// is not the client's to choose but what we gave out. Another URL is unauthorized (RFC 8555 §6.4; Pebble and
+    /// Boulder say malformed).
+    async fn fresh(&self, account: Option<&Account>) -> Result<()> {
+        let ours = format!("{}{}", self.acme.external_url, self.path);
+        let known = account.and_then(base).map(|base| format!("{base}{}", self.path));
+        if self.jws.url != ours && known.as_ref() != Some(&self.jws.url) {
+            return Err(Error::new(
+                ErrorKind::Forbidden,
+                format!("\"url\" in the protected header is not the URL of this request, which is {}", start(&ours)),
+            ));
         }
         let nonce = self.jws.nonce.as_deref().ok_or_else(|| {
             Error::new(ErrorKind::BadNonce, "the protected header has no \"nonce\": take the one in Replay-Nonce")
         })?;
         self.acme.registration.nonces.redeem(nonce).await
     }
+}
+
+/// A query may be as long as its sender likes.
+fn start(url: &str) -> &str {
+    url.char_indices().nth(200).and_then(|(end, _)| url.get(..end)).unwrap_or(url)
+}
+
+/// The external URL of the time when the account was made.
+fn base(account: &Account) -> Option<&str> {
+    account.url.strip_suffix(&format!("/acme/{}/account/{}", account.directory, account.id))
 }
 
 /// The three forms in which an account's key is kept, if the policy accepts it.

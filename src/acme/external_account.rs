@@ -9,7 +9,7 @@ use super::jws::Parts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::AccountKey;
 use crate::model::identifier::shown;
-use crate::registration::external_accounts::BindingRequest;
+use crate::registration::external_accounts::{BindingRequest, MacAlgorithm};
 
 const WHAT: &str = "the protected header of the external account binding";
 
@@ -21,25 +21,27 @@ pub fn requested(members: &Map<String, Value>, url: &str, key: &AccountKey) -> R
         Some(_) => return Err(Error::malformed("\"externalAccountBinding\" must be a JSON object")),
     };
     let parts = Parts::from_members(outer)?;
-    let kid = judge(&parts.header, url)?;
+    let (kid, algorithm) = judge(&parts.header, url)?;
     let payload = json::parse_object(&parts.payload, "the payload of the external account binding")?;
     if Jwk::parse(&payload, "")?.thumbprint() != key.thumbprint {
         return refuse("binds another key: its payload is the jwk that signs this request");
     }
     let shown = Value::Object(outer.clone());
-    Ok(Some(BindingRequest { kid, input: parts.input, mac: parts.signature, shown }))
+    Ok(Some(BindingRequest { kid, algorithm, input: parts.input, mac: parts.signature, shown }))
 }
 
-/// The `kid`, when the header says what §7.3.4 wants and nothing else that matters.
-fn judge(header: &Map<String, Value>, url: &str) -> Result<String> {
-    match json::string(header, "alg", WHAT)? {
-        Some("HS256") => {}
-        other => {
-            let alg = shown(other.unwrap_or("nothing"));
-            let fix = "make the MAC of the external account binding with it";
-            return Err(Error::refused(ErrorKind::BadSignatureAlgorithm, "eab.alg", alg, "HS256", fix));
-        }
-    }
+/// The `kid` and the algorithm, when the header says what §7.3.4 wants and nothing else that matters.
+fn judge(header: &Map<String, Value>, url: &str) -> Result<(String, MacAlgorithm)> {
+    let alg = json::string(header, "alg", WHAT)?;
+    let Some(algorithm) = MacAlgorithm::ALL.into_iter().find(|a| Some(a.name()) == alg) else {
+        return Err(Error::refused(
+            ErrorKind::BadSignatureAlgorithm,
+            "eab.alg",
+            shown(alg.unwrap_or("nothing")),
+            MacAlgorithm::ALL.map(MacAlgorithm::name).join(", "),
+            "make the MAC of the external account binding with one of these",
+        ));
+    };
     if header.contains_key("nonce") {
         return refuse("has no \"nonce\"");
     }
@@ -50,7 +52,7 @@ fn judge(header: &Map<String, Value>, url: &str) -> Result<String> {
         return refuse("has the same \"url\" as the outer JWS");
     }
     match json::string(header, "kid", WHAT)? {
-        Some(kid) if !kid.is_empty() && kid.len() <= 200 && kid.is_ascii() => Ok(kid.to_owned()),
+        Some(kid) if !kid.is_empty() && kid.len() <= 200 && kid.is_ascii() => Ok((kid.to_owned(), algorithm)),
         _ => refuse("has the key id as \"kid\""),
     }
 }
@@ -96,12 +98,17 @@ mod tests {
         assert!(requested(&asked(&good, &other), URL, &key(&jwk(3))).is_ok());
         assert!(requested(&asked(&good, &jwk(4)), URL, &key(&jwk(3))).is_err());
         assert!(requested(&Map::new(), URL, &key(&jwk(3))).unwrap().is_none());
+        let named = |alg: &str| {
+            let header = json!({"alg": alg, "kid": "eab_1", "url": URL});
+            requested(&asked(&header, &jwk(3)), URL, &key(&jwk(3))).unwrap().unwrap().algorithm
+        };
+        assert_eq!(MacAlgorithm::ALL.map(|a| named(a.name())), MacAlgorithm::ALL);
         let with = |name: &str, value: Value| {
             let mut header = good.clone();
             header[name] = value;
             requested(&asked(&header, &jwk(3)), URL, &key(&jwk(3))).unwrap_err().kind
         };
-        for alg in ["none", "HS384", "HS512", "ES256", "RS256", "hs256"] {
+        for alg in ["none", "HS1", "ES256", "RS256", "hs256", "HS256 "] {
             assert_eq!(with("alg", alg.into()), ErrorKind::BadSignatureAlgorithm, "{alg}");
         }
         for (name, value) in [

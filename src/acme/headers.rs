@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::Acme;
 use super::urls::Urls;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::http::problem::Failure;
 use crate::http::refusals::noting;
 
@@ -26,9 +26,13 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
         // without randomness there is no nonce, and nothing is signed either
         response = error.into_response();
     }
+    let further = links_of_failure(&acme, directory, &response);
     let headers = response.headers_mut();
     if endpoint != "directory" && acme.registration.directory(directory).is_ok() {
         link(headers, &Urls::new(&acme, directory).of("directory"), "index");
+    }
+    if let Some((url, relation)) = further {
+        link(headers, &url, relation);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
@@ -46,6 +50,19 @@ async fn run(acme: &Acme, request: Request, next: Next) -> Response {
             noting(&acme.registration.refusals, &surface, request, next).await
         }
         Err(_) => next.run(request).await,
+    }
+}
+
+/// The terms to agree to (RFC 8555 §7.3.3), the page about a limit (§6.6).
+fn links_of_failure(acme: &Acme, directory: &str, response: &Response) -> Option<(String, &'static str)> {
+    let kind = response.extensions().get::<Failure>()?.0.kind;
+    match kind {
+        ErrorKind::UserActionRequired => {
+            let terms = acme.registration.directory(directory).ok()?.config.terms_of_service?;
+            Some((terms, "terms-of-service"))
+        }
+        ErrorKind::RateLimited => Some((format!("{}/errors/{}", acme.external_url, kind.code()), "help")),
+        _ => None,
     }
 }
 

@@ -159,6 +159,8 @@ impl Jws {
             .ok_or_else(|| Error::malformed("the protected header has no \"url\""))?
             .to_owned();
         let nonce = json::string(header, "nonce", WHAT)?.map(str::to_owned);
+        // what is not base64url is malformed (RFC 8555 §6.5.2); Pebble and Boulder say badNonce
+        nonce.as_deref().map(|text| base64url::decode(text, "\"nonce\"")).transpose()?;
         Ok(Jws { algorithm, signer, nonce, url, input, payload, signature })
     }
 

@@ -22,6 +22,7 @@ pub async fn create(request: Envelope) -> Result<Response> {
     let (account, payload) = request.by_account().await?;
     let ask = asked(&payload.object()?)?;
     let registration = &request.acme.registration;
+    registration.check_terms(&request.origin, &request.directory, &account).await?;
     let view = registration.new_order(&request.origin, &request.directory, &account, ask).await?;
     Ok(shown(&request, &view, StatusCode::CREATED))
 }

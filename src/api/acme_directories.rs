@@ -118,6 +118,7 @@ macro_rules! config {
             subdomains: $asked.subdomains,
             reuse_authorizations: $asked.reuse_authorizations,
             terms_of_service: $asked.terms_of_service,
+            require_current_terms: $asked.require_current_terms,
             website: $asked.website,
         }
     };
@@ -145,6 +146,7 @@ fn shape(directory: &registration::Directory) -> Directory {
         subdomains: config.subdomains,
         reuse_authorizations: config.reuse_authorizations.clone(),
         terms_of_service: config.terms_of_service.clone(),
+        require_current_terms: config.require_current_terms,
         website: config.website.clone(),
     }
 }

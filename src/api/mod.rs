@@ -1,6 +1,7 @@
 //! REST under /api/v1: handlers take extractors, call one use case, shape the reply. The document is generated
 //! from the same routes (`openapi/chancery.json`, a test compares them).
 
+mod acme_account_grant;
 mod acme_directories;
 mod audit_events;
 mod certificates;
@@ -110,6 +111,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(eab_keys::list, eab_keys::create))
         .routes(routes!(eab_keys::get))
         .routes(routes!(eab_keys::revoke))
+        .routes(routes!(acme_account_grant::put))
         .routes(routes!(acme_directories::list, acme_directories::create))
         .routes(routes!(acme_directories::get, acme_directories::put))
         .routes(routes!(audit_events::list))

@@ -135,6 +135,9 @@ pub struct RulesArgs {
     /// URL about this CA, or none
     #[arg(long, value_name = "URL")]
     website: Option<String>,
+    /// Whether accounts that have not agreed to the present terms get no further order
+    #[arg(long, value_name = "BOOL")]
+    require_current_terms: Option<bool>,
 }
 
 pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
@@ -279,6 +282,7 @@ impl RulesArgs {
         members.extend(self.reuse_authorizations.map(|t| ("reuse_authorizations".into(), text(t))));
         members.extend(self.terms_of_service.map(|t| ("terms_of_service".into(), text(t))));
         members.extend(self.website.map(|t| ("website".into(), text(t))));
+        members.extend(self.require_current_terms.map(|b| ("require_current_terms".into(), b.into())));
         members.extend(self.eab_required.map(|b| ("external_account_required".into(), b.into())));
         members
     }

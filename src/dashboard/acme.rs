@@ -7,19 +7,19 @@ use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::Dash;
 use super::audit::Event;
 use super::format::{clean, minute, relative, tail};
 use super::frame::Frame;
-use super::visit::{Signed, Stop};
+use super::visit::{Posted, Signed, Stop};
+use super::{Dash, refused};
 use crate::access::Permission;
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Query;
-use crate::http::html::page;
+use crate::http::html::{Words, page, refused_page, see_other};
 use crate::http::page::{cursor, cut};
-use crate::model::acme::{Account, Authorization, Challenge, Order, OrderStatus};
-use crate::model::id::{AccountId, OrderId};
+use crate::model::acme::{Account, AccountStatus, Authorization, Challenge, Order, OrderStatus};
+use crate::model::id::{AccountId, GrantId, OrderId};
 use crate::model::identifier::shown;
 use crate::model::serial::to_hex;
 
@@ -90,6 +90,12 @@ struct AccountPage {
     frame: Frame,
     account: AccountRow,
     url: String,
+    grant: Option<String>,
+    terms: Option<String>,
+    /// A form to put it under a grant: for who may manage them, and only while the account is valid.
+    may_grant: bool,
+    typed: String,
+    refusal: Option<Words>,
     key: String,
     orders: Vec<OrderRow>,
     more: Option<String>,
@@ -103,22 +109,66 @@ pub async fn account(
     Query(at): Query<At>,
 ) -> Result<Response, Stop> {
     signed.may(Permission::ReadAcme)?;
-    let none = || Error::not_found(format!("ACME account {}", shown(&id)));
+    Ok(page(&account_page(&dash, &signed, &id, at.cursor.as_deref(), None).await?)?)
+}
+
+/// Puts the account under the grant of the form.
+pub async fn grant(
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Posted { signed, form }: Posted,
+) -> Result<Response, Stop> {
+    let account: AccountId = id.parse().map_err(|_| Error::not_found(format!("ACME account {}", shown(&id))))?;
+    let object = format!("account:{account}");
+    refused(&dash, signed.caller(), "account.refused", &object, signed.caller().may_manage_grants()).await?;
+    let typed = form.text("grant").trim().to_owned();
+    let granted = match typed.parse::<GrantId>() {
+        Ok(grant) => dash.registration.grant_account(signed.caller().actor(), account, grant).await,
+        Err(_) => Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "account.grant",
+            format!("\"{}\"", shown(&typed)),
+            "the id of a grant, grt_…",
+            "copy it from `chancery grant list`",
+        )),
+    };
+    match granted {
+        Ok(_) => Ok(see_other(&format!("/accounts/{account}"))),
+        Err(error) => {
+            let words = Words::of(&error, &signed.place.request_id);
+            Ok(refused_page(&error, &account_page(&dash, &signed, &id, None, Some((typed, words))).await?)?)
+        }
+    }
+}
+
+async fn account_page(
+    dash: &Dash,
+    signed: &Signed,
+    id: &str,
+    at: Option<&str>,
+    refusal: Option<(String, Words)>,
+) -> Result<AccountPage> {
+    let none = || Error::not_found(format!("ACME account {}", shown(id)));
     let found = dash.registration.any_account(id.parse().map_err(|_| none())?).await?.ok_or_else(none)?;
-    let before = cursor::<OrderId>(at.cursor.as_deref())?;
+    let before = cursor::<OrderId>(at)?;
     let mut orders = dash.registration.all_orders(Some(found.id), before, 21).await?;
     let more = cut(&mut orders, 20, |o| o.id).map(|c| format!("/accounts/{}?cursor={c}", found.id));
     let now = dash.now();
-    let page_of = AccountPage {
-        events: history(&dash, &signed, &format!("account:{}", found.id)).await?,
-        frame: Frame::of(&signed, "accounts"),
+    let (typed, refusal) = refusal.unzip();
+    Ok(AccountPage {
+        events: history(dash, signed, &format!("account:{}", found.id)).await?,
+        frame: Frame::of(signed, "accounts"),
         url: found.url.clone(),
+        grant: found.grant.map(|grant| grant.to_string()),
+        terms: found.terms_url.clone(),
+        may_grant: found.status == AccountStatus::Valid && signed.caller().may_manage_grants().is_ok(),
+        typed: typed.unwrap_or_default(),
+        refusal,
         key: kind_of_key(&found.key.jwk),
         orders: orders.iter().map(|o| OrderRow::of(o, now)).collect(),
         more,
         account: AccountRow::of(&found, now),
-    };
-    Ok(page(&page_of)?)
+    })
 }
 
 /// `EC P-256`, `RSA`, of a JWK.

@@ -17,6 +17,7 @@ mod overview;
 mod revoke;
 mod setup;
 mod sign_in;
+mod terms;
 mod tokens;
 mod users;
 mod visit;
@@ -85,6 +86,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/authorities/{issuer}", get(authorities::show))
         .route("/accounts", get(acme::accounts))
         .route("/accounts/{id}", get(acme::account))
+        .route("/accounts/{id}/grant", post(acme::grant))
         .route("/orders", get(acme::orders))
         .route("/orders/{id}", get(acme::order))
         .route("/directories", get(directories::list).post(directories::create))
@@ -99,6 +101,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/me/sessions/{id}/end", post(me::end_session))
         .route("/audit", get(audit::list))
         .route("/connect", get(connect::show))
+        .route("/terms/{account}/{seal}", get(terms::show).post(terms::agree))
         .merge(assets::routes())
         .with_state(dash);
     manners(router, with, problem::Dialect::Page)

@@ -22,8 +22,9 @@ pub struct Row {
 }
 
 /// All kinds, in the order of their pages.
-pub const ALL: [ErrorKind; 43] = [
+pub const ALL: [ErrorKind; 44] = [
     ErrorKind::Malformed,
+    ErrorKind::Compound,
     ErrorKind::UnsupportedMediaType,
     ErrorKind::TooLarge,
     ErrorKind::MethodNotAllowed,
@@ -85,6 +86,16 @@ pub const fn row(kind: ErrorKind) -> Row {
             meaning: "The request cannot be parsed.",
             cause: "A member is missing, unknown, given twice or of another type, or the body is not what its media type says.",
             fix: "Read `errors[].pointer` for the place, and the OpenAPI document for the shape.",
+        },
+        ErrorKind::Compound => Row {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            code: kind.code(),
+            title: "Several things are refused",
+            acme: "compound",
+            acme_status: StatusCode::BAD_REQUEST,
+            meaning: "Several parts of the request are refused, each for a reason of its own.",
+            cause: "Two or more names, say, break different rules.",
+            fix: "Read each of `subproblems` (ACME) or `errors` (REST) and change the part that it names.",
         },
         ErrorKind::UnsupportedMediaType => Row {
             status: StatusCode::UNSUPPORTED_MEDIA_TYPE,
@@ -180,7 +191,7 @@ pub const fn row(kind: ErrorKind) -> Row {
             status: StatusCode::PRECONDITION_FAILED,
             code: kind.code(),
             title: "Changed meanwhile",
-            acme: "conflict",
+            acme: "malformed",
             acme_status: StatusCode::CONFLICT,
             meaning: "The change was made on a revision that is no longer the present one.",
             cause: "Somebody else changed it after you read it.",
@@ -190,7 +201,7 @@ pub const fn row(kind: ErrorKind) -> Row {
             status: StatusCode::CONFLICT,
             code: kind.code(),
             title: "Conflict",
-            acme: "conflict",
+            acme: "malformed",
             acme_status: StatusCode::CONFLICT,
             meaning: "It exists already, or its state forbids the change.",
             cause: "Another request was first.",
@@ -363,8 +374,8 @@ pub const fn row(kind: ErrorKind) -> Row {
             acme: "userActionRequired",
             acme_status: StatusCode::FORBIDDEN,
             meaning: "A person must do something first.",
-            cause: "The terms of service are not agreed to.",
-            fix: "Visit the page that the answer links.",
+            cause: "The terms of service are not agreed to, or they changed and the operator wants agreement again.",
+            fix: "Open the page that `instance` names in a browser, read the terms and agree; then repeat the request.",
         },
         ErrorKind::ExternalAccountRequired => Row {
             status: StatusCode::FORBIDDEN,

@@ -115,7 +115,9 @@ pub fn acme_body(error: &Error, context: &Context<'_>) -> Value {
         "status": row.acme_status.as_u16(),
     });
     let Some(map) = body.as_object_mut() else { return body };
-    if !context.request_id.is_empty() {
+    if let Some(path) = &error.visit {
+        map.insert("instance".into(), format!("{}{path}", context.external_url).into());
+    } else if !context.request_id.is_empty() {
         map.insert("instance".into(), format!("urn:chancery:{}", context.request_id).into());
     }
     if let (ErrorKind::BadSignatureAlgorithm, Some(rule)) = (error.kind, &error.rule) {

@@ -70,6 +70,10 @@ pub struct Account {
     /// Fixed when the account was made: it is the `kid` for ever.
     pub url: String,
     pub terms_agreed: bool,
+    /// The terms of service that it agreed to last; unknown for accounts made before this was kept.
+    pub terms_url: Option<String>,
+    /// What it acts under: the grant of its external account key, or one that an operator gave it.
+    pub grant: Option<GrantId>,
     /// What it was registered with, if the external account key of somebody.
     pub binding: Option<Binding>,
     pub created_at: Timestamp,
@@ -77,10 +81,9 @@ pub struct Account {
     pub created_from: String,
 }
 
-/// An external account binding (RFC 8555 §7.3.4): the account acts under the grant of the key.
+/// An external account binding (RFC 8555 §7.3.4).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Binding {
-    pub grant: GrantId,
     pub key: EabKeyId,
     /// The JWS exactly as it came, which the account object shows for ever.
     pub shown: Value,

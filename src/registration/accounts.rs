@@ -4,10 +4,12 @@ use serde_json::json;
 
 use super::external_accounts::BindingRequest;
 use super::{Directory, Origin, Registration, compromised};
+use crate::access::grants;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, AccountKey, AccountStatus};
+use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
-use crate::model::id::AccountId;
+use crate::model::id::{AccountId, GrantId};
 use crate::model::identifier::{Identifier, shown};
 use crate::store::{accounts, authorizations, orders};
 
@@ -70,6 +72,7 @@ impl Registration {
         compromised::refuse_blocked(&mut tx, &made.key).await?;
         if let (Some(key), Some(asked)) = (&eab_key, &binding) {
             made.binding = Some(self.bind(&mut tx, key, asked).await?);
+            made.grant = Some(key.grant_id);
         }
         if accounts::insert(&mut tx, &made).await? {
             let detail = json!({"directory": made.directory, "contact": made.contact, "from": made.created_from,
@@ -109,6 +112,8 @@ impl Registration {
             contact: checked_contacts(ask.contact)?,
             url: url_of(id),
             terms_agreed: ask.terms_agreed,
+            terms_url: directory.config.terms_of_service.clone().filter(|_| ask.terms_agreed),
+            grant: None,
             binding: None,
             created_at: now,
             created_from: origin.address.clone(),
@@ -142,6 +147,27 @@ impl Registration {
         tx.audit(AuditEvent::done("account.deactivated", object(account.id), json!({"orders_ended": ended})));
         tx.commit().await?;
         Ok(Account { status: AccountStatus::Deactivated, ..account.clone() })
+    }
+
+    /// An operator's word: the account acts under this grant from now on, whatever it was registered with. As with an
+    /// account of an external account key, it ends with its grant. Call `Caller::may_manage_grants` first.
+    pub async fn grant_account(&self, actor: &Actor, id: AccountId, grant: GrantId) -> Result<Account> {
+        let mut tx = self.store.begin(actor).await?;
+        // the account before the grant, as a revocation of the grant does
+        let found = accounts::lock(&mut tx, id).await?;
+        let account = found.ok_or_else(|| Error::not_found(format!("ACME account {id}")))?;
+        if account.status != AccountStatus::Valid {
+            let why = format!("ACME account {id} is {}: only a valid account can be granted", account.status.name());
+            return Err(Error::new(ErrorKind::Conflict, why));
+        }
+        let grant = grants::alive(&mut tx, grant).await?;
+        if !accounts::set_grant(&mut tx, id, grant.id).await? {
+            return Err(Error::inconsistent("an account changed while its row was held"));
+        }
+        let detail = json!({"grant": grant.id, "before": account.grant, "scope": grant.scope});
+        tx.audit(AuditEvent::done("account.granted", object(id), detail));
+        tx.commit().await?;
+        Ok(Account { grant: Some(grant.id), ..account })
     }
 
     /// Moves the account to another key (RFC 8555 §7.3.5). `Err(account)` when that key has an account already.

@@ -80,6 +80,9 @@ pub struct DirectoryConfig {
     pub reuse_authorizations: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms_of_service: Option<String>,
+    /// Accounts that agreed to other terms, or to none, get no further order until they agree to these.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub require_current_terms: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub website: Option<String>,
 }
@@ -104,6 +107,7 @@ impl Default for DirectoryConfig {
             subdomains: false,
             reuse_authorizations: None,
             terms_of_service: None,
+            require_current_terms: false,
             website: None,
         }
     }
@@ -349,6 +353,15 @@ impl Registration {
         }
         if config.resolvers.len() > 8 {
             return refuse("resolvers", &format!("{} servers", config.resolvers.len()), "at most 8".into());
+        }
+        if config.require_current_terms && config.terms_of_service.is_none() {
+            return Err(Error::refused(
+                ErrorKind::Unprocessable,
+                "directory.require_current_terms",
+                "true",
+                "a directory with terms_of_service",
+                "name the terms that accounts must agree to",
+            ));
         }
         for url in [&config.terms_of_service, &config.website].into_iter().flatten() {
             if !(url.starts_with("https://") || url.starts_with("http://")) || Identifier::uri(url).is_err() {

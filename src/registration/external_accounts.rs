@@ -55,10 +55,41 @@ pub type MacKey = Zeroizing<String>;
 #[derive(Debug, Clone)]
 pub struct BindingRequest {
     pub kid: String,
+    pub algorithm: MacAlgorithm,
     /// What the MAC is over.
     pub input: Vec<u8>,
     pub mac: Vec<u8>,
     pub shown: Value,
+}
+
+/// The MACs of RFC 7518 §3.2: HS256 is what every client has, the others are optional (RFC 8555 §7.3.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MacAlgorithm {
+    Hs256,
+    Hs384,
+    Hs512,
+}
+
+impl MacAlgorithm {
+    pub const ALL: [MacAlgorithm; 3] = [MacAlgorithm::Hs256, MacAlgorithm::Hs384, MacAlgorithm::Hs512];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            MacAlgorithm::Hs256 => "HS256",
+            MacAlgorithm::Hs384 => "HS384",
+            MacAlgorithm::Hs512 => "HS512",
+        }
+    }
+
+    /// A MAC that was cut short does not hold.
+    fn holds(self, secret: &[u8], input: &[u8], mac: &[u8]) -> bool {
+        let algorithm = match self {
+            MacAlgorithm::Hs256 => hmac::HMAC_SHA256,
+            MacAlgorithm::Hs384 => hmac::HMAC_SHA384,
+            MacAlgorithm::Hs512 => hmac::HMAC_SHA512,
+        };
+        hmac::verify(&hmac::Key::new(algorithm, secret), input, mac).is_ok()
+    }
 }
 
 impl Registration {
@@ -153,7 +184,7 @@ impl Registration {
             // the same work for a key that is not there
             _ => Zeroizing::new(vec![0; 32]),
         };
-        let good = hmac::verify(&hmac::Key::new(hmac::HMAC_SHA256, &secret), &asked.input, &asked.mac).is_ok();
+        let good = asked.algorithm.holds(&secret, &asked.input, &asked.mac);
         match found {
             Some(key) if good => key.check(&directory.slug, self.store.now()).map(|()| key),
             _ => Err(unknown()),
@@ -172,7 +203,7 @@ impl Registration {
         }
         let grant = store::grants::hold(&mut *tx, key.grant_id).await?;
         grant.ok_or_else(|| Error::inconsistent(format!("the grant of {} is missing", key.id)))?.check_alive(now)?;
-        Ok(acme::Binding { grant: key.grant_id, key: key.id, shown: asked.shown.clone() })
+        Ok(acme::Binding { key: key.id, shown: asked.shown.clone() })
     }
 
     fn no_directory(&self, slug: &str) -> Error {

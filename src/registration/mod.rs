@@ -17,6 +17,7 @@ mod queries;
 mod ready;
 mod renewal;
 pub mod revoke;
+pub mod terms;
 mod under_grant;
 pub mod validate;
 mod verdicts;
@@ -64,7 +65,7 @@ impl Origin {
             kind: ActorKind::Account(account.id),
             name: String::new(),
             request_id: self.request_id.clone(),
-            grant: account.binding.as_ref().map(|b| b.grant),
+            grant: account.grant,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Anti-replay nonces (RFC 8555 §6.5): stateless until they are spent. A nonce is its epoch, its time, 16 random
 //! octets and a MAC over them, so giving one out stores nothing. Spent ones are kept until they expire: in memory
 //! on SQLite, where a boot begins a new epoch, and in an UNLOGGED table beside the epoch's key on Postgres, where
-//! any replica may redeem what another gave out. No unexpired spent nonce is ever forgotten: when there are too
-//! many, the epoch changes and all clients see one badNonce.
+//! any replica may redeem what another gave out. No spent nonce is forgotten while it could be redeemed again: when
+//! there are too many, the epoch changes and all clients see one badNonce.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,7 +14,7 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::clock::{Timestamp, hours};
+use crate::clock::{Timestamp, hours, minutes};
 use crate::entropy::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
@@ -22,8 +22,11 @@ use crate::store::nonces::{self, Epoch};
 
 pub const LIFETIME: Duration = hours(1);
 
-/// About 50 MB of spent nonces.
-const MAX_SPENT: usize = 500_000;
+/// Spent nonces that are kept: about 50 MB of memory, or 100 MB of an UNLOGGED table and its index, which is looked
+/// after every minute and may hold what came meanwhile besides.
+pub const MAX_SPENT: usize = 500_000;
+/// Longer than any statement runs (store/engine.rs): afterwards no spend of an epoch that ended is under way.
+const SETTLED: Duration = minutes(1);
 
 const MAC: usize = 16;
 const BODY: usize = 8 + 8 + 16;
@@ -111,7 +114,12 @@ impl Nonces {
     async fn redeem_shared(&self, parts: &Parts) -> Result<()> {
         let mut epoch = **self.current.load();
         if parts.epoch != epoch.number {
-            // another replica's, from a race at the first start
+            // another replica began a new one: what this one gives out of the old one would be refused there
+            epoch = shared_epoch(&self.store).await?;
+            self.current.store(std::sync::Arc::new(epoch));
+        }
+        if parts.epoch != epoch.number {
+            // from a race at the first start
             let found = nonces::find(&self.store, parts.epoch).await?;
             epoch =
                 found.ok_or_else(|| bad("this server did not give it out, or its database has restarted since"))?;
@@ -130,11 +138,41 @@ impl Nonces {
         Err(bad("it was used before"))
     }
 
-    /// Housekeeping: forgets spent nonces that have expired.
+    /// Spent nonces that are kept now, up to a little more than the bound.
+    pub async fn held(&self) -> Result<usize> {
+        if self.store.db.is_postgres() {
+            let held = nonces::count(&self.store, i64::try_from(2 * MAX_SPENT).unwrap_or(i64::MAX)).await?;
+            return Ok(usize::try_from(held).unwrap_or(usize::MAX));
+        }
+        Ok(self.spent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).len())
+    }
+
+    /// On Postgres the rows of an epoch that ended go a minute after it, so that a spend of it that is under way still
+    /// meets them and nothing is redeemed twice.
+    async fn bound_shared(&self) -> Result<()> {
+        let most = i64::try_from(MAX_SPENT).unwrap_or(i64::MAX);
+        if nonces::count(&self.store, most).await? < most {
+            return Ok(());
+        }
+        if let Some((epoch, since)) = nonces::only(&self.store).await? {
+            if self.store.now() < since + SETTLED {
+                return Ok(());
+            }
+            nonces::forget_others(&self.store, epoch.number).await?;
+        }
+        if nonces::count(&self.store, most).await? >= most {
+            nonces::renew(&self.store, &fresh_epoch(&self.store)?, self.store.now()).await?;
+            self.current.store(std::sync::Arc::new(shared_epoch(&self.store).await?));
+        }
+        Ok(())
+    }
+
+    /// Housekeeping: forgets spent nonces that have expired, and ends the epoch when there are too many all the same.
     pub async fn forget_expired(&self) -> Result<()> {
         let oldest = self.store.now() - LIFETIME;
         if self.store.db.is_postgres() {
-            return nonces::forget(&self.store, oldest - Duration::from_secs(1)).await.map(drop);
+            nonces::forget(&self.store, oldest - Duration::from_secs(1)).await?;
+            return self.bound_shared().await;
         }
         let mut spent = self.spent.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         *spent = spent.split_off(&(oldest.secs() - 1, [0; 16]));

@@ -292,10 +292,10 @@ fn ends_at(now: Timestamp, grant: Option<&Grant>) -> Timestamp {
     grant.and_then(|g| g.expires_at).map_or(end, |limit| limit.min(end)).truncated()
 }
 
-/// One sentence with the first three; the kind is the common one, else malformed.
+/// One sentence with the first three; the kind is the common one, else compound (RFC 8555 §6.7.1).
 fn refusal(bad: Vec<Subproblem>) -> Error {
     let first = bad.first().map_or(ErrorKind::Malformed, |p| p.kind);
-    let kind = if bad.iter().all(|p| p.kind == first) { first } else { ErrorKind::Malformed };
+    let kind = if bad.iter().all(|p| p.kind == first) { first } else { ErrorKind::Compound };
     let mut detail = bad.iter().take(3).map(|p| p.detail.as_str()).collect::<Vec<_>>().join("; ");
     if bad.len() > 3 {
         detail.push_str(&format!("; and {} more", bad.len() - 3));

@@ -4,9 +4,9 @@
 use super::{Origin, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Account;
-use crate::model::certificate::Certificate;
+use crate::model::certificate::{Certificate, ShownStatus};
 use crate::model::reason::RevocationReason;
-use crate::store::{authorizations, certificates};
+use crate::store::{accounts, authorizations, certificates};
 
 /// Who asks.
 #[derive(Debug, Clone)]
@@ -46,16 +46,35 @@ impl Registration {
         let entitled = match revoker {
             Revoker::Key(spki) => sha256(spki) == certificate.spki_sha256,
             Revoker::Account(account) if certificate.account_id == Some(account.id) => true,
-            Revoker::Account(account) => self.holds_all(account, &certificate).await?,
+            Revoker::Account(account) => {
+                self.is_of_directory(account, &certificate).await? && self.holds_all(account, &certificate).await?
+            }
         };
         if !entitled {
             return Err(Error::new(
                 ErrorKind::Forbidden,
-                "only the account that was issued to, an account with valid authorizations for all names, or the \
-                 holder of the certificate's key may revoke it",
+                "only the account that was issued to, an account of the same directory with valid authorizations for \
+                 all names, or the holder of the certificate's key may revoke it",
+            ));
+        }
+        let now = self.store.now();
+        if certificate.shown_status(now) == ShownStatus::Expired {
+            // no status that this protocol has says "conflict"
+            return Err(Error::refused(
+                ErrorKind::Forbidden,
+                "revocation.expired",
+                format!("a certificate that is over since {}", certificate.validity.not_after()),
+                "one that has not expired",
+                "nothing needs to be done",
             ));
         }
         Ok((certificate, reason))
+    }
+
+    /// What another directory or another surface issued is none of this one's: what proves a name here may not there.
+    async fn is_of_directory(&self, account: &Account, certificate: &Certificate) -> Result<bool> {
+        let Some(owner) = certificate.account_id else { return Ok(false) };
+        Ok(accounts::find(&self.store, owner).await?.is_some_and(|owner| owner.directory == account.directory))
     }
 
     async fn holds_all(&self, account: &Account, certificate: &Certificate) -> Result<bool> {

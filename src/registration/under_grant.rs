@@ -26,8 +26,8 @@ impl Registration {
                     ErrorKind::Forbidden,
                     "acme.grant",
                     format!("an account without a grant for profile {slug}, which has clientAuth"),
-                    "accounts with an external account binding",
-                    "ask an administrator for a key (chancery acme eab create) and register with it",
+                    "accounts under a grant",
+                    "ask an administrator for a key (chancery acme eab create) and register with it, or for a grant for this account (chancery acme accounts grant)",
                 ));
             }
             return Ok(None);
@@ -47,8 +47,8 @@ impl Registration {
     }
 
     async fn grant_of(&self, account: &Account) -> Result<Option<Grant>> {
-        let Some(binding) = &account.binding else { return Ok(None) };
-        let found = grants::find(&self.store, binding.grant).await?;
+        let Some(grant) = account.grant else { return Ok(None) };
+        let found = grants::find(&self.store, grant).await?;
         let missing = || Error::inconsistent(format!("the grant of {} is missing", account.id));
         found.map(Some).ok_or_else(missing)
     }

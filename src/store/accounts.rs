@@ -8,13 +8,13 @@ use crate::model::id::{AccountId, EabKeyId, GrantId};
 
 macro_rules! columns {
     () => {
-        "id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, grant_id, eab_key_id, eab, created_at, created_from"
+        "id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, terms_url, grant_id, eab_key_id, eab, created_at, created_from"
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO acme_accounts (id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from, grant_id, eab_key_id, eab) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT (directory, thumbprint) DO NOTHING";
+    INSERT = "INSERT INTO acme_accounts (id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from, grant_id, eab_key_id, eab, terms_url) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT (directory, thumbprint) DO NOTHING";
     FIND = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
@@ -28,6 +28,8 @@ statements! {
     REVOKE_BY_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE public_key = $1 AND status = 'valid' RETURNING id";
     REVOKE_OF_GRANT = "UPDATE acme_accounts SET status = 'revoked' WHERE grant_id = $1 AND status = 'valid'";
     REVOKE_OF_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE eab_key_id = $1 AND status = 'valid'";
+    AGREE = "UPDATE acme_accounts SET terms_agreed = $2, terms_url = $3 WHERE id = $1 AND status = 'valid'";
+    SET_GRANT = "UPDATE acme_accounts SET grant_id = $2 WHERE id = $1 AND status = 'valid'";
     SET_KEY = "UPDATE acme_accounts SET jwk = $3, thumbprint = $4, public_key = $5 WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
 }
 
@@ -45,9 +47,10 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, account: &Account) -> Result<bool
         .bind(account.terms_agreed)
         .bind(account.created_at)
         .bind(&account.created_from)
-        .bind(account.binding.as_ref().map(|b| b.grant.to_vec()))
+        .bind(account.grant.map(GrantId::to_vec))
         .bind(account.binding.as_ref().map(|b| b.key.to_vec()))
-        .bind(account.binding.as_ref().map(|b| b.shown.to_string()));
+        .bind(account.binding.as_ref().map(|b| b.shown.to_string()))
+        .bind(account.terms_url.as_deref());
     Ok(query.execute(on).await? == 1)
 }
 
@@ -91,6 +94,16 @@ pub async fn set_contact<'a>(on: impl Into<On<'a>>, id: AccountId, contact: &[St
 
 pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<bool> {
     Ok(q(DEACTIVATE).bind(id.to_vec()).execute(on).await? == 1)
+}
+
+/// It agreed to these terms of service.
+pub async fn agree<'a>(on: impl Into<On<'a>>, id: AccountId, terms: &str) -> Result<bool> {
+    Ok(q(AGREE).bind(id.to_vec()).bind(true).bind(terms).execute(on).await? == 1)
+}
+
+/// It acts under this grant from now on.
+pub async fn set_grant<'a>(on: impl Into<On<'a>>, id: AccountId, grant: GrantId) -> Result<bool> {
+    Ok(q(SET_GRANT).bind(id.to_vec()).bind(grant.to_vec()).execute(on).await? == 1)
 }
 
 /// Ends the accounts of a key, in every directory. Returns them.
@@ -139,18 +152,21 @@ fn account(row: &Row) -> Result<Account> {
         contact: row.json("contact")?,
         url: row.get("url")?,
         terms_agreed: row.get("terms_agreed")?,
+        terms_url: row.get("terms_url")?,
+        grant: row.id_opt("grant_id")?,
         binding: binding(row)?,
         created_at: row.time("created_at")?,
         created_from: row.get("created_from")?,
     })
 }
 
-/// All three columns or none: a half would be an account that lost its bounds.
+/// With a grant always, which may be alone: an operator gives one to an account that has no binding. Any other half
+/// would be an account that lost its bounds.
 fn binding(row: &Row) -> Result<Option<Binding>> {
     let shown: Option<String> = row.get("eab")?;
-    match (row.id_opt("grant_id")?, row.id_opt("eab_key_id")?, shown) {
-        (None, None, None) => Ok(None),
-        (Some(grant), Some(key), Some(_)) => Ok(Some(Binding { grant, key, shown: row.json("eab")? })),
+    match (row.id_opt::<GrantId>("grant_id")?, row.id_opt("eab_key_id")?, shown) {
+        (_, None, None) => Ok(None),
+        (Some(_), Some(key), Some(_)) => Ok(Some(Binding { key, shown: row.json("eab")? })),
         _ => Err(Error::inconsistent("an account has half of an external account binding")),
     }
 }

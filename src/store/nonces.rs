@@ -11,6 +11,11 @@ statements! {
     BY_EPOCH = "SELECT epoch, nonce_key FROM nonce_epochs WHERE epoch = $1";
     INSERT_EPOCH = "INSERT INTO nonce_epochs (epoch, nonce_key, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     SPEND = "INSERT INTO nonces_spent (nonce, expires_at) SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM nonce_epochs WHERE epoch = $3) ON CONFLICT DO NOTHING";
+    // as far as the bound only: what is beyond is not worth counting
+    COUNT = "SELECT COUNT(*) AS held FROM (SELECT 1 FROM nonces_spent LIMIT $1) AS bounded";
+    EPOCHS = "SELECT epoch, nonce_key, created_at FROM nonce_epochs LIMIT 2";
+    END_EPOCHS = "DELETE FROM nonce_epochs";
+    FORGET_OTHERS = "DELETE FROM nonces_spent WHERE substr(nonce, 1, 8) <> $1";
     FORGET = "DELETE FROM nonces_spent WHERE expires_at < $1";
 }
 
@@ -42,6 +47,34 @@ pub async fn spend(store: &Store, nonce: &[u8], epoch: i64, expires_at: Timestam
 pub async fn forget(store: &Store, before: Timestamp) -> Result<u64> {
     let db = store.db.volatile();
     q(FORGET).bind(before).execute(&db).await
+}
+
+/// How many spent nonces are kept, `most` at most.
+pub async fn count(store: &Store, most: i64) -> Result<i64> {
+    let db = store.db.volatile();
+    q(COUNT).bind(most).fetch_one(&db).await?.get("held")
+}
+
+/// No nonce of the time before is good any more. Its rows stay: a spend that is under way still meets them.
+pub async fn renew(store: &Store, epoch: &Epoch, now: Timestamp) -> Result<()> {
+    let db = store.db.volatile();
+    // a spend between the two finds no epoch and is told badNonce
+    q(END_EPOCHS).execute(&db).await?;
+    insert_epoch(&db, epoch, now).await
+}
+
+/// The epoch when it is the only one, and since when it is there.
+pub async fn only(store: &Store) -> Result<Option<(Epoch, Timestamp)>> {
+    match q(EPOCHS).fetch_all(&store.db).await?.as_slice() {
+        [row] => Ok(Some((epoch(row)?, row.time("created_at")?))),
+        _ => Ok(None),
+    }
+}
+
+/// Forgets what was spent of other epochs. Call it when none of them can be redeemed any more.
+pub async fn forget_others(store: &Store, epoch: i64) -> Result<u64> {
+    let db = store.db.volatile();
+    q(FORGET_OTHERS).bind(epoch.to_be_bytes().as_slice()).execute(&db).await
 }
 
 fn epoch(row: &super::engine::Row) -> Result<Epoch> {

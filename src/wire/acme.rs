@@ -80,6 +80,25 @@ pub struct EabKeyRevocation {
     pub accounts: bool,
 }
 
+/// Which grant an ACME account acts under.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"grant": "grt_01K9ZQ4W7Y8N3V5T2R6P1M0XBC"}))]
+pub struct AccountGrantRequest {
+    /// A grant that is alive. The account ends when the grant is revoked.
+    pub grant: String,
+}
+
+/// An ACME account under a grant.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AccountGrant {
+    pub account: String,
+    pub directory: String,
+    pub grant: String,
+    /// The external account key that it was registered with.
+    pub eab_key: Option<String>,
+}
+
 /// The members that every shape of a directory has; what is absent has its default.
 macro_rules! directory {
     ($(#[$outer:meta])* $name:ident { $($own:tt)* }) => {
@@ -128,6 +147,9 @@ macro_rules! directory {
             /// URL that new accounts agree to.
             #[serde(default)]
             pub terms_of_service: Option<String>,
+            /// Accounts that have not agreed to these terms get no further order.
+            #[serde(default)]
+            pub require_current_terms: bool,
             /// URL about this CA.
             #[serde(default)]
             pub website: Option<String>,

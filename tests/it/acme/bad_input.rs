@@ -1,32 +1,10 @@
 //! Bad payloads in good signatures: each is refused by its RFC 8555 §6.7 type, and nothing is made or changed.
 
-use chancery::store::engine::q;
 use serde_json::{Value, json};
 
 use super::client::{Client, b64, csr, leaf_der, send, url};
-use super::world::{World, worlds};
-use crate::support::stores::plain;
-
-/// What a refusal may not change: the rows of every table but the audit.
-async fn everything(world: &World) -> Vec<String> {
-    let mut all = Vec::new();
-    for sql in [
-        "SELECT id, status, contact AS text FROM acme_accounts ORDER BY id",
-        "SELECT id, status, identifiers AS text FROM acme_orders ORDER BY id",
-        "SELECT id, status, value AS text FROM acme_authorizations ORDER BY id",
-        "SELECT id, status, token AS text FROM acme_challenges ORDER BY id",
-        "SELECT id, status, names AS text FROM certificates ORDER BY id",
-        "SELECT id, kind AS status, payload AS text FROM jobs ORDER BY id",
-        "SELECT certificate_id AS id, reason AS status, reason AS text FROM revocations ORDER BY serial",
-        "SELECT serial AS id, 'serial' AS status, 'x' AS text FROM serials ORDER BY serial",
-    ] {
-        for row in q(plain(sql)).fetch_all(&world.store.db).await.unwrap() {
-            let (id, status): (Vec<u8>, String) = (row.get("id").unwrap(), row.get("status").unwrap());
-            all.push(format!("{id:02x?} {status} {}", row.get::<String>("text").unwrap()));
-        }
-    }
-    all
-}
+use super::state::everything;
+use super::world::worlds;
 
 fn deep(levels: usize) -> String {
     format!("{}{}", "[".repeat(levels), "]".repeat(levels))
@@ -209,8 +187,8 @@ async fn nobody_changes_what_is_anothers() {
             ("authorization", authorization.clone(), String::new(), 404, "malformed"),
             ("deactivation", authorization, ended(), 404, "malformed"),
             ("challenge", challenge, "{}".into(), 404, "malformed"),
-            ("account", owner.kid.clone(), ended(), 404, "malformed"),
-            ("orders", format!("{}/orders", owner.kid), String::new(), 404, "malformed"),
+            ("account", owner.kid.clone(), ended(), 403, "unauthorized"),
+            ("orders", format!("{}/orders", owner.kid), String::new(), 403, "unauthorized"),
             (
                 "revocation",
                 url("revoke"),

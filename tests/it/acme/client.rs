@@ -1,14 +1,18 @@
 //! A small ACME client: signs with P-256, keeps its nonce, shows whole responses.
 
+use std::sync::Arc;
+
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+use axum::Router;
 use axum::body::Body;
-use axum::http::{HeaderMap, Request};
+use axum::http::{HeaderMap, Request, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tower::ServiceExt;
 
 use super::world::{EXTERNAL, World};
 
@@ -57,16 +61,20 @@ impl Reply {
 }
 
 pub struct Key {
-    pair: EcdsaKeyPair,
+    pair: Arc<EcdsaKeyPair>,
 }
 
 impl Key {
     pub fn new() -> Key {
-        Key { pair: EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap() }
+        Key { pair: Arc::new(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()) }
     }
 
     pub fn from_pkcs8(pkcs8: &[u8]) -> Key {
-        Key { pair: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).unwrap() }
+        Key { pair: Arc::new(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, pkcs8).unwrap()) }
+    }
+
+    pub fn copy(&self) -> Key {
+        Key { pair: self.pair.clone() }
     }
 
     pub fn point(&self) -> &[u8] {
@@ -81,8 +89,13 @@ impl Key {
         b64(digest(&SHA256, self.jwk().to_string().as_bytes()))
     }
 
+    /// r‖s
+    pub fn signature(&self, input: &str) -> Vec<u8> {
+        self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap().as_ref().to_vec()
+    }
+
     pub fn sign(&self, input: &str) -> String {
-        b64(self.pair.sign(&SystemRandom::new(), input.as_bytes()).unwrap())
+        b64(self.signature(input))
     }
 
     /// A JWS over exactly this header text and payload text.
@@ -209,12 +222,26 @@ pub async fn send(world: &World, to: &str, body: &str) -> Reply {
 }
 
 pub async fn raw(world: &World, method: &str, to: &str, media_type: &str, body: Vec<u8>) -> Reply {
+    let headers = [("content-type", media_type)];
+    with_headers(world, method, to, if media_type.is_empty() { &[] } else { &headers }, body).await
+}
+
+pub async fn with_headers(world: &World, method: &str, to: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Reply {
     let path = to.strip_prefix(EXTERNAL).unwrap();
     let mut request = Request::builder().method(method).uri(path);
-    if !media_type.is_empty() {
-        request = request.header("content-type", media_type);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
     }
-    let response = world.send(request.body(Body::from(body)).unwrap()).await;
+    shown(world.send(request.body(Body::from(body)).unwrap()).await).await
+}
+
+/// To another replica's router.
+pub async fn send_to(router: &Router, to: &str, body: &str) -> Reply {
+    let request = Request::post(to.strip_prefix(EXTERNAL).unwrap()).header("content-type", "application/jose+json");
+    shown(router.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()).await
+}
+
+async fn shown(response: Response<Body>) -> Reply {
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
     Reply { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }

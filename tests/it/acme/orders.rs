@@ -173,12 +173,14 @@ async fn foreign_and_unknown_objects_look_the_same() {
         let authorization = made.json()["authorizations"][0].as_str().unwrap().to_owned();
         let challenge = owner.get(&authorization).await.json()["challenges"][0]["url"].as_str().unwrap().to_owned();
         let (certificate, ..) = owner.certificate(&["b.example.org"]).await;
-        for foreign in [made.header("location"), &authorization, &challenge, &certificate, &owner.kid] {
+        for foreign in [made.header("location"), &authorization, &challenge, &certificate, owner.kid.as_str()] {
             let last = foreign.chars().last().unwrap();
             let unknown = format!("{}{}", &foreign[..foreign.len() - 1], if last == '0' { '1' } else { '0' });
             let mut replies = Vec::new();
             for to in [foreign, unknown.as_str()] {
-                let mut body = other.get(to).await.refused(404, "malformed").json();
+                // an account's own URL is that of the one that signs, or nobody's (A7)
+                let (status, problem) = if foreign == owner.kid { (403, "unauthorized") } else { (404, "malformed") };
+                let mut body = other.get(to).await.refused(status, problem).json();
                 body.as_object_mut().unwrap().remove("instance");
                 replies.push(body);
             }

@@ -127,11 +127,20 @@ impl World {
 
     /// A second process on the same database: only Postgres shares its nonces.
     pub async fn replica(&self) -> (Arc<Registration>, Router) {
+        self.replica_at(EXTERNAL).await
+    }
+
+    /// The same under another external URL.
+    pub async fn replica_at(&self, external: &str) -> (Arc<Registration>, Router) {
         let registration =
             Registration::open(self.authority.clone(), self.validator.clone(), acme::describe).await.unwrap();
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-        let router = router(&registration, &self.clock, &entropy);
+        let router = router_at(external, &registration, &self.clock, &entropy);
         (registration, router)
+    }
+
+    pub fn router(&self) -> Router {
+        self.router.clone()
     }
 
     pub async fn send(&self, request: Request<Body>) -> Response<Body> {
@@ -154,8 +163,17 @@ impl World {
 }
 
 fn router(registration: &Arc<Registration>, clock: &ManualClock, entropy: &Arc<dyn Entropy>) -> Router {
-    let acme = Acme { registration: registration.clone(), external_url: EXTERNAL.into() };
-    let layers = Manners { external_url: EXTERNAL.into(), clock: Arc::new(clock.clone()), entropy: entropy.clone() };
+    router_at(EXTERNAL, registration, clock, entropy)
+}
+
+fn router_at(
+    external: &str,
+    registration: &Arc<Registration>,
+    clock: &ManualClock,
+    entropy: &Arc<dyn Entropy>,
+) -> Router {
+    let acme = Acme { registration: registration.clone(), external_url: external.into() };
+    let layers = Manners { external_url: external.into(), clock: Arc::new(clock.clone()), entropy: entropy.clone() };
     manners(acme::router(acme), layers, Dialect::Acme)
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::document::operations;
 use super::room::{CERTIFICATES, Room, csr};
+use crate::support::acme_rows;
 use crate::support::stores::At;
 
 /// Every operation is called here; the answer of a call may be used by the next.
@@ -67,6 +68,9 @@ async fn calls(book: &mut Book) {
     book.get("listEabKeys", "/api/v1/acme/eab-keys").await;
     book.get("getEabKey", &key).await;
     book.post("revokeEabKey", &format!("{key}/revocation"), json!({"accounts": false})).await;
+    let account = acme_rows::stored_account(book.room.authority.store()).await;
+    let account = format!("/api/v1/acme/accounts/{}/grant", account.id);
+    book.put("putAccountGrant", &account, json!({"grant": grant})).await;
     let grant = format!("/api/v1/grants/{grant}");
     book.get("listGrants", "/api/v1/grants?limit=1").await;
     book.get("getGrant", &grant).await;

@@ -7,6 +7,7 @@ use chancery::model::actor::Role;
 use serde_json::{Value, json};
 
 use super::room::{Answer, CERTIFICATES, Room};
+use crate::support::acme_rows;
 
 const GRANTS: &str = "/api/v1/grants";
 const KEYS: &str = "/api/v1/acme/eab-keys";
@@ -186,6 +187,37 @@ crate::on_both_engines! {
         assert_eq!(room.get(&room.admin, &path).await.json()["status"], "revoked");
         let nowhere = json!({"name": "a", "directory": "none"});
         assert_eq!(room.post(&room.admin, KEYS, &nowhere).await.json()["rule"], "eab.directory");
+    }
+
+    async fn an_account_that_is_there_is_put_under_a_grant(at) {
+        let room = Room::over(at).await;
+        let account = acme_rows::stored_account(&at.store).await.id;
+        let made = room.post(&room.admin, GRANTS, &json!({"name": "later", "allow_names": ["lab.example"]})).await.json();
+        let (grant, path) = (&made["id"], format!("/api/v1/acme/accounts/{account}/grant"));
+        let asked = json!({"grant": grant});
+        let answer = put(&room, &path, &asked).await;
+        assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"account": account.to_string(),
+            "directory": "default", "grant": grant, "eab_key": null})));
+        assert_eq!(put(&room, &path, &asked).await.status.as_u16(), 200, "again is harmless");
+        let told = at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'account.granted'").await;
+        assert_eq!(told, 2);
+        for (path, body, status) in [
+            (path.as_str(), json!({"grant": "grt_00000000000000000000000000"}), 404),
+            (&path, json!({"grant": "x"}), 404),
+            (&path, json!({}), 400),
+            ("/api/v1/acme/accounts/acc_00000000000000000000000000/grant", asked.clone(), 404),
+            ("/api/v1/acme/accounts/x/grant", asked.clone(), 404),
+        ] {
+            assert_eq!(put(&room, path, &body).await.refusal().0, status, "{path} {body}");
+        }
+        // a token within bounds hands out no names
+        let bounded = room.token(Role::Operator, Some(&["lab.example"]), None).await;
+        let head = Request::put(&path).header("authorization", format!("Bearer {bounded}"));
+        let head = head.header("content-type", "application/json");
+        assert_eq!(room.send(head.body(asked.to_string().into()).unwrap()).await.refusal().0, 403);
+        room.post(&room.admin, &format!("{GRANTS}/{}/revocation", grant.as_str().unwrap()), &json!({})).await;
+        let other = room.post(&room.admin, GRANTS, &json!({"name": "other"})).await.json();
+        assert_eq!(put(&room, &path, &json!({"grant": other["id"]})).await.refusal(), (409, "conflict".into()));
     }
 
     async fn a_directory_says_what_it_offers(at) {

@@ -32,6 +32,7 @@ pub struct Pages {
     pub router: Router,
     pub access: Arc<Access>,
     pub authority: Arc<Authority>,
+    pub registration: Arc<Registration>,
     pub clock: ManualClock,
 }
 
@@ -79,8 +80,13 @@ impl Pages {
             entropy: Arc::clone(&at.store.entropy),
         };
         let external_url = manners.external_url.clone();
-        let dash = Dash { authority: authority.clone(), access: access.clone(), registration, external_url };
-        Pages { router: room(dash, manners), access, authority, clock: at.clock.clone() }
+        let dash = Dash {
+            authority: authority.clone(),
+            access: access.clone(),
+            registration: registration.clone(),
+            external_url,
+        };
+        Pages { router: room(dash, manners), access, authority, registration, clock: at.clock.clone() }
     }
 
     pub fn browser(&self) -> Browser {

@@ -1,10 +1,12 @@
 //! The other pages: overview, authorities, ACME, tokens, users, one's own account, audit, connect.
 
+use chancery::access::grants::NewGrant;
 use chancery::clock::days;
 use chancery::model::acme::{Account, AccountKey, AccountStatus, Order, OrderStatus};
 use chancery::model::actor::{Actor, Role};
 use chancery::model::id::{AccountId, AuthorizationId, OrderId};
 use chancery::model::identifier::Identifier;
+use chancery::registration::{DirectoryConfig, Origin};
 use chancery::store::{Store, accounts, orders};
 use serde_json::json;
 
@@ -26,6 +28,8 @@ async fn failed_order(store: &Store) -> (AccountId, OrderId) {
         contact: vec!["mailto:ops@lab.example".into()],
         url: "https://ca.test:8443/acme/default/account/1".into(),
         terms_agreed: true,
+        terms_url: None,
+        grant: None,
         binding: None,
         created_at: now,
         created_from: "10.0.0.9".into(),
@@ -93,6 +97,57 @@ on_both_engines! {
         for path in ["/orders", "/accounts", &format!("/orders/{order}"), &format!("/accounts/{account}")] {
             assert_eq!(requester.get(path).await.status, 403, "{path}");
         }
+    }
+
+    async fn an_account_is_put_under_a_grant(at) {
+        let pages = Pages::over(at).await;
+        let mut admin = pages.signed_in(Role::Admin).await;
+        let (account, _) = failed_order(&at.store).await;
+        let (page, action) = (format!("/accounts/{account}"), format!("/accounts/{account}/grant"));
+        admin.get(&page).await.shows("none: every name is proved").shows("Put it under a grant");
+        let refused = admin.submit(&page, &action, &[("grant", "grt_nothing<")]).await;
+        assert_eq!(refused.status, 422);
+        refused.shows("account.grant").shows("value=\"grt_nothing&#60;\"");
+        let new = NewGrant { name: "later".into(), allow_names: Some(vec!["lab.example".into()]), ..NewGrant::default() };
+        let grant = pages.access.create_grant(&Actor::system("test"), &new, None, |_| Ok(String::new())).await.unwrap();
+        let grant = grant.id.to_string();
+        assert_eq!(admin.submit(&page, &action, &[("grant", &format!(" {grant} "))]).await.leads(), (303, page.as_str()));
+        admin.get(&page).await.shows(&grant).hides("none: every name is proved");
+        let mut viewer = pages.signed_in(Role::Viewer).await;
+        viewer.get(&page).await.shows(&grant).hides("Put it under a grant");
+        assert_eq!(viewer.submit("/", &action, &[("grant", &grant)]).await.status, 403);
+    }
+
+    async fn changed_terms_are_agreed_to_on_a_page_of_their_own(at) {
+        let pages = Pages::over(at).await;
+        let (account, _) = failed_order(&at.store).await;
+        let terms = "https://ca.example/terms?a=1&b=<2>";
+        let config = DirectoryConfig {
+            terms_of_service: Some(terms.replace(['<', '>'], "")),
+            require_current_terms: true,
+            ..DirectoryConfig::default()
+        };
+        let registration = &pages.registration;
+        registration.change_directory(&Actor::system("test"), "default", config).await.unwrap();
+        let directory = registration.directory("default").unwrap();
+        let stored = registration.any_account(account).await.unwrap().unwrap();
+        let error = registration.check_terms(&Origin::default(), &directory, &stored).await.unwrap_err();
+        let path = error.visit.unwrap();
+        let mut browser = pages.browser();
+        let page = browser.get(&path).await;
+        assert_eq!(page.status, 200);
+        page.shows("https://ca.example/terms?a=1&#38;b=2").shows("ops@lab.example").shows("I have read them and agree");
+        // looking agrees to nothing, and no page of another site can
+        assert!(registration.check_terms(&Origin::default(), &directory, &stored).await.is_err());
+        assert_eq!(browser.post_from("https://evil.test", &path, &[]).await.status, 403);
+        assert_eq!(browser.get(&format!("{path}x")).await.status, 404);
+        let agreed = browser.post(&path, &[]).await;
+        assert_eq!(agreed.status, 200);
+        agreed.shows("has agreed to").hides("I have read them and agree");
+        let stored = registration.any_account(account).await.unwrap().unwrap();
+        registration.check_terms(&Origin::default(), &directory, &stored).await.unwrap();
+        browser.get(&path).await.shows("has agreed to");
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'account.terms_agreed'").await, 1);
     }
 
     async fn a_token_is_shown_once_and_revoked(at) {

@@ -151,6 +151,8 @@ fn account() -> Account {
         contact: vec![],
         url: String::new(),
         terms_agreed: true,
+        terms_url: None,
+        grant: None,
         binding: None,
         created_at: START,
         created_from: String::new(),

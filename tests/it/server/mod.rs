@@ -1,5 +1,6 @@
 //! The running server over its sockets: metrics, health, its own certificate, start and stop.
 
+mod acme_wire;
 mod connections;
 mod health;
 mod housekeeping;

@@ -39,6 +39,8 @@ pub fn account(store: &Store, directory: &str) -> Account {
         contact: vec!["mailto:a@example.org".into()],
         url: format!("https://ca.test/acme/{directory}/account/{id}"),
         terms_agreed: true,
+        terms_url: None,
+        grant: None,
         binding: None,
         created_at: store.now(),
         created_from: "192.0.2.1".into(),

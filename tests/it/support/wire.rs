@@ -58,13 +58,24 @@ impl TimeProvider for At {
 
 /// A TLS connection to `localhost` that trusts this root alone and judges certificates at this time.
 pub async fn tls(address: SocketAddr, root_pem: &[u8], now: Timestamp) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_with(address, root_pem, now, &[]).await
+}
+
+/// The same, offering these protocols by ALPN.
+pub async fn tls_with(
+    address: SocketAddr,
+    root_pem: &[u8],
+    now: Timestamp,
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(root_pem).map(Result::unwrap));
-    let config = ClientConfig::builder_with_details(provider(), Arc::new(At(now)))
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(At(now)))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_root_certificates(roots)
         .with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
     let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
