@@ -244,6 +244,18 @@ fn tests_move_the_clock_and_do_not_sleep() {
 }
 
 #[test]
+fn nothing_opens_the_guard_of_validation() {
+    hold(
+        open_guards,
+        &[("src/server/running.rs", "let guard = Guard::open();"), ("src/api/x.rs", "f(guard::Guard::open())")],
+        &[
+            ("src/validation/guard.rs", "impl Guard { pub fn open() -> Self { Guard { open: true } } }"),
+            ("src/server/running.rs", "#[cfg(test)] mod tests { fn f() { Guard::open(); } }"),
+        ],
+    );
+}
+
+#[test]
 fn both_engines_have_the_same_migrations() {
     let names = |engine: &str| -> Vec<String> {
         let folder = root().join("migrations").join(engine);

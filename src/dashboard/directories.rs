@@ -12,7 +12,10 @@ use crate::access::Permission;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::model::identifier::shown;
-use crate::registration::directories::{CHALLENGES, Directory, DirectoryConfig, names, networks, servers};
+use crate::registration::directories::{
+    CHALLENGES, Directory, DirectoryConfig, caa_mode, hosts, names, networks, servers,
+};
+use crate::validation::CaaMode;
 
 #[derive(Template)]
 #[template(path = "directories.html")]
@@ -154,6 +157,12 @@ fn one(dash: &Dash, signed: &Signed, directory: &Directory, sent: Option<&Form>,
                 "One a line, besides those of the settings.",
                 lines(&config.deny_networks),
             ),
+            field(
+                "caa_identities",
+                "Names of this CA in CAA records",
+                "One a line; CAA and dns-persist-01 need one.",
+                lines(&config.caa_identities),
+            ),
         ],
         texts: vec![
             field(
@@ -168,6 +177,7 @@ fn one(dash: &Dash, signed: &Signed, directory: &Directory, sent: Option<&Form>,
                 "443 unless the settings say otherwise",
                 text(config.tls_alpn01_port.map(|p| p.to_string())),
             ),
+            field("caa", "CAA records", "off, log or enforce", config.caa.name().to_owned()),
             field(
                 "reuse_authorizations",
                 "A proof serves later orders for",
@@ -247,6 +257,8 @@ fn fill(config: &mut DirectoryConfig, form: &Form) -> Result<()> {
     config.reuse_authorizations = form.given("reuse_authorizations").map(str::to_owned);
     config.terms_of_service = form.given("terms_of_service").map(str::to_owned);
     config.website = form.given("website").map(str::to_owned);
+    config.caa = form.given("caa").map_or(Ok(CaaMode::Off), caa_mode)?;
+    config.caa_identities = hosts("caa_identities", &list("caa_identities"))?;
     config.allow_names = names("allow_names", &list("allow_names"))?;
     config.deny_names = names("deny_names", &list("deny_names"))?;
     config.resolvers = servers("resolvers", &list("resolvers"))?;

@@ -19,6 +19,7 @@ use tokio_rustls::client::TlsStream;
 use url::{Host, Url};
 
 use super::attempt::{Attempt, Connected, StepKind};
+use super::bounded::{Bounded, is_over};
 use super::claim::Claim;
 use super::error::{BodySeen, HttpFailure, RedirectFailure, TlsFailure, ValidationError, place};
 use super::limits::Place;
@@ -30,6 +31,8 @@ const AGENT: &str = concat!("chancery/", env!("CARGO_PKG_VERSION"), " (acme http
 /// A response header, and what one read may bring: the most that a server can make us hold.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
+/// Everything of one response on the wire, interim ones included, and of a TLS handshake before it.
+const MAX_ON_WIRE: usize = 64 * 1024;
 /// Body bytes read past the key authorization: line ends and spaces behind it.
 const BODY_SLACK: usize = 128;
 
@@ -83,6 +86,7 @@ async fn fetch(attempt: &mut Attempt<'_>, url: &Url) -> Result<Answer, Validatio
         return Err(ValidationError::BadToken);
     };
     let Connected { stream, target, place: held } = attempt.connect(&host, port).await?;
+    let stream = Bounded::new(stream, MAX_ON_WIRE);
     let stream: Box<dyn Stream> = if url.scheme() == "https" {
         Box::new(handshake(attempt, stream, &host, target).await?)
     } else {
@@ -118,10 +122,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 async fn handshake(
     attempt: &mut Attempt<'_>,
-    stream: TcpStream,
+    stream: Bounded<TcpStream>,
     host: &Host<String>,
     target: SocketAddr,
-) -> Result<TlsStream<TcpStream>, ValidationError> {
+) -> Result<TlsStream<Bounded<TcpStream>>, ValidationError> {
     let failed = |failure| ValidationError::Tls { target, failure };
     let name = match host {
         Host::Domain(name) => ServerName::try_from(name.trim_end_matches('.').to_owned()),
@@ -155,7 +159,8 @@ fn request(url: &Url) -> Option<Request<Empty<Bytes>>> {
 }
 
 fn before_body(error: &hyper::Error) -> HttpFailure {
-    if error.is_parse_too_large() {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+    if error.is_parse_too_large() || source.is_some_and(is_over) {
         HttpFailure::HeaderTooLarge
     } else if error.is_parse() {
         HttpFailure::NotHttp

@@ -4,6 +4,7 @@
 
 mod acme_certificate;
 mod attempt;
+mod bounded;
 mod caa;
 mod claim;
 pub mod config;

@@ -3,18 +3,17 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::task::{Context, Poll};
 
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, InvalidMessage, PeerIncompatible, PeerMisbehaved};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::AsyncWriteExt;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use url::Host;
 
 use super::acme_certificate::judge;
 use super::attempt::{Attempt, Connected, StepKind};
+use super::bounded::{Bounded, is_over};
 use super::claim::Claim;
 use super::error::{AlpnFailure, ValidationError, place};
 use super::tls::ACME_TLS;
@@ -69,7 +68,7 @@ async fn handshake(
     server_name: ServerName<'static>,
 ) -> Result<TlsStream<Bounded<tokio::net::TcpStream>>, AlpnFailure> {
     let connector = TlsConnector::from(attempt.validator.alpn.clone());
-    let stream = Bounded { inner: stream, left: MAX_HANDSHAKE };
+    let stream = Bounded::new(stream, MAX_HANDSHAKE);
     match attempt.within(connector.connect(server_name, stream)).await {
         Some(Ok(tls)) => Ok(tls),
         Some(Err(error)) => Err(failure(&error)),
@@ -90,7 +89,7 @@ fn examine<S>(tls: &TlsStream<S>, target: SocketAddr, claim: &Claim<'_>) -> Resu
 fn failure(error: &io::Error) -> AlpnFailure {
     use rustls::Error as Tls;
     let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<Tls>()) else {
-        return if error.kind() == io::ErrorKind::FileTooLarge { AlpnFailure::TooLarge } else { AlpnFailure::Closed };
+        return if is_over(error) { AlpnFailure::TooLarge } else { AlpnFailure::Closed };
     };
     match tls {
         Tls::AlertReceived(AlertDescription::NoApplicationProtocol) => AlpnFailure::NoProtocol,
@@ -110,41 +109,6 @@ fn failure(error: &io::Error) -> AlpnFailure {
         Tls::InvalidCertificate(_) => AlpnFailure::Signature,
         Tls::NoCertificatesPresented => AlpnFailure::NoCertificate,
         _ => AlpnFailure::Handshake,
-    }
-}
-
-/// A stream that reads a limited number of bytes.
-struct Bounded<S> {
-    inner: S,
-    left: usize,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Bounded<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.left == 0 {
-            return Poll::Ready(Err(io::ErrorKind::FileTooLarge.into()));
-        }
-        let most = self.left.min(buf.remaining());
-        let mut part = ReadBuf::new(buf.initialize_unfilled_to(most));
-        let outcome = Pin::new(&mut self.inner).poll_read(cx, &mut part);
-        let read = part.filled().len();
-        buf.advance(read);
-        self.left -= read;
-        outcome
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Bounded<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

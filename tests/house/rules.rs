@@ -238,6 +238,21 @@ pub fn panics(source: &Source) -> Vec<String> {
     found
 }
 
+/// The guard of validation that lets everything through is for tests.
+pub fn open_guards(sources: &[Source]) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|s| s.in_src()) {
+        for window in source.product().windows(4) {
+            let [a, b, c, d] = window else { continue };
+            let (Some((line, "Guard")), Some((_, "open"))) = (a.word(), d.word()) else { continue };
+            if b.is(':') && c.is(':') {
+                found.push(source.at(line, "only tests open the guard of validation"));
+            }
+        }
+    }
+    found
+}
+
 pub fn first_lines(sources: &[Source]) -> Vec<String> {
     let says = |line: &str, mark: &str| line.strip_prefix(mark).is_some_and(|rest| rest.trim().len() > 2);
     let mut found = Vec::new();

@@ -96,22 +96,22 @@ async fn l4_d3_every_name_is_offered_what_can_prove_it() {
 async fn l1_i2_names_and_addresses_are_certified_by_tls_alpn() {
     for world in worlds().await {
         allow_loopback(&world).await;
+        let here = || DirectoryConfig { profiles: vec!["loopback".into()], ..only("tls-alpn-01") };
         for (identifier, san) in [
             (json!({"type": "dns", "value": "alpn.example.org"}), dns("alpn.example.org")),
             (json!({"type": "ip", "value": "127.0.0.1"}), ip("127.0.0.1")),
         ] {
             let client = Client::register(&world).await;
+            offer(&world, here()).await;
             let (_, order, authorization, challenge) = ordered(&client, identifier.clone(), "tls-alpn-01").await;
             let server =
                 AlpnServer::start("127.0.0.1:0", answering(&client, &challenge, san), Manner::default()).await;
-            offer(&world, DirectoryConfig { tls_alpn01_port: Some(server.address.port()), ..only("tls-alpn-01") })
-                .await;
+            offer(&world, DirectoryConfig { tls_alpn01_port: Some(server.address.port()), ..here() }).await;
             let shown = client.respond(&challenge, &authorization).await;
             assert_eq!(shown["status"], "valid", "{shown}");
             assert_eq!(server.heard().await.protocols, ["acme-tls/1"]);
             let name = identifier["value"].as_str().unwrap();
             issued(&client, &order, name).await;
-            offer(&world, DirectoryConfig::default()).await;
         }
     }
 }

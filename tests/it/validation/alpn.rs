@@ -12,12 +12,13 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::Acceptor;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ServerConfig, SupportedProtocolVersion};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::LazyConfigAcceptor;
 
 use super::support::key_authorization;
+use crate::support::wait::until;
 
 const ACME_IDENTIFIER: [u64; 9] = [1, 3, 6, 1, 5, 5, 7, 1, 31];
 
@@ -185,18 +186,11 @@ impl AlpnServer {
 
     /// What the only client said, when it is gone.
     pub async fn heard(&self) -> Heard {
-        for _ in 0..2_000 {
-            if let Some(heard) = self.heard.lock().unwrap().first() {
-                return heard.clone();
-            }
-            tokio::task::yield_now().await;
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        panic!("nobody came and went");
+        until("a client to come and go", async || self.heard.lock().unwrap().first().cloned()).await
     }
 }
 
-pub async fn serve(stream: TcpStream, config: Arc<ServerConfig>, manner: &Manner) -> Heard {
+pub async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, config: Arc<ServerConfig>, manner: &Manner) -> Heard {
     let mut heard = Heard::default();
     let Ok(start) = LazyConfigAcceptor::new(Acceptor::default(), stream).await else { return heard };
     let hello = start.client_hello();

@@ -258,17 +258,22 @@ impl DnsServer {
         let mut tasks = JoinSet::new();
         let (log, by_tcp) = (queries.clone(), answer.clone());
         tasks.spawn(async move {
+            let mut open = JoinSet::new();
             while let Ok((mut stream, _)) = listener.accept().await {
-                while let Ok(length) = stream.read_u16().await {
-                    let mut packet = vec![0; usize::from(length)];
-                    stream.read_exact(&mut packet).await.unwrap();
-                    let (name, kind, question_end) = question(&packet);
-                    log.lock().unwrap().push((name.clone(), kind));
-                    if let Some(reply) = reply(&packet[..question_end], kind, by_tcp(&name, kind, 0), true) {
-                        stream.write_u16(reply.len() as u16).await.unwrap();
-                        stream.write_all(&reply).await.unwrap();
+                let (log, by_tcp) = (log.clone(), by_tcp.clone());
+                open.spawn(async move {
+                    while let Ok(length) = stream.read_u16().await {
+                        let mut packet = vec![0; usize::from(length)];
+                        stream.read_exact(&mut packet).await.unwrap();
+                        let (name, kind, question_end) = question(&packet);
+                        log.lock().unwrap().push((name.clone(), kind));
+                        if let Some(reply) = reply(&packet[..question_end], kind, by_tcp(&name, kind, 0), true) {
+                            // the other side may have enough of it
+                            let _ = stream.write_u16(reply.len() as u16).await;
+                            let _ = stream.write_all(&reply).await;
+                        }
                     }
-                }
+                });
             }
         });
         let log = queries.clone();
