@@ -1,6 +1,7 @@
 //! REST under /api/v1: handlers take extractors, call one use case, shape the reply. The document is generated
 //! from the same routes (`openapi/chancery.json`, a test compares them).
 
+mod account_limits;
 mod acme_directories;
 mod audit_events;
 mod certificates;
@@ -112,6 +113,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(eab_keys::revoke))
         .routes(routes!(acme_directories::list, acme_directories::create))
         .routes(routes!(acme_directories::get, acme_directories::put))
+        .routes(routes!(account_limits::get, account_limits::put))
+        .routes(routes!(account_limits::resume))
         .routes(routes!(audit_events::list))
         .routes(routes!(system::checks))
 }

@@ -14,6 +14,7 @@ mod dns01;
 mod eab;
 mod grants;
 mod groups;
+mod limits;
 mod nonces;
 mod orders;
 mod refusals;
