@@ -12,7 +12,7 @@ use crate::error::Result;
 use crate::registration::Directory;
 
 pub async fn show(State(acme): State<Acme>, Path(slug): Path<String>) -> Result<Json<Value>> {
-    let directory = acme.registration.directory(&slug)?;
+    let directory = acme.registration.shared_directory(&slug)?;
     Ok(Json(body(&Urls::new(&acme, &slug), &directory)))
 }
 
@@ -22,11 +22,11 @@ pub async fn post(request: Envelope) -> Result<Json<Value>> {
 }
 
 pub async fn nonce_head(State(acme): State<Acme>, Path(slug): Path<String>) -> Result<StatusCode> {
-    acme.registration.directory(&slug).map(|_| StatusCode::OK)
+    acme.registration.shared_directory(&slug).map(|_| StatusCode::OK)
 }
 
 pub async fn nonce_get(State(acme): State<Acme>, Path(slug): Path<String>) -> Result<StatusCode> {
-    acme.registration.directory(&slug).map(|_| StatusCode::NO_CONTENT)
+    acme.registration.shared_directory(&slug).map(|_| StatusCode::NO_CONTENT)
 }
 
 pub async fn nonce_post(request: Envelope) -> Result<StatusCode> {

@@ -2,6 +2,7 @@
 //! signature, url, nonce, in this order. The signature comes before the nonce, so that nobody else can spend it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::to_bytes;
@@ -26,7 +27,7 @@ const BODY_TIME: Duration = Duration::from_secs(15);
 /// A request whose JWS has the right shape; nothing is verified yet.
 pub struct Envelope {
     pub acme: Acme,
-    pub directory: Directory,
+    pub directory: Arc<Directory>,
     pub urls: Urls,
     pub origin: Origin,
     pub accept: Option<String>,
@@ -47,7 +48,7 @@ impl FromRequest<Acme> for Envelope {
         use axum::RequestPartsExt;
         let Path(ids) =
             parts.extract::<Path<HashMap<String, String>>>().await.map_err(|_| Error::not_found("ACME resource"))?;
-        let directory = acme.registration.directory(ids.get("directory").map_or("", String::as_str))?;
+        let directory = acme.registration.shared_directory(ids.get("directory").map_or("", String::as_str))?;
         // nesting cuts the prefix off `uri`; the client signed the whole
         let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |o| o.0.clone());
         let path = uri.path_and_query().map_or("/", |p| p.as_str());

@@ -19,7 +19,7 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
     let mut response = if method == Method::OPTIONS { preflight() } else { run(&acme, request, next).await };
     let (directory, endpoint) = parts(&path);
     // only known words become label values: a client cannot grow the metrics
-    let known = acme.registration.directory(directory).map_or("unknown", |_| directory);
+    let known = acme.registration.shared_directory(directory).map_or("unknown", |_| directory);
     count(known, endpoint, &response);
     let wants_nonce = method == Method::POST || endpoint == "new-nonce";
     if wants_nonce && let Err(error) = add_nonce(&acme, response.headers_mut()) {
@@ -28,7 +28,7 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
     }
     let further = links_of_failure(&acme, directory, &response);
     let headers = response.headers_mut();
-    if endpoint != "directory" && acme.registration.directory(directory).is_ok() {
+    if endpoint != "directory" && acme.registration.shared_directory(directory).is_ok() {
         link(headers, &Urls::new(&acme, directory).of("directory"), "index");
     }
     if let Some((url, relation)) = further {
@@ -44,7 +44,7 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
 }
 
 async fn run(acme: &Acme, request: Request, next: Next) -> Response {
-    match acme.registration.directory(parts(request.uri().path()).0) {
+    match acme.registration.shared_directory(parts(request.uri().path()).0) {
         Ok(directory) => {
             let surface = format!("acme:{}", directory.slug);
             noting(&acme.registration.refusals, &surface, request, next).await

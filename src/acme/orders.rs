@@ -41,8 +41,8 @@ pub async fn finalize(request: Envelope) -> Result<Response> {
     let csr = string(&members, "csr", WHAT)?.ok_or_else(|| Error::malformed("the payload has no \"csr\""))?;
     let csr = base64url::decode(csr, "\"csr\"")?;
     let registration = &request.acme.registration;
-    let order = registration.finalize(&request.origin, &account, id, &csr).await?;
-    Ok(shown(&request, &registration.viewed(order).await?, StatusCode::OK))
+    let view = registration.finalize(&request.origin, &account, id, &csr).await?;
+    Ok(shown(&request, &view, StatusCode::OK))
 }
 
 pub async fn list(request: Envelope) -> Result<Response> {

@@ -8,11 +8,12 @@ use axum::response::{IntoResponse, Response};
 use super::{Api, refused};
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
+use crate::model::limits::Limits;
 use crate::registration::{self, DirectoryConfig, directories};
-use crate::wire::acme::{Directory, DirectoryRequest, DirectoryRules};
+use crate::wire::acme::{Directory, DirectoryLimits, DirectoryRequest, DirectoryRules};
 use crate::wire::page::Page;
 
 /// List ACME directories
@@ -117,6 +118,7 @@ macro_rules! config {
             pre_authorization: $asked.pre_authorization,
             subdomains: $asked.subdomains,
             reuse_authorizations: $asked.reuse_authorizations,
+            limits: limits(&$asked.limits)?,
             terms_of_service: $asked.terms_of_service,
             require_current_terms: $asked.require_current_terms,
             website: $asked.website,
@@ -124,6 +126,24 @@ macro_rules! config {
     };
 }
 use config;
+
+fn limits(asked: &DirectoryLimits) -> Result<Limits> {
+    Ok(Limits {
+        new_accounts: limit("new_accounts", &asked.new_accounts)?,
+        new_orders: limit("new_orders", &asked.new_orders)?,
+        new_orders_per_address: limit("new_orders_per_address", &asked.new_orders_per_address)?,
+        certificates: limit("certificates", &asked.certificates)?,
+        failed_validations: limit("failed_validations", &asked.failed_validations)?,
+        open_orders: limit("open_orders", &asked.open_orders)?,
+        pause: limit("pause", &asked.pause)?,
+    })
+}
+
+/// One limit of a directory or of an account, from its text.
+pub(super) fn limit<T: std::str::FromStr<Err = Error>>(name: &str, text: &str) -> Result<T> {
+    let wrong = |wrong: Error| Error::new(ErrorKind::Unprocessable, format!("limits.{name}: {}", wrong.detail));
+    text.parse().map_err(wrong)
+}
 
 fn shape(directory: &registration::Directory) -> Directory {
     let config = &directory.config;
@@ -145,6 +165,7 @@ fn shape(directory: &registration::Directory) -> Directory {
         pre_authorization: config.pre_authorization,
         subdomains: config.subdomains,
         reuse_authorizations: config.reuse_authorizations.clone(),
+        limits: config.limits.into(),
         terms_of_service: config.terms_of_service.clone(),
         require_current_terms: config.require_current_terms,
         website: config.website.clone(),

@@ -82,7 +82,7 @@ async fn read(
     let common_name = subject.common_name.take().or_else(|| source.common_name());
     let (request, private_key) = source.into_request().await?;
     let grant = caller.bounds().map(|(id, scope)| Granted::all(id, scope));
-    let guard = Guard { token: caller.token(), grant, order: None, idempotency };
+    let guard = Guard { token: caller.token(), grant, idempotency, ..Guard::default() };
     let names = Some(names);
     let (profile, issuer) = (asked.profile, asked.issuer);
     Ok((Issuance { profile, issuer, request, names, common_name, subject, validity, guard }, private_key))

@@ -2,6 +2,7 @@
 //! from the same routes (`openapi/chancery.json`, a test compares them).
 
 mod acme_account_grant;
+mod account_limits;
 mod acme_directories;
 mod audit_events;
 mod certificates;
@@ -114,6 +115,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(acme_account_grant::put))
         .routes(routes!(acme_directories::list, acme_directories::create))
         .routes(routes!(acme_directories::get, acme_directories::put))
+        .routes(routes!(account_limits::get, account_limits::put))
+        .routes(routes!(account_limits::resume))
         .routes(routes!(audit_events::list))
         .routes(routes!(system::checks))
 }

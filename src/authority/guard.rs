@@ -1,15 +1,18 @@
 //! What must still hold when the intent is committed. Key block, token, grant with its count, account and order
 //! are read again inside the intent's transaction, so that nothing that ended meanwhile gets a certificate.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
 
+use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::certificate::Certificate;
-use crate::model::grant::Scope;
+use crate::model::grant::{Grant, Scope};
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
 use crate::model::identifier::Identifier;
+use crate::model::limits::{AccountLimits, Limit, Rate};
 use crate::model::names::NameRule;
-use crate::store::{Tx, grants, guards, revocations};
+use crate::store::{Tx, grants, guards, limits, revocations};
 
 /// Conditions of one issuance besides the key block, which always holds.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +23,19 @@ pub struct Guard {
     pub grant: Option<Granted>,
     /// The ACME order that this finalizes: moves from ready to processing, its account being valid.
     pub order: Option<OrderId>,
+    /// One more certificate for exactly these names.
+    pub set: Option<NameSet>,
     /// The Idempotency-Key that this request came with.
     pub idempotency: Option<IdempotencyClaim>,
+}
+
+/// Exactly these names in one ACME directory. That they had a certificate is kept for as long as it may be renewed.
+#[derive(Debug, Clone)]
+pub struct NameSet {
+    /// Its row among the limits.
+    pub row: String,
+    /// The directory's limit; the account may have one of its own.
+    pub limit: Limit,
 }
 
 /// What an issuance takes from a grant.
@@ -59,43 +73,151 @@ pub struct IdempotencyClaim {
 }
 
 /// What the rows of one group are judged by, read once for all of them in the transaction that commits them.
+#[derive(Default)]
 pub(super) struct Group {
     blocked: HashMap<[u8; 32], String>,
     alive: HashSet<TokenId>,
+    /// Of each order: its account's validity and own limits.
+    accounts: HashMap<OrderId, (bool, AccountLimits)>,
+    grants: HashMap<GrantId, Grant>,
+    sets: BTreeMap<String, Timestamp>,
+    /// Orders that moved to processing for a certificate of the group.
+    moved: HashSet<(OrderId, CertificateId)>,
+    judged: Vec<Result<()>>,
 }
+
+/// One row: its guard, its certificate, and what stands in the subject.
+pub(super) type Judged<'r> = (&'r Guard, &'r Certificate, Option<&'r str>);
 
 impl Group {
-    pub(super) async fn read<'r>(
-        tx: &mut Tx,
-        rows: impl Iterator<Item = (&'r Guard, &'r Certificate)> + Clone,
-    ) -> Result<Group> {
+    /// Reads and locks in the order of the house (accounts, limits, orders), judges each row by what takes nothing, and
+    /// moves the orders of the good ones at once.
+    pub(super) async fn read(tx: &mut Tx, rows: &[Judged<'_>]) -> Result<Group> {
         let now = tx.now();
-        let blocked = revocations::blocked_of(tx.raw(), rows.clone().map(|(_, c)| c.spki_sha256)).await?;
-        let mut alive = HashSet::new();
-        for token in rows.filter_map(|(guard, _)| guard.token).collect::<HashSet<_>>() {
+        let mut group = Group {
+            blocked: revocations::blocked_of(tx.raw(), rows.iter().map(|(_, c, _)| c.spki_sha256)).await?,
+            ..Group::default()
+        };
+        for token in rows.iter().filter_map(|(guard, ..)| guard.token).collect::<HashSet<_>>() {
             if guards::token_alive(&mut *tx, token, now).await? {
-                alive.insert(token);
+                group.alive.insert(token);
             }
         }
-        Ok(Group { blocked, alive })
+        group.accounts = guards::ordering_accounts(tx, rows.iter().filter_map(|(guard, ..)| guard.order)).await?;
+        let sets = rows.iter().filter_map(|(guard, ..)| guard.set.as_ref().map(|set| set.row.clone()));
+        group.sets = limits::lock(tx, sets).await?;
+        for id in rows.iter().filter_map(|(guard, ..)| Some(guard.grant.as_ref()?.id)).collect::<BTreeSet<_>>() {
+            let missing = || Error::inconsistent(format!("grant {id} is missing"));
+            // its bounds never change, its end and its count do
+            let mut grant = grants::find(&mut *tx, id).await?.ok_or_else(missing)?;
+            if grant.max_count.is_none() {
+                // held to the end of this transaction: a revocation waits for it, or this sees the revocation
+                grant = grants::hold(&mut *tx, id).await?.ok_or_else(missing)?;
+            }
+            group.grants.insert(id, grant);
+        }
+        for row in rows {
+            let judged = group.judge(row, now);
+            let judged = if judged.is_ok() { group.take_set(row.0, now) } else { judged };
+            group.judged.push(judged);
+        }
+        let good = rows.iter().zip(&group.judged).filter(|(row, judged)| judged.is_ok() && group.takes(row.0) == 0);
+        let made: Vec<_> = good.filter_map(|((guard, c, _), _)| Some((guard.order?, c.id))).collect();
+        group.moved = guards::orders_to_processing(tx, &made, now).await?;
+        Ok(group)
+    }
+
+    /// What takes nothing.
+    fn judge(&self, (guard, certificate, common_name): &Judged<'_>, now: Timestamp) -> Result<()> {
+        if let Some(reason) = self.blocked.get(&certificate.spki_sha256) {
+            return Err(blocked(reason));
+        }
+        if guard.token.is_some_and(|token| !self.alive.contains(&token)) {
+            return Err(Error::new(
+                ErrorKind::Unauthenticated,
+                "the token was revoked or has expired; ask for a new one",
+            ));
+        }
+        if guard.order.and_then(|order| self.accounts.get(&order)).is_some_and(|(valid, _)| !valid) {
+            return Err(account_ended());
+        }
+        let Some(granted) = &guard.grant else { return Ok(()) };
+        let grant = self.grant(granted)?;
+        within(grant, granted, certificate, *common_name)?;
+        if grant.max_count.is_none() { grant.check_alive(now) } else { Ok(()) }
+    }
+
+    /// One more of the set of names, counted before its order moves.
+    fn take_set(&mut self, guard: &Guard, now: Timestamp) -> Result<()> {
+        let Some(set) = &guard.set else { return Ok(()) };
+        let own = guard.order.and_then(|order| self.accounts.get(&order)).and_then(|(_, own)| own.certificates);
+        let kept = self.sets.entry(set.row.clone()).or_insert(Timestamp::from_micros(0));
+        let Some(rate) = own.unwrap_or(set.limit).0 else { return Ok(()) };
+        *kept = rate.take(*kept, now).map_err(|again| same_names(rate, now, again))?;
+        Ok(())
+    }
+
+    /// The order did not move after all.
+    fn give_back(&mut self, guard: &Guard) {
+        let Some(set) = &guard.set else { return };
+        let own = guard.order.and_then(|order| self.accounts.get(&order)).and_then(|(_, own)| own.certificates);
+        if let (Some(rate), Some(kept)) = (own.unwrap_or(set.limit).0, self.sets.get_mut(&set.row)) {
+            *kept = Timestamp::from_micros(kept.micros() - rate.step());
+        }
+    }
+
+    fn grant(&self, granted: &Granted) -> Result<&Grant> {
+        self.grants.get(&granted.id).ok_or_else(|| Error::inconsistent(format!("grant {} is missing", granted.id)))
+    }
+
+    /// How many things the row takes by statements of its own.
+    fn takes(&self, guard: &Guard) -> usize {
+        let counted = |granted: &Granted| self.grants.get(&granted.id).is_some_and(|g| g.max_count.is_some());
+        usize::from(guard.idempotency.is_some()) + usize::from(guard.grant.as_ref().is_some_and(counted))
+    }
+
+    /// Keeps what was taken of the sets of names.
+    pub(super) async fn save(&mut self, tx: &mut Tx) -> Result<()> {
+        let remembered = tx.now() + REMEMBERED;
+        let sets = std::mem::take(&mut self.sets).into_iter();
+        limits::save(tx, sets.map(|(row, kept)| (row, kept, kept.max(remembered)))).await
     }
 }
 
-/// Checks and takes everything for one intent. An error refuses this row only, and what it had taken is undone.
+/// How long it is known that a set of names had a certificate, so that its next one counts as a renewal.
+const REMEMBERED: Duration = days(400);
+
+/// Takes everything for the `n`th row. An error refuses this row only, and what it had taken is undone.
 pub(super) async fn hold(
     tx: &mut Tx,
-    group: &Group,
-    guard: &Guard,
-    certificate: &Certificate,
-    common_name: Option<&str>,
+    group: &mut Group,
+    n: usize,
+    (guard, certificate, _): Judged<'_>,
 ) -> Result<()> {
+    if let Some(judged) = group.judged.get_mut(n) {
+        std::mem::replace(judged, Ok(()))?;
+    }
+    let taken = take_all(tx, group, guard, certificate).await;
+    if taken.is_err() {
+        group.give_back(guard);
+    }
+    taken
+}
+
+async fn take_all(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certificate) -> Result<()> {
+    let takes = group.takes(guard);
+    if takes == 0 {
+        return match guard.order {
+            Some(order) if !group.moved.contains(&(order, certificate.id)) => Err(not_ready()),
+            _ => Ok(()),
+        };
+    }
     // one thing at most is taken, by its last statement: there is nothing to undo
-    if [guard.idempotency.is_some(), guard.order.is_some(), guard.grant.is_some()].iter().filter(|h| **h).count() < 2
-    {
-        return take(tx, group, guard, certificate, common_name).await;
+    if takes + usize::from(guard.order.is_some()) < 2 {
+        return take(tx, group, guard, certificate).await;
     }
     tx.raw().savepoint().await?;
-    match take(tx, group, guard, certificate, common_name).await {
+    match take(tx, group, guard, certificate).await {
         Ok(()) => tx.raw().release().await,
         Err(error) => {
             tx.raw().undo().await?;
@@ -104,41 +226,36 @@ pub(super) async fn hold(
     }
 }
 
-async fn take(
-    tx: &mut Tx,
-    group: &Group,
-    guard: &Guard,
-    certificate: &Certificate,
-    common_name: Option<&str>,
-) -> Result<()> {
+async fn take(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certificate) -> Result<()> {
     let now = tx.now();
-    if let Some(reason) = group.blocked.get(&certificate.spki_sha256) {
-        return Err(blocked(reason));
-    }
-    if let Some(token) = guard.token
-        && !group.alive.contains(&token)
-    {
-        return Err(Error::new(
-            ErrorKind::Unauthenticated,
-            "the token was revoked or has expired; ask for a new one",
-        ));
-    }
-    hold_account(tx, guard).await?;
     if let Some(order) = guard.order
-        && !guards::order_to_processing(&mut *tx, order, certificate.id, now).await?
+        && guards::orders_to_processing(tx, &[(order, certificate.id)], now).await?.is_empty()
     {
-        return Err(Error::new(
-            ErrorKind::OrderNotReady,
-            "the order is not ready: it was finalized before or has expired; make a new order",
-        ));
+        return Err(not_ready());
     }
     if let Some(idempotency) = &guard.idempotency {
         claim(tx, idempotency, certificate.id).await?;
     }
     match &guard.grant {
-        Some(granted) => within(tx, granted, certificate, common_name).await,
-        None => Ok(()),
+        Some(granted) if group.grant(granted)?.max_count.is_some() => use_one(tx, granted.id).await,
+        _ => Ok(()),
     }
+}
+
+fn not_ready() -> Error {
+    Error::new(
+        ErrorKind::OrderNotReady,
+        "the order is not ready: it was finalized before or has expired; make a new order",
+    )
+}
+
+/// The account behind the order is valid at both commits: one that was deactivated while its certificate was made
+/// does not get it.
+fn account_ended() -> Error {
+    Error::new(
+        ErrorKind::AccountInactive,
+        "the account of the order is no longer valid: make a new account with a new key",
+    )
 }
 
 pub(super) fn blocked(reason: &str) -> Error {
@@ -151,32 +268,28 @@ pub(super) fn blocked(reason: &str) -> Error {
     )
 }
 
-/// The grant as it is now allows this certificate. One use is taken last, so that a refusal has taken nothing.
-async fn within(tx: &mut Tx, granted: &Granted, certificate: &Certificate, common_name: Option<&str>) -> Result<()> {
-    let missing = || Error::inconsistent(format!("grant {} is missing", granted.id));
-    let now = tx.now();
-    // its bounds never change, its end and its count do
-    let grant = grants::find(&mut *tx, granted.id).await?.ok_or_else(missing)?;
+/// The grant as it is now allows this certificate.
+fn within(grant: &Grant, granted: &Granted, certificate: &Certificate, common_name: Option<&str>) -> Result<()> {
     match &granted.names {
-        Resting::All => {
-            grant.scope.check(&certificate.profile, &certificate.issuer, &certificate.names, common_name)?;
-        }
+        Resting::All => grant.scope.check(&certificate.profile, &certificate.issuer, &certificate.names, common_name),
         Resting::Some(names) => {
             // a common name that is a proved name needs no grant
             let proved = |cn: &&str| certificate.names.iter().any(|name| name.value() == **cn);
             let common_name = common_name.filter(|cn| !proved(cn));
-            grant.scope.check(&certificate.profile, &certificate.issuer, names, common_name)?;
+            grant.scope.check(&certificate.profile, &certificate.issuer, names, common_name)
         }
     }
-    if grant.max_count.is_none() {
-        // held to the end of this transaction: a revocation waits for it, or this sees the revocation
-        return grants::hold(tx, granted.id).await?.ok_or_else(missing)?.check_alive(now);
-    }
-    if guards::use_grant(tx, granted.id, now).await? {
+}
+
+/// One use of a grant with a count is taken last, so that a refusal has taken nothing.
+async fn use_one(tx: &mut Tx, id: GrantId) -> Result<()> {
+    let missing = || Error::inconsistent(format!("grant {id} is missing"));
+    let now = tx.now();
+    if guards::use_grant(tx, id, now).await? {
         return Ok(());
     }
-    grants::find(tx, granted.id).await?.ok_or_else(missing)?.check_alive(now)?;
-    Err(Error::new(ErrorKind::Conflict, format!("grant {} was changed meanwhile; try again", granted.id)))
+    grants::find(tx, id).await?.ok_or_else(missing)?.check_alive(now)?;
+    Err(Error::new(ErrorKind::Conflict, format!("grant {id} was changed meanwhile; try again")))
 }
 
 /// Takes an Idempotency-Key for what is done to this certificate; a conflict when it is taken.
@@ -193,28 +306,43 @@ pub(super) async fn claim(tx: &mut Tx, claim: &IdempotencyClaim, certificate: Ce
     .retry_after(std::time::Duration::from_secs(1)))
 }
 
-/// The second half, in the transaction of the outcome.
-pub(super) async fn settle(tx: &mut Tx, guard: &Guard) -> Result<()> {
-    hold_account(tx, guard).await?;
-    if let Some(order) = guard.order
-        && !guards::order_to_valid(&mut *tx, order).await?
-    {
+/// The second half for a group, in the transaction of its outcomes. An error is the group's: it goes row by row.
+pub(super) async fn settle(tx: &mut Tx, guards: &[&Guard]) -> Result<()> {
+    let accounts = guards::ordering_accounts(tx, guards.iter().filter_map(|guard| guard.order)).await?;
+    if accounts.values().any(|(valid, _)| !valid) {
+        return Err(account_ended());
+    }
+    let valid = guards::orders_to_valid(tx, guards.iter().filter_map(|guard| guard.order)).await?;
+    if let Some(order) = guards.iter().filter_map(|guard| guard.order).find(|order| !valid.contains(order)) {
         return Err(Error::inconsistent(format!("order {order} left processing while its certificate was made")));
     }
-    if let Some(claim) = &guard.idempotency {
-        guards::answer_key(tx, &claim.actor, &claim.key, 201).await?;
+    for claim in guards.iter().filter_map(|guard| guard.idempotency.as_ref()) {
+        guards::answer_key(&mut *tx, &claim.actor, &claim.key, 201).await?;
     }
     Ok(())
 }
 
-/// The account behind the order is valid at both commits: one that was deactivated while its certificate was made
-/// does not get it.
-async fn hold_account(tx: &mut Tx, guard: &Guard) -> Result<()> {
-    match guard.order {
-        Some(order) if !guards::ordering_account_alive(&mut *tx, order).await? => Err(Error::new(
-            ErrorKind::AccountInactive,
-            "the account of the order is no longer valid: make a new account with a new key",
-        )),
-        _ => Ok(()),
-    }
+fn same_names(rate: Rate, now: Timestamp, again: Timestamp) -> Error {
+    limited(
+        "certificates",
+        "one more certificate for exactly these names",
+        &format!("{rate} for one set of names"),
+        now,
+        again,
+    )
+}
+
+/// What a limit says: the rule, its numbers, and when there is one again.
+pub fn limited(rule: &str, value: &str, allowed: &str, now: Timestamp, again: Timestamp) -> Error {
+    let wait = Duration::from_micros(u64::try_from(again.micros() - now.micros()).unwrap_or_default());
+    let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_micros() > 0));
+    let again = (now + wait).truncated();
+    Error::refused(
+        ErrorKind::RateLimited,
+        format!("acme.limits.{rule}"),
+        value,
+        allowed,
+        format!("try again after {again}, or ask an operator for another limit"),
+    )
+    .retry_after(wait)
 }

@@ -365,12 +365,13 @@ pub(super) struct Writer(pub(super) Store);
 impl WriteGroup<IntentRow> for Writer {
     async fn write(&self, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<()>>> {
         let mut tx = self.0.begin(&Actor::system("issuance")).await?;
-        let group = guard::Group::read(&mut tx, rows.iter().map(|row| (&row.guard, &row.intent.certificate))).await?;
+        let judged: Vec<guard::Judged<'_>> =
+            rows.iter().map(|row| (&row.guard, &row.intent.certificate, row.common_name.as_deref())).collect();
+        let mut group = guard::Group::read(&mut tx, &judged).await?;
         let mut results = Vec::with_capacity(rows.len());
         let mut held = Vec::with_capacity(rows.len());
-        for row in rows.iter() {
-            let common_name = row.common_name.as_deref();
-            match guard::hold(&mut tx, &group, &row.guard, &row.intent.certificate, common_name).await {
+        for (n, row) in rows.iter().enumerate() {
+            match guard::hold(&mut tx, &mut group, n, judged[n]).await {
                 Ok(()) => {
                     held.push(row.intent.clone());
                     audit_intent(&mut tx, row);
@@ -384,6 +385,7 @@ impl WriteGroup<IntentRow> for Writer {
         if held.is_empty() {
             return Ok(results);
         }
+        group.save(&mut tx).await?;
         certificates::intend(tx.raw(), &held).await?;
         tx.commit().await?;
         Ok(results)
@@ -408,8 +410,8 @@ impl WriteGroup<OutcomeRow> for Writer {
                 "the certificate was revoked or its key blocked while it was made; make a new request with a new key",
             ));
         }
+        guard::settle(&mut tx, &rows.iter().map(|row| &row.guard).collect::<Vec<_>>()).await?;
         for row in rows.iter() {
-            guard::settle(&mut tx, &row.guard).await?;
             let detail = json!({"sha256": crate::model::serial::to_hex(&row.outcome.fingerprint)});
             tx.audit_as(&row.actor, AuditEvent::done("certificate.issued", &row.object, detail));
         }

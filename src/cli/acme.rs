@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::acme_limits::{self, LimitsArgs, ResumeArgs};
 use super::failure::{Result, Trying};
 use super::grant::BoundsArgs;
 use super::output::{self, Format, Table};
@@ -21,6 +22,10 @@ pub enum AcmeCommand {
         #[command(subcommand)]
         command: DirectoryCommand,
     },
+    /// Show or set the limits of one account, and its paused names
+    Limits(LimitsArgs),
+    /// Let an account order a name again that was paused because it failed for days
+    Resume(ResumeArgs),
 }
 
 #[derive(Debug, Subcommand)]
@@ -129,6 +134,9 @@ pub struct RulesArgs {
     /// How long a proof serves the account's next orders, such as 8h, or none
     #[arg(long, value_name = "TIME")]
     reuse_authorizations: Option<String>,
+    /// A limit, such as new_orders=300/3h or new_accounts=none; may be repeated
+    #[arg(long = "limit", value_name = "NAME=LIMIT", value_parser = acme_limits::pair)]
+    limits: Vec<(String, String)>,
     /// URL that new accounts agree to, or none
     #[arg(long, value_name = "URL")]
     terms_of_service: Option<String>,
@@ -145,6 +153,8 @@ pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
     match command {
         AcmeCommand::Eab { command } => eab(context, &client, command).await,
         AcmeCommand::Directory { command } => directory(context, &client, command).await,
+        AcmeCommand::Limits(args) => acme_limits::limits(context, &client, args).await,
+        AcmeCommand::Resume(args) => acme_limits::resume(context, &client, args).await,
     }
 }
 
@@ -226,7 +236,7 @@ async fn directory(context: &Context, client: &Client, command: DirectoryCommand
             client.get(&one(&slug)).await.trying(|| format!("cannot show the ACME directory {slug}"))?
         }
         DirectoryCommand::Create { slug, rules } => {
-            let mut body = rules.members();
+            let mut body = rules.members(Map::new());
             body.insert("slug".into(), slug.clone().into());
             client.post(DIRECTORIES, &body).await.trying(|| format!("cannot create the ACME directory {slug}"))?
         }
@@ -235,7 +245,8 @@ async fn directory(context: &Context, client: &Client, command: DirectoryCommand
             let mut whole = client.get(&one(&slug)).await.trying(what)?;
             if let Some(members) = whole.as_object_mut() {
                 members.remove("slug");
-                members.extend(rules.members());
+                let limits = members["limits"].as_object().cloned().unwrap_or_default();
+                members.extend(rules.members(limits));
             }
             client.put(&one(&slug), &whole).await.trying(what)?
         }
@@ -258,7 +269,8 @@ fn cells(item: &Value) -> Vec<String> {
 }
 
 impl RulesArgs {
-    fn members(self) -> Map<String, Value> {
+    /// `limits` are those that stand, of which the others stay.
+    fn members(self, mut limits: Map<String, Value>) -> Map<String, Value> {
         let list = |words: Vec<String>| -> Value {
             let none = words.iter().all(|w| w.is_empty() || w == "none");
             if none { json!([]) } else { words.into() }
@@ -279,6 +291,8 @@ impl RulesArgs {
         members.extend(self.pre_authorization.map(|b| ("pre_authorization".into(), b.into())));
         members.extend(self.subdomains.map(|b| ("subdomains".into(), b.into())));
         let text = |text: String| -> Value { if text == "none" { Value::Null } else { text.into() } };
+        limits.extend(self.limits.into_iter().map(|(name, limit)| (name, limit.into())));
+        members.insert("limits".into(), limits.into());
         members.extend(self.reuse_authorizations.map(|t| ("reuse_authorizations".into(), text(t))));
         members.extend(self.terms_of_service.map(|t| ("terms_of_service".into(), text(t))));
         members.extend(self.website.map(|t| ("website".into(), text(t))));

@@ -2,6 +2,7 @@
 //! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
 
 mod acme;
+mod acme_limits;
 mod audit;
 mod bootstrap;
 mod ca;

@@ -72,6 +72,12 @@ pub fn render(error: &Error, dialect: Dialect, context: &Context<'_>, mut header
     if let Some(after) = error.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     }
+    if let (ErrorKind::RateLimited, Dialect::Acme) = (error.kind, dialect)
+        && let Ok(help) = HeaderValue::from_str(&format!("<{}>;rel=\"help\"", type_url(context, row.code)))
+    {
+        // RFC 8555 §6.6
+        headers.append(header::LINK, help);
+    }
     if status == StatusCode::UNAUTHORIZED && dialect == Dialect::Rest {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"chancery\""));
     }

@@ -11,6 +11,7 @@ pub mod id;
 pub mod identifier;
 pub mod issuer;
 pub mod key;
+pub mod limits;
 pub mod names;
 pub mod network;
 pub mod reason;

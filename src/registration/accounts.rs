@@ -69,6 +69,7 @@ impl Registration {
             None => None,
         };
         let mut tx = self.store.begin(&origin.account(&made)).await?;
+        Registration::take_new_account(&mut tx, directory, &origin.address).await?;
         compromised::refuse_blocked(&mut tx, &made.key).await?;
         if let (Some(key), Some(asked)) = (&eab_key, &binding) {
             made.binding = Some(self.bind(&mut tx, key, asked).await?);

@@ -17,9 +17,9 @@ impl Registration {
         account: &Account,
         id: AuthorizationId,
     ) -> Result<(Authorization, Vec<Challenge>)> {
-        let found = authorizations::find(&self.store, id).await?.filter(|a| a.account_id == account.id);
-        let authorization = found.ok_or_else(|| Error::not_found("authorization"))?;
-        let mut challenges = challenges::of_authorization(&self.store, id).await?;
+        let found = challenges::authorization_with(&self.store, id).await?;
+        let found = found.filter(|(authorization, _)| authorization.account_id == account.id);
+        let (authorization, mut challenges) = found.ok_or_else(|| Error::not_found("authorization"))?;
         // once it is decided, the challenge that decided it stands there alone (RFC 8555 §7.1.4)
         let decided = |c: &Challenge| matches!(c.status, ChallengeStatus::Valid | ChallengeStatus::Invalid);
         if challenges.iter().any(decided) {
@@ -29,11 +29,9 @@ impl Registration {
     }
 
     pub async fn challenge(&self, account: &Account, id: ChallengeId) -> Result<(Authorization, Challenge)> {
-        let missing = || Error::not_found("challenge");
-        let challenge = challenges::find(&self.store, id).await?.ok_or_else(missing)?;
-        let found = authorizations::find(&self.store, challenge.authorization_id).await?;
-        let authorization = found.filter(|a| a.account_id == account.id).ok_or_else(missing)?;
-        Ok((authorization, challenge))
+        let found = challenges::find_with(&self.store, id).await?;
+        let found = found.filter(|(authorization, _)| authorization.account_id == account.id);
+        found.ok_or_else(|| Error::not_found("challenge"))
     }
 
     /// The client says that it is ready: pending → processing, and the validation starts at once. The job is

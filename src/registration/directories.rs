@@ -14,6 +14,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::DirectoryId;
 use crate::model::identifier::{DnsName, Identifier, shown};
+use crate::model::limits::Limits;
 use crate::model::names::NameRule;
 use crate::model::network::IpNetwork;
 use crate::model::validity::parse_duration;
@@ -78,6 +79,8 @@ pub struct DirectoryConfig {
     /// How long the proof of one order serves the account's next ones, such as `8h`; absent: each order proves anew.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuse_authorizations: Option<String>,
+    #[serde(skip_serializing_if = "are_usual")]
+    pub limits: Limits,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub terms_of_service: Option<String>,
     /// Accounts that agreed to other terms, or to none, get no further order until they agree to these.
@@ -106,6 +109,7 @@ impl Default for DirectoryConfig {
             pre_authorization: false,
             subdomains: false,
             reuse_authorizations: None,
+            limits: Limits::default(),
             terms_of_service: None,
             require_current_terms: false,
             website: None,
@@ -122,6 +126,10 @@ fn is_usual(challenges: &[String]) -> bool {
 
 fn is_off(mode: &CaaMode) -> bool {
     *mode == CaaMode::Off
+}
+
+fn are_usual(limits: &Limits) -> bool {
+    *limits == Limits::default()
 }
 
 fn is_any_issuer(issuers: &[String]) -> bool {
@@ -233,6 +241,11 @@ impl Directory {
 
 impl Registration {
     pub fn directory(&self, slug: &str) -> Result<Directory> {
+        self.shared_directory(slug).map(|directory| directory.as_ref().clone())
+    }
+
+    /// The same without a copy, for every request.
+    pub fn shared_directory(&self, slug: &str) -> Result<Arc<Directory>> {
         let found = self.directories.load().iter().find(|d| d.slug == slug).cloned();
         found.ok_or_else(|| Error::not_found("ACME directory"))
     }
@@ -243,7 +256,7 @@ impl Registration {
     }
 
     pub fn all_directories(&self) -> Vec<Directory> {
-        self.directories.load().as_ref().clone()
+        self.directories.load().iter().map(|directory| directory.as_ref().clone()).collect()
     }
 
     /// Reads the directories again when another process has changed them.
@@ -263,7 +276,7 @@ impl Registration {
             let config = serde_json::from_str(&config).map_err(|e| {
                 Error::inconsistent(format!("the configuration of ACME directory {slug} cannot be read")).because(e)
             })?;
-            fresh.push(Directory { slug, config });
+            fresh.push(Arc::new(Directory { slug, config }));
         }
         self.directories.store(std::sync::Arc::new(fresh));
         self.version.store(version, std::sync::atomic::Ordering::Release);

@@ -8,8 +8,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::limits::name_set;
+use super::orders::OrderView;
 use super::{Origin, Registration};
-use crate::authority::guard::Guard;
+use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, Order, OrderStatus};
@@ -44,8 +46,8 @@ impl Registration {
         account: &Account,
         id: OrderId,
         csr: &[u8],
-    ) -> Result<Order> {
-        let order = self.order(account, id).await?;
+    ) -> Result<OrderView> {
+        let OrderView { order, authorizations } = self.order_view(account, id).await?;
         let status = order.shown_status(self.store.now());
         if status != OrderStatus::Ready {
             let error = Error::new(ErrorKind::OrderNotReady, not_ready(status));
@@ -77,12 +79,13 @@ impl Registration {
             Some(Ok(Ok(issued))) => {
                 let certificate_id = Some(issued.certificate.id);
                 self.note_renewal(issued.certificate, order.replaces.is_some());
-                Ok(Order { status: OrderStatus::Valid, certificate_id, ..order })
+                let order = Order { status: OrderStatus::Valid, certificate_id, ..order };
+                Ok(OrderView { order, authorizations })
             }
             Some(Ok(Err(error))) => Err(error),
             Some(Err(ended)) => Err(Error::internal("the issuance task ended early", ended)),
             // it goes on; the order says processing until it is done
-            None => self.order(account, id).await,
+            None => self.order_view(account, id).await,
         }
     }
 
@@ -131,7 +134,7 @@ impl Registration {
                 "make a new key for the CSR (RFC 8555 §11.1)",
             ));
         }
-        let directory = self.directory(&order.directory)?;
+        let directory = self.shared_directory(&order.directory)?;
         let snapshot = self.authority.snapshot();
         let domain = snapshot.profile(&order.profile)?.profile.domain();
         Ok(Issuance {
@@ -147,16 +150,24 @@ impl Registration {
                 ttl: None,
                 asked_at: Some(order.created_at),
             },
-            guard: Guard { order: Some(order.id), grant: self.granted(account, order).await?, ..Guard::default() },
+            guard: Guard {
+                order: Some(order.id),
+                grant: self.granted(account, order).await?,
+                set: Some(NameSet {
+                    row: name_set(&order.directory, &order.identifiers),
+                    limit: directory.config.limits.certificates,
+                }),
+                ..Guard::default()
+            },
         })
     }
 
     /// The certificate of one of this account's orders, revoked or not; the same bytes every time.
     pub async fn certificate(&self, account: &Account, id: CertificateId) -> Result<Download> {
         let missing = || Error::not_found("certificate");
-        let found = certificates::find(&self.store, id).await?;
-        let certificate = found.filter(|c| c.account_id == Some(account.id)).ok_or_else(missing)?;
-        let der = certificates::der(&self.store, id).await?.ok_or_else(missing)?;
+        let found = certificates::find_with_der(&self.store, id).await?;
+        let (certificate, der) = found.filter(|(c, _)| c.account_id == Some(account.id)).ok_or_else(missing)?;
+        let der = der.ok_or_else(missing)?;
         let chain = self.authority.chain_of(&certificate);
         Ok(Download { certificate, der, chain })
     }

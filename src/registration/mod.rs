@@ -9,8 +9,10 @@ pub mod directories;
 pub mod external_accounts;
 pub mod finalize;
 pub mod housekeeping;
+pub mod limits;
 pub mod nonces;
 pub mod orders;
+mod placing;
 mod pre_authorization;
 mod proofs;
 mod queries;
@@ -48,8 +50,8 @@ pub use directories::{Directory, DirectoryConfig};
 pub const ORDER_LIFETIME: Duration = days(7);
 /// Identifiers of one order.
 pub const MAX_NAMES: usize = 100;
-/// Orders of one account that are pending or ready at the same time.
-pub const MAX_OPEN_ORDERS: i64 = 300;
+/// Authorizations of one account that were made ahead of orders and count.
+const MAX_AHEAD: i64 = 300;
 
 /// Who asks over ACME: where from, and in which request.
 #[derive(Debug, Clone, Default)]
@@ -86,10 +88,11 @@ pub struct Registration {
     pub nonces: nonces::Nonces,
     /// Requests that were refused before it was known whose they are.
     pub refusals: Refusals,
-    directories: ArcSwap<Vec<Directory>>,
+    directories: ArcSwap<Vec<Arc<Directory>>>,
     /// Of the directories as they were last read.
     version: AtomicI64,
     describe: Describe,
+    orders: Batcher<placing::Asked, orders::OrderView>,
     ready: Batcher<ready::Ready, Option<ClaimedJob>>,
     verdicts: Batcher<verdicts::Row>,
 }
@@ -108,6 +111,7 @@ impl Registration {
             refusals: Refusals::new(store.clone()),
             directories: ArcSwap::from_pointee(Vec::new()),
             version: AtomicI64::new(-1),
+            orders: Batcher::start(placing::Writer(store.clone())),
             ready: Batcher::start(ready::Writer(store.clone())),
             verdicts: Batcher::start(verdicts::Writer(store.clone())),
             store,
@@ -136,8 +140,12 @@ impl Registration {
 
 /// Only a valid account may do anything.
 pub fn active(account: Account) -> Result<Account> {
-    match account.status {
-        AccountStatus::Valid => Ok(account),
+    must_be_valid(account.status).map(|()| account)
+}
+
+fn must_be_valid(status: AccountStatus) -> Result<()> {
+    match status {
+        AccountStatus::Valid => Ok(()),
         status => Err(Error::new(
             ErrorKind::AccountInactive,
             format!("the account is {}: make a new account with a new key", status.name()),

@@ -1,27 +1,22 @@
 //! Orders (RFC 8555 §7.4): names are judged before anything is stored, all of them, so that a client learns of
 //! every bad one at once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
-
-use super::renewal::{check_slot, slot_taken};
+use super::placing::Asked;
 use super::under_grant::allows;
-use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
-use crate::clock::{Timestamp, minutes};
+use super::{Directory, MAX_NAMES, ORDER_LIFETIME, Origin, Registration};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
-use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
-use crate::model::audit::AuditEvent;
+use crate::model::acme::{Account, Order, OrderStatus};
 use crate::model::grant::Grant;
 use crate::model::id::{AuthorizationId, OrderId};
 use crate::model::identifier::{Identifier, shown};
-use crate::store::{Tx, accounts, authorizations, orders};
+use crate::store::orders;
 
 /// Ids of one page of an account's orders.
 pub const PAGE: i64 = 100;
-
-/// More requests of one account than this are not under way at once.
-const CROWD: i64 = 100;
 
 /// What newOrder asks, as the client wrote it.
 #[derive(Debug, Clone, Default)]
@@ -65,21 +60,35 @@ pub struct OrderView {
 }
 
 impl Registration {
-    /// One transaction: order, authorizations, challenges, audit event.
+    /// Order, authorizations, challenges and audit event go in one commit, which other clients share.
     pub async fn new_order(
         &self,
         origin: &Origin,
-        directory: &Directory,
+        directory: &Arc<Directory>,
         account: &Account,
         ask: NewOrder,
     ) -> Result<OrderView> {
         let actor = origin.account(account);
-        let checked = match self.checked_order(directory, account, &ask).await {
-            Ok(checked) => checked,
-            Err(error) => return self.refused(&actor, "order.refused", String::new(), error).await,
+        let placed = match self.checked_order(directory, account, &ask).await {
+            Ok(checked) => self.placed(origin, directory, account, ask, checked).await,
+            Err(error) => Err(error),
         };
-        let (now, grant) = (self.store.now(), checked.grant.as_ref());
-        let mut order = Order {
+        match placed {
+            Err(error) => self.refused(&actor, "order.refused", String::new(), error).await,
+            placed => placed,
+        }
+    }
+
+    async fn placed(
+        &self,
+        origin: &Origin,
+        directory: &Arc<Directory>,
+        account: &Account,
+        ask: NewOrder,
+        checked: Checked,
+    ) -> Result<OrderView> {
+        let now = self.store.now();
+        let order = Order {
             id: OrderId::new(now, self.store.entropy.as_ref())?,
             account_id: account.id,
             directory: directory.slug.clone(),
@@ -91,53 +100,29 @@ impl Registration {
             error: None,
             certificate_id: None,
             replaces: ask.replaces,
-            expires_at: ends_at(now, grant),
+            expires_at: ends_at(now, checked.grant.as_ref()),
             created_at: now,
         };
-        let mut tx = self.store.begin(&actor).await?;
-        let held = match hold_place(&mut tx, account).await {
-            Ok(()) => check_slot(&mut tx, &order).await,
-            refused => refused,
+        let id = order.id;
+        let asked = Asked {
+            actor: origin.account(account),
+            address: origin.address.clone(),
+            directory: Arc::clone(directory),
+            grant: checked.grant,
+            order,
+            names: checked.names,
         };
-        if let Err(error) = held {
-            drop(tx);
-            return self.refused(&actor, "order.refused", String::new(), error).await;
+        match self.orders.commit(asked).await {
+            // an error on COMMIT means unknown, and a retry of the group then meets its own rows
+            Err(error) => self.order_view(account, id).await.map_err(|_| error),
+            placed => placed,
         }
-        let proofs = self.proofs_for(&mut tx, directory, grant, &order, &checked.names).await?;
-        order.expires_at = proofs.iter().map(|p| p.authorization.expires_at).fold(order.expires_at, Timestamp::min);
-        if proofs.iter().all(|p| p.authorization.status == AuthorizationStatus::Valid) {
-            order.status = OrderStatus::Ready;
-        }
-        if let Err(error) = orders::insert(&mut tx, &order).await {
-            drop(tx);
-            return self.refused(&actor, "order.refused", String::new(), slot_taken(error, &order)).await;
-        }
-        for proof in &proofs {
-            proof.store(&mut tx).await?;
-        }
-        let ids: Vec<AuthorizationId> = proofs.iter().map(|p| p.authorization.id).collect();
-        orders::cover(&mut tx, order.id, &ids).await?;
-        let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory,
-            "replaces": order.replaces});
-        tx.audit(AuditEvent::done("order.created", format!("order:{}", order.id), detail));
-        tx.commit().await?;
-        Ok(OrderView { order, authorizations: ids })
     }
 
     /// One of this account's orders; another's is not found.
-    pub async fn order(&self, account: &Account, id: OrderId) -> Result<Order> {
-        let found = orders::find(&self.store, id).await?.filter(|o| o.account_id == account.id);
-        found.ok_or_else(|| Error::not_found("order"))
-    }
-
-    /// The same with the ids of its authorizations.
     pub async fn order_view(&self, account: &Account, id: OrderId) -> Result<OrderView> {
-        let order = self.order(account, id).await?;
-        self.viewed(order).await
-    }
-
-    pub async fn viewed(&self, order: Order) -> Result<OrderView> {
-        let authorizations = authorizations::ids_of_order(&self.store, order.id).await?;
+        let found = orders::view(&self.store, id).await?.filter(|(order, _)| order.account_id == account.id);
+        let (order, authorizations) = found.ok_or_else(|| Error::not_found("order"))?;
         Ok(OrderView { order, authorizations })
     }
 
@@ -301,32 +286,6 @@ fn refusal(bad: Vec<Subproblem>) -> Error {
         detail.push_str(&format!("; and {} more", bad.len() - 3));
     }
     Error::new(kind, detail).with_subproblems(bad)
-}
-
-/// In the order's transaction: the account is valid until it commits, and has room for one more open order. Near the
-/// limit its row is held by one request alone, so that requests at once cannot pass the limit together.
-async fn hold_place(tx: &mut Tx, account: &Account) -> Result<()> {
-    let now = tx.now();
-    let mut open = orders::open_of(&mut *tx, account.id, now).await?;
-    let held = if open < MAX_OPEN_ORDERS - CROWD {
-        accounts::hold(&mut *tx, account.id).await?
-    } else {
-        let alone = accounts::lock(&mut *tx, account.id).await?;
-        open = orders::open_of(&mut *tx, account.id, now).await?;
-        alone
-    };
-    active(held.ok_or_else(|| Error::not_found("account"))?)?;
-    if open < MAX_OPEN_ORDERS {
-        return Ok(());
-    }
-    let error = Error::refused(
-        ErrorKind::RateLimited,
-        "acme.open_orders",
-        format!("one more order beside {open} open ones"),
-        format!("at most {MAX_OPEN_ORDERS} orders that are pending or ready"),
-        "finalize them or deactivate an authorization of those that you gave up",
-    );
-    Err(error.retry_after(minutes(10)))
 }
 
 #[cfg(test)]

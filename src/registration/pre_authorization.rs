@@ -4,14 +4,14 @@
 use serde_json::json;
 
 use super::orders::{AskedName, Wanted};
-use super::proofs::{Holder, Proof};
-use super::{Directory, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
+use super::proofs::{Holder, Proof, new_proof, proof_of_zone};
+use super::{Directory, MAX_AHEAD, ORDER_LIFETIME, Origin, Registration, active};
 use crate::clock::minutes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, Authorization, Challenge};
 use crate::model::audit::AuditEvent;
 use crate::model::grant::Grant;
-use crate::store::{Tx, accounts, authorizations};
+use crate::store::{Tx, accounts, authorizations, challenges};
 
 impl Registration {
     pub async fn new_authorization(
@@ -36,25 +36,31 @@ impl Registration {
             created_at: now,
         };
         let whole = match subdomains {
-            true => self.proof_of_zone(directory, holder, 0, &wanted.name)?,
+            true => proof_of_zone(&self.store, directory, holder, 0, &wanted.name)?,
             false => None,
         };
         let proof = match whole {
             Some(proof) => proof,
-            None => self.new_proof(directory, grant.as_ref(), holder, 0, &wanted)?,
+            None => new_proof(&self.store, directory, grant.as_ref(), holder, 0, &wanted)?,
         };
         let mut tx = self.store.begin(&actor).await?;
-        if let Err(error) = hold_place(&mut tx, account).await {
+        let held = match hold_place(&mut tx, account).await {
+            Ok(()) => self.check_name_limits(&mut tx, directory, account.id, &wanted.name).await,
+            refused => refused,
+        };
+        if let Err(error) = held {
             drop(tx);
             return self.refused(&actor, "authorization.refused", String::new(), error).await;
         }
-        proof.store(&mut tx).await?;
         let Proof { authorization, challenges } = proof;
+        let list: Vec<Challenge> = challenges.unwrap_or_default();
+        authorizations::insert(&mut tx, &[&authorization]).await?;
+        challenges::insert(&mut tx, &list.iter().collect::<Vec<_>>()).await?;
         let detail = json!({"identifier": authorization.identifier, "subdomains": authorization.subdomains});
         let object = format!("authorization:{}", authorization.id);
         tx.audit(AuditEvent::done("authorization.created", object, detail));
         tx.commit().await?;
-        Ok((authorization, challenges.unwrap_or_default()))
+        Ok((authorization, list))
     }
 
     async fn checked_ahead(
@@ -82,14 +88,14 @@ async fn hold_place(tx: &mut Tx, account: &Account) -> Result<()> {
     let held = accounts::lock(&mut *tx, account.id).await?;
     active(held.ok_or_else(|| Error::not_found("account"))?)?;
     let open = authorizations::open_ahead(&mut *tx, account.id, now).await?;
-    if open < MAX_OPEN_ORDERS {
+    if open < MAX_AHEAD {
         return Ok(());
     }
     let error = Error::refused(
         ErrorKind::RateLimited,
         "acme.open_authorizations",
         format!("one more authorization beside {open} that were made ahead of orders"),
-        format!("at most {MAX_OPEN_ORDERS} that are pending or valid"),
+        format!("at most {MAX_AHEAD} that are pending or valid"),
         "order what you need, or deactivate those that you gave up",
     );
     Err(error.retry_after(minutes(10)))

@@ -41,7 +41,7 @@ impl Registration {
         let method = Method::from_name(&challenge.kind)
             .ok_or_else(|| Error::inconsistent(format!("{} is of a kind that nobody can try", challenge.id)))?;
         // the directory as it is now: an operator mends its resolvers while orders wait
-        let rules = self.directory(&account.directory)?.validation_rules();
+        let rules = self.shared_directory(&account.directory)?.validation_rules();
         let caa = rules.caa != CaaMode::Off;
         let claim = Claim {
             name: &authorization.name()?,
@@ -55,12 +55,12 @@ impl Registration {
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());
         match verdict.result {
-            Ok(()) => self.settle(job, authorization, challenge, timeline, Ok(caa)).await,
+            Ok(()) => self.settle(job, account, authorization, challenge, timeline, Ok(caa)).await,
             Err(failure) if failure.is_ours() && job.attempts < MAX_ATTEMPTS => {
                 let error = Error::from(failure);
                 jobs::postpone(&self.store, job, self.store.now() + RETRY_AFTER, &error.detail).await
             }
-            Err(failure) => self.settle(job, authorization, challenge, timeline, Err(failure.into())).await,
+            Err(failure) => self.settle(job, account, authorization, challenge, timeline, Err(failure.into())).await,
         }
     }
 
@@ -82,6 +82,7 @@ impl Registration {
     async fn settle(
         &self,
         job: &ClaimedJob,
+        account: &Account,
         authorization: &Authorization,
         challenge: &Challenge,
         timeline: String,
@@ -95,6 +96,7 @@ impl Registration {
             identifier: authorization.identifier.clone(),
             kind: challenge.kind.clone(),
             caa,
+            limits: self.shared_directory(&account.directory)?.config.limits,
             verdict: challenges::Verdict {
                 challenge: challenge.id,
                 error: failure.as_ref().map(|e| (self.describe)(e)),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::limits::{count_failure, name_of};
 use crate::authority::batch::WriteGroup;
 use crate::error::Result;
 use crate::model::acme::AuthorizationStatus;
@@ -13,8 +14,9 @@ use crate::model::actor::{Actor, ActorKind};
 use crate::model::audit::{AuditEvent, Outcome};
 use crate::model::id::{AccountId, AuthorizationId};
 use crate::model::identifier::Identifier;
+use crate::model::limits::Limits;
 use crate::store::jobs::{ClaimedJob, lost};
-use crate::store::{Store, Tx, authorizations, challenges, jobs, orders};
+use crate::store::{Store, Tx, authorizations, challenges, jobs, limits, orders};
 
 /// One verdict on its way to the disk.
 #[derive(Debug, Clone)]
@@ -28,6 +30,8 @@ pub(super) struct Row {
     pub caa: bool,
     pub verdict: challenges::Verdict,
     pub failure: Option<Failed>,
+    /// The directory's.
+    pub limits: Limits,
 }
 
 /// What is said when a name was not proved.
@@ -68,9 +72,15 @@ async fn settle(tx: &mut Tx, rows: &[&Row]) -> Result<()> {
     let moved = authorizations::settle(tx, rows.iter().map(|row| (row.authorization, status(row)))).await?;
     let proved: HashSet<_> = rows.iter().filter(|row| row.failure.is_none()).map(|row| row.authorization).collect();
     orders::to_ready(tx, proved.into_iter()).await?;
+    let good = rows.iter().filter(|row| row.failure.is_none());
+    limits::forgive(tx, good.map(|row| (row.account, name_of(&row.identifier)))).await?;
     for row in rows.iter().filter(|row| moved.contains(&row.authorization)) {
         if let Some(failed) = &row.failure {
             orders::fail(&mut *tx, row.authorization, &failed.order).await?;
+            if let Some(paused) = count_failure(tx, row.account, &row.identifier, &row.limits).await? {
+                let detail = json!({"name": paused.name, "failures": paused.failures, "since": paused.since});
+                tx.audit(AuditEvent::done("account.paused", super::accounts::object(row.account), detail));
+            }
         }
     }
     Ok(())

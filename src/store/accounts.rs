@@ -1,10 +1,14 @@
 //! ACME accounts (RFC 8555 §7.1.2). One key has one account in a directory: a unique constraint, so that two
 //! concurrent registrations cannot make two.
 
-use super::engine::{On, Row, q, statements};
+use std::collections::HashMap;
+
+use super::Tx;
+use super::engine::{On, Row, fetch_many, q, statements};
 use crate::error::{Error, Result};
 use crate::model::acme::{Account, AccountKey, AccountStatus, Binding};
 use crate::model::id::{AccountId, EabKeyId, GrantId};
+use crate::model::limits::AccountLimits;
 
 macro_rules! columns {
     () => {
@@ -18,8 +22,8 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
-    HOLD = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
-        postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR SHARE");
+    HOLD_ALL = "SELECT id, status, limits FROM acme_accounts WHERE id IN (VALUES ($1))",
+        postgres "SELECT id, status, limits FROM acme_accounts WHERE id = ANY($1::bytea[]) ORDER BY id FOR SHARE";
     PAGE = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id < $1 ORDER BY id DESC LIMIT $2");
     BY_KEY = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE directory = $1 AND thumbprint = $2");
     HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
@@ -64,9 +68,18 @@ pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<AccountId>, limit: i
     q(PAGE).bind(before).bind(limit).fetch_all(on).await?.iter().map(account).collect()
 }
 
-/// The row, unchanged until the transaction ends; any number may hold it.
-pub async fn hold<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Option<Account>> {
-    q(HOLD).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(account).transpose()
+/// The states of these accounts, unchanged until the transaction ends, and the limits that each has for itself. Any
+/// number may hold a row.
+pub async fn hold_all(
+    tx: &mut Tx,
+    ids: impl Iterator<Item = AccountId>,
+) -> Result<HashMap<AccountId, (AccountStatus, AccountLimits)>> {
+    let rows = fetch_many(tx.raw(), HOLD_ALL, ids.map(|id| vec![id.to_vec().into()]).collect()).await?;
+    let read = |row: &Row| {
+        let status = AccountStatus::from_name(&row.get::<String>("status")?)?;
+        Ok((row.id("id")?, (status, super::limits::read(row.get("limits")?)?)))
+    };
+    rows.iter().map(read).collect()
 }
 
 /// The row, for this transaction alone.

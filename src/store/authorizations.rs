@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Tx;
-use super::engine::{On, Row, fetch_many, q, statements};
+use super::engine::{On, Row, fetch_many, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::acme::{Authorization, AuthorizationStatus, GRANTED};
@@ -15,33 +15,28 @@ macro_rules! columns {
         "a.id, a.account_id, a.order_id, a.position, a.status, a.kind, a.value, a.wildcard, a.subdomains, a.expires_at, a.created_at"
     };
 }
+pub(super) use columns;
 
 statements! {
     INSERT = "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        postgres "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at) \
+            SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $10::bigint[], $11::bigint[])";
     FIND = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1 FOR UPDATE");
     OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
                         WHERE l.order_id = $1 ORDER BY l.position");
-    IDS_OF_ORDER = "SELECT authorization_id FROM acme_order_authorizations WHERE order_id = $1 ORDER BY position";
-    /// What was made ahead of any order; a grant's are no proofs. Locked to the end, so that an order does not miss
-    /// their verdict.
+    /// What was made ahead of any order; a grant's are no proofs.
     AHEAD = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.order_id IS NULL AND a.expires_at > $2 \
                   AND a.status IN ('pending', 'valid') \
-                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $3) ORDER BY a.id DESC LIMIT 500"),
-        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.order_id IS NULL AND a.expires_at > $2 \
-                  AND a.status IN ('pending', 'valid') \
-                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $3) ORDER BY a.id DESC LIMIT 500 FOR UPDATE OF a");
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $3) ORDER BY a.id DESC LIMIT 500");
     PROVED = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.kind = $2 AND a.value = $3 AND a.wildcard = $4 \
                   AND a.status = 'valid' AND a.expires_at > $5 AND a.created_at > $6 \
-                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1"),
-        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.kind = $2 AND a.value = $3 AND a.wildcard = $4 \
-                  AND a.status = 'valid' AND a.expires_at > $5 AND a.created_at > $6 \
-                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1 FOR UPDATE OF a");
+                  AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1");
     OPEN_AHEAD = "SELECT COUNT(*) AS n FROM acme_authorizations WHERE account_id = $1 AND order_id IS NULL AND status IN ('pending', 'valid') AND expires_at > $2";
-    LOCK_ALL = "SELECT id FROM acme_authorizations WHERE id IN (VALUES ($1))",
-        postgres "SELECT id FROM acme_authorizations WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE";
+    LOCK_ALL = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id IN (VALUES ($1))"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = ANY($1::bytea[]) ORDER BY a.id FOR UPDATE");
     SETTLE = "WITH verdict (id, status) AS (VALUES ($1, $2)) UPDATE acme_authorizations SET status = verdict.status \
               FROM verdict WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id",
         postgres "UPDATE acme_authorizations SET status = verdict.status FROM UNNEST($1::bytea[], $2::text[]) AS verdict (id, status) \
@@ -55,22 +50,23 @@ statements! {
     EXPIRE = "UPDATE acme_authorizations SET status = 'expired' WHERE status = 'valid' AND expires_at <= $1";
 }
 
-pub async fn insert<'a>(on: impl Into<On<'a>>, authorization: &Authorization) -> Result<()> {
-    q(INSERT)
-        .bind(authorization.id.to_vec())
-        .bind(authorization.account_id.to_vec())
-        .bind(authorization.order_id.map(OrderId::to_vec))
-        .bind(authorization.position)
-        .bind(authorization.status.name())
-        .bind(authorization.identifier.kind())
-        .bind(authorization.identifier.value())
-        .bind(authorization.wildcard)
-        .bind(authorization.subdomains)
-        .bind(authorization.expires_at)
-        .bind(authorization.created_at)
-        .execute(on)
-        .await
-        .map(drop)
+pub async fn insert(tx: &mut Tx, authorizations: &[&Authorization]) -> Result<()> {
+    let row = |a: &&Authorization| {
+        vec![
+            a.id.to_vec().into(),
+            a.account_id.to_vec().into(),
+            a.order_id.map(OrderId::to_vec).into(),
+            a.position.into(),
+            a.status.name().into(),
+            a.identifier.kind().into(),
+            a.identifier.value().into(),
+            a.wildcard.into(),
+            a.subdomains.into(),
+            a.expires_at.into(),
+            a.created_at.into(),
+        ]
+    };
+    write_many(tx.raw(), INSERT, authorizations.iter().map(row).collect()).await.map(drop)
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Option<Authorization>> {
@@ -82,13 +78,13 @@ pub async fn lock<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Opti
     q(LOCK).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(authorization).transpose()
 }
 
-/// What the account asked for ahead of any order and may still rest on, newest first, locked.
+/// What the account asked for ahead of any order and may still rest on, newest first.
 pub async fn ahead<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timestamp) -> Result<Vec<Authorization>> {
     let query = q(AHEAD).bind(account.to_vec()).bind(now).bind(GRANTED);
     query.fetch_all(on).await?.iter().map(authorization).collect()
 }
 
-/// The account's newest proof of exactly this name that was begun after `since` and holds, locked.
+/// The account's newest proof of exactly this name that was begun after `since` and holds.
 pub async fn proved<'a>(
     on: impl Into<On<'a>>,
     account: AccountId,
@@ -107,23 +103,14 @@ pub async fn open_ahead<'a>(on: impl Into<On<'a>>, account: AccountId, now: Time
     q(OPEN_AHEAD).bind(account.to_vec()).bind(now).fetch_one(on).await?.get("n")
 }
 
-/// Ids in the order of the order's identifiers.
-pub async fn ids_of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<AuthorizationId>> {
-    q(IDS_OF_ORDER).bind(order.to_vec()).fetch_all(on).await?.iter().map(|row| row.id("authorization_id")).collect()
-}
-
 pub async fn of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<Authorization>> {
     q(OF_ORDER).bind(order.to_vec()).fetch_all(on).await?.iter().map(authorization).collect()
 }
 
-/// The same for many, in one order for everybody, so that two groups cannot wait for each other. One writer needs
-/// no row locks.
-pub async fn lock_all(tx: &mut Tx, ids: impl Iterator<Item = AuthorizationId>) -> Result<()> {
-    if !tx.raw().is_postgres() {
-        return Ok(());
-    }
+/// The same for many, in one order for everybody, so that two groups cannot wait for each other; as they are now.
+pub async fn lock_all(tx: &mut Tx, ids: impl Iterator<Item = AuthorizationId>) -> Result<Vec<Authorization>> {
     let keys = ids.map(|id| vec![id.to_vec().into()]).collect();
-    fetch_many(tx.raw(), LOCK_ALL, keys).await.map(drop)
+    fetch_many(tx.raw(), LOCK_ALL, keys).await?.iter().map(authorization).collect()
 }
 
 /// pending → valid or invalid; returns those that moved.
@@ -174,7 +161,7 @@ fn parts(name: &Identifier) -> (String, bool) {
     }
 }
 
-fn authorization(row: &Row) -> Result<Authorization> {
+pub(super) fn authorization(row: &Row) -> Result<Authorization> {
     Ok(Authorization {
         id: row.id("id")?,
         account_id: row.id("account_id")?,

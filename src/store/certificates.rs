@@ -60,6 +60,7 @@ statements! {
     BY_ORDER = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.order_id = $1");
     BY_KEY = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.spki_sha256 = $1 AND c.id > $2 ORDER BY c.id LIMIT $3");
     STALE = "SELECT id FROM certificates WHERE status = 'intended' AND intended_at < $1 AND id > $2 ORDER BY id LIMIT $3";
+    WITH_DER = concat!("SELECT ", columns!(), ", b.der FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id WHERE c.id = $1");
     DER = "SELECT der FROM certificate_bodies WHERE certificate_id = $1";
     BODY = "SELECT tbs, request, der FROM certificate_bodies WHERE certificate_id = $1";
     LIST = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(), " ORDER BY c.id DESC LIMIT $8"),
@@ -219,6 +220,15 @@ pub async fn stale_intents<'a>(
 ) -> Result<Vec<CertificateId>> {
     let rows = q(STALE).bind(before).bind(after.to_vec()).bind(limit).fetch_all(on).await?;
     rows.iter().map(|row| row.id("id")).collect()
+}
+
+/// The same with its DER, which an intent without outcome has not.
+pub async fn find_with_der<'a>(
+    on: impl Into<On<'a>>,
+    id: CertificateId,
+) -> Result<Option<(Certificate, Option<Vec<u8>>)>> {
+    let found = q(WITH_DER).bind(id.to_vec()).fetch_optional(on).await?;
+    found.map(|found| Ok((row(&found)?, found.get("der")?))).transpose()
 }
 
 /// The DER; none for an intent without outcome.

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use super::Tx;
-use super::engine::{On, Row, fetch_many, q, statements};
+use super::authorizations::{authorization, columns as authorization_columns};
+use super::engine::{On, Row, fetch_many, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::acme::{Challenge, ChallengeStatus};
+use crate::model::acme::{Authorization, Challenge, ChallengeStatus};
 use crate::model::id::{AuthorizationId, ChallengeId};
 
 macro_rules! columns {
@@ -17,10 +18,32 @@ macro_rules! columns {
     };
 }
 
+/// The usual ones first.
+macro_rules! in_order {
+    () => {
+        " ORDER BY CASE c.kind WHEN 'http-01' THEN 0 WHEN 'dns-01' THEN 1 WHEN 'tls-alpn-01' THEN 2 ELSE 3 END, c.kind, c.id"
+    };
+}
+
+/// A challenge beside its authorization, under names of its own.
+macro_rules! with_authorization {
+    () => {
+        "c.id AS challenge_id, c.authorization_id, c.kind AS method, c.token, c.status AS challenge_status, c.validated_at, c.error"
+    };
+}
+
 statements! {
-    INSERT = "INSERT INTO acme_challenges (id, authorization_id, kind, token, status, validated_at) VALUES ($1, $2, $3, $4, $5, $6)";
+    INSERT = "INSERT INTO acme_challenges (id, authorization_id, kind, token, status, validated_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        postgres "INSERT INTO acme_challenges (id, authorization_id, kind, token, status, validated_at) \
+            SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::bigint[])";
     FIND = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE id = $1");
-    OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = $1 ORDER BY CASE kind WHEN 'http-01' THEN 0 WHEN 'dns-01' THEN 1 WHEN 'tls-alpn-01' THEN 2 ELSE 3 END, kind, id");
+    WITH_AUTHORIZATION = concat!("SELECT ", authorization_columns!(), ", ", with_authorization!(), " FROM acme_challenges c \
+                                  JOIN acme_authorizations a ON a.id = c.authorization_id WHERE c.id = $1");
+    AUTHORIZATION_WITH = concat!("SELECT ", authorization_columns!(), ", ", with_authorization!(), " FROM acme_authorizations a \
+                                  LEFT JOIN acme_challenges c ON a.id = c.authorization_id WHERE a.id = $1", in_order!());
+    OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges c WHERE authorization_id = $1", in_order!());
+    OF_AUTHORIZATIONS = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id IN (VALUES ($1))"),
+        postgres concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = ANY($1::bytea[])");
     PROCESSING = "WITH asked (id, at) AS (VALUES ($1, $2)) \
                   UPDATE acme_challenges SET status = 'processing' FROM asked WHERE acme_challenges.id = asked.id AND acme_challenges.status = 'pending' AND EXISTS \
                   (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > asked.at) \
@@ -41,25 +64,52 @@ statements! {
     NOTE_CAA = "UPDATE acme_challenges SET caa_checked_at = $2, timeline = $3 WHERE id = $1";
 }
 
-pub async fn insert<'a>(on: impl Into<On<'a>>, challenge: &Challenge) -> Result<()> {
-    q(INSERT)
-        .bind(challenge.id.to_vec())
-        .bind(challenge.authorization_id.to_vec())
-        .bind(&challenge.kind)
-        .bind(&challenge.token)
-        .bind(challenge.status.name())
-        .bind(challenge.validated_at)
-        .execute(on)
-        .await
-        .map(drop)
+pub async fn insert(tx: &mut Tx, challenges: &[&Challenge]) -> Result<()> {
+    let row = |c: &&Challenge| {
+        vec![
+            c.id.to_vec().into(),
+            c.authorization_id.to_vec().into(),
+            c.kind.as_str().into(),
+            c.token.as_str().into(),
+            c.status.name().into(),
+            c.validated_at.into(),
+        ]
+    };
+    write_many(tx.raw(), INSERT, challenges.iter().map(row).collect()).await.map(drop)
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: ChallengeId) -> Result<Option<Challenge>> {
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(challenge).transpose()
 }
 
+/// The same with its authorization.
+pub async fn find_with<'a>(on: impl Into<On<'a>>, id: ChallengeId) -> Result<Option<(Authorization, Challenge)>> {
+    let row = q(WITH_AUTHORIZATION).bind(id.to_vec()).fetch_optional(on).await?;
+    row.map(|row| Ok((authorization(&row)?, beside(&row)?))).transpose()
+}
+
+/// An authorization with its challenges, as `of_authorization` has them.
+pub async fn authorization_with<'a>(
+    on: impl Into<On<'a>>,
+    id: AuthorizationId,
+) -> Result<Option<(Authorization, Vec<Challenge>)>> {
+    let rows = q(AUTHORIZATION_WITH).bind(id.to_vec()).fetch_all(on).await?;
+    let Some(first) = rows.first() else { return Ok(None) };
+    let own = authorization(first)?;
+    // one without challenges has one row without one
+    let none = first.id_opt::<ChallengeId>("challenge_id")?.is_none();
+    let list = if none { Vec::new() } else { rows.iter().map(beside).collect::<Result<_>>()? };
+    Ok(Some((own, list)))
+}
+
 pub async fn of_authorization<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Vec<Challenge>> {
     q(OF_AUTHORIZATION).bind(id.to_vec()).fetch_all(on).await?.iter().map(challenge).collect()
+}
+
+/// Those of many, in no order.
+pub async fn of_authorizations(tx: &mut Tx, ids: impl Iterator<Item = AuthorizationId>) -> Result<Vec<Challenge>> {
+    let keys = ids.map(|id| vec![id.to_vec().into()]).collect();
+    fetch_many(tx.raw(), OF_AUTHORIZATIONS, keys).await?.iter().map(challenge).collect()
 }
 
 /// pending → processing, while its authorization is pending and no other of its challenges is tried; returns those
@@ -112,13 +162,21 @@ pub async fn note_caa<'a>(
 }
 
 fn challenge(row: &Row) -> Result<Challenge> {
+    read(row, "id", "kind", "status")
+}
+
+fn beside(row: &Row) -> Result<Challenge> {
+    read(row, "challenge_id", "method", "challenge_status")
+}
+
+fn read(row: &Row, id: &str, kind: &str, status: &str) -> Result<Challenge> {
     let error: Option<String> = row.get("error")?;
     Ok(Challenge {
-        id: row.id("id")?,
+        id: row.id(id)?,
         authorization_id: row.id("authorization_id")?,
-        kind: row.get("kind")?,
+        kind: row.get(kind)?,
         token: row.get("token")?,
-        status: ChallengeStatus::from_name(&row.get::<String>("status")?)?,
+        status: ChallengeStatus::from_name(&row.get::<String>(status)?)?,
         validated_at: row.time_opt("validated_at")?,
         error: error.as_deref().and_then(|text| serde_json::from_str(text).ok()),
     })

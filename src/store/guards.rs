@@ -1,20 +1,32 @@
 //! The rows that an issuance holds on to: token, grant, order and Idempotency-Key, each moved by one statement
 //! that says in its WHERE what must hold.
 
+use std::collections::{HashMap, HashSet};
+
 use super::Tx;
-use super::engine::{On, q, statements};
+use super::engine::{On, Row, fetch_many, q, statements};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
+use crate::model::limits::AccountLimits;
 
 statements! {
     TOKEN_ALIVE = "SELECT 1 AS alive FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
     USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL \
                  AND (expires_at IS NULL OR expires_at > $2) AND used_count < max_count";
-    ORDERING_ACCOUNT = "SELECT a.status FROM acme_accounts a WHERE a.id = (SELECT o.account_id FROM acme_orders o WHERE o.id = $1)",
-        postgres "SELECT a.status FROM acme_accounts a WHERE a.id = (SELECT o.account_id FROM acme_orders o WHERE o.id = $1) FOR SHARE";
-    ORDER_PROCESSING = "UPDATE acme_orders SET status = 'processing', certificate_id = $2 WHERE id = $1 AND status = 'ready' AND expires_at > $3";
-    ORDER_VALID = "UPDATE acme_orders SET status = 'valid' WHERE id = $1 AND status = 'processing'";
+    ORDERING_ACCOUNTS = "SELECT o.id, a.status, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id IN (VALUES ($1))",
+        postgres "SELECT o.id, a.status, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id = ANY($1::bytea[]) ORDER BY a.id FOR SHARE OF a";
+    ORDER_PROCESSING = "WITH made (id, certificate_id, now) AS (VALUES ($1, $2, $3)) UPDATE acme_orders SET status = 'processing', certificate_id = made.certificate_id \
+                        FROM made WHERE acme_orders.id = made.id AND acme_orders.status = 'ready' AND acme_orders.expires_at > made.now \
+                        RETURNING acme_orders.id, acme_orders.certificate_id",
+        postgres "UPDATE acme_orders SET status = 'processing', certificate_id = made.certificate_id \
+            FROM (SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bigint[]) AS u (id, certificate_id, now)) AS made \
+            WHERE acme_orders.id = made.id AND acme_orders.status = 'ready' AND acme_orders.expires_at > made.now \
+            RETURNING acme_orders.id, acme_orders.certificate_id";
+    LOCK_ORDERS = "SELECT id FROM acme_orders WHERE id IN (VALUES ($1))",
+        postgres "SELECT id FROM acme_orders WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE";
+    ORDER_VALID = "UPDATE acme_orders SET status = 'valid' WHERE status = 'processing' AND id IN (VALUES ($1)) RETURNING id",
+        postgres "UPDATE acme_orders SET status = 'valid' WHERE status = 'processing' AND id = ANY($1::bytea[]) RETURNING id";
     ORDER_INVALID = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'";
     CLAIM_KEY = "INSERT INTO idempotency_keys (actor, idempotency_key, request_sha256, certificate_id, created_at, expires_at) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -32,25 +44,44 @@ pub async fn use_grant(tx: &mut Tx, grant: GrantId, now: Timestamp) -> Result<bo
     Ok(q(USE_GRANT).bind(grant.to_vec()).bind(now).execute(tx).await? == 1)
 }
 
-/// Is the order's account valid, and kept so until this transaction ends? An order that does not exist is not its
-/// account's fault. Many finalizations share that lock, and a
-/// deactivation waits for them or they for it. Take it before the order's row, as the deactivation does.
-pub async fn ordering_account_alive<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<bool> {
-    let row = q(ORDERING_ACCOUNT).bind(order.to_vec()).fetch_optional(on).await?;
-    Ok(row.map(|r| r.get::<String>("status")).transpose()?.is_none_or(|status| status == "valid"))
+/// The accounts of these orders, kept as they are until this transaction ends: valid or not, and their own limits. An
+/// order that does not exist is not its account's fault. Many finalizations share that lock, and a deactivation waits
+/// for them or they for it. Take it before the orders' rows, as the deactivation does.
+pub async fn ordering_accounts(
+    tx: &mut Tx,
+    orders: impl Iterator<Item = OrderId>,
+) -> Result<HashMap<OrderId, (bool, AccountLimits)>> {
+    let rows = fetch_many(tx.raw(), ORDERING_ACCOUNTS, orders.map(|id| vec![id.to_vec().into()]).collect()).await?;
+    let read = |row: &Row| {
+        let limits = super::limits::read(row.get("limits")?)?;
+        Ok((row.id("id")?, (row.get::<String>("status")? == "valid", limits)))
+    };
+    rows.iter().map(read).collect()
 }
 
-pub async fn order_to_processing<'a>(
-    on: impl Into<On<'a>>,
-    order: OrderId,
-    certificate: CertificateId,
+/// ready → processing, each for its certificate; returns those that moved. Of two certificates for one order one gets it.
+pub async fn orders_to_processing(
+    tx: &mut Tx,
+    made: &[(OrderId, CertificateId)],
     now: Timestamp,
-) -> Result<bool> {
-    Ok(q(ORDER_PROCESSING).bind(order.to_vec()).bind(certificate.to_vec()).bind(now).execute(on).await? == 1)
+) -> Result<HashSet<(OrderId, CertificateId)>> {
+    // an update takes its rows in no order, so that two groups could wait for each other: they are locked before
+    if tx.raw().is_postgres() && made.len() > 1 {
+        let keys = made.iter().map(|(order, _)| vec![order.to_vec().into()]).collect();
+        fetch_many(tx.raw(), LOCK_ORDERS, keys).await?;
+    }
+    let row = |(order, certificate): &(OrderId, CertificateId)| {
+        vec![order.to_vec().into(), certificate.to_vec().into(), now.into()]
+    };
+    let rows = fetch_many(tx.raw(), ORDER_PROCESSING, made.iter().map(row).collect()).await?;
+    rows.iter().map(|row| Ok((row.id("id")?, row.id("certificate_id")?))).collect()
 }
 
-pub async fn order_to_valid<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<bool> {
-    Ok(q(ORDER_VALID).bind(order.to_vec()).execute(on).await? == 1)
+/// processing → valid; returns those that moved. Nobody else moves an order out of processing at the same time, so
+/// that groups do not wait for each other here.
+pub async fn orders_to_valid(tx: &mut Tx, orders: impl Iterator<Item = OrderId>) -> Result<HashSet<OrderId>> {
+    let rows = fetch_many(tx.raw(), ORDER_VALID, orders.map(|id| vec![id.to_vec().into()]).collect()).await?;
+    rows.iter().map(|row| row.id("id")).collect()
 }
 
 /// A finalization that will never end well; `problem` is the stored error of the order as JSON.

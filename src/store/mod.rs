@@ -17,6 +17,7 @@ pub mod guards;
 pub mod hierarchy;
 pub mod idempotency;
 pub mod jobs;
+pub mod limits;
 pub mod migrate;
 pub mod nonces;
 pub mod orders;
@@ -57,6 +58,7 @@ pub fn statements() -> Vec<Sql> {
         hierarchy::ALL,
         idempotency::ALL,
         jobs::ALL,
+        limits::ALL,
         nonces::ALL,
         orders::ALL,
         orphans::ALL,

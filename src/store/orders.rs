@@ -1,6 +1,8 @@
 //! ACME orders (RFC 8555 §7.1.3). Every move says in its WHERE from which state it goes; finalize's two moves
 //! stand in `guards`, inside the authority's transactions.
 
+use std::collections::HashMap;
+
 use serde_json::Value;
 
 use super::Tx;
@@ -9,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::acme::{Order, OrderStatus};
 use crate::model::id::{AccountId, AuthorizationId, OrderId};
+use crate::model::serial::parse_hex;
 
 macro_rules! columns {
     () => {
@@ -18,10 +21,16 @@ macro_rules! columns {
 
 statements! {
     INSERT = "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, not_before, not_after, replaces, expires_at, created_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        postgres "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, not_before, not_after, replaces, expires_at, created_at) \
+            SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::text[], $4::text[], $5::text[], $6::text[], $7::bigint[], $8::bigint[], $9::text[], $10::bigint[], $11::bigint[])";
     COVER = "INSERT INTO acme_order_authorizations (order_id, position, authorization_id) VALUES ($1, $2, $3)",
         postgres "INSERT INTO acme_order_authorizations (order_id, position, authorization_id) SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bytea[])";
     FIND = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id = $1");
+    VIEW = concat!("SELECT ", columns!(), ", (SELECT group_concat(hex(l.authorization_id)) FROM (SELECT authorization_id FROM acme_order_authorizations \
+                    WHERE order_id = acme_orders.id ORDER BY position) AS l) AS parts FROM acme_orders WHERE id = $1"),
+        postgres concat!("SELECT ", columns!(), ", (SELECT string_agg(encode(l.authorization_id, 'hex'), ',' ORDER BY l.position) \
+                    FROM acme_order_authorizations l WHERE l.order_id = acme_orders.id) AS parts FROM acme_orders WHERE id = $1");
     /// In one order, so that two who hold several cannot wait for each other.
     LOCK_OF_AUTHORIZATIONS = "SELECT id FROM acme_orders WHERE status IN ('pending', 'ready') AND id IN \
              (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id IN (VALUES ($1))) ORDER BY id",
@@ -31,7 +40,10 @@ statements! {
             AND (status NOT IN ('pending', 'ready') OR expires_at > $3) ORDER BY id LIMIT $4";
     RECENT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE id < $1 ORDER BY id DESC LIMIT $2");
     RECENT_OF_ACCOUNT = concat!("SELECT ", columns!(), " FROM acme_orders WHERE account_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3");
-    OPEN = "SELECT COUNT(*) AS n FROM acme_orders WHERE account_id = $1 AND status IN ('pending', 'ready') AND expires_at > $2";
+    OPEN = "SELECT u.column1 AS account_id, (SELECT COUNT(*) FROM acme_orders o WHERE o.account_id = u.column1 AND o.status IN ('pending', 'ready') \
+            AND o.expires_at > u.column2) AS n FROM (VALUES ($1, $2)) AS u",
+        postgres "SELECT u.account_id, (SELECT COUNT(*) FROM acme_orders o WHERE o.account_id = u.account_id AND o.status IN ('pending', 'ready') \
+            AND o.expires_at > u.now) AS n FROM UNNEST($1::bytea[], $2::bigint[]) AS u (account_id, now)";
     READY = "UPDATE acme_orders SET status = 'ready' WHERE status = 'pending' AND id IN \
              (SELECT l.order_id FROM acme_order_authorizations l WHERE l.authorization_id IN (VALUES ($1))) AND NOT EXISTS \
              (SELECT 1 FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
@@ -51,34 +63,54 @@ statements! {
     EXPIRE = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND expires_at <= $1";
 }
 
-pub async fn insert<'a>(on: impl Into<On<'a>>, order: &Order) -> Result<()> {
-    let identifiers = serde_json::to_string(&order.identifiers)
-        .map_err(|e| Error::internal("identifiers cannot be written as JSON", e))?;
-    q(INSERT)
-        .bind(order.id.to_vec())
-        .bind(order.account_id.to_vec())
-        .bind(&order.directory)
-        .bind(order.status.name())
-        .bind(identifiers)
-        .bind(&order.profile)
-        .bind(order.not_before)
-        .bind(order.not_after)
-        .bind(order.replaces.as_deref())
-        .bind(order.expires_at)
-        .bind(order.created_at)
-        .execute(on)
-        .await
-        .map(drop)
+pub async fn insert(tx: &mut Tx, orders: &[&Order]) -> Result<()> {
+    let mut rows = Vec::with_capacity(orders.len());
+    for order in orders {
+        let identifiers = serde_json::to_string(&order.identifiers)
+            .map_err(|e| Error::internal("identifiers cannot be written as JSON", e))?;
+        rows.push(vec![
+            order.id.to_vec().into(),
+            order.account_id.to_vec().into(),
+            order.directory.as_str().into(),
+            order.status.name().into(),
+            identifiers.into(),
+            order.profile.as_str().into(),
+            order.not_before.into(),
+            order.not_after.into(),
+            order.replaces.as_deref().into(),
+            order.expires_at.into(),
+            order.created_at.into(),
+        ]);
+    }
+    write_many(tx.raw(), INSERT, rows).await.map(drop)
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<Order>> {
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(order).transpose()
 }
 
-/// Writes which authorizations an order rests on, in the order of its identifiers.
-pub async fn cover(tx: &mut Tx, id: OrderId, authorizations: &[AuthorizationId]) -> Result<()> {
-    let rows = (0i64..).zip(authorizations).map(|(n, a)| vec![id.to_vec().into(), n.into(), a.to_vec().into()]);
-    write_many(tx.raw(), COVER, rows.collect()).await.map(drop)
+/// The same with the ids of its authorizations, in the order of its identifiers.
+pub async fn view<'a>(on: impl Into<On<'a>>, id: OrderId) -> Result<Option<(Order, Vec<AuthorizationId>)>> {
+    let row = q(VIEW).bind(id.to_vec()).fetch_optional(on).await?;
+    row.map(|row| Ok((order(&row)?, parts(row.get("parts")?)?))).transpose()
+}
+
+/// Hexadecimal ids with commas between them: the one list that both engines can aggregate.
+fn parts(text: Option<String>) -> Result<Vec<AuthorizationId>> {
+    let read = |hex: &str| {
+        let octets = parse_hex(&hex.to_ascii_lowercase());
+        octets.ok_or_else(|| Error::inconsistent("an order's list of authorizations cannot be read"))?.try_into()
+    };
+    text.as_deref().unwrap_or_default().split(',').filter(|hex| !hex.is_empty()).map(read).collect()
+}
+
+/// Writes which authorizations each order rests on, in the order of its identifiers.
+pub async fn cover<'o>(tx: &mut Tx, orders: impl Iterator<Item = (OrderId, &'o [AuthorizationId])>) -> Result<()> {
+    let mut rows = Vec::new();
+    for (id, authorizations) in orders {
+        rows.extend((0i64..).zip(authorizations).map(|(n, a)| vec![id.to_vec().into(), n.into(), a.to_vec().into()]));
+    }
+    write_many(tx.raw(), COVER, rows).await.map(drop)
 }
 
 /// Locks the open orders that rest on these authorizations: whoever settles one holds them, so that two of one order
@@ -119,9 +151,12 @@ pub async fn recent<'a>(
     query.bind(before).bind(limit).fetch_all(on).await?.iter().map(order).collect()
 }
 
-/// How many orders of this account are pending or ready.
-pub async fn open_of<'a>(on: impl Into<On<'a>>, account: AccountId, now: Timestamp) -> Result<i64> {
-    q(OPEN).bind(account.to_vec()).bind(now).fetch_one(on).await?.get("n")
+/// How many orders of these accounts are pending or ready.
+pub async fn open_of(tx: &mut Tx, accounts: impl Iterator<Item = AccountId>) -> Result<HashMap<AccountId, i64>> {
+    let now = tx.now();
+    let keys = accounts.map(|id| vec![id.to_vec().into(), now.into()]).collect();
+    let rows = fetch_many(tx.raw(), OPEN, keys).await?;
+    rows.iter().map(|row| Ok((row.id("account_id")?, row.get("n")?))).collect()
 }
 
 /// pending → ready for the orders that rest on these authorizations, when all of theirs are valid; how many moved.

@@ -144,6 +144,9 @@ macro_rules! directory {
             /// absent: each order proves anew.
             #[serde(default)]
             pub reuse_authorizations: Option<String>,
+            /// What clients may do in a time: each `COUNT/PERIOD` such as `300/3h`, or `none`.
+            #[serde(default)]
+            pub limits: DirectoryLimits,
             /// URL that new accounts agree to.
             #[serde(default)]
             pub terms_of_service: Option<String>,
@@ -163,6 +166,101 @@ fn off() -> String {
 
 fn any() -> Vec<String> {
     vec!["*".to_owned()]
+}
+
+/// The limits of a directory. `300/3h` is 300 at once or within three hours, and one comes back every 36 seconds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct DirectoryLimits {
+    /// New accounts of one address; of one /64 with IPv6.
+    pub new_accounts: String,
+    /// New orders of one account. What replaces a certificate, or has exactly the names of an earlier one, is not
+    /// counted.
+    pub new_orders: String,
+    /// New orders of one address, whatever the accounts.
+    pub new_orders_per_address: String,
+    /// Certificates for exactly the same set of names, whatever the accounts.
+    pub certificates: String,
+    /// Validations of one name that fail for one account.
+    pub failed_validations: String,
+    /// Orders of one account that are pending or ready at the same time: a count, or `none`.
+    pub open_orders: String,
+    /// So many failures of a name without a success, over at least the period, pause that name for the account.
+    pub pause: String,
+}
+
+impl Default for DirectoryLimits {
+    fn default() -> Self {
+        crate::model::limits::Limits::default().into()
+    }
+}
+
+impl From<crate::model::limits::Limits> for DirectoryLimits {
+    fn from(limits: crate::model::limits::Limits) -> Self {
+        DirectoryLimits {
+            new_accounts: limits.new_accounts.to_string(),
+            new_orders: limits.new_orders.to_string(),
+            new_orders_per_address: limits.new_orders_per_address.to_string(),
+            certificates: limits.certificates.to_string(),
+            failed_validations: limits.failed_validations.to_string(),
+            open_orders: limits.open_orders.to_string(),
+            pause: limits.pause.to_string(),
+        }
+    }
+}
+
+/// Limits of one account in place of its directory's; what is absent is the directory's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(example = json!({"new_orders": "20000/3h", "open_orders": "none"}))]
+pub struct AccountLimitsRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub new_orders: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failed_validations: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_orders: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pause: Option<String>,
+}
+
+/// The limits of an account and what is paused.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AccountLimits {
+    /// In place of the directory's.
+    pub limits: AccountLimitsRequest,
+    /// Names that the account cannot order until they are resumed.
+    pub paused: Vec<PausedName>,
+}
+
+/// A name whose validations failed for days.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PausedName {
+    pub name: String,
+    pub failures: i64,
+    /// The first of the failures.
+    #[schema(value_type = String, format = DateTime)]
+    pub since: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
+    pub paused_at: Timestamp,
+}
+
+/// What to resume.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schema(example = json!({"name": "www.lab.example"}))]
+pub struct ResumeRequest {
+    /// One paused name; absent: all of the account.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Names that may be ordered again.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Resumed {
+    pub names: Vec<String>,
 }
 
 directory! {

@@ -35,8 +35,29 @@ pub fn crypto_micros() -> f64 {
     started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
 }
 
-/// Rows a second when intents and outcomes of `group` certificates share a transaction and nothing else happens.
-pub async fn rows_per_second(server: &super::server::Server, group: usize, total: usize) -> f64 {
+/// Microseconds of one core for what one ACME order must verify and sign: its JWS, its CSR, our own signature.
+pub fn order_micros(requests: f64) -> f64 {
+    let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).expect("a key");
+    let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, pkcs8.as_ref()).expect("a key");
+    let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key().as_ref().to_vec());
+    let (message, rounds) = ([7u8; 900], 2_000);
+    let mut signature = key.sign(&SystemRandom::new(), &message).expect("a signature");
+    let mut timed = |sign: bool| {
+        let started = Instant::now();
+        for _ in 0..rounds {
+            if sign {
+                signature = key.sign(&SystemRandom::new(), &message).expect("a signature");
+            } else {
+                public.verify(&message, signature.as_ref()).expect("it verifies");
+            }
+        }
+        started.elapsed().as_secs_f64() * 1e6 / f64::from(rounds)
+    };
+    timed(true) + (requests + 2.0) * timed(false)
+}
+
+/// A store of its own on the server's engine.
+async fn store_beside(server: &super::server::Server) -> Store {
     let db = match server.database() {
         Some(url) => Db::open_postgres(url, 4).await.expect("the same Postgres"),
         None => {
@@ -45,7 +66,25 @@ pub async fn rows_per_second(server: &super::server::Server, group: usize, total
             db
         }
     };
-    let store = Store::new(db, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).expect("a store");
+    Store::new(db, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).expect("a store")
+}
+
+/// Durable commits a second of one row each, one after the other: five of them are an order's floor.
+pub async fn commits_per_second(server: &super::server::Server, total: usize) -> f64 {
+    let store = store_beside(server).await;
+    let started = Instant::now();
+    for n in 0..total {
+        let event = AuditEvent::done("floor", format!("floor:{n}"), serde_json::json!({}));
+        store.record(&Actor::system("floor"), event).await.expect("commit");
+    }
+    let rate = total as f64 / started.elapsed().as_secs_f64();
+    store.db.close().await;
+    rate
+}
+
+/// Rows a second when intents and outcomes of `group` certificates share a transaction and nothing else happens.
+pub async fn rows_per_second(server: &super::server::Server, group: usize, total: usize) -> f64 {
+    let store = store_beside(server).await;
     let actor = Actor::system("floor");
     let issuer = IssuerId::from_bytes([7; 16]);
     let started = Instant::now();

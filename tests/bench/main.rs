@@ -5,6 +5,8 @@
 mod acme;
 mod floors;
 mod load;
+mod open_orders;
+mod pebble;
 mod server;
 
 use load::{Connection, Run, request, run};
@@ -21,14 +23,22 @@ async fn main() {
     acme::challenge_listener().await;
     let crypto = floors::crypto_micros();
     println!("floor: sign once and verify twice (P-256)         {crypto:>8.1} µs of one core");
-    measure(&Server::start("sqlite", None), scale, crypto, only).await;
+    println!(
+        "floor: an ACME order's signatures, {:.0} verified       {:>8.1} µs of one core",
+        acme::REQUESTS + 2.0,
+        floors::order_micros(acme::REQUESTS)
+    );
+    let peer = if only.is_none_or(|only| only == "acme") { pebble(40 * scale).await } else { None };
+    measure(&Server::start("sqlite", None), scale, crypto, only, peer).await;
     match std::env::var("CHANCERY_TEST_POSTGRES_URL") {
-        Ok(url) => measure(&Server::start("postgres", Some(fresh_database(&url).await)), scale, crypto, only).await,
+        Ok(url) => {
+            measure(&Server::start("postgres", Some(fresh_database(&url).await)), scale, crypto, only, peer).await
+        }
         Err(_) => println!("postgres: skipped, CHANCERY_TEST_POSTGRES_URL is not set"),
     }
 }
 
-async fn measure(server: &Server, scale: usize, crypto: f64, only: Option<&str>) {
+async fn measure(server: &Server, scale: usize, crypto: f64, only: Option<&str>, peer: Option<f64>) {
     let wanted = |kind: &str| only.is_none_or(|only| only == kind);
     println!("\n{}", server.engine);
     let body = static_body(server, 2_000 * scale).await;
@@ -45,13 +55,8 @@ async fn measure(server: &Server, scale: usize, crypto: f64, only: Option<&str>)
         let rate = floors::rows_per_second(server, group, 400 * scale).await;
         println!("  floor: the same rows, {group:>2} a transaction      {rate:>8.0}/s");
     }
-    for workers in [1, 16, 64].into_iter().filter(|_| wanted("acme")) {
-        let (run, cost) = counted(server, acme::orders(server, workers, 40 * workers.min(16) * scale)).await;
-        println!(
-            "  ACME orders, http-01  {workers:>2} in flight {}  {cost}  {:.1} × crypto",
-            run.line(),
-            cost.cpu_micros / crypto
-        );
+    if wanted("acme") {
+        orders(server, scale, crypto, peer).await;
     }
     if !wanted("ocsp") {
         return;
@@ -62,6 +67,62 @@ async fn measure(server: &Server, scale: usize, crypto: f64, only: Option<&str>)
         run.line(),
         run.per_second * 100.0 / body.per_second
     );
+}
+
+/// Full orders beside the floor of their signatures and commits and beside Pebble; nonces, accounts, open orders.
+async fn orders(server: &Server, scale: usize, crypto: f64, peer: Option<f64>) {
+    let at = server.acme();
+    let commits = floors::commits_per_second(server, 200 * scale).await;
+    let signatures = floors::order_micros(acme::REQUESTS);
+    let floor = 1e6 / (signatures + 5e6 / commits);
+    println!("  floor: 5 commits of one row and the signatures, one after the other  {floor:>8.0} orders/s");
+    for workers in [1, 16, 64] {
+        let (run, cost) = counted(server, acme::orders(&at, workers, 40 * workers.min(16) * scale)).await;
+        let beside = match (workers, peer) {
+            (1, Some(peer)) => format!(
+                "  {:.0} % of the floor, {:.2} × pebble",
+                run.per_second * 100.0 / floor,
+                run.per_second / peer
+            ),
+            (1, None) => format!("  {:.0} % of the floor", run.per_second * 100.0 / floor),
+            _ => String::new(),
+        };
+        println!(
+            "  ACME orders, http-01  {workers:>2} in flight {}  {cost}  {:.1} × crypto{beside}",
+            run.line(),
+            cost.cpu_micros / crypto
+        );
+    }
+    let (run, cost) = counted(server, acme::nonces(&at, 16, 1_000 * scale)).await;
+    println!("  ACME nonces           16 in flight {}  {cost}", run.line());
+    let (run, cost) = counted(server, acme::accounts(&at, 16, 100 * scale)).await;
+    println!("  ACME accounts         16 in flight {}  {cost}", run.line());
+    let (total, few) = (20_000 * scale, 40 * scale);
+    let (before, memory) = (acme::open_orders(&at, few).await, server.resident_bytes());
+    open_orders::store(server, total).await;
+    let (after, cost) = counted(server, acme::open_orders(&at, few)).await;
+    println!(
+        "  new orders, before {total} open ones  {}\n  new orders, after them              {}  {cost}",
+        before.line(),
+        after.line()
+    );
+    let grown = (server.resident_bytes() - memory) * 1e5 / total as f64 / 1e6;
+    println!("  memory of 10^5 open orders          {grown:>8.1} MB");
+}
+
+/// Orders a second of one worker against Pebble; `None` when it is not there.
+async fn pebble(total: usize) -> Option<f64> {
+    let Some(pebble) = pebble::Pebble::start() else {
+        println!("pebble: skipped, it is not installed (apt-get install pebble)");
+        return None;
+    };
+    let at = pebble.acme();
+    acme::orders(&at, 1, total / 4).await;
+    let before = pebble.cpu_seconds();
+    let run = acme::orders(&at, 1, total).await;
+    let cpu = (pebble.cpu_seconds() - before) * 1e6 / run.operations as f64;
+    println!("peer: pebble, in memory  1 in flight {}  {cpu:>5.0} µs CPU", run.line());
+    Some(run.per_second)
 }
 
 /// What one operation cost: CPU of the server and of Postgres' processes that serve it, commits, statements.

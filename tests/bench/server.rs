@@ -57,6 +57,7 @@ impl Server {
             database,
         };
         server.root = super::load::get_plain(&server.http, "/root.der");
+        server.lift_limits();
         server
     }
 
@@ -76,6 +77,28 @@ impl Server {
             })
             .filter_map(|p| cpu_seconds(p.path().join("stat").to_str()?))
             .sum()
+    }
+
+    /// Resident memory of the server.
+    pub fn resident_bytes(&self) -> f64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server runs");
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+        line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).expect("kB") * 1024.0
+    }
+
+    pub fn acme(&self) -> super::acme::Directory {
+        super::acme::Directory { https: self.https.clone(), root: self.root.clone(), path: "/acme/default/directory" }
+    }
+
+    /// No limit stands in the way of a benchmark from one address.
+    fn lift_limits(&self) {
+        let limits = ["new_accounts=none", "new_orders=none", "open_orders=none"];
+        let set = command(self.data.path(), self.database.as_deref())
+            .args(["acme", "directory", "set", "default"])
+            .args(limits.map(|limit| format!("--limit={limit}")))
+            .output()
+            .expect("acme directory set runs");
+        assert!(set.status.success(), "{}", String::from_utf8_lossy(&set.stderr));
     }
 
     /// A counter of /metrics, summed over its labels.
@@ -118,7 +141,7 @@ fn command(data: &Path, database: Option<&str>) -> Command {
 }
 
 /// utime + stime (proc(5), fields 14 and 15, in ticks of 10 ms); `None` when the process is gone.
-fn cpu_seconds(stat: &str) -> Option<f64> {
+pub fn cpu_seconds(stat: &str) -> Option<f64> {
     let stat = std::fs::read_to_string(stat).ok()?;
     let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     Some((fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?) / 100.0)

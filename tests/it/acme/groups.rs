@@ -1,10 +1,15 @@
 //! Requests that share a commit, and how many commits an order costs.
 
+use chancery::model::actor::Actor;
+use chancery::store::accounts;
+use chancery::store::engine::q;
+use chancery::store::faults::CommitFault;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::client::{Client, b64, csr};
 use super::world::worlds;
+use crate::support::stores::plain;
 use crate::support::wait;
 
 /// new order 1, "ready" 1, verdict 1, intent 1, outcome 1.
@@ -70,6 +75,57 @@ async fn of_two_challenges_of_a_name_one_is_begun() {
         assert_eq!(states.iter().filter(|s| **s == "pending").count(), 1, "{states:?}");
         let events = chancery::store::audit::page(&world.store, None, 100).await.unwrap();
         assert_eq!(events.iter().filter(|event| event.action == "challenge.started").count(), 1);
+    }
+}
+
+/// 64 at once, one of them of an account that ends in the middle: it alone is refused.
+#[tokio::test]
+async fn an_account_that_ends_fails_alone_in_its_group() {
+    for world in worlds().await {
+        let (client, ending) = (Client::register(&world).await, Client::register(&world).await);
+        let id = ending.kid.rsplit('/').next().unwrap().parse().unwrap();
+        let names: Vec<String> = (0..64).map(|n| format!("n{n}.example.org")).collect();
+        let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
+        assert!(accounts::deactivate(&mut tx, id).await.unwrap());
+        // all are read as valid before the commit, and meet the account's row in their transactions
+        let asked = names.iter().enumerate().map(|(n, name)| {
+            let client = if n == 31 { &ending } else { &client };
+            async move { client.order(&[name.as_str()]).await }
+        });
+        let before = world.store.commits().count();
+        let (replies, ()) = tokio::join!(join_all(asked), async { tx.commit().await.unwrap() });
+        for (n, reply) in replies.into_iter().enumerate() {
+            match n {
+                31 => drop(reply.refused(401, "unauthorized")),
+                _ => drop(reply.expect(201)),
+            }
+        }
+        let commits = world.store.commits().count() - before;
+        assert!(commits < 40, "{commits} commits for 64 orders");
+        let stored = q(plain("SELECT COUNT(*) AS n FROM acme_orders")).fetch_one(&world.store.db).await.unwrap();
+        assert_eq!(stored.get::<i64>("n").unwrap(), 63);
+    }
+}
+
+/// The reply of a group's commit is lost, or its commit fails: everybody is told what the database has.
+#[tokio::test]
+async fn orders_survive_a_group_that_fails_or_whose_reply_is_lost() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        for (fault, word) in [(CommitFault::LosesReply, "lost"), (CommitFault::Fails, "failed")] {
+            world.store.commits().plan("order.created", fault);
+            let names: Vec<String> = (0..24).map(|n| format!("{word}{n}.example.org")).collect();
+            let asked = names.iter().map(|name| async { client.order(&[name.as_str()]).await });
+            let replies = join_all(asked).await;
+            // a group of one is not tried again: its client is told to
+            let refused = replies.iter().filter(|reply| reply.status == 503).count();
+            let made: Vec<_> = replies.iter().filter(|reply| reply.status == 201).collect();
+            assert!(refused <= 1 && made.len() + refused == 24, "{word}: {refused} of 24 refused");
+            assert!(word == "failed" || refused == 0, "what is stored is found again");
+            for reply in made {
+                client.get(reply.header("location")).await.expect(200);
+            }
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod grants;
 mod groups;
 mod jose;
 mod mutations;
+mod limits;
 mod nonces;
 mod orders;
 mod problems;

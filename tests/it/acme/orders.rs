@@ -2,7 +2,7 @@
 
 use chancery::clock::days;
 use chancery::model::actor::Actor;
-use chancery::registration::MAX_OPEN_ORDERS;
+use chancery::model::limits::Limits;
 use chancery::store::engine::q;
 use chancery::store::{accounts, orders};
 use futures_util::future::join_all;
@@ -253,7 +253,7 @@ async fn requests_at_once_do_not_pass_the_limit_of_open_orders() {
         let client = Client::register(&world).await;
         let id = client.kid.rsplit('/').next().unwrap().parse().unwrap();
         let account = world.registration.account("default", id).await.unwrap().unwrap();
-        for _ in 0..MAX_OPEN_ORDERS - 5 {
+        for _ in 0..Limits::default().open_orders.0.unwrap() - 5 {
             stored_order(&world.store, &account, &["a.example.org"]).await;
         }
         let replies = join_all((0..20).map(|_| client.order(&["b.example.org"]))).await;
@@ -278,7 +278,8 @@ async fn a_deactivated_account_orders_nothing_also_at_the_same_moment() {
         let asked = client.order(&["a.example.org"]);
         let (reply, ()) = tokio::join!(asked, async { tx.commit().await.unwrap() });
         reply.refused(401, "unauthorized");
-        let open = orders::open_of(&world.store, id, world.now()).await.unwrap();
-        assert_eq!(open, 0);
+        let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
+        let open = orders::open_of(&mut tx, std::iter::once(id)).await.unwrap();
+        assert_eq!(open[&id], 0);
     }
 }

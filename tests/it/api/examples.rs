@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use axum::http::Request;
-use chancery::model::actor::Role;
+use chancery::model::actor::{Actor, Role};
+use chancery::model::id::AccountId;
+use chancery::model::limits::Limit;
+use chancery::store::limits;
 use serde_json::{Value, json};
 
 use super::document::operations;
 use super::room::{CERTIFICATES, Room, csr};
 use crate::support::acme_rows;
+use crate::support::acme_rows::stored_account;
 use crate::support::stores::At;
 
 /// Every operation is called here; the answer of a call may be used by the next.
@@ -83,6 +87,11 @@ async fn calls(book: &mut Book) {
     book.put("putDirectory", &format!("{directories}/cluster-a"), rules).await;
     book.get("listDirectories", directories).await;
     book.get("getDirectory", &format!("{directories}/default")).await;
+    let account = format!("/api/v1/acme/accounts/{}", book.account);
+    let own = json!({"new_orders": "20000/3h", "open_orders": "none"});
+    book.send("putAccountLimits", "PUT", &format!("{account}/limits"), None, own).await;
+    book.get("getAccountLimits", &format!("{account}/limits")).await;
+    book.post("resumeAccount", &format!("{account}/resume"), json!({"name": "www.lab.example"})).await;
     book.get("listAuditEvents", "/api/v1/audit-events?limit=2").await;
     book.get("getSystemChecks", "/api/v1/system/checks").await;
 }
@@ -93,7 +102,8 @@ pub async fn execute(document: &mut Value) -> Vec<String> {
     let room = Room::over(&at).await;
     room.authority.publish_due().await.unwrap();
     let admin = room.token(Role::Admin, None, None).await;
-    let mut book = Book { room, admin, document: document.clone(), calls: Vec::new() };
+    let account = paused_account(&at).await;
+    let mut book = Book { room, admin, account, document: document.clone(), calls: Vec::new() };
     calls(&mut book).await;
     let mut missing = Vec::new();
     for (method, path, operation) in operations(&book.document) {
@@ -107,6 +117,18 @@ pub async fn execute(document: &mut Value) -> Vec<String> {
     }
     at.end().await;
     missing
+}
+
+/// An account that cannot order www.lab.example.
+async fn paused_account(at: &At) -> AccountId {
+    let account = stored_account(&at.store).await;
+    let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+    for _ in 0..2 {
+        limits::fail(&mut tx, account.id, "www.lab.example", Limit(None), "1/1s".parse().unwrap()).await.unwrap();
+        at.clock.advance(Duration::from_secs(1));
+    }
+    tx.commit().await.unwrap();
+    account.id
 }
 
 /// Committed examples stay where a run says the same but for what is random. Events of one instant have no order.
@@ -168,6 +190,7 @@ fn plain(text: &str) -> String {
 struct Book {
     room: Room,
     admin: String,
+    account: AccountId,
     document: Value,
     calls: Vec<Call>,
 }

@@ -7,6 +7,7 @@ mod document;
 mod examples;
 mod grants;
 mod idempotency;
+mod limits;
 mod pages;
 mod profiles;
 pub mod room;

@@ -50,10 +50,10 @@ async fn failed_order(store: &Store) -> (AccountId, OrderId) {
         expires_at: now + days(7),
         created_at: now,
     };
-    orders::insert(store, &order).await.unwrap();
     let authorization = AuthorizationId::new(now, entropy).unwrap();
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
-    orders::cover(&mut tx, order.id, &[authorization]).await.unwrap();
+    orders::insert(&mut tx, &[&order]).await.unwrap();
+    orders::cover(&mut tx, std::iter::once((order.id, [authorization].as_slice()))).await.unwrap();
     tx.commit().await.unwrap();
     let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": "10.20.4.7:80 <refused>"});
     assert_eq!(orders::fail(store, authorization, &problem).await.unwrap(), 1);

@@ -96,7 +96,9 @@ impl Rig {
             expires_at: START + days(7),
             created_at: START,
         };
-        orders::insert(&self.store, &order).await.unwrap();
+        let mut tx = self.store.begin(&actor()).await.unwrap();
+        orders::insert(&mut tx, &[&order]).await.unwrap();
+        tx.commit().await.unwrap();
         id
     }
 

@@ -42,7 +42,7 @@ async fn orders_keep_their_authorizations(db: Db) {
     migrate::up_to(&db, 5).await.unwrap();
     let (order, ids) = stored_at_five(&db).await;
     migrate::run(&db).await.unwrap();
-    assert_eq!(authorizations::ids_of_order(&db, order).await.unwrap(), ids);
+    assert_eq!(orders::view(&db, order).await.unwrap().unwrap().1, ids);
     let found = authorizations::of_order(&db, order).await.unwrap();
     assert_eq!(
         found.iter().map(|a| (a.order_id, a.wildcard, a.subdomains)).collect::<Vec<_>>(),

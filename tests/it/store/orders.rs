@@ -16,7 +16,12 @@ crate::on_both_engines! {
         let account = stored_account(&at.store).await;
         let (order, parts, proofs) = stored_order(&at.store, &account, &["b.test", "192.0.2.7", "a.test"]).await;
         assert_eq!(orders::find(&at.store, order.id).await.unwrap().as_ref(), Some(&order));
-        assert_eq!(authorizations::ids_of_order(&at.store, order.id).await.unwrap(), parts.iter().map(|a| a.id).collect::<Vec<_>>());
+        let ids: Vec<_> = parts.iter().map(|a| a.id).collect();
+        assert_eq!(orders::view(&at.store, order.id).await.unwrap(), Some((order.clone(), ids)));
+        let with = challenges::find_with(&at.store, proofs[2].id).await.unwrap();
+        assert_eq!(with, Some((parts[2].clone(), proofs[2].clone())));
+        let with = challenges::authorization_with(&at.store, parts[1].id).await.unwrap();
+        assert_eq!(with, Some((parts[1].clone(), proofs[1..2].to_vec())));
         assert_eq!(authorizations::lock(&at.store, parts[1].id).await.unwrap().as_ref(), Some(&parts[1]));
         assert_eq!(authorizations::of_order(&at.store, order.id).await.unwrap(), parts, "in the order asked");
         assert_eq!(authorizations::find(&at.store, parts[1].id).await.unwrap().as_ref(), Some(&parts[1]));
@@ -42,12 +47,17 @@ crate::on_both_engines! {
         let account = stored_account(&at.store).await;
         let (order, parts, _) = stored_order(&at.store, &account, &["a.test"]).await;
         let now = at.store.now();
-        let take = |n: u8| guards::order_to_processing(&at.store, order.id, CertificateId::from_bytes([n; 16]), now);
-        assert!(!take(1).await.unwrap(), "a pending order is not taken");
+        let take = async |n: u8, now| {
+            let made = (order.id, CertificateId::from_bytes([n; 16]));
+            let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+            let moved = guards::orders_to_processing(&mut tx, &[made], now).await.unwrap();
+            tx.commit().await.unwrap();
+            moved.contains(&made)
+        };
+        assert!(!take(1, now).await, "a pending order is not taken");
         settle(&at.store, parts[0].id).await;
-        assert!(!guards::order_to_processing(&at.store, order.id, CertificateId::from_bytes([1; 16]), now + days(8)).await.unwrap());
-        let taken = join_all((1..9).map(take)).await;
-        let taken: Vec<bool> = taken.into_iter().map(Result::unwrap).collect();
+        assert!(!take(1, now + days(8)).await);
+        let taken: Vec<bool> = join_all((1..9).map(|n| take(n, now))).await;
         assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
         let winner = u8::try_from(taken.iter().position(|taken| *taken).unwrap()).unwrap() + 1;
         let row = orders::find(&at.store, order.id).await.unwrap().unwrap();
@@ -56,23 +66,31 @@ crate::on_both_engines! {
         let problem = json!({"type": "about:blank"});
         assert_eq!(orders::fail(&at.store, parts[0].id, &problem).await.unwrap(), 0, "an order in processing fails by its issuance only");
         let text = problem.to_string();
-        let (valid, invalid) = tokio::join!(
-            guards::order_to_valid(&at.store, order.id),
-            guards::order_to_invalid(&at.store, order.id, &text)
-        );
-        assert_ne!(valid.unwrap(), invalid.unwrap());
+        let valid = async {
+            let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+            let moved = guards::orders_to_valid(&mut tx, std::iter::once(order.id)).await.unwrap();
+            tx.commit().await.unwrap();
+            !moved.is_empty()
+        };
+        let (valid, invalid) = tokio::join!(valid, guards::order_to_invalid(&at.store, order.id, &text));
+        assert_ne!(valid, invalid.unwrap());
     }
 
     async fn an_account_that_is_no_longer_valid_orders_nothing(at) {
         let account = stored_account(&at.store).await;
         let (order, parts, _) = stored_order(&at.store, &account, &["a.test", "b.test"]).await;
-        assert!(guards::ordering_account_alive(&at.store, order.id).await.unwrap());
-        assert!(guards::ordering_account_alive(&at.store, OrderId::from_bytes([1; 16])).await.unwrap(), "no order, no account to blame");
+        let alive = async |id| {
+            let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+            let found = guards::ordering_accounts(&mut tx, std::iter::once(id)).await.unwrap();
+            found.get(&id).map(|(valid, _)| *valid)
+        };
+        assert_eq!(alive(order.id).await, Some(true));
+        assert_eq!(alive(OrderId::from_bytes([1; 16])).await, None, "no order, no account to blame");
         settle(&at.store, parts[0].id).await;
         assert!(chancery::store::accounts::deactivate(&at.store, account.id).await.unwrap());
         assert_eq!(orders::fail_of_account(&at.store, account.id).await.unwrap(), 1);
         assert_eq!(authorizations::deactivate_of_account(&at.store, account.id).await.unwrap(), 2);
-        assert!(!guards::ordering_account_alive(&at.store, order.id).await.unwrap());
+        assert_eq!(alive(order.id).await, Some(false));
         assert_eq!(status(&at.store, order.id).await, OrderStatus::Invalid);
     }
 
@@ -103,11 +121,16 @@ crate::on_both_engines! {
         let (ready, parts, _) = stored_order(&at.store, &account, &["b.test"]).await;
         settle(&at.store, parts[0].id).await;
         let now = at.store.now();
-        assert_eq!(orders::open_of(&at.store, account.id, now).await.unwrap(), 2);
+        let open = async || {
+            let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+            orders::open_of(&mut tx, std::iter::once(account.id)).await.unwrap()[&account.id]
+        };
+        assert_eq!(open().await, 2);
         assert_eq!(orders::page(&at.store, account.id, None, now, 10).await.unwrap(), [pending.id, ready.id]);
         assert_eq!(orders::page(&at.store, account.id, Some(pending.id), now, 10).await.unwrap(), [ready.id]);
         let end = ready.expires_at;
-        assert_eq!(orders::open_of(&at.store, account.id, end).await.unwrap(), 0);
+        at.clock.advance(end.since(now));
+        assert_eq!(open().await, 0);
         assert_eq!(orders::page(&at.store, account.id, None, end, 10).await.unwrap(), []);
         assert_eq!((orders::expire(&at.store, end).await.unwrap(), authorizations::expire(&at.store, end).await.unwrap()), (2, 1));
         assert_eq!((orders::expire(&at.store, end).await.unwrap(), authorizations::expire(&at.store, end).await.unwrap()), (0, 0));

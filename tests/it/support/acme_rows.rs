@@ -78,7 +78,8 @@ pub async fn stored_order(
         expires_at: store.now() + days(7),
         created_at: store.now(),
     };
-    orders::insert(store, &order).await.unwrap();
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    orders::insert(&mut tx, &[&order]).await.unwrap();
     let (mut authorizations, mut challenges) = (Vec::new(), Vec::new());
     for (position, identifier) in (0i64..).zip(&order.identifiers) {
         let authorization = Authorization {
@@ -93,7 +94,7 @@ pub async fn stored_order(
             expires_at: order.expires_at,
             created_at: store.now(),
         };
-        authorizations::insert(store, &authorization).await.unwrap();
+        authorizations::insert(&mut tx, &[&authorization]).await.unwrap();
         let challenge = Challenge {
             id: ChallengeId::new(store.now(), store.entropy.as_ref()).unwrap(),
             authorization_id: authorization.id,
@@ -103,13 +104,12 @@ pub async fn stored_order(
             validated_at: None,
             error: None,
         };
-        challenges::insert(store, &challenge).await.unwrap();
+        challenges::insert(&mut tx, &[&challenge]).await.unwrap();
         authorizations.push(authorization);
         challenges.push(challenge);
     }
     let ids: Vec<_> = authorizations.iter().map(|a| a.id).collect();
-    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
-    orders::cover(&mut tx, order.id, &ids).await.unwrap();
+    orders::cover(&mut tx, std::iter::once((order.id, ids.as_slice()))).await.unwrap();
     tx.commit().await.unwrap();
     (order, authorizations, challenges)
 }

@@ -1,0 +1,290 @@
+//! The limits of new orders: what of an account and of an address is counted, what of names is known, and what an order
+//! that renews is spared. Read and locked once for a group, inside the transaction that commits it, so that limits hold
+//! over replicas and restarts.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use aws_lc_rs::digest::{SHA256, digest};
+
+use super::placing::Asked;
+use super::{Directory, Registration};
+use crate::authority::guard::limited;
+use crate::clock::{Timestamp, minutes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::AccountStatus;
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::id::AccountId;
+use crate::model::identifier::{Identifier, shown};
+use crate::model::limits::{AccountLimits, Limits, Paused};
+use crate::model::serial::to_hex;
+use crate::store::limits::{self, Failures};
+use crate::store::{Tx, accounts, orders};
+
+/// Everything that the orders of one group are measured by.
+pub(super) struct Room {
+    accounts: HashMap<AccountId, (AccountStatus, AccountLimits)>,
+    kept: BTreeMap<String, Timestamp>,
+    moved: BTreeSet<String>,
+    /// Sets of names that had a certificate.
+    sets: BTreeMap<String, Timestamp>,
+    failures: HashMap<(AccountId, String), Failures>,
+    open: HashMap<AccountId, i64>,
+    now: Timestamp,
+}
+
+impl Room {
+    /// Accounts first, then limits, as everybody takes them.
+    pub async fn read(tx: &mut Tx, rows: &[Asked]) -> Result<Room> {
+        let ids: BTreeSet<AccountId> = rows.iter().map(|row| row.order.account_id).collect();
+        let accounts = accounts::hold_all(tx, ids.iter().copied()).await?;
+        // an account's row is locked also where nothing but its open orders is limited: they are counted behind it
+        let names = rows.iter().flat_map(|row| {
+            let address = row.directory.config.limits.new_orders_per_address.0.and_then(|_| address_row(row));
+            [Some(orders_row(row.order.account_id)), address].into_iter().flatten()
+        });
+        let kept = limits::lock(tx, names).await?;
+        let open = orders::open_of(tx, ids.into_iter()).await?;
+        let sets = limits::peek(tx, rows.iter().map(set_of).collect::<BTreeSet<_>>().into_iter()).await?;
+        let names: BTreeSet<_> = rows.iter().flat_map(asked_of).collect();
+        let failures = limits::failures(tx, names.into_iter()).await?;
+        Ok(Room { accounts, kept, moved: BTreeSet::new(), sets, failures, open, now: tx.now() })
+    }
+
+    /// The account is valid until the group commits, and every limit has room; then one is taken of each.
+    pub fn take(&mut self, row: &Asked) -> Result<()> {
+        let id = row.order.account_id;
+        let (status, own) = self.accounts.get(&id).copied().ok_or_else(|| Error::not_found("account"))?;
+        super::must_be_valid(status)?;
+        let limits = own.over(&row.directory.config.limits);
+        self.check_names(row, &limits)?;
+        let open = self.open.get(&id).copied().unwrap_or_default();
+        if let Some(most) = limits.open_orders.0.filter(|most| open >= i64::from(*most)) {
+            return Err(crowded(open, most));
+        }
+        // what renews is bounded by the limit of its set alone
+        let set = set_of(row);
+        let renews = row.order.replaces.is_some() || self.sets.contains_key(&set);
+        if let (Some(rate), Some(kept)) = (limits.certificates.0, self.sets.get(&set)) {
+            rate.take(*kept, self.now).map_err(|again| {
+                let allowed = format!("{rate} for one set of names");
+                limited("certificates", "one more certificate for exactly these names", &allowed, self.now, again)
+            })?;
+        }
+        let mut wanted = Vec::new();
+        if let (Some(rate), false) = (limits.new_orders.0, renews) {
+            wanted.push(("new_orders", "one more order of this account", orders_row(id), rate));
+        }
+        if let (Some(rate), Some(name), false) = (limits.new_orders_per_address.0, address_row(row), renews) {
+            wanted.push(("new_orders_per_address", "one more order from this address", name, rate));
+        }
+        let mut taken = Vec::with_capacity(wanted.len());
+        for (rule, value, name, rate) in wanted {
+            let kept = self.kept.get(&name).copied().unwrap_or(Timestamp::from_micros(0));
+            let next = rate
+                .take(kept, self.now)
+                .map_err(|again| limited(rule, value, &rate.to_string(), self.now, again))?;
+            taken.push((name, next));
+        }
+        for (name, next) in taken {
+            self.moved.insert(name.clone());
+            self.kept.insert(name, next);
+        }
+        *self.open.entry(id).or_default() += 1;
+        Ok(())
+    }
+
+    fn check_names(&self, row: &Asked, limits: &Limits) -> Result<()> {
+        asked_of(row).into_iter().try_for_each(|key| match self.failures.get(&key) {
+            Some(failures) => check_failures(&key.1, failures, limits, self.now),
+            None => Ok(()),
+        })
+    }
+
+    pub async fn save(self, tx: &mut Tx) -> Result<()> {
+        let moved = self.kept.into_iter().filter(|(name, _)| self.moved.contains(name));
+        limits::save(tx, moved.map(|(name, next)| (name, next, next))).await
+    }
+}
+
+fn check_failures(name: &str, failures: &Failures, limits: &Limits, now: Timestamp) -> Result<()> {
+    if let (Some(at), Some(_)) = (failures.paused_at, limits.pause.0) {
+        return Err(Error::refused(
+            ErrorKind::RateLimited,
+            "acme.limits.pause",
+            format!("name \"{name}\" of this account: all {} validations failed since {}, and it is paused since {at}", failures.count, failures.since),
+            "names whose validations succeed now and then",
+            "mend what fails (chancery acme challenge-test shows it), then ask an operator: chancery acme resume ACCOUNT NAME",
+        )
+        .retry_after(crate::clock::days(1)));
+    }
+    let Some(rate) = limits.failed_validations.0 else { return Ok(()) };
+    rate.take(failures.next_at, now).map(drop).map_err(|again| {
+        let value = format!("name \"{name}\" of this account, whose validations failed too often");
+        limited("failed_validations", &value, &format!("{rate} for one name"), now, again)
+    })
+}
+
+fn crowded(open: i64, most: u32) -> Error {
+    Error::refused(
+        ErrorKind::RateLimited,
+        "acme.limits.open_orders",
+        format!("one more order beside {open} open ones"),
+        format!("at most {most} orders that are pending or ready"),
+        "finalize them or deactivate an authorization of those that you gave up",
+    )
+    .retry_after(minutes(10))
+}
+
+impl Registration {
+    /// In the transaction of newAuthz: the name may be tried.
+    pub(super) async fn check_name_limits(
+        &self,
+        tx: &mut Tx,
+        directory: &Directory,
+        account: AccountId,
+        name: &Identifier,
+    ) -> Result<()> {
+        let own = limits::of_account(&mut *tx, account).await?.unwrap_or_default();
+        let (limits, now) = (own.over(&directory.config.limits), tx.now());
+        let key = (account, name_of(name));
+        let known = limits::failures(tx, std::iter::once(key.clone())).await?;
+        known.get(&key).map_or(Ok(()), |failures| check_failures(&key.1, failures, &limits, now))
+    }
+
+    /// In the transaction of newAccount: the address may have one more.
+    pub(super) async fn take_new_account(tx: &mut Tx, directory: &Directory, address: &str) -> Result<()> {
+        let (Some(rate), Some(address)) = (directory.config.limits.new_accounts.0, network_of(address)) else {
+            return Ok(());
+        };
+        let (row, now) = (format!("accounts/{}/{address}", directory.slug), tx.now());
+        let kept = limits::lock(tx, std::iter::once(row.clone())).await?;
+        let kept = kept.get(&row).copied().unwrap_or(Timestamp::from_micros(0));
+        let next = rate.take(kept, now).map_err(|again| {
+            let value = format!("one more account from {address}");
+            limited("new_accounts", &value, &rate.to_string(), now, again)
+        })?;
+        limits::save(tx, std::iter::once((row, next, next))).await
+    }
+
+    /// What an account has in place of its directory's limits, and its paused names.
+    pub async fn account_limits(&self, id: AccountId) -> Result<(AccountLimits, Vec<Paused>)> {
+        let own = limits::of_account(&self.store, id).await?.ok_or_else(|| no_account(id))?;
+        Ok((own, limits::paused(&self.store, id).await?))
+    }
+
+    pub async fn set_account_limits(&self, actor: &Actor, id: AccountId, own: AccountLimits) -> Result<()> {
+        let mut tx = self.store.begin(actor).await?;
+        if !limits::set_of_account(&mut tx, id, &own).await? {
+            return Err(no_account(id));
+        }
+        let detail = serde_json::json!({"limits": own});
+        tx.audit(AuditEvent::done("account.limits_changed", super::accounts::object(id), detail));
+        tx.commit().await
+    }
+
+    /// Ends the pause of one name, or of all. Says which.
+    pub async fn resume(&self, actor: &Actor, id: AccountId, name: Option<&str>) -> Result<Vec<String>> {
+        let mut tx = self.store.begin(actor).await?;
+        limits::of_account(&mut tx, id).await?.ok_or_else(|| no_account(id))?;
+        let paused = limits::paused(&mut tx, id).await?.into_iter().map(|paused| paused.name);
+        let names: Vec<String> = paused.filter(|found| name.is_none_or(|name| found == name)).collect();
+        if let (Some(name), true) = (name, names.is_empty()) {
+            return Err(Error::not_found(format!("paused name \"{}\" of account {id}", shown(name))));
+        }
+        for name in &names {
+            limits::resume(&mut tx, id, name).await?;
+        }
+        let detail = serde_json::json!({"names": names});
+        tx.audit(AuditEvent::done("account.resumed", super::accounts::object(id), detail));
+        tx.commit().await?;
+        Ok(names)
+    }
+}
+
+fn no_account(id: AccountId) -> Error {
+    Error::not_found(format!("ACME account {id}"))
+}
+
+fn orders_row(account: AccountId) -> String {
+    format!("orders/{account}")
+}
+
+fn address_row(row: &Asked) -> Option<String> {
+    network_of(&row.address).map(|address| format!("address/{}/{address}", row.directory.slug))
+}
+
+/// An IPv4 address, or the /64 of an IPv6 address: what one host can change by itself is one.
+fn network_of(address: &str) -> Option<String> {
+    match address.parse::<IpAddr>().ok()?.to_canonical() {
+        IpAddr::V4(v4) => Some(v4.to_string()),
+        IpAddr::V6(v6) => {
+            let [a, b, c, d, ..] = v6.segments();
+            Some(format!("{a:x}:{b:x}:{c:x}:{d:x}::/64"))
+        }
+    }
+}
+
+fn set_of(row: &Asked) -> String {
+    name_set(&row.directory.slug, &row.order.identifiers)
+}
+
+/// The row of exactly these names in this directory.
+pub(super) fn name_set(directory: &str, names: &[Identifier]) -> String {
+    let sorted: BTreeSet<String> = names.iter().map(|name| format!("{}:{name}", name.kind())).collect();
+    let text = sorted.into_iter().collect::<Vec<_>>().join("\n");
+    format!("set/{directory}/{}", to_hex(digest(&SHA256, text.as_bytes()).as_ref()))
+}
+
+/// What is tried for the order, as failures are told by.
+fn asked_of(row: &Asked) -> Vec<(AccountId, String)> {
+    let names = row.names.iter().flat_map(|wanted| [Some(&wanted.name), wanted.ancestor.as_ref()]);
+    names.flatten().map(|name| (row.order.account_id, name_of(name))).collect()
+}
+
+/// A wildcard and its base are tried at the same place.
+pub(super) fn name_of(name: &Identifier) -> String {
+    match name {
+        Identifier::Dns(dns) => dns.base().to_owned(),
+        other => other.value(),
+    }
+}
+
+/// A verdict's effect on what is known of its name.
+pub(super) async fn count_failure(
+    tx: &mut Tx,
+    account: AccountId,
+    name: &Identifier,
+    directory: &Limits,
+) -> Result<Option<Paused>> {
+    let own = limits::of_account(&mut *tx, account).await?.unwrap_or_default().over(directory);
+    limits::fail(tx, account, &name_of(name), own.failed_validations, own.pause).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_host_is_one_address() {
+        for (address, network) in [
+            ("192.0.2.7", "192.0.2.7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("2001:db8:1:2::1", "2001:db8:1:2::/64"),
+        ] {
+            assert_eq!(network_of(address).as_deref(), Some(network), "{address}");
+        }
+        assert_eq!(network_of(""), None);
+    }
+
+    #[test]
+    fn a_set_of_names_has_no_order() {
+        let name = |text: &str| Identifier::guess(text).unwrap();
+        let (a, b) = (name("a.example"), name("b.example"));
+        assert_eq!(name_set("d", &[a.clone(), b.clone()]), name_set("d", &[b.clone(), a.clone()]));
+        assert_ne!(name_set("d", &[a.clone(), b.clone()]), name_set("d", std::slice::from_ref(&a)));
+        assert_ne!(name_set("d", std::slice::from_ref(&a)), name_set("e", &[a]));
+    }
+}
