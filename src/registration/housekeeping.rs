@@ -15,6 +15,7 @@ impl Registration {
         let now = tx.now();
         let orders = orders::expire(&mut tx, now).await?;
         let authorizations = authorizations::expire(&mut tx, now).await?;
+        self.forget_attempts(&mut tx).await?;
         if orders + authorizations > 0 {
             let detail = json!({"orders": orders, "authorizations": authorizations});
             tx.audit(AuditEvent::done("acme.expired", "", detail));

@@ -2,6 +2,7 @@
 //! every function takes the actor, opens its transaction and writes its audit event in it.
 
 pub mod accounts;
+mod attempts;
 pub mod authorizations;
 mod caa;
 mod compromised;
@@ -10,6 +11,7 @@ pub mod external_accounts;
 pub mod finalize;
 pub mod housekeeping;
 pub mod nonces;
+mod operators;
 pub mod orders;
 mod pre_authorization;
 mod proofs;
@@ -17,6 +19,8 @@ mod queries;
 mod ready;
 mod renewal;
 pub mod revoke;
+pub mod timeline;
+mod tries;
 mod under_grant;
 pub mod validate;
 mod verdicts;
@@ -85,6 +89,8 @@ pub struct Registration {
     pub nonces: nonces::Nonces,
     /// Requests that were refused before it was known whose they are.
     pub refusals: Refusals,
+    /// Requests that were refused by its own rules, and downloads.
+    attempts: attempts::Attempts,
     directories: ArcSwap<Vec<Directory>>,
     /// Of the directories as they were last read.
     version: AtomicI64,
@@ -105,6 +111,7 @@ impl Registration {
         let registration = Registration {
             nonces: nonces::Nonces::open(store.clone()).await?,
             refusals: Refusals::new(store.clone()),
+            attempts: attempts::Attempts::default(),
             directories: ArcSwap::from_pointee(Vec::new()),
             version: AtomicI64::new(-1),
             ready: Batcher::start(ready::Writer(store.clone())),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::attempts::Tried;
 use super::renewal::{check_slot, slot_taken};
 use super::under_grant::allows;
 use super::{Directory, MAX_NAMES, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
@@ -74,9 +75,10 @@ impl Registration {
         ask: NewOrder,
     ) -> Result<OrderView> {
         let actor = origin.account(account);
+        let tried = || Tried::order(origin, &directory.slug, &ask.identifiers);
         let checked = match self.checked_order(directory, account, &ask).await {
             Ok(checked) => checked,
-            Err(error) => return self.refused(&actor, "order.refused", String::new(), error).await,
+            Err(error) => return self.refused_attempt(&actor, tried(), error).await,
         };
         let (now, grant) = (self.store.now(), checked.grant.as_ref());
         let mut order = Order {
@@ -101,7 +103,7 @@ impl Registration {
         };
         if let Err(error) = held {
             drop(tx);
-            return self.refused(&actor, "order.refused", String::new(), error).await;
+            return self.refused_attempt(&actor, tried(), error).await;
         }
         let proofs = self.proofs_for(&mut tx, directory, grant, &order, &checked.names).await?;
         order.expires_at = proofs.iter().map(|p| p.authorization.expires_at).fold(order.expires_at, Timestamp::min);
@@ -118,7 +120,7 @@ impl Registration {
         let ids: Vec<AuthorizationId> = proofs.iter().map(|p| p.authorization.id).collect();
         orders::cover(&mut tx, order.id, &ids).await?;
         let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory,
-            "replaces": order.replaces});
+            "replaces": order.replaces, "from": origin.address});
         tx.audit(AuditEvent::done("order.created", format!("order:{}", order.id), detail));
         tx.commit().await?;
         Ok(OrderView { order, authorizations: ids })

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::attempts::Tried;
 use super::orders::{AskedName, Wanted};
 use super::proofs::{Holder, Proof};
 use super::{Directory, MAX_OPEN_ORDERS, ORDER_LIFETIME, Origin, Registration, active};
@@ -23,9 +24,10 @@ impl Registration {
         subdomains: bool,
     ) -> Result<(Authorization, Vec<Challenge>)> {
         let actor = origin.account(account);
-        let (wanted, grant) = match self.checked_ahead(directory, account, asked).await {
+        let tried = || Tried::authorization(origin, &directory.slug, &asked);
+        let (wanted, grant) = match self.checked_ahead(directory, account, asked.clone()).await {
             Ok(checked) => checked,
-            Err(error) => return self.refused(&actor, "authorization.refused", String::new(), error).await,
+            Err(error) => return self.refused_attempt(&actor, tried(), error).await,
         };
         let now = self.store.now();
         let end = now + ORDER_LIFETIME;
@@ -46,7 +48,7 @@ impl Registration {
         let mut tx = self.store.begin(&actor).await?;
         if let Err(error) = hold_place(&mut tx, account).await {
             drop(tx);
-            return self.refused(&actor, "authorization.refused", String::new(), error).await;
+            return self.refused_attempt(&actor, tried(), error).await;
         }
         proof.store(&mut tx).await?;
         let Proof { authorization, challenges } = proof;
