@@ -113,19 +113,12 @@ pub async fn account(
         events: history(&dash, &signed, &format!("account:{}", found.id)).await?,
         frame: Frame::of(&signed, "accounts"),
         url: found.url.clone(),
-        key: kind_of_key(&found.key.jwk),
+        key: found.key.kind(),
         orders: orders.iter().map(|o| OrderRow::of(o, now)).collect(),
         more,
         account: AccountRow::of(&found, now),
     };
     Ok(page(&page_of)?)
-}
-
-/// `EC P-256`, `RSA`, of a JWK.
-fn kind_of_key(jwk: &str) -> String {
-    let value: Value = serde_json::from_str(jwk).unwrap_or_default();
-    let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
-    format!("{} {}", text("kty"), text("crv")).trim().to_owned()
 }
 
 /// One order as lists show it.

@@ -22,4 +22,5 @@ mod replaces;
 mod revocation;
 mod slow;
 mod transport;
+mod why;
 mod world;
