@@ -41,6 +41,7 @@ impl App {
     pub async fn write_refusals(&self, all: bool) {
         self.access.refusals.flush(all).await;
         self.registration.refusals.flush(all).await;
+        self.registration.write_attempts(all).await;
     }
 
     /// What time ends: orders, authorizations, nonces, sessions, idempotency keys.

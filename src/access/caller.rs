@@ -2,6 +2,7 @@
 
 use super::permission::{self, Permission};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::Order;
 use crate::model::actor::{Actor, ActorKind, Role};
 use crate::model::certificate::Certificate;
 use crate::model::grant::Scope;
@@ -134,6 +135,45 @@ impl Caller {
     pub fn may_manage_profiles(&self) -> Result<()> {
         self.may(Permission::ManageProfiles)?;
         self.unbounded("do it on the server's host with chancery profile")
+    }
+
+    /// Accounts and what was refused belong to no profile and no name: whoever is bounded does not see them.
+    pub fn may_read_all_acme(&self) -> Result<()> {
+        self.may(Permission::ReadAcme)?;
+        self.without_scope("use a token without a grant, or ask for acme/orders, which are narrowed to it")
+    }
+
+    /// Orders within its scope; another one is not found, as one that does not exist.
+    pub fn may_see_order(&self, order: &Order) -> Result<()> {
+        self.may(Permission::ReadAcme)?;
+        let within = |scope: &Scope| {
+            scope.sees_profile(&order.profile)
+                && (!permission::allows(self.role, Permission::Revoke)
+                    || order.identifiers.iter().all(|name| scope.check_name(name).is_ok()))
+        };
+        match self.scope.as_ref().is_none_or(within) {
+            true => Ok(()),
+            false => Err(Error::not_found(format!("ACME order {}", order.id))),
+        }
+    }
+
+    /// End accounts, run challenge tests.
+    pub fn may_manage_acme(&self) -> Result<()> {
+        self.may(Permission::ManageAcme)?;
+        self.without_scope("use a token without a grant, or do it on the server's host with chancery acme")
+    }
+
+    fn without_scope(&self, fix: &str) -> Result<()> {
+        match self.scope {
+            None => Ok(()),
+            Some(_) => Err(Error::refused(
+                ErrorKind::Forbidden,
+                "token.scope",
+                "a token with a grant",
+                "a token without one",
+                fix,
+            )),
+        }
     }
 
     fn unbounded(&self, fix: &str) -> Result<()> {

@@ -27,6 +27,8 @@ pub enum Permission {
     /// ACME directories: what they offer and what they require.
     ManageDirectories,
     ManageProfiles,
+    /// End accounts, run challenge tests.
+    ManageAcme,
 }
 
 impl Permission {
@@ -47,6 +49,7 @@ impl Permission {
             Permission::ManageGrants => "create and revoke grants and EAB keys",
             Permission::ManageDirectories => "change ACME directories",
             Permission::ManageProfiles => "create and change profiles",
+            Permission::ManageAcme => "end ACME accounts and run challenge tests",
         }
     }
 }
@@ -54,36 +57,36 @@ impl Permission {
 /// May the role at all? The scope narrows further.
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
-        Issue, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens, ManageUsers, ReadAcme,
-        ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy, ReadTokens, Revoke,
+        Issue, ManageAcme, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens,
+        ManageUsers, ReadAcme, ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy, ReadTokens,
+        Revoke,
     };
     match role {
         Role::Viewer => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadChecks => true,
             ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy
-            | ManageGrants | ManageDirectories | ManageProfiles => false,
+            | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme => false,
         },
         Role::Auditor => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks => true,
             Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
-            | ManageProfiles => false,
+            | ManageProfiles | ManageAcme => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
             ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | ManageTokens | ManageUsers
-            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles => false,
+            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme => false,
         },
         Role::Operator => match permission {
-            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke => {
-                true
-            }
+            ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke
+            | ManageAcme => true,
             ReadTokens | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
             | ManageProfiles => false,
         },
         Role::Admin => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks
             | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
-            | ManageProfiles => true,
+            | ManageProfiles | ManageAcme => true,
         },
     }
 }

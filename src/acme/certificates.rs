@@ -17,10 +17,12 @@ const CHAIN: &str = "application/pem-certificate-chain";
 pub async fn download(request: Envelope) -> Result<Response> {
     let (account, payload) = request.by_account().await?;
     payload.expect_empty()?;
-    let download = request.acme.registration.certificate(&account, request.id("certificate")?).await?;
+    let registration = &request.acme.registration;
+    let download = registration.certificate(&account, request.id("certificate")?).await?;
     if !acceptable(request.accept.as_deref()) {
         return Err(Error::new(ErrorKind::NotAcceptable, format!("a certificate is given as {CHAIN} only")));
     }
+    registration.note_download(&request.origin, download.certificate.order_id).await;
     let mut body = pem::encode("CERTIFICATE", &download.der);
     download.chain.iter().for_each(|der| body.push_str(&pem::encode("CERTIFICATE", der)));
     Ok((StatusCode::OK, [(header::CONTENT_TYPE, CHAIN)], body).into_response())

@@ -106,7 +106,7 @@ fn search(q: &str) -> String {
     if q.contains('*') { q.to_owned() } else { format!("{q}*") }
 }
 
-fn time(text: &str) -> Result<Timestamp> {
+pub(super) fn time(text: &str) -> Result<Timestamp> {
     let whole = Timestamp::parse_rfc3339(text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")));
     whole.ok_or_else(|| Error::malformed(format!("\"{}\" is neither an RFC 3339 time nor a date", shown(text))))
 }

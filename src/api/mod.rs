@@ -1,9 +1,12 @@
 //! REST under /api/v1: handlers take extractors, call one use case, shape the reply. The document is generated
 //! from the same routes (`openapi/chancery.json`, a test compares them).
 
-mod acme_account_grant;
 mod account_limits;
+mod acme_account_grant;
+mod acme_accounts;
 mod acme_directories;
+mod acme_orders;
+mod acme_shape;
 mod audit_events;
 mod certificates;
 mod docs;
@@ -117,6 +120,13 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(acme_directories::get, acme_directories::put))
         .routes(routes!(account_limits::get, account_limits::put))
         .routes(routes!(account_limits::resume))
+        .routes(routes!(acme_accounts::list))
+        .routes(routes!(acme_accounts::get))
+        .routes(routes!(acme_accounts::revoke))
+        .routes(routes!(acme_orders::list))
+        .routes(routes!(acme_orders::get))
+        .routes(routes!(acme_orders::timeline))
+        .routes(routes!(acme_orders::attempts))
         .routes(routes!(audit_events::list))
         .routes(routes!(system::checks))
 }

@@ -1,9 +1,13 @@
-//! `acme eab create|list|revoke` and `acme directory list|show|create|set`: who may register, and what is offered.
+//! `acme eab create|list|revoke` and `acme directory list|show|create|set`: who may register, and what is offered; the
+//! other nouns and `explain` stand in files of their own.
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::acme_accounts::{self, AccountsCommand};
+use super::acme_explain::{self, ExplainArgs};
 use super::acme_limits::{self, LimitsArgs, ResumeArgs};
+use super::acme_orders::{self, OrdersCommand};
 use super::failure::{Result, Trying};
 use super::grant::BoundsArgs;
 use super::output::{self, Format, Table};
@@ -12,6 +16,21 @@ use crate::client::{Client, encode};
 
 #[derive(Debug, Subcommand)]
 pub enum AcmeCommand {
+    /// Accounts: list, show, end
+    Accounts {
+        #[command(subcommand)]
+        command: AccountsCommand,
+    },
+    /// Orders: list, show
+    Orders {
+        #[command(subcommand)]
+        command: OrdersCommand,
+    },
+    /// Tell why an order or the last attempt for a name is as it is
+    ///
+    /// Ends with 0 when it got its certificate, 10 while it is under way, 11 when it failed, 3 when it was refused,
+    /// 4 when nobody asked for it.
+    Explain(ExplainArgs),
     /// External account keys, by which clients register
     Eab {
         #[command(subcommand)]
@@ -151,6 +170,9 @@ pub struct RulesArgs {
 pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
     let client = context.client().await?;
     match command {
+        AcmeCommand::Accounts { command } => acme_accounts::run(context, &client, command).await,
+        AcmeCommand::Orders { command } => acme_orders::run(context, &client, command).await,
+        AcmeCommand::Explain(args) => acme_explain::explain(context, &client, args).await,
         AcmeCommand::Eab { command } => eab(context, &client, command).await,
         AcmeCommand::Directory { command } => directory(context, &client, command).await,
         AcmeCommand::Limits(args) => acme_limits::limits(context, &client, args).await,

@@ -90,6 +90,13 @@ pub async fn all(
     Ok((found, cursor))
 }
 
+/// Says on stderr that a list goes on.
+pub fn more(cursor: Option<&str>) {
+    if cursor.is_some() {
+        output::say("there are more: ask for them with --limit");
+    }
+}
+
 fn list(context: &Context, resource: &Resource, page: &Value) -> Result<()> {
     let items = page["items"].as_array().into_iter().flatten();
     match (context.output, resource.pem) {

@@ -2,7 +2,10 @@
 //! the operating system, remote ones over TLS: the same answers, the same refusals. Floor 8.
 
 mod acme;
+mod acme_accounts;
+mod acme_explain;
 mod acme_limits;
+mod acme_orders;
 mod audit;
 mod bootstrap;
 mod ca;
@@ -103,7 +106,7 @@ enum Command {
         #[command(subcommand)]
         command: grant::GrantCommand,
     },
-    /// ACME: external account keys and directories
+    /// ACME: accounts, orders and why they failed, external account keys, directories
     Acme {
         #[command(subcommand)]
         command: acme::AcmeCommand,

@@ -164,18 +164,11 @@ async fn account_page(
         may_grant: found.status == AccountStatus::Valid && signed.caller().may_manage_grants().is_ok(),
         typed: typed.unwrap_or_default(),
         refusal,
-        key: kind_of_key(&found.key.jwk),
+        key: found.key.kind(),
         orders: orders.iter().map(|o| OrderRow::of(o, now)).collect(),
         more,
         account: AccountRow::of(&found, now),
     })
-}
-
-/// `EC P-256`, `RSA`, of a JWK.
-fn kind_of_key(jwk: &str) -> String {
-    let value: Value = serde_json::from_str(jwk).unwrap_or_default();
-    let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
-    format!("{} {}", text("kty"), text("crv")).trim().to_owned()
 }
 
 /// One order as lists show it.

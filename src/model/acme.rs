@@ -58,6 +58,15 @@ pub struct AccountKey {
     pub public_key: Vec<u8>,
 }
 
+impl AccountKey {
+    /// `EC P-256`, `RSA`.
+    pub fn kind(&self) -> String {
+        let value: Value = serde_json::from_str(&self.jwk).unwrap_or_default();
+        let text = |member: &str| value[member].as_str().unwrap_or_default().to_owned();
+        format!("{} {}", text("kty"), text("crv")).trim().to_owned()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     pub id: AccountId,

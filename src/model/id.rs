@@ -101,6 +101,8 @@ ids! {
     OrderId "ord";
     AuthorizationId "azn";
     ChallengeId "chl";
+    /// A request over ACME that was refused.
+    AttemptId "att";
     JobId "job";
     EventId "evt";
     RequestId "req";

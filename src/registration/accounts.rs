@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::attempts::Tried;
 use super::external_accounts::BindingRequest;
 use super::{Directory, Origin, Registration, compromised};
 use crate::access::grants;
@@ -47,7 +48,7 @@ impl Registration {
         match self.made_account(origin, directory, key, ask, url_of).await {
             // a loser of a race is no refusal
             Err(error) if error.kind != ErrorKind::Conflict => {
-                self.refused(&origin.key_holder(), "account.refused", String::new(), error).await
+                self.refused_attempt(&origin.key_holder(), Tried::account(origin, &directory.slug), error).await
             }
             other => other,
         }

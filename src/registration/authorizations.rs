@@ -58,6 +58,7 @@ impl Registration {
             actor: origin.account(account),
             authorization: authorization.id,
             challenge: id,
+            address: origin.address.clone(),
             identifier: authorization.identifier.clone(),
             kind: challenge.kind.clone(),
         };

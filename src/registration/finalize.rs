@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::oneshot;
 
+use super::attempts::Tried;
 use super::limits::name_set;
 use super::orders::OrderView;
 use super::{Origin, Registration};
@@ -51,7 +52,7 @@ impl Registration {
         let status = order.shown_status(self.store.now());
         if status != OrderStatus::Ready {
             let error = Error::new(ErrorKind::OrderNotReady, not_ready(status));
-            return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
+            return self.refused_attempt(&origin.account(account), Tried::finalize(origin, &order), error).await;
         }
         let checked = async {
             let issuance = self.checked(account, &order, csr).await?;
@@ -61,7 +62,7 @@ impl Registration {
             Ok(issuance) => issuance,
             // the order stays ready, so that the client may send another CSR, or a zone be mended
             Err(error) => {
-                return self.refused(&origin.account(account), "order.finalize_refused", object(id), error).await;
+                return self.refused_attempt(&origin.account(account), Tried::finalize(origin, &order), error).await;
             }
         };
         let (authority, actor) = (Arc::clone(&self.authority), origin.account(account));
@@ -82,7 +83,9 @@ impl Registration {
                 let order = Order { status: OrderStatus::Valid, certificate_id, ..order };
                 Ok(OrderView { order, authorizations })
             }
-            Some(Ok(Err(error))) => Err(error),
+            Some(Ok(Err(error))) => {
+                self.refused_attempt(&origin.account(account), Tried::finalize(origin, &order), error).await
+            }
             Some(Err(ended)) => Err(Error::internal("the issuance task ended early", ended)),
             // it goes on; the order says processing until it is done
             None => self.order_view(account, id).await,
@@ -202,8 +205,4 @@ fn not_ready(status: OrderStatus) -> String {
         OrderStatus::Ready => "repeat the request",
     };
     format!("the order is {}: {why}", status.name())
-}
-
-fn object(id: OrderId) -> String {
-    format!("order:{id}")
 }

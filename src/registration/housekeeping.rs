@@ -22,6 +22,7 @@ impl Registration {
         let orders = orders::expire(&mut tx, now).await?;
         let authorizations = authorizations::expire(&mut tx, now).await?;
         limits::expire(&mut tx, now, now - FAILURES_KEPT).await?;
+        self.forget_attempts(&mut tx).await?;
         if orders + authorizations > 0 {
             let detail = json!({"orders": orders, "authorizations": authorizations});
             tx.audit(AuditEvent::done("acme.expired", "", detail));

@@ -2,6 +2,7 @@
 //! every function takes the actor, opens its transaction and writes its audit event in it.
 
 pub mod accounts;
+mod attempts;
 pub mod authorizations;
 mod caa;
 mod compromised;
@@ -11,6 +12,7 @@ pub mod finalize;
 pub mod housekeeping;
 pub mod limits;
 pub mod nonces;
+mod operators;
 pub mod orders;
 mod placing;
 mod pre_authorization;
@@ -20,6 +22,8 @@ mod ready;
 mod renewal;
 pub mod revoke;
 pub mod terms;
+pub mod timeline;
+mod tries;
 mod under_grant;
 pub mod validate;
 mod verdicts;
@@ -88,6 +92,8 @@ pub struct Registration {
     pub nonces: nonces::Nonces,
     /// Requests that were refused before it was known whose they are.
     pub refusals: Refusals,
+    /// Requests that were refused by its own rules, and downloads.
+    attempts: attempts::Attempts,
     directories: ArcSwap<Vec<Arc<Directory>>>,
     /// Of the directories as they were last read.
     version: AtomicI64,
@@ -109,6 +115,7 @@ impl Registration {
         let registration = Registration {
             nonces: nonces::Nonces::open(store.clone()).await?,
             refusals: Refusals::new(store.clone()),
+            attempts: attempts::Attempts::default(),
             directories: ArcSwap::from_pointee(Vec::new()),
             version: AtomicI64::new(-1),
             orders: Batcher::start(placing::Writer(store.clone())),

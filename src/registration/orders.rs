@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::attempts::Tried;
 use super::placing::Asked;
 use super::under_grant::allows;
 use super::{Directory, MAX_NAMES, ORDER_LIFETIME, Origin, Registration};
@@ -69,12 +70,13 @@ impl Registration {
         ask: NewOrder,
     ) -> Result<OrderView> {
         let actor = origin.account(account);
+        let tried = Tried::order(origin, &directory.slug, &ask.identifiers);
         let placed = match self.checked_order(directory, account, &ask).await {
             Ok(checked) => self.placed(origin, directory, account, ask, checked).await,
             Err(error) => Err(error),
         };
         match placed {
-            Err(error) => self.refused(&actor, "order.refused", String::new(), error).await,
+            Err(error) => self.refused_attempt(&actor, tried, error).await,
             placed => placed,
         }
     }

@@ -99,6 +99,6 @@ async fn insert(tx: &mut Tx, placed: &[(OrderView, Vec<Proof>)]) -> Result<()> {
 fn audit(tx: &mut Tx, row: &Asked) {
     let order = &row.order;
     let detail = json!({"names": order.identifiers, "profile": order.profile, "directory": order.directory,
-        "replaces": order.replaces});
+        "replaces": order.replaces, "from": row.address});
     tx.audit_as(&row.actor, AuditEvent::done("order.created", format!("order:{}", order.id), detail));
 }

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::attempts::Tried;
 use super::orders::{AskedName, Wanted};
 use super::proofs::{Holder, Proof, new_proof, proof_of_zone};
 use super::{Directory, MAX_AHEAD, ORDER_LIFETIME, Origin, Registration, active};
@@ -23,9 +24,10 @@ impl Registration {
         subdomains: bool,
     ) -> Result<(Authorization, Vec<Challenge>)> {
         let actor = origin.account(account);
-        let (wanted, grant) = match self.checked_ahead(directory, account, asked).await {
+        let tried = || Tried::authorization(origin, &directory.slug, &asked);
+        let (wanted, grant) = match self.checked_ahead(directory, account, asked.clone()).await {
             Ok(checked) => checked,
-            Err(error) => return self.refused(&actor, "authorization.refused", String::new(), error).await,
+            Err(error) => return self.refused_attempt(&actor, tried(), error).await,
         };
         let now = self.store.now();
         let end = now + ORDER_LIFETIME;
@@ -50,7 +52,7 @@ impl Registration {
         };
         if let Err(error) = held {
             drop(tx);
-            return self.refused(&actor, "authorization.refused", String::new(), error).await;
+            return self.refused_attempt(&actor, tried(), error).await;
         }
         let Proof { authorization, challenges } = proof;
         let list: Vec<Challenge> = challenges.unwrap_or_default();

@@ -25,6 +25,8 @@ pub(super) struct Ready {
     pub challenge: ChallengeId,
     pub identifier: Identifier,
     pub kind: String,
+    /// The client's.
+    pub address: String,
 }
 
 pub(super) struct Writer(pub(super) Store);
@@ -57,7 +59,7 @@ async fn enqueue(tx: &mut Tx, rows: &[Ready], mine: &[bool]) -> Result<Vec<Claim
     for (row, _) in rows.iter().zip(mine).filter(|(_, mine)| **mine) {
         let payload = serde_json::to_string(&ValidateChallenge { challenge: row.challenge });
         payloads.push(payload.map_err(|e| Error::internal("a job's payload cannot be written as JSON", e))?);
-        let detail = json!({"identifier": row.identifier, "type": row.kind});
+        let detail = json!({"identifier": row.identifier, "type": row.kind, "from": row.address});
         let object = format!("challenge:{}", row.challenge);
         tx.audit_as(&row.actor, AuditEvent::done("challenge.started", object, detail));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::tries::with_earlier;
 use super::verdicts::Failed;
 use super::{Registration, verdicts};
 use crate::error::{Error, Result, Subproblem};
@@ -51,13 +52,14 @@ impl Registration {
             subdomains: authorization.subdomains,
         };
         let verdict = self.validator.prove(method, &rules, &claim).await;
-        let timeline = serde_json::to_string(&verdict.timeline).unwrap_or_default();
+        let timeline = self.all_tries(job, challenge, verdict.timeline).await?;
         metrics::histogram!("chancery_acme_validation_duration_seconds", "type" => challenge.kind.clone())
             .record(started.elapsed().as_secs_f64());
         match verdict.result {
             Ok(()) => self.settle(job, account, authorization, challenge, timeline, Ok(caa)).await,
             Err(failure) if failure.is_ours() && job.attempts < MAX_ATTEMPTS => {
                 let error = Error::from(failure);
+                self.keep_try(challenge, &timeline, &error).await?;
                 jobs::postpone(&self.store, job, self.store.now() + RETRY_AFTER, &error.detail).await
             }
             Err(failure) => self.settle(job, account, authorization, challenge, timeline, Err(failure.into())).await,
@@ -99,7 +101,7 @@ impl Registration {
             limits: self.shared_directory(&account.directory)?.config.limits,
             verdict: challenges::Verdict {
                 challenge: challenge.id,
-                error: failure.as_ref().map(|e| (self.describe)(e)),
+                error: failure.as_ref().map(|e| with_earlier(challenge, (self.describe)(e))),
                 timeline,
             },
             failure: failure

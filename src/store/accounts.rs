@@ -15,6 +15,7 @@ macro_rules! columns {
         "id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, terms_url, grant_id, eab_key_id, eab, created_at, created_from"
     };
 }
+pub(super) use columns;
 
 statements! {
     INSERT = "INSERT INTO acme_accounts (id, directory, status, jwk, thumbprint, public_key, contact, url, terms_agreed, created_at, created_from, grant_id, eab_key_id, eab, terms_url) \
@@ -29,6 +30,7 @@ statements! {
     HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
     SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
     DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND status = 'valid'";
+    REVOKE = "UPDATE acme_accounts SET status = 'revoked' WHERE id = $1 AND status = 'valid'";
     REVOKE_BY_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE public_key = $1 AND status = 'valid' RETURNING id";
     REVOKE_OF_GRANT = "UPDATE acme_accounts SET status = 'revoked' WHERE grant_id = $1 AND status = 'valid'";
     REVOKE_OF_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE eab_key_id = $1 AND status = 'valid'";
@@ -119,6 +121,11 @@ pub async fn set_grant<'a>(on: impl Into<On<'a>>, id: AccountId, grant: GrantId)
     Ok(q(SET_GRANT).bind(id.to_vec()).bind(grant.to_vec()).execute(on).await? == 1)
 }
 
+/// valid → revoked.
+pub async fn revoke<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<bool> {
+    Ok(q(REVOKE).bind(id.to_vec()).execute(on).await? == 1)
+}
+
 /// Ends the accounts of a key, in every directory. Returns them.
 pub async fn revoke_by_key<'a>(on: impl Into<On<'a>>, public_key: &[u8]) -> Result<Vec<AccountId>> {
     q(REVOKE_BY_KEY).bind(public_key).fetch_all(on).await?.iter().map(|row| row.id("id")).collect()
@@ -149,7 +156,7 @@ fn contact_text(contact: &[String]) -> Result<String> {
     serde_json::to_string(contact).map_err(|e| Error::internal("contacts cannot be written as JSON", e))
 }
 
-fn account(row: &Row) -> Result<Account> {
+pub(super) fn account(row: &Row) -> Result<Account> {
     let thumbprint: Vec<u8> = row.get("thumbprint")?;
     Ok(Account {
         id: row.id("id")?,

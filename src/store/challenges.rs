@@ -44,6 +44,9 @@ statements! {
     OF_AUTHORIZATION = concat!("SELECT ", columns!(), " FROM acme_challenges c WHERE authorization_id = $1", in_order!());
     OF_AUTHORIZATIONS = concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id IN (VALUES ($1))"),
         postgres concat!("SELECT ", columns!(), " FROM acme_challenges WHERE authorization_id = ANY($1::bytea[])");
+    TIMELINES = "SELECT id, timeline FROM acme_challenges WHERE authorization_id = $1 AND timeline IS NOT NULL";
+    TIMELINE = "SELECT timeline FROM acme_challenges WHERE id = $1";
+    KEEP_TRY = "UPDATE acme_challenges SET timeline = $2, error = $3 WHERE id = $1 AND status = 'processing'";
     PROCESSING = "WITH asked (id, at) AS (VALUES ($1, $2)) \
                   UPDATE acme_challenges SET status = 'processing' FROM asked WHERE acme_challenges.id = asked.id AND acme_challenges.status = 'pending' AND EXISTS \
                   (SELECT 1 FROM acme_authorizations a WHERE a.id = acme_challenges.authorization_id AND a.status = 'pending' AND a.expires_at > asked.at) \
@@ -159,6 +162,24 @@ pub async fn note_caa<'a>(
     timeline: &str,
 ) -> Result<()> {
     q(NOTE_CAA).bind(id.to_vec()).bind(checked_at).bind(timeline).execute(on).await.map(drop)
+}
+
+/// What was tried, as JSON, of those challenges of an authorization that were.
+pub async fn timelines<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Vec<(ChallengeId, String)>> {
+    let rows = q(TIMELINES).bind(id.to_vec()).fetch_all(on).await?;
+    rows.iter().map(|row| Ok((row.id("id")?, row.get("timeline")?))).collect()
+}
+
+pub async fn timeline<'a>(on: impl Into<On<'a>>, id: ChallengeId) -> Result<Option<String>> {
+    match q(TIMELINE).bind(id.to_vec()).fetch_optional(on).await? {
+        Some(row) => row.get("timeline"),
+        None => Ok(None),
+    }
+}
+
+/// Keeps what was tried so far while the challenge is tried again.
+pub async fn keep_try<'a>(on: impl Into<On<'a>>, id: ChallengeId, timeline: &str, error: &Value) -> Result<bool> {
+    Ok(q(KEEP_TRY).bind(id.to_vec()).bind(timeline).bind(error.to_string()).execute(on).await? == 1)
 }
 
 fn challenge(row: &Row) -> Result<Challenge> {

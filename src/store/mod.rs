@@ -2,6 +2,8 @@
 //! that make no sense become a named inconsistency error.
 
 pub mod accounts;
+pub mod acme_lists;
+pub mod attempts;
 pub mod audit;
 pub mod authorizations;
 mod bulk;
@@ -46,6 +48,8 @@ use faults::{CommitFault, Commits};
 pub fn statements() -> Vec<Sql> {
     [
         accounts::ALL,
+        acme_lists::ALL,
+        attempts::ALL,
         audit::ALL,
         authorizations::ALL,
         certificates::ALL,

@@ -18,6 +18,7 @@ macro_rules! columns {
         "id, account_id, directory, status, identifiers, profile, not_before, not_after, error, certificate_id, replaces, expires_at, created_at"
     };
 }
+pub(super) use columns;
 
 statements! {
     INSERT = "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, not_before, not_after, replaces, expires_at, created_at) \
@@ -197,7 +198,7 @@ pub async fn expire<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {
     q(EXPIRE).bind(now).execute(on).await
 }
 
-fn order(row: &Row) -> Result<Order> {
+pub(super) fn order(row: &Row) -> Result<Order> {
     let error: Option<String> = row.get("error")?;
     Ok(Order {
         id: row.id("id")?,

@@ -44,7 +44,27 @@ pub enum StepKind {
     Response,
     Redirect,
     Caa,
+    /// Not of an attempt itself: the next one begins.
+    Retry,
     Result,
+}
+
+impl StepKind {
+    /// The word for it in stored timelines and on every surface.
+    pub const fn name(self) -> &'static str {
+        match self {
+            StepKind::Resolve => "resolve",
+            StepKind::Deny => "deny",
+            StepKind::Dial => "dial",
+            StepKind::Tls => "tls",
+            StepKind::Request => "request",
+            StepKind::Response => "response",
+            StepKind::Redirect => "redirect",
+            StepKind::Caa => "caa",
+            StepKind::Retry => "retry",
+            StepKind::Result => "result",
+        }
+    }
 }
 
 /// Characters kept of one step.

@@ -2,6 +2,7 @@
 //! ULID. Unknown members of requests are refused; clients ignore unknown members of answers. Floor 1.
 
 pub mod acme;
+pub mod acme_lists;
 pub mod audit;
 pub mod certificates;
 pub mod grants;

@@ -5,15 +5,21 @@ use std::time::Duration;
 
 use axum::http::Request;
 use chancery::model::actor::{Actor, Role};
+use chancery::model::attempt::Attempt;
 use chancery::model::id::AccountId;
+use chancery::model::id::AttemptId;
 use chancery::model::limits::Limit;
+use chancery::store::challenges::Verdict;
 use chancery::store::limits;
+use chancery::store::{accounts, attempts, authorizations, challenges, orders};
+use chancery::validation::{Step, StepKind};
 use serde_json::{Value, json};
 
 use super::document::operations;
 use super::room::{CERTIFICATES, Room, csr};
 use crate::support::acme_rows;
 use crate::support::acme_rows::stored_account;
+use crate::support::acme_rows::{account, stored_order};
 use crate::support::stores::At;
 
 /// Every operation is called here; the answer of a call may be used by the next.
@@ -92,8 +98,65 @@ async fn calls(book: &mut Book) {
     book.send("putAccountLimits", "PUT", &format!("{account}/limits"), None, own).await;
     book.get("getAccountLimits", &format!("{account}/limits")).await;
     book.post("resumeAccount", &format!("{account}/resume"), json!({"name": "www.lab.example"})).await;
+    acme_calls(book).await;
     book.get("listAuditEvents", "/api/v1/audit-events?limit=2").await;
     book.get("getSystemChecks", "/api/v1/system/checks").await;
+}
+
+/// What clients did over ACME, as rows.
+async fn acme_calls(book: &mut Book) {
+    let store = book.room.authority.store().clone();
+    let mut account = account(&store, "default");
+    account.key.thumbprint = [0x5a; 32];
+    account.key.jwk = r#"{"crv":"P-256","kty":"EC","x":"a","y":"b"}"#.into();
+    assert!(accounts::insert(&store, &account).await.unwrap());
+    let (order, proofs, tries) = stored_order(&store, &account, &["web.lab.example"]).await;
+    let refused = Attempt {
+        id: AttemptId::new(store.now(), store.entropy.as_ref()).unwrap(),
+        at: store.now(),
+        last_at: store.now(),
+        times: 3,
+        action: "order.refused".into(),
+        directory: "default".into(),
+        account_id: Some(account.id),
+        order_id: None,
+        address: "192.0.2.1".into(),
+        names: vec!["localhost".into()],
+        code: "rejected_identifier".into(),
+        detail: "names.reserved refuses dns \"localhost\": allowed is a name of your own; ask for another".into(),
+        rule: Some("names.reserved".into()),
+        request_id: "req_01KB45CZRMS1RG67EMDAZD52BD".into(),
+    };
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    attempts::insert(&mut tx, &refused).await.unwrap();
+    authorizations::lock(&mut tx, proofs[0].id).await.unwrap();
+    challenges::to_processing(&mut tx, &[tries[0].id]).await.unwrap();
+    let told = "192.0.2.7 port 80 (web.lab.example) refused the connection from the CA server; open the port to it";
+    let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": told, "status": 400});
+    let step = |what, detail: &str| Step { at: store.now(), what, detail: detail.into() };
+    let steps = [
+        step(StepKind::Resolve, "web.lab.example is 192.0.2.7 (configured DNS)"),
+        step(StepKind::Dial, "192.0.2.7 port 80: refused the connection"),
+        step(StepKind::Result, told),
+    ];
+    let verdict = Verdict {
+        challenge: tries[0].id,
+        error: Some(problem.clone()),
+        timeline: serde_json::to_string(&steps).unwrap(),
+    };
+    challenges::settle(&mut tx, [&verdict].into_iter()).await.unwrap();
+    tx.commit().await.unwrap();
+    orders::fail(&store, proofs[0].id, &problem).await.unwrap();
+    let orders = "/api/v1/acme/orders";
+    book.get("listAcmeOrders", &format!("{orders}?name=web.lab.example&limit=1")).await;
+    book.get("getAcmeOrder", &format!("{orders}/{}", order.id)).await;
+    book.get("getAcmeOrderTimeline", &format!("{orders}/{}/timeline", order.id)).await;
+    book.get("listAcmeAttempts", "/api/v1/acme/attempts?name=localhost").await;
+    let accounts = "/api/v1/acme/accounts";
+    book.get("listAcmeAccounts", &format!("{accounts}?q=example.org")).await;
+    book.get("getAcmeAccount", &format!("{accounts}/{}", account.id)).await;
+    let reason = json!({"reason": "the host was taken out of service"});
+    book.post("revokeAcmeAccount", &format!("{accounts}/{}/revocation", account.id), reason).await;
 }
 
 /// Puts the examples into `document` and names the operations that have none.

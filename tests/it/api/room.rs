@@ -14,6 +14,7 @@ use chancery::clock::ManualClock;
 use chancery::http::layers::Manners;
 use chancery::model::actor::{Actor, Role};
 use chancery::registration::Registration;
+use chancery::store::Store;
 use chancery::validation::{ValidationConfig, Validator};
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -55,16 +56,26 @@ impl Answer {
 impl Room {
     pub async fn over(at: &At) -> Room {
         let (authority, _) = founded(&at.store).await;
-        let access = Access::new(at.store.clone());
-        let manners = Manners {
-            external_url: "https://ca.test:8443".into(),
-            clock: Arc::new(at.clock.clone()),
-            entropy: Arc::clone(&at.store.entropy),
-        };
         let validator = Validator::new(ValidationConfig::default(), Vec::new(), Arc::new(at.clock.clone())).unwrap();
         let registration = Registration::open(authority.clone(), Arc::new(validator), acme::describe).await.unwrap();
+        Room::beside(&at.store, &at.clock, authority, registration).await
+    }
+
+    /// Over a CA that is there already.
+    pub async fn beside(
+        store: &Store,
+        clock: &ManualClock,
+        authority: Arc<Authority>,
+        registration: Arc<Registration>,
+    ) -> Room {
+        let access = Access::new(store.clone());
+        let manners = Manners {
+            external_url: "https://ca.test:8443".into(),
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::clone(&store.entropy),
+        };
         let router = room(Api { authority: authority.clone(), access: access.clone(), registration }, manners);
-        let mut made = Room { authority, router, access, clock: at.clock.clone(), admin: String::new() };
+        let mut made = Room { authority, router, access, clock: clock.clone(), admin: String::new() };
         made.admin = made.token(Role::Admin, None, None).await;
         made
     }

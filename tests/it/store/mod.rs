@@ -1,6 +1,7 @@
 //! The store on both engines: statements, repositories, concurrency.
 
 mod accounts;
+mod attempts;
 mod audit;
 mod conformance;
 mod jobs;

@@ -1,0 +1,113 @@
+//! `acme accounts list|show|deactivate`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::failure::{Result, Trying};
+use super::listing;
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::{Client, encode};
+
+pub const ACCOUNTS: &str = "/api/v1/acme/accounts";
+
+#[derive(Debug, Subcommand)]
+pub enum AccountsCommand {
+    /// List accounts, newest first
+    List(ListArgs),
+    /// Everything about one, with its last orders and refusals
+    Show { id: String },
+    /// End an account for ever: its open orders end too, its certificates stay
+    #[command(visible_alias = "revoke")]
+    Deactivate {
+        id: String,
+        /// Why, for whoever asks later
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// A part of a contact
+    q: Option<String>,
+    #[arg(long, value_name = "SLUG")]
+    directory: Option<String>,
+    /// valid, deactivated or revoked
+    #[arg(long)]
+    status: Option<String>,
+    /// The grant that it acts under
+    #[arg(long, value_name = "ID")]
+    grant: Option<String>,
+    /// The thumbprint of its key, in base64url or hexadecimal
+    #[arg(long, value_name = "TEXT")]
+    thumbprint: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+}
+
+pub async fn run(context: &Context, client: &Client, command: AccountsCommand) -> Result<()> {
+    match command {
+        AccountsCommand::List(args) => list(context, client, args).await,
+        AccountsCommand::Show { id } => show(context, client, &id).await,
+        AccountsCommand::Deactivate { id, reason } => {
+            let path = format!("{ACCOUNTS}/{}/revocation", encode(&id));
+            let what = || format!("cannot end the ACME account {id}");
+            let ended = client.post(&path, &json!({"reason": reason})).await.trying(what)?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&ended)?);
+            }
+            output::say(&format!("revoked  {id}"));
+            Ok(())
+        }
+    }
+}
+
+async fn list(context: &Context, client: &Client, args: ListArgs) -> Result<()> {
+    let filters = [
+        ("q", args.q),
+        ("directory", args.directory),
+        ("status", args.status),
+        ("grant", args.grant),
+        ("thumbprint", args.thumbprint),
+    ];
+    let found = listing::all(client, ACCOUNTS, &filters, args.limit).await;
+    let (items, next) = found.trying(|| "cannot list ACME accounts".into())?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"items": items, "next_cursor": next}))?);
+    }
+    let mut table = Table::new(&["ID", "STATUS", "DIRECTORY", "CONTACT", "KEY", "GRANT", "FROM", "SINCE"]);
+    let members = ["id", "status", "directory", "contact", "key_type", "grant", "created_from", "created_at"];
+    for account in &items {
+        table.row(members.map(|member| output::text(account, member)).to_vec());
+    }
+    listing::more(next.as_deref());
+    Ok(table.print()?)
+}
+
+async fn show(context: &Context, client: &Client, id: &str) -> Result<()> {
+    let what = || format!("cannot show the ACME account {id}");
+    let account = client.get(&format!("{ACCOUNTS}/{}", encode(id))).await.trying(what)?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&account)?);
+    }
+    output::object(None, &account)?;
+    let of_account = |path: &str| format!("{path}?account={}&limit=10", encode(id));
+    let orders = client.get(&of_account(super::acme_orders::ORDERS)).await.trying(what)?;
+    let refused = client.get(&of_account(super::acme_orders::ATTEMPTS)).await.trying(what)?;
+    let some = |page: &Value| page["items"].as_array().is_some_and(|items| !items.is_empty());
+    if some(&orders) {
+        output::data("\n")?;
+        super::acme_orders::table(orders["items"].as_array().into_iter().flatten()).print()?;
+    }
+    if some(&refused) {
+        output::data("\n")?;
+        let mut table = Table::new(&["REFUSED", "TIMES", "WHAT", "NAMES", "WHY"]);
+        for attempt in refused["items"].as_array().into_iter().flatten() {
+            table.row(["at", "times", "action", "names", "detail"].map(|m| output::text(attempt, m)).to_vec());
+        }
+        table.print()?;
+    }
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! `acme orders list|show`.
+
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+
+use super::failure::{Result, Trying};
+use super::listing;
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::{Client, encode};
+
+pub const ORDERS: &str = "/api/v1/acme/orders";
+pub const ATTEMPTS: &str = "/api/v1/acme/attempts";
+
+#[derive(Debug, Subcommand)]
+pub enum OrdersCommand {
+    /// List orders, newest first
+    List(ListArgs),
+    /// Everything about one; why it is as it is tells `acme explain`
+    Show { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// A name that is asked for: whole, or the beginning with * behind it
+    name: Option<String>,
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    #[arg(long, value_name = "SLUG")]
+    directory: Option<String>,
+    /// pending, ready, processing, valid or invalid
+    #[arg(long)]
+    status: Option<String>,
+    /// Made at this time or later (RFC 3339, or a date)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+}
+
+pub async fn run(context: &Context, client: &Client, command: OrdersCommand) -> Result<()> {
+    match command {
+        OrdersCommand::List(args) => list(context, client, args).await,
+        OrdersCommand::Show { id } => {
+            let path = format!("{ORDERS}/{}", encode(&id));
+            let order = client.get(&path).await.trying(|| format!("cannot show the ACME order {id}"))?;
+            show(context, &order)
+        }
+    }
+}
+
+async fn list(context: &Context, client: &Client, args: ListArgs) -> Result<()> {
+    let filters = [
+        ("name", args.name),
+        ("account", args.account),
+        ("directory", args.directory),
+        ("status", args.status),
+        ("since", args.since),
+    ];
+    let found = listing::all(client, ORDERS, &filters, args.limit).await;
+    let (items, next) = found.trying(|| "cannot list ACME orders".into())?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"items": items, "next_cursor": next}))?);
+    }
+    listing::more(next.as_deref());
+    Ok(table(&items).print()?)
+}
+
+/// One line an order, with the sentence of its error.
+pub fn table<'a>(orders: impl IntoIterator<Item = &'a Value>) -> Table {
+    let mut table = Table::new(&["ID", "STATUS", "NAMES", "ACCOUNT", "PROFILE", "MADE", "WHY"]);
+    for order in orders {
+        let members = ["id", "status", "names", "account", "profile", "created_at"];
+        let mut cells = members.map(|member| output::text(order, member)).to_vec();
+        cells.push(output::text(&order["error"], "detail"));
+        table.row(cells);
+    }
+    table
+}
+
+fn show(context: &Context, order: &Value) -> Result<()> {
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(order)?);
+    }
+    let mut told = order.clone();
+    told["error"] = order["error"]["detail"].clone();
+    told["certificate"] = order["certificate"]["serial"].clone();
+    let proofs = told.as_object_mut().and_then(|members| members.remove("authorizations"));
+    output::object(None, &told)?;
+    let mut table = Table::new(&["NAME", "STATUS", "CHALLENGE", "IS", "WHY"]);
+    for proof in proofs.as_ref().and_then(Value::as_array).into_iter().flatten() {
+        for challenge in proof["challenges"].as_array().into_iter().flatten() {
+            let mut cells = ["name", "status"].map(|member| output::text(proof, member)).to_vec();
+            cells.extend(["type", "status"].map(|member| output::text(challenge, member)));
+            cells.push(output::text(&challenge["error"], "detail"));
+            table.row(cells);
+        }
+    }
+    output::data("\n")?;
+    Ok(table.print()?)
+}
