@@ -17,7 +17,7 @@ use crate::validation::{CaaMode, Step};
 /// What the Baseline Requirements of public CAs allow (BR 3.2.2.8).
 const FRESH: Duration = hours(8);
 /// Names of one order that are looked at side by side.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 50;
 /// Steps kept of all the lookups of one challenge.
 const MAX_STEPS: usize = 500;
 

@@ -22,7 +22,7 @@ use crate::store::profiles;
 use crate::store::versions::{self, Topic};
 use crate::validation::{CaaMode, Method, Rules};
 
-const DNS_PERSIST: &str = Method::DnsPersist01.name();
+pub(super) const DNS_PERSIST: &str = Method::DnsPersist01.name();
 
 /// Challenges that this server can offer.
 pub const CHALLENGES: [&str; 5] = ["http-01", "dns-01", "tls-alpn-01", "dns-account-01", "dns-persist-01"];

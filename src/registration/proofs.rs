@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Directory;
+use super::directories::DNS_PERSIST;
 use super::orders::Wanted;
 use super::placing::Asked;
 use super::under_grant::allows;
@@ -127,6 +128,12 @@ impl Had {
 /// A proof counts while the directory still takes its method, and covers more names while it still allows that.
 fn still_offered(directory: &Directory, authorization: &Authorization, list: &[Challenge]) -> Result<bool> {
     if authorization.subdomains && !directory.config.subdomains {
+        return Ok(false);
+    }
+    // its record is to be looked at again as soon as its TTL is over (draft-ietf-acme-dns-persist, Validation Data
+    // Reuse and TTL Handling), which asks nothing of the client
+    let by_record = |c: &Challenge| c.kind == DNS_PERSIST && c.status == ChallengeStatus::Valid;
+    if authorization.order_id.is_some() && list.iter().any(by_record) {
         return Ok(false);
     }
     let offered = directory.challenges_for(&authorization.name()?);

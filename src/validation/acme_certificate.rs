@@ -74,3 +74,37 @@ fn authorization(value: &[u8]) -> Result<&[u8], DerError> {
     inside.finish()?;
     Ok(octets)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AUTHORIZATION: &str = "token.thumbprint";
+
+    fn right() -> Vec<u8> {
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.test".to_owned()]).unwrap();
+        let digest = digest(&SHA256, AUTHORIZATION.as_bytes());
+        params.custom_extensions = vec![rcgen::CustomExtension::new_acme_identifier(digest.as_ref())];
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    /// Whatever is changed, cut off or added: it proves nothing, and nothing panics.
+    #[test]
+    fn l2_no_octet_of_the_certificate_can_change() {
+        let (certificate, name) = (right(), Identifier::dns("a.test").unwrap());
+        assert_eq!(judge(&certificate, &name, AUTHORIZATION), Ok(()));
+        for at in 0..certificate.len() {
+            for flip in [0x01, 0x20, 0x80, 0xff] {
+                let mut changed = certificate.clone();
+                if let Some(octet) = changed.get_mut(at) {
+                    *octet ^= flip;
+                }
+                assert!(judge(&changed, &name, AUTHORIZATION).is_err(), "octet {at} xor {flip:#x}");
+            }
+            assert!(judge(&certificate[..at], &name, AUTHORIZATION).is_err(), "{at} octets");
+        }
+        let longer = [&certificate[..], &[0]].concat();
+        assert!(matches!(judge(&longer, &name, AUTHORIZATION), Err(CertificateSeen::Der(_))));
+    }
+}

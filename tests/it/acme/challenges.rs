@@ -213,6 +213,28 @@ async fn dns_persist_01_has_no_token_and_its_record_serves_every_order() {
     }
 }
 
+/// The record's TTL bounds how long its proof may be used again, and looking again is cheap.
+#[tokio::test]
+async fn a_proof_by_dns_persist_01_is_not_used_for_the_next_order() {
+    for world in worlds().await {
+        let config = |kind: &str| DirectoryConfig { reuse_authorizations: Some("8h".into()), ..only(kind) };
+        let client = Client::register(&world).await;
+        let record = format!("ca.example; accounturi={}", client.kid);
+        world.zone.lock().unwrap().insert("_validation-persist.example.org".into(), Zone::Texts(vec![record]));
+        offer(&world, config("dns-persist-01")).await;
+        let identifier = json!({"type": "dns", "value": "example.org"});
+        let (first, _, authorization, challenge) = ordered(&client, identifier, "dns-persist-01").await;
+        assert_eq!(client.respond(&challenge, &authorization).await["status"], "valid");
+        assert_eq!(client.get(&first).await.json()["status"], "ready");
+        assert_eq!(client.order(&["example.org"]).await.expect(201).json()["status"], "pending");
+        // the same with a method whose record is of one order alone
+        offer(&world, config("http-01")).await;
+        let made = client.order(&["www.example.org"]).await.expect(201).json();
+        client.prove(made["authorizations"][0].as_str().unwrap()).await;
+        assert_eq!(client.order(&["www.example.org"]).await.expect(201).json()["status"], "ready");
+    }
+}
+
 async fn change_key(client: &mut Client<'_>, fresh: Key) {
     let to = url("key-change");
     let header = json!({"alg": "ES256", "jwk": fresh.jwk(), "url": to}).to_string();

@@ -223,7 +223,7 @@ crate::on_both_engines! {
     async fn a_directory_says_what_it_offers(at) {
         let room = Room::over(at).await;
         let list = room.get(&room.admin, DIRECTORIES).await.json();
-        let told = json!({"slug": "default", "profiles": ["tls-server"], "challenges": ["http-01", "dns-01"],
+        let told = json!({"slug": "default", "profiles": ["tls-server"], "challenges": ["http-01", "dns-01", "tls-alpn-01"], "caa": "off", "caa_identities": [],
             "external_account_required": false, "resolvers": [], "terms_of_service": null, "website": null});
         for (member, value) in told.as_object().unwrap() {
             assert_eq!(&list["items"][0][member], value, "{member}");
@@ -241,6 +241,11 @@ crate::on_both_engines! {
             ("resolvers", json!(["10.0.0.53"]), "directory.resolvers"),
             ("resolvers", json!(["0.0.0.0:53"]), "directory.resolvers"),
             ("website", json!("javascript:alert(1)"), "directory.url"),
+            ("caa", json!("maybe"), "directory.caa"),
+            ("caa", json!("enforce"), "directory.caa_identities"),
+            ("challenges", json!(["dns-persist-01"]), "directory.caa_identities"),
+            ("caa_identities", json!(["ca_x"]), "directory.caa_identities"),
+            ("caa_identities", json!(["*.ca.example"]), "directory.caa_identities"),
         ] {
             let mut bad = rules.clone();
             bad[member] = value;
@@ -249,6 +254,11 @@ crate::on_both_engines! {
         }
         rules["resolvers"] = json!(["10.0.0.53:53"]);
         assert_eq!(put(&room, &path, &rules).await.json()["resolvers"], json!(["10.0.0.53:53"]));
+        (rules["caa"], rules["caa_identities"]) = (json!("enforce"), json!(["CA.Example"]));
+        rules["challenges"] = json!(["tls-alpn-01", "dns-account-01", "dns-persist-01"]);
+        let changed = put(&room, &path, &rules).await.json();
+        assert_eq!((&changed["caa"], &changed["caa_identities"]), (&json!("enforce"), &json!(["ca.example"])));
+        assert_eq!(room.get(&room.admin, &path).await.json(), changed);
         assert_eq!(put(&room, &format!("{DIRECTORIES}/none"), &rules).await.refusal().0, 404);
         for slug in ["", "A", "a/b", "-a", "a b"] {
             let answer = room.post(&room.admin, DIRECTORIES, &json!({"slug": slug})).await;

@@ -18,11 +18,13 @@ on_both_engines! {
             ("external_account_required", "1"), ("issuers", "tls-1"), ("allow_names", "dev.lab.example\r\n10.0.0.0/8"),
             ("deny_names", "=secret.dev.lab.example"), ("resolvers", "10.0.0.53:53"), ("http01_port", "8088"),
             ("deny_networks", "10.9.0.0/16"), ("reuse_authorizations", "8h"), ("website", "https://ca.lab.example/"),
+            ("caa", "log"), ("caa_identities", "ca.lab.example"),
         ];
         assert_eq!(admin.submit("/directories", "/directories/development", &fields).await.leads(), (303, "/directories/development"));
         admin.get("/directories").await.shows("dev.lab.example, 10.0.0.0/8, not =secret.dev.lab.example").shows("required");
         let page = admin.get("/directories/development").await;
         page.shows("10.0.0.53:53").shows("value=\"8088\"").shows("10.9.0.0/16").shows("value=\"8h\"");
+        page.shows("value=\"log\"").shows("ca.lab.example");
         let events = at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action IN ('directory.created', 'directory.changed')").await;
         assert_eq!(events, 2);
     }
@@ -39,6 +41,8 @@ on_both_engines! {
             ("issuers", "nobody-1", "directory.issuers"),
             ("deny_networks", "10.0.0.1/8", "directory.deny_networks"),
             ("website", "ftp://x", "directory.url"),
+            ("caa", "sometimes", "directory.caa"),
+            ("caa_identities", "ca_x", "directory.caa_identities"),
         ] {
             let mut fields: Vec<_> = good.iter().copied().filter(|(n, _)| *n != name).collect();
             fields.push((name, wrong));
