@@ -1,16 +1,19 @@
 #!/usr/bin/python3
 """A tiny authoritative DNS server on loopback for the client tests: prints its port, then answers until killed.
 
-Usage: dns.py SUFFIX…   Every name under a SUFFIX has the address 127.0.0.1 and nothing else; other names are
-NXDOMAIN. UDP and TCP on the same port (RFC 1035 §4.2). Names under `gone.SUFFIX` are NXDOMAIN too.
+Usage: dns.py SUFFIX…   Every name under a SUFFIX has the address 127.0.0.1; other names are NXDOMAIN. UDP and TCP on
+the same port (RFC 1035 §4.2). Names under `gone.SUFFIX` are NXDOMAIN too. TEXTS names a folder: a file there is a
+name, each line of it a TXT record, read anew for every question.
 """
+import os
 import socket
 import socketserver
 import struct
 import sys
 import threading
 
-A, SOA, ANY = 1, 6, 255
+A, SOA, TXT, ANY = 1, 6, 16, 255
+TEXTS = os.environ.get("TEXTS")
 SUFFIXES = [s.lower().rstrip(".").encode() for s in sys.argv[1:]]
 
 
@@ -31,17 +34,30 @@ def answer(packet):
     raw, name, kind = question(packet)
     ours = [s for s in SUFFIXES if name == s or name.endswith(b"." + s)]
     known = bool(ours) and not name.endswith(b"gone." + ours[0])
-    records = b""
+    records = []
     if known and kind in (A, ANY):
-        records = struct.pack(">HHHIH", 0xC00C, A, 1, 1, 4) + bytes([127, 0, 0, 1])
+        records = [(A, bytes([127, 0, 0, 1]))]
+    elif known and kind == TXT:
+        records = [(TXT, bytes([len(text)]) + text) for text in texts(name)]
+    count = len(records)
+    records = b"".join(struct.pack(">HHHIH", 0xC00C, of, 1, 1, len(data)) + data for of, data in records)
     authority = b""
     if ours and not records:
         zone = b"".join(bytes([len(p)]) + p for p in ours[0].split(b".")) + b"\0"
         soa = b"\0\0" + struct.pack(">IIIII", 1, 60, 60, 60, 0)
         authority = zone + struct.pack(">HHIH", SOA, 1, 0, len(soa)) + soa
     flags = 0x8400 | (packet[2] << 8 & 0x0100) | 0x0080 | (0 if known else 3)
-    counts = struct.pack(">HHHH", 1, bool(records), bool(authority), 0)
+    counts = struct.pack(">HHHH", 1, count, bool(authority), 0)
     return packet[:2] + struct.pack(">H", flags) + counts + raw + records + authority
+
+
+def texts(name):
+    """What a hook wrote for this name."""
+    path = os.path.join(TEXTS or "", name.decode("ascii", "replace").replace("/", "_"))
+    if not TEXTS or not os.path.isfile(path):
+        return []
+    with open(path, "rb") as file:
+        return [line.rstrip()[:255] for line in file if line.strip()]
 
 
 class Udp(socketserver.BaseRequestHandler):

@@ -106,10 +106,10 @@ settings() {
 start_server() {
   [ -x "$BIN" ] || { not_ok "the server starts" "$BIN is not built"; return 1; }
   [ -n "${DNS_PORT:-}" ] || start_dns
-  HTTP01_PORT=${HTTP01_PORT:-$(free_port)}
+  HTTP01_PORT=${HTTP01_PORT:-$(free_port)} TLS_ALPN01_PORT=${TLS_ALPN01_PORT:-$(free_port)}
   settings
   env "${SETTINGS[@]}" CHANCERY_LISTEN="${HTTPS_AT:-127.0.0.1:0}" CHANCERY_LISTEN_HTTP="${HTTP_AT:-127.0.0.1:0}" \
-    CHANCERY_LISTEN_OPS="${OPS_AT:-127.0.0.1:0}" CHANCERY_ACME__HTTP01_PORT="$HTTP01_PORT" \
+    CHANCERY_LISTEN_OPS="${OPS_AT:-127.0.0.1:0}" CHANCERY_ACME__HTTP01_PORT="$HTTP01_PORT" CHANCERY_ACME__TLS_ALPN01_PORT="$TLS_ALPN01_PORT" \
     CHANCERY_ACME__ALLOW_LOOPBACK=true CHANCERY_ACME__RESOLVERS="127.0.0.1:$DNS_PORT" \
     "$BIN" serve -o json >"$DIR/stdout" 2>>"$DIR/stderr" &
   SERVER=$!
@@ -145,8 +145,11 @@ stop_server() {
   [ "$status" -eq 0 ] || not_ok "SIGTERM ends the server with 0" "it ended with $status"
 }
 
+# A file of TEXTS is a name, its lines are TXT records: what a hook for dns-01 writes.
 start_dns() {
-  "$CLIENTS/dns.py" "$ZONE" >"$WORK/dns.port" 2>"$WORK/dns.log" &
+  TEXTS="$WORK/texts"
+  mkdir -p "$TEXTS"
+  TEXTS="$TEXTS" "$CLIENTS/dns.py" "$ZONE" >"$WORK/dns.port" 2>"$WORK/dns.log" &
   PIDS+=($!)
   within 10 test -s "$WORK/dns.port"
   DNS_PORT=$(cat "$WORK/dns.port")
@@ -172,6 +175,13 @@ directory() {
   check "acme directory create $slug" chancery acme directory create "$slug" "$@" || return
   AT=${ACME%/acme/*}/acme/$slug/directory
   check "the server offers it within 5 s" within 5 curl -fsS --cacert "$ROOT_PEM" -o /dev/null "$AT"
+}
+
+# revoke_by_key CERT KEY REASON : by ACME, signed with the certificate's own key (RFC 8555 §7.6), for clients that have no
+# command for it.
+revoke_by_key() {
+  REQUESTS_CA_BUNDLE=$ROOT_PEM certbot revoke --config-dir "$DIR/by-key" --work-dir "$DIR/by-key" --logs-dir "$DIR/by-key" -n \
+    --server "$ACME" --cert-path "$1" --key-path "$2" --reason "$3" --no-delete-after-revoke
 }
 
 # A token for REST that may ask for any name.
