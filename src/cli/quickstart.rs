@@ -1,5 +1,5 @@
 //! `quickstart NAME`: what connects a program to this CA, as a script (or a manifest) with the values filled in. Each
-//! is run whole by a test, so what stands here is what works. Lines with # tell; everything else is to be run.
+//! is run whole by a test, and so is what stands behind `# undo:` and `# check:`. Other lines with # tell.
 
 use base64::Engine as _;
 use clap::{Args, ValueEnum};
@@ -150,7 +150,7 @@ fn certbot(f: &Facts) -> String {
          printf '[Service]\\nEnvironment=REQUESTS_CA_BUNDLE={ROOT}\\n' | sudo tee /etc/systemd/system/certbot.service.d/chancery.conf\n\
          # check\n\
          sudo openssl verify -CAfile {ROOT} -untrusted /etc/letsencrypt/live/{name}/chain.pem /etc/letsencrypt/live/{name}/cert.pem\n\
-         # undo: certbot revoke --cert-name {name}, then rm {ROOT} /etc/systemd/system/certbot.service.d/chancery.conf\n",
+         # undo: sudo REQUESTS_CA_BUNDLE={ROOT} certbot revoke --non-interactive --delete-after-revoke --cert-name {name} && sudo rm {ROOT} /etc/systemd/system/certbot.service.d/chancery.conf\n",
         fetch(f),
         key(f)
     )
@@ -168,7 +168,7 @@ fn caddy(f: &Facts) -> String {
          caddy start --adapter caddyfile --config Caddyfile\n\
          # check\n\
          curl -fsS --cacert {ROOT} --retry 20 --retry-all-errors --retry-delay 1 https://{name}/\n\
-         # undo: caddy stop; rm {ROOT}\n",
+         # undo: caddy stop && sudo rm {ROOT}\n",
         fetch(f),
         key(f)
     )
@@ -188,7 +188,7 @@ fn nginx(f: &Facts) -> String {
          # check\n\
          curl -fsS --cacert {ROOT} --retry 5 --retry-all-errors https://{name}/\n\
          # before it ends: the first line but one again, then nginx -s reload\n\
-         # undo: rm /etc/nginx/conf.d/{name}.conf /etc/nginx/tls/{name}.*, then nginx -s reload\n",
+         # undo: sudo rm /etc/nginx/conf.d/{name}.conf /etc/nginx/tls/{name}.crt /etc/nginx/tls/{name}.key && sudo nginx -s reload\n",
         fetch(f)
     )
 }
@@ -199,7 +199,7 @@ fn git(f: &Facts) -> String {
         "# git: trust for https://{name} alone; a variable GIT_SSL_CAINFO would override it\n\
          {}unset GIT_SSL_CAINFO\n\
          git config --global http.https://{name}/.sslCAInfo {ROOT}\n\
-         # check: git ls-remote of a repository there; this tells which file git uses for it\n\
+         # check which file git uses for it; then git ls-remote of a repository there\n\
          git config --get-urlmatch http.sslCAInfo https://{name}/\n\
          # undo: git config --global --unset http.https://{name}/.sslCAInfo\n",
         fetch(f)
@@ -219,7 +219,7 @@ fn docker(f: &Facts) -> String {
          printf 'server = \"https://{name}\"\\n[host.\"https://{name}\"]\\n  ca = \"{ROOT}\"\\n' | sudo tee /etc/containerd/certs.d/{name}/hosts.toml\n\
          # check\n\
          curl -fsS --cacert /etc/docker/certs.d/{name}/ca.crt https://{name}/v2/\n\
-         # undo: rm -r /etc/docker/certs.d/{name} /etc/containers/certs.d/{name} /etc/containerd/certs.d/{name}\n",
+         # undo: sudo rm -r /etc/docker/certs.d/{name} /etc/containers/certs.d/{name} /etc/containerd/certs.d/{name}\n",
         fetch(f)
     )
 }
@@ -237,7 +237,7 @@ fn kubectl(f: &Facts) -> String {
          kubectl config use-context chancery\n\
          # check\n\
          kubectl auth whoami\n\
-         # undo: kubectl config delete-context chancery, delete-cluster chancery, delete-user kubernetes-admin\n",
+         # undo: kubectl config delete-context chancery && kubectl config delete-cluster chancery && kubectl config delete-user kubernetes-admin\n",
         fetch(f)
     )
 }
@@ -257,7 +257,7 @@ fn cert_manager(f: &Facts) -> String {
     format!(
         "# chancery quickstart cert-manager | kubectl apply -f -\n\
          # check: kubectl wait --for condition=Ready clusterissuer/chancery\n\
-         # undo:  kubectl delete clusterissuer chancery\n\
+         # undo: kubectl delete clusterissuer chancery\n\
          apiVersion: cert-manager.io/v1\nkind: ClusterIssuer\nmetadata:\n  name: chancery\nspec:\n  acme:\n    server: {acme}\n    \
          # the root with the fingerprint {fingerprint}\n    caBundle: {bundle}\n    \
          privateKeySecretRef: {{ name: chancery-acme-account }}\n{how}"

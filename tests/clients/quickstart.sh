@@ -29,16 +29,26 @@ own_machine() {
 # printed PROGRAM [arguments…] : what quickstart prints for it, run whole.
 printed() { chancery quickstart "$@" >"$DIR/$1.script" && "$CLIENTS/printed.sh" "$DIR" "$DIR/home" <"$DIR/$1.script"; }
 
+# undone PROGRAM : what its script says of going back, run too.
+undone() { sed -n 's/^# undo: //p' "$DIR/$1.script" | grep . >"$DIR/$1.undo" && "$CLIENTS/printed.sh" "$DIR" "$DIR/home" <"$DIR/$1.undo"; }
+# gone WHAT FILE…
+gone() { check "$1 is undone" undone "$1" && check "$1 left nothing" test -z "$(ls -d "${@:2}" 2>/dev/null)"; }
+
 certbot_() {
   command -v certbot >/dev/null || { skip certbot "not installed"; return; }
   check "certbot" printed certbot --name "web.$ZONE"
   check "the renewal has the variable" grep -q "REQUESTS_CA_BUNDLE=/etc/ssl/chancery-root.pem" /etc/systemd/system/certbot.service.d/chancery.conf
+  local cert="$DIR/certbot.pem"
+  cp -L "/etc/letsencrypt/live/web.$ZONE/cert.pem" "$cert"
+  gone certbot /etc/ssl/chancery-root.pem /etc/systemd/system/certbot.service.d/chancery.conf "/etc/letsencrypt/live/web.$ZONE"
+  check_fails "its certificate is revoked" 'revoked' chancery verify "$cert"
 }
 
 caddy_() {
   command -v caddy >/dev/null || { skip caddy "not installed"; return; }
   check "caddy" printed caddy --name "caddy.$ZONE" || tail -n 5 "$DIR/work/caddy.log" 2>/dev/null
   check "its certificate is ours" chancery find "caddy.$ZONE"
+  gone caddy /etc/ssl/chancery-root.pem
   caddy stop >/dev/null 2>&1
 }
 
@@ -47,6 +57,8 @@ nginx_() {
   check "nginx" printed nginx --name "nginx.$ZONE"
   check "a second run, as a renewal, reloads it" printed nginx --name "nginx.$ZONE"
   git_
+  # of the last script, for the git server
+  gone nginx "/etc/nginx/conf.d/git.$ZONE.conf" "/etc/nginx/tls/git.$ZONE.crt" "/etc/nginx/tls/git.$ZONE.key"
   nginx -s quit
 }
 
@@ -60,6 +72,8 @@ git_() {
   check_fails "git without it refuses" 'certificate' env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
   check "git" printed git --name "git.$ZONE"
   check "git reads the repository" within 5 env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
+  check "git is undone" undone git
+  check_fails "git refuses again" 'certificate' env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
 }
 
 docker_() {
@@ -73,6 +87,8 @@ docker_() {
   check_fails "skopeo without it refuses" 'certificate' skopeo list-tags "docker://registry.$ZONE:5000/lab/hello"
   check "docker, podman, containerd" printed docker --name "registry.$ZONE:5000"
   check_fails "skopeo trusts it: the repository is only unknown" 'name unknown|404' skopeo list-tags "docker://registry.$ZONE:5000/lab/hello"
+  gone docker "/etc/docker/certs.d/registry.$ZONE:5000" "/etc/containers/certs.d/registry.$ZONE:5000" "/etc/containerd/certs.d/registry.$ZONE:5000"
+  check_fails "skopeo refuses again" 'certificate' skopeo list-tags "docker://registry.$ZONE:5000/lab/hello"
 }
 
 # Directories that take accounts by key only.

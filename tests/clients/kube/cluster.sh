@@ -53,6 +53,7 @@ start_apiserver() {
     --authorization-mode Node,RBAC --anonymous-auth=false \
     --etcd-servers "$ETCD" --etcd-cafile "$pki/etcd-ca.crt" --etcd-certfile "$pki/apiserver-etcd-client.crt" --etcd-keyfile "$pki/apiserver-etcd-client.key" \
     --tls-cert-file "$pki/apiserver.crt" --tls-private-key-file "$pki/apiserver.key" --client-ca-file "$pki/ca.crt" \
+    --kubelet-certificate-authority "$pki/ca.crt" --kubelet-preferred-address-types InternalIP \
     --kubelet-client-certificate "$pki/apiserver-kubelet-client.crt" --kubelet-client-key "$pki/apiserver-kubelet-client.key" \
     --requestheader-client-ca-file "$pki/front-proxy-ca.crt" --requestheader-allowed-names front-proxy-client \
     --requestheader-username-headers X-Remote-User --requestheader-group-headers X-Remote-Group --requestheader-extra-headers-prefix X-Remote-Extra- \
@@ -90,6 +91,74 @@ first_administrator() {
   check_fails "a node's certificate has a node's rights alone" 'system:node:node1.* cannot list' kubectl_as kubelet-client get namespaces
   check_fails "no certificate, no answer" '401' curl -fsS --cacert "$KUBE/pki/ca.crt" "$API/api"
 }
+
+# The certificates that stand for a component of the cluster, each used as that component uses it.
+components() {
+  local who
+  for who in kube-controller-manager kube-scheduler kube-proxy; do
+    kubeconfig "$who"
+    check "$who is system:$who to the API server" is_user "$who" "system:$who"
+  done
+  check "a node is in system:nodes" is_user kubelet-client system:node:node1 system:nodes
+  check "the front proxy speaks for a user" front_proxy alice
+  check_fails "an administrator is no front proxy: the header counts for nothing" 'it is kubernetes-admin' front_proxy alice admin
+  kubelet_endpoint
+  webhook
+}
+
+# is_user KUBECONFIG NAME [GROUP] : what `auth whoami` says of it
+is_user() {
+  local said
+  said=$(kubectl_as "$1" auth whoami -o json) || return
+  jq -e --arg name "$2" --arg group "${3:-system:authenticated}" '.status.userInfo | .username == $name and (.groups | index($group) != null)' <<<"$said"
+}
+
+# front_proxy USER [FILE] : who the API server takes a request for that carries X-Remote-User under FILE's certificate
+front_proxy() {
+  local file=${2:-front-proxy-client} name
+  name=$(curl -fsS --cacert "$KUBE/pki/ca.crt" --cert "$KUBE/pki/$file.crt" --key "$KUBE/pki/$file.key" -H "X-Remote-User: $1" -H 'Content-Type: application/json' \
+    -d '{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}' "$API/apis/authentication.k8s.io/v1/selfsubjectreviews" | jq -r .status.userInfo.username)
+  [ "$name" = "$1" ] || { echo "it is $name"; return 1; }
+}
+
+# endpoint NAME ARGUMENTS… : starts endpoint.py and sets PORT
+endpoint() {
+  "$KUBE_HERE/endpoint.py" "${@:2}" >"$KUBE/$1.port" 2>"$KUBE/$1.log" &
+  PIDS+=($!)
+  within 10 test -s "$KUBE/$1.port" && PORT=$(cat "$KUBE/$1.port")
+}
+
+# A node whose kubelet is a TLS server under kubelet-server: the API server fetches a pod's logs from it.
+kubelet_endpoint() {
+  endpoint kubelet "$KUBE/pki/kubelet-server.crt" "$KUBE/pki/kubelet-server.key" "$KUBE/pki/ca.crt" || { not_ok "a kubelet's endpoint" "$(cat "$KUBE/kubelet.log")"; return; }
+  jq -n --argjson port "$PORT" '{apiVersion:"v1",kind:"List",items:[
+    {apiVersion:"v1",kind:"ServiceAccount",metadata:{name:"default",namespace:"default"}},
+    {apiVersion:"v1",kind:"Node",metadata:{name:"node1"},status:{addresses:[{type:"InternalIP",address:"127.0.0.1"}],daemonEndpoints:{kubeletEndpoint:{Port:$port}}}},
+    {apiVersion:"v1",kind:"Pod",metadata:{name:"hello",namespace:"default"},spec:{nodeName:"node1",automountServiceAccountToken:false,
+      containers:[{name:"hello",image:"none"}]}}]}' >"$KUBE/node.json"
+  check "a node and a pod on it" k apply -f "$KUBE/node.json" || return
+  logs() { k logs hello --namespace default | grep -qx 'logs for kube-apiserver-kubelet-client'; }
+  check "the API server and the kubelet accept each other" within 10 logs || k logs hello
+}
+
+# The webhook of a service whose name leads here: the API server asks it under hook.default.svc.
+webhook() {
+  endpoint webhook "$KUBE/pki/webhook.crt" "$KUBE/pki/webhook.key" || { not_ok "a webhook's endpoint" "$(cat "$KUBE/webhook.log")"; return; }
+  jq -n --argjson port "$PORT" --arg ca "$(base64 -w0 "$KUBE/pki/ca.crt")" '{apiVersion:"v1",kind:"List",items:[
+    {apiVersion:"v1",kind:"Service",metadata:{name:"hook",namespace:"default"},spec:{type:"ExternalName",externalName:"localhost"}},
+    {apiVersion:"admissionregistration.k8s.io/v1",kind:"ValidatingWebhookConfiguration",metadata:{name:"hook"},webhooks:[{name:"hook.chancery.test",
+      admissionReviewVersions:["v1"],sideEffects:"None",failurePolicy:"Fail",timeoutSeconds:5,
+      rules:[{apiGroups:[""],apiVersions:["v1"],operations:["CREATE"],resources:["configmaps"]}],
+      clientConfig:{caBundle:$ca,service:{name:"hook",namespace:"default",port:$port}}}]}]}' >"$KUBE/webhook.json"
+  check "a webhook with the bundle of kubernetes as caBundle" k apply -f "$KUBE/webhook.json" || return
+  check "the API server trusts it, and an object passes" within 10 k create configmap passes
+  check_fails "another one is refused by the webhook" 'the webhook under our certificate says no' k create configmap refused
+  jq --arg ca "$(base64 -w0 "$ROOT_PEM")" '.items[1].webhooks[0].clientConfig.caBundle = $ca' "$KUBE/webhook.json" >"$KUBE/webhook2.json"
+  check "with the root of tls as caBundle" k apply -f "$KUBE/webhook2.json"
+  check "the API server does not trust it" within 10 untrusted
+  k delete validatingwebhookconfiguration hook >/dev/null 2>&1
+}
+untrusted() { ! k create configmap "other$RANDOM" 2>"$KUBE/untrusted" && grep -q 'unknown authority' "$KUBE/untrusted"; }
 
 # install_cert_manager : CRDs as upstream ships them (no webhook: one version, conversion none), the rights of the controller.
 install_cert_manager() {

@@ -19,7 +19,12 @@ cluster_pki() {
     leaf etcd-server etcd-server --common-name one localhost 127.0.0.1 &&
     leaf etcd-peer etcd-peer --common-name one localhost 127.0.0.1 &&
     leaf apiserver-etcd-client etcd-client --common-name kube-apiserver-etcd-client &&
-    leaf front-proxy-client front-proxy-client || return
+    leaf front-proxy-client front-proxy-client &&
+    leaf kube-controller-manager kube-controller-manager &&
+    leaf kube-scheduler kube-scheduler &&
+    leaf kube-proxy kube-proxy &&
+    leaf webhook kube-webhook hook.default.svc &&
+    node_server || return
   # service account tokens are signed with a bare key pair, without a certificate
   openssl genrsa -out "$PKI/sa.key" 2048 2>"$WORK/sa.log" && openssl rsa -in "$PKI/sa.key" -pubout -out "$PKI/sa.pub" 2>>"$WORK/sa.log"
 }
@@ -32,4 +37,16 @@ leaf() {
   rm -rf "$PKI/new" && mkdir "$PKI/new"
   check "$profile" chancery issue --profile "$profile" --out "$PKI/new" "$@" || return
   mv "$PKI"/new/*.crt "$PKI/$file.crt" && mv "$PKI"/new/*.key "$PKI/$file.key"
+}
+
+# A kubelet at a reserved address, 127.0.0.1: only a grant that mentions it gets that.
+node_server() {
+  local grant
+  check_fails "kubelet-server for a reserved address needs a grant" 'names.allow' chancery issue --profile kubelet-server --out "$PKI" --common-name system:node:node1 127.0.0.1
+  grant=$(chancery -o json grant create --name node1 --allow-name 127.0.0.1 --subject system:node:node1 --profile kubelet-server | jq -r .id) &&
+    (umask 077; chancery token create --name node1 --grant "$grant" >"$PKI/node.token") || return
+  rm -rf "$PKI/new" && mkdir "$PKI/new"
+  check "kubelet-server by a token of that grant" env CHANCERY_URL="$HTTPS" CHANCERY_ROOT="$ROOT_PEM" CHANCERY_TOKEN_FILE="$PKI/node.token" "$BIN" \
+    issue --profile kubelet-server --out "$PKI/new" --common-name system:node:node1 127.0.0.1 || return
+  mv "$PKI"/new/*.crt "$PKI/kubelet-server.crt" && mv "$PKI"/new/*.key "$PKI/kubelet-server.key"
 }
