@@ -1,11 +1,13 @@
 #!/bin/bash
-# Debian's certbot obtains, renews and revokes by http-01 and by an external account key, over TLS verified against
-# our root. RFC 8555.
+# Debian's certbot obtains, renews and revokes by http-01, dns-01 and by an external account key, over TLS verified
+# against our root; a newer one (certbot-newest.sh) also by profile and by renewal information. RFC 8555, RFC 9773.
 . "$(dirname "$0")/lib.sh"
+
+CERTBOT=${CHANCERY_TEST_CERTBOT:-certbot}
 
 bot() {
   local command=$1; shift
-  REQUESTS_CA_BUNDLE=$ROOT_PEM certbot "$command" --config-dir "$DIR/c" --work-dir "$DIR/w" --logs-dir "$DIR/l" -n "$@"
+  REQUESTS_CA_BUNDLE=$ROOT_PEM "$CERTBOT" "$command" --config-dir "$DIR/c" --work-dir "$DIR/w" --logs-dir "$DIR/l" -n "$@"
 }
 obtain() {
   bot certonly --server "$ACME" --agree-tos --register-unsafely-without-email --standalone \
@@ -41,13 +43,44 @@ journey() {
     --reason keycompromise --no-delete-after-revoke || certbot_log
   revoked "by certificate key" "$live/cert.pem" "$live/chain.pem" keyCompromise
 
+  by_dns
+  newer
   bound
   check_fails "a name that does not resolve is refused with the reason" "x.gone.$ZONE" obtain -d "x.gone.$ZONE"
   check_fails "without our root certbot trusts nothing" 'CERTIFICATE_VERIFY_FAILED|certificate verify failed' \
-    env REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt certbot register --config-dir "$DIR/c2" --work-dir "$DIR/w" \
+    env REQUESTS_CA_BUNDLE=/etc/ssl/certs/ca-certificates.crt "$CERTBOT" register --config-dir "$DIR/c2" --work-dir "$DIR/w" \
     --logs-dir "$DIR/l" -n --server "$ACME" --agree-tos --register-unsafely-without-email
   check "unregister deactivates the account" bot unregister --server "$ACME" || certbot_log
   check "fsck beside the running server" chancery fsck
+}
+
+# Base and wildcard: two records at one name.
+by_dns() {
+  check "obtain a wildcard by dns-01" bot certonly --server "$ACME" --manual --preferred-challenges dns \
+    --manual-auth-hook "echo \$CERTBOT_VALIDATION >>$TEXTS/_acme-challenge.\$CERTBOT_DOMAIN" \
+    --manual-cleanup-hook "rm -f $TEXTS/_acme-challenge.\$CERTBOT_DOMAIN" -d "dns.$ZONE" -d "*.dns.$ZONE" || { certbot_log; return; }
+  local live="$DIR/c/live/dns.$ZONE"
+  check "it has base and wildcard" test "$(names_of "$live/cert.pem")" = "*.dns.$ZONE dns.$ZONE "
+  good "by dns-01" "$live/cert.pem" "$live/chain.pem"
+}
+
+# What came after Debian's version: profiles and renewal information.
+newer() {
+  [[ $("$CERTBOT" --version) =~ \ [5-9] ]] || return
+  check "obtain by profile" obtain --required-profile tls-server -d "profile.$ZONE" || certbot_log
+  good "by profile" "$DIR/c/live/profile.$ZONE/cert.pem" "$DIR/c/live/profile.$ZONE/chain.pem"
+  check_fails "a profile that is not offered is refused" 'profile' told obtain --required-profile kube-admin -d "other.$ZONE"
+  local live="$DIR/c/live/profile.$ZONE" before
+  before=$(serial_of "$live/cert.pem")
+  check "renew, asked early, does nothing" bot renew --no-random-sleep-on-renew --cert-name "profile.$ZONE"
+  check "the serial is the same" test "$(serial_of "$live/cert.pem")" = "$before"
+  # what it was told holds until Retry-After
+  sed -i '/^ari_retry_after/d' "$DIR/c/renewal/profile.$ZONE.conf"
+  check "the operator revokes it" chancery revoke "$live/cert.pem" --reason superseded
+  within 5 ocsp_says revoked "$live/cert.pem" "$live/chain.pem"
+  check "renew goes by the CA's renewal information" bot renew --no-random-sleep-on-renew --cert-name "profile.$ZONE" || certbot_log
+  check "and has another serial" test "$(serial_of "$live/cert.pem")" != "$before"
+  good "renewed by information" "$live/cert.pem" "$live/chain.pem"
 }
 
 # A directory that takes accounts with a key only, and certifies what the key's grant allows.

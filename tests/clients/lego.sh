@@ -1,6 +1,6 @@
 #!/bin/bash
-# Debian's lego obtains, renews and revokes by http-01, obtains by an external account key, and by dns-01 with RFC 2136
-# against bind9, over TLS verified against our root. RFC 8555.
+# Debian's lego obtains, renews and revokes by http-01, obtains by tls-alpn-01, by an external account key, and by dns-01
+# with RFC 2136 against bind9, over TLS verified against our root. RFC 8555, RFC 8737.
 . "$(dirname "$0")/lib.sh"
 
 go_acme() {
@@ -35,10 +35,20 @@ journey() {
   check "obtain with a P-384 key" http --key-type ec384 -d "p.$ZONE" run
   check_fails "a name that does not resolve is refused with the reason" "x.gone.$ZONE" http -d "x.gone.$ZONE" run
   check_fails "an IP sent as a DNS name is refused and nothing breaks" 'malformed|rejectedIdentifier|unsupportedIdentifier' http -d 127.0.0.1 run
+  by_alpn
   bound
   by_dns
   check "the server still answers" curl -fsS --cacert "$ROOT_PEM" -o /dev/null "$ACME"
   check "fsck beside the running server" chancery fsck
+}
+
+by_alpn() {
+  directory alpn --challenges tls-alpn-01 || return
+  alpn() { ACME=$AT go_acme --path "$DIR/lego-alpn" --tls --tls.port "127.0.0.1:$TLS_ALPN01_PORT" "$@"; }
+  check "obtain by tls-alpn-01 for two names" alpn -d "t.$ZONE" -d "u.$ZONE" run || return
+  openssl x509 -in "$DIR/lego-alpn/certificates/t.$ZONE.crt" -out "$DIR/alpn.pem"
+  good "by tls-alpn-01" "$DIR/alpn.pem" "$DIR/lego-alpn/certificates/t.$ZONE.issuer.crt"
+  check "renew by tls-alpn-01" alpn -d "t.$ZONE" -d "u.$ZONE" renew --days 9999 --no-random-sleep
 }
 
 # A directory that takes accounts with a key only.
