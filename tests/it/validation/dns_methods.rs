@@ -104,7 +104,8 @@ async fn d2_a_wrong_record_that_is_corrected_is_seen_by_the_next_attempt() {
 
 #[tokio::test]
 async fn d2_questions_have_random_case_and_ask_for_1232_octets() {
-    let seen: Arc<std::sync::Mutex<Vec<(u16, Vec<u8>)>>> = Arc::default();
+    type Packets = Arc<std::sync::Mutex<Vec<(u16, Vec<u8>)>>>;
+    let seen = Packets::default();
     let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let address = socket.local_addr().unwrap();
     let log = seen.clone();
