@@ -15,7 +15,7 @@ statements! {
     COUNT = "SELECT COUNT(*) AS held FROM (SELECT 1 FROM nonces_spent LIMIT $1) AS bounded";
     EPOCHS = "SELECT epoch, nonce_key, created_at FROM nonce_epochs LIMIT 2";
     END_EPOCHS = "DELETE FROM nonce_epochs";
-    FORGET_OTHERS = "DELETE FROM nonces_spent WHERE substr(nonce, 1, 8) <> $1";
+    FORGET_OTHERS = "DELETE FROM nonces_spent WHERE nonce IN (SELECT nonce FROM nonces_spent WHERE substr(nonce, 1, 8) <> $1 LIMIT $2)";
     FORGET = "DELETE FROM nonces_spent WHERE expires_at < $1";
 }
 
@@ -72,9 +72,12 @@ pub async fn only(store: &Store) -> Result<Option<(Epoch, Timestamp)>> {
 }
 
 /// Forgets what was spent of other epochs. Call it when none of them can be redeemed any more.
-pub async fn forget_others(store: &Store, epoch: i64) -> Result<u64> {
+pub async fn forget_others(store: &Store, epoch: i64) -> Result<()> {
+    /// So many go in a statement, which has a time limit.
+    const BATCH: i64 = 50_000;
     let db = store.db.volatile();
-    q(FORGET_OTHERS).bind(epoch.to_be_bytes().as_slice()).execute(&db).await
+    while q(FORGET_OTHERS).bind(epoch.to_be_bytes().as_slice()).bind(BATCH).execute(&db).await? > 0 {}
+    Ok(())
 }
 
 fn epoch(row: &super::engine::Row) -> Result<Epoch> {
