@@ -130,9 +130,7 @@ impl Registration {
         if challenges.iter().any(|c| c.kind == GRANTED) {
             let detail = "within the account's grant: nothing is to be proved".to_owned();
             into.push(entry(order.created_at, "offered", detail, Mark::Good));
-            return Ok(());
-        }
-        if authorization.order_id != Some(order.id) {
+        } else if authorization.order_id != Some(order.id) {
             let of = authorization.order_id.map_or("ahead of any order".to_owned(), |id| format!("for order {id}"));
             let detail = format!("rests on the authorization {} that was made {of}", authorization.id);
             into.push(entry(order.created_at, "offered", detail, Mark::Plain));
@@ -153,15 +151,14 @@ impl Registration {
             }
             let steps = timelines.iter().find(|(id, _)| *id == challenge.id);
             let steps: Vec<Step> = steps.and_then(|(_, text)| serde_json::from_str(text).ok()).unwrap_or_default();
-            let last = steps.len().saturating_sub(1);
-            for (n, step) in steps.into_iter().enumerate() {
-                let mark = match step.what {
-                    StepKind::Result if n == last && challenge.status == ChallengeStatus::Valid => Mark::Good,
-                    StepKind::Result | StepKind::Deny => Mark::Bad,
-                    _ => Mark::Plain,
+            into.extend(steps.into_iter().map(|step| {
+                let mark = match (step.verdict(), step.what) {
+                    (Some(true), _) => Mark::Good,
+                    (Some(false), _) | (None, StepKind::Deny) => Mark::Bad,
+                    (None, _) => Mark::Plain,
                 };
-                into.push(entry(step.at, step.what.name(), step.detail, mark));
-            }
+                entry(step.at, step.what.name(), step.detail, mark)
+            }));
         }
         Ok(())
     }

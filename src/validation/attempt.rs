@@ -49,6 +49,16 @@ pub enum StepKind {
     Result,
 }
 
+const PROVED: &str = "control is proved";
+pub(super) const PERMITTED: &str = "CAA permits it";
+
+impl Step {
+    /// Is it a verdict, and a good one?
+    pub fn verdict(&self) -> Option<bool> {
+        (self.what == StepKind::Result).then(|| self.detail == PROVED || self.detail == PERMITTED)
+    }
+}
+
 impl StepKind {
     /// The word for it in stored timelines and on every surface.
     pub const fn name(self) -> &'static str {
@@ -112,8 +122,13 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    pub fn end(mut self, result: Result<(), ValidationError>) -> Outcome {
-        let detail = result.as_ref().map_or_else(ValidationError::detail, |()| "control is proved".to_owned());
+    pub fn end(self, result: Result<(), ValidationError>) -> Outcome {
+        self.end_saying(PROVED, result)
+    }
+
+    /// The same with other words for success.
+    pub fn end_saying(mut self, good: &str, result: Result<(), ValidationError>) -> Outcome {
+        let detail = result.as_ref().map_or_else(ValidationError::detail, |()| good.to_owned());
         self.note(StepKind::Result, detail);
         Outcome { result, timeline: self.timeline }
     }

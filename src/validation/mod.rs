@@ -160,7 +160,7 @@ impl Validator {
             Err(busy) => return busy,
         };
         let result = permitted(&mut attempt, name, account_url, method).await;
-        attempt.end(result)
+        attempt.end_saying(attempt::PERMITTED, result)
     }
 }
 
