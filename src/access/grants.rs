@@ -74,6 +74,7 @@ impl Access {
     pub async fn revoke_grant(&self, actor: &Actor, id: GrantId) -> Result<(Grant, Ended)> {
         let mut tx = self.store.begin(actor).await?;
         let now = tx.now();
+        tx.accounts_change();
         // in the order in which those take their locks who act under it: account, order, key, then the grant
         let mut ended = Ended {
             accounts: store::accounts::revoke_of_grant(&mut tx, id).await?,

@@ -50,6 +50,7 @@ async fn end_accounts(tx: &mut Tx, id: CertificateId) -> Result<usize> {
     let Some((tbs, _)) = certificates::body(&mut *tx, id).await? else { return Ok(0) };
     let unreadable = |e| Error::inconsistent(format!("the bytes of certificate {id} cannot be read")).because(e);
     let spki = TbsView::parse(&tbs).map_err(unreadable)?.spki.to_vec();
+    tx.accounts_change();
     let ended = accounts::revoke_by_key(&mut *tx, &spki).await?;
     for account in &ended {
         authorizations::deactivate_of_account(&mut *tx, *account).await?;

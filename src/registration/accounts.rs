@@ -26,9 +26,17 @@ pub struct NewAccount {
 }
 
 impl Registration {
-    /// The account of this id, whatever its state; `None` also when it is another directory's.
+    /// The account of this id as it was a moment ago, whatever its state; `None` also when it is another directory's.
     pub async fn account(&self, directory: &str, id: AccountId) -> Result<Option<Account>> {
-        Ok(accounts::find(&self.store, id).await?.filter(|a| a.directory == directory))
+        if let Some(known) = self.known.get(&self.store, id) {
+            return Ok(Some(known.as_ref().clone()).filter(|a| a.directory == directory));
+        }
+        let (now, changes) = (self.store.now(), self.store.account_changes());
+        let found = accounts::find(&self.store, id).await?;
+        if let Some(account) = &found {
+            self.known.put(account.clone(), now, changes);
+        }
+        Ok(found.filter(|a| a.directory == directory))
     }
 
     pub async fn account_by_key(&self, directory: &str, key: &AccountKey) -> Result<Option<Account>> {
@@ -129,6 +137,7 @@ impl Registration {
             Err(error) => return self.refused(&actor, "account.refused", object(account.id), error).await,
         };
         let mut tx = self.store.begin(&actor).await?;
+        tx.accounts_change();
         if !accounts::set_contact(&mut tx, account.id, &contact).await? {
             return Err(inactive());
         }
@@ -140,6 +149,7 @@ impl Registration {
     /// For ever. Open orders and authorizations end; certificates stay as they are (RFC 8555 §7.3.6).
     pub async fn deactivate_account(&self, origin: &Origin, account: &Account) -> Result<Account> {
         let mut tx = self.store.begin(&origin.account(account)).await?;
+        tx.accounts_change();
         if !accounts::deactivate(&mut tx, account.id).await? {
             return Err(inactive());
         }
@@ -187,6 +197,7 @@ impl Registration {
             drop(tx);
             return self.refused(&origin.account(account), "account.refused", object(account.id), error).await;
         }
+        tx.accounts_change();
         match accounts::set_key(&mut tx, account.id, &account.key.thumbprint, &key).await {
             Ok(true) => {}
             Ok(false) => return Err(inactive()),

@@ -157,6 +157,7 @@ impl Registration {
         }
         let mut ended = 0;
         if with_accounts {
+            tx.accounts_change();
             ended = accounts::revoke_of_key(&mut tx, id).await?;
             orders::fail_of_revoked(&mut tx).await?;
         }

@@ -10,6 +10,7 @@ pub mod directories;
 pub mod external_accounts;
 pub mod finalize;
 pub mod housekeeping;
+mod known;
 pub mod limits;
 pub mod nonces;
 mod operators;
@@ -98,6 +99,7 @@ pub struct Registration {
     /// Of the directories as they were last read.
     version: AtomicI64,
     describe: Describe,
+    known: known::Known,
     orders: Batcher<placing::Asked, orders::OrderView>,
     ready: Batcher<ready::Ready, Option<ClaimedJob>>,
     verdicts: Batcher<verdicts::Row>,
@@ -118,6 +120,7 @@ impl Registration {
             attempts: attempts::Attempts::default(),
             directories: ArcSwap::from_pointee(Vec::new()),
             version: AtomicI64::new(-1),
+            known: known::Known::default(),
             orders: Batcher::start(placing::Writer(store.clone())),
             ready: Batcher::start(ready::Writer(store.clone())),
             verdicts: Batcher::start(verdicts::Writer(store.clone())),

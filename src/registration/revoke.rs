@@ -1,7 +1,7 @@
 //! Revocation over ACME (RFC 8555 §7.6): by the account that was issued to, by another account that holds valid
 //! authorizations for all its names, or by whoever holds the certificate's key.
 
-use super::{Origin, Registration};
+use super::{Origin, Registration, active};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Account;
 use crate::model::certificate::{Certificate, ShownStatus};
@@ -43,6 +43,11 @@ impl Registration {
         let reason = allowed_reason(reason)?;
         let found = certificates::find_by_fingerprint(&self.store, &sha256(der)).await?;
         let certificate = found.ok_or_else(|| Error::not_found("certificate: this CA did not issue these bytes"))?;
+        if let Revoker::Account(account) = revoker {
+            // as it is now: nothing else on the way looks at its row
+            let found = accounts::find(&self.store, account.id).await?;
+            active(found.ok_or_else(|| Error::not_found("account"))?)?;
+        }
         let entitled = match revoker {
             Revoker::Key(spki) => sha256(spki) == certificate.spki_sha256,
             Revoker::Account(account) if certificate.account_id == Some(account.id) => true,

@@ -74,7 +74,10 @@ async fn settle(tx: &mut Tx, rows: &[&Row]) -> Result<()> {
     orders::to_ready(tx, proved.into_iter()).await?;
     let good = rows.iter().filter(|row| row.failure.is_none());
     limits::forgive(tx, good.map(|row| (row.account, name_of(&row.identifier)))).await?;
-    for row in rows.iter().filter(|row| moved.contains(&row.authorization)) {
+    let mut bad: Vec<_> = rows.iter().filter(|row| moved.contains(&row.authorization)).collect();
+    // in one order for everybody: failures of a name are one row
+    bad.sort_by_key(|row| (row.account, name_of(&row.identifier)));
+    for row in bad {
         if let Some(failed) = &row.failure {
             orders::fail(&mut *tx, row.authorization, &failed.order).await?;
             if let Some(paused) = count_failure(tx, row.account, &row.identifier, &row.limits).await? {

@@ -33,6 +33,7 @@ pub mod versions;
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
@@ -85,6 +86,8 @@ pub struct Store {
     replica: ReplicaId,
     lanes: Arc<Lanes>,
     commits: Arc<Commits>,
+    /// Transactions of this process that changed ACME accounts.
+    account_changes: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Store {
@@ -96,7 +99,15 @@ impl fmt::Debug for Store {
 impl Store {
     pub fn new(db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
-        Ok(Store { db, clock, entropy, replica, lanes: Arc::new(Lanes::default()), commits: Arc::default() })
+        Ok(Store {
+            db,
+            clock,
+            entropy,
+            replica,
+            lanes: Arc::new(Lanes::default()),
+            commits: Arc::default(),
+            account_changes: Arc::default(),
+        })
     }
 
     /// This process in audit chains and intents; never the same twice.
@@ -113,10 +124,15 @@ impl Store {
         &self.commits
     }
 
+    /// Moves with every transaction of this process that changed an ACME account, once it has ended.
+    pub fn account_changes(&self) -> u64 {
+        self.account_changes.load(Ordering::Acquire)
+    }
+
     /// A transaction in the name of `actor`. Its audit events are chained and written when it commits.
     pub async fn begin(&self, actor: &Actor) -> Result<Tx> {
         let raw = self.db.begin().await?;
-        Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new() })
+        Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new(), accounts: false })
     }
 
     /// Writes one event in a transaction of its own: refusals that change nothing else.
@@ -133,6 +149,8 @@ pub struct Tx {
     store: Store,
     actor: Actor,
     events: Vec<(Actor, AuditEvent)>,
+    /// It changes ACME accounts.
+    accounts: bool,
 }
 
 impl fmt::Debug for Tx {
@@ -164,6 +182,11 @@ impl Tx {
         self.events.push((actor.clone(), event));
     }
 
+    /// Whoever changes an ACME account says so: what this process remembers of accounts ends with the commit.
+    pub fn accounts_change(&mut self) {
+        self.accounts = true;
+    }
+
     pub fn raw(&mut self) -> &mut RawTx {
         &mut self.raw
     }
@@ -171,6 +194,16 @@ impl Tx {
     /// Writes the audit events and commits. A lane (one hash chain) is held from here to the end of the commit, so
     /// its order is the order in the database; when the outcome is unknown the lane is given up and never continued.
     pub async fn commit(self) -> Result<()> {
+        let changes = self.accounts.then(|| Arc::clone(&self.store.account_changes));
+        let outcome = self.end().await;
+        if let Some(changes) = changes {
+            // also when the outcome is unknown
+            changes.fetch_add(1, Ordering::AcqRel);
+        }
+        outcome
+    }
+
+    async fn end(self) -> Result<()> {
         let Tx { mut raw, store, events, .. } = self;
         let fault = store.commits.next(events.iter().map(|(_, event)| event.action));
         if events.is_empty() {

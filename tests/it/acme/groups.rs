@@ -129,6 +129,57 @@ async fn orders_survive_a_group_that_fails_or_whose_reply_is_lost() {
     }
 }
 
+/// Another process's change, which this one is not told of, is seen within five seconds; what writes sees it at once.
+#[tokio::test]
+async fn an_account_is_remembered_for_seconds_and_not_when_it_writes() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let order = client.order(&["a.example.org"]).await.expect(201);
+        let set = |text: &'static str| {
+            let id: chancery::model::id::AccountId = client.kid.rsplit('/').next().unwrap().parse().unwrap();
+            q(plain(text)).bind(id.to_vec()).execute(&world.store)
+        };
+        set("UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1").await.unwrap();
+        client.get(order.header("location")).await.expect(200);
+        client.order(&["b.example.org"]).await.refused(401, "unauthorized");
+        world.clock.advance(std::time::Duration::from_secs(5));
+        client.get(order.header("location")).await.refused(401, "unauthorized");
+        set("UPDATE acme_accounts SET status = 'valid' WHERE id = $1").await.unwrap();
+        world.clock.advance(std::time::Duration::from_secs(5));
+        client.get(&client.kid).await.expect(200);
+        // our own is seen at once
+        client.post(&client.kid, r#"{"status":"deactivated"}"#).await.expect(200);
+        client.get(&client.kid).await.refused(401, "unauthorized");
+    }
+}
+
+/// A round trip is what an operation costs: a request that reads takes one statement, and one for its nonce where
+/// replicas share them.
+#[tokio::test]
+async fn reading_takes_one_statement() {
+    let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let handle = recorder.handle();
+    let count = || {
+        let text = handle.render();
+        let line = text.lines().find(|l| l.starts_with("chancery_db_statements_total "));
+        line.map_or(0, |l| l.rsplit_once(' ').unwrap().1.parse::<u64>().unwrap())
+    };
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (certificate, ..) = client.certificate(&["a.example.org"]).await;
+        let made = client.order(&["b.example.org"]).await.expect(201);
+        let part = made.json()["authorizations"][0].as_str().unwrap().to_owned();
+        let challenge = client.challenge(&part, "http-01").await["url"].as_str().unwrap().to_owned();
+        let each = if world.store.db.is_postgres() { 2 } else { 1 };
+        for url in [made.header("location"), &part, &challenge, &certificate] {
+            let before = count();
+            client.get(url).await.expect(200);
+            assert_eq!(count() - before, each, "{url}");
+        }
+    }
+}
+
 fn list(value: &Value) -> Vec<&str> {
     value.as_array().unwrap().iter().map(|v| v.as_str().unwrap()).collect()
 }

@@ -8,6 +8,7 @@ mod authorizations;
 mod bad_input;
 mod caa;
 mod challenges;
+mod checklist;
 mod client;
 mod compromise;
 mod dns01;

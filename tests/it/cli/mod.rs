@@ -81,6 +81,18 @@ fn grants_and_external_keys_are_made_listed_and_revoked() {
     let shown = out(&["acme", "directory", "set", "default", "--eab-required", "true", "-o", "json"]);
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&shown["external_account_required"], &shown["challenges"][1]), (&true.into(), &"dns-01".into()));
+    let limits = ["--limit", "new-orders=20/90m", "--limit", "pause=none"];
+    let shown = out(&[&["acme", "directory", "set", "default", "-o", "json"], limits.as_slice()].concat());
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    let limits = &shown["limits"];
+    assert_eq!(
+        (&limits["new_orders"], &limits["pause"], &limits["open_orders"]),
+        (&"20/90m".into(), &"none".into(), &"300".into())
+    );
+    assert_eq!(code(&run(at, &["acme", "directory", "set", "default", "--limit", "new_orders"])), 2);
+    let nobody = "acc_00000000000000000000000000";
+    assert_eq!(code(&run(at, &["acme", "limits", nobody, "--set", "new_orders=none"])), 4);
+    assert_eq!(code(&run(at, &["acme", "resume", nobody])), 4);
     out(&["acme", "directory", "create", "inside", "--challenges", "none", "--resolvers", "127.0.0.1:53"]);
     assert!(out(&["acme", "directory", "list"]).contains("inside"));
     out(&["grant", "revoke", grant]);
