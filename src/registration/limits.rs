@@ -115,7 +115,7 @@ fn check_failures(name: &str, failures: &Failures, limits: &Limits, now: Timesta
             "acme.limits.pause",
             format!("name \"{name}\" of this account: all {} validations failed since {}, and it is paused since {at}", failures.count, failures.since),
             "names whose validations succeed now and then",
-            "mend what fails (chancery acme challenge-test shows it), then ask an operator: chancery acme resume ACCOUNT NAME",
+            "mend what fails, then ask an operator to run: chancery acme resume ACCOUNT NAME",
         )
         .retry_after(crate::clock::days(1)));
     }
