@@ -1,10 +1,11 @@
 //! Certificate download and revocation (RFC 8555 §7.4.2, §7.6).
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::base64url;
 use super::envelope::Envelope;
+use super::headers::link;
 use super::json::string;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pki::key_policy::KeyPolicy;
@@ -13,19 +14,34 @@ use crate::registration::revoke::Revoker;
 
 const CHAIN: &str = "application/pem-certificate-chain";
 
-/// Leaf first, each certifies the one before, without the root; LF line ends and nothing between the blocks.
+/// Leaf first, each certifies the one before, without the root; LF line ends and nothing between the blocks. The other
+/// chains stand in links, and each of them lists the others.
 pub async fn download(request: Envelope) -> Result<Response> {
     let (account, payload) = request.by_account().await?;
     payload.expect_empty()?;
+    let id = request.id("certificate")?;
     let registration = &request.acme.registration;
-    let download = registration.certificate(&account, request.id("certificate")?).await?;
+    let download = registration.certificate(&account, id).await?;
     if !acceptable(request.accept.as_deref()) {
         return Err(Error::new(ErrorKind::NotAcceptable, format!("a certificate is given as {CHAIN} only")));
     }
+    let asked = match request.part("chain") {
+        None => 0,
+        Some(name) => {
+            let found = download.chains.iter().position(|chain| chain.name() == name);
+            found.ok_or_else(|| Error::not_found("certificate"))?
+        }
+    };
     registration.note_download(&request.origin, download.certificate.order_id).await;
-    let mut body = pem::encode("CERTIFICATE", &download.der);
-    download.chain.iter().for_each(|der| body.push_str(&pem::encode("CERTIFICATE", der)));
-    Ok((StatusCode::OK, [(header::CONTENT_TYPE, CHAIN)], body).into_response())
+    let (mut body, mut headers) = (pem::encode("CERTIFICATE", &download.der), HeaderMap::new());
+    for (n, chain) in download.chains.iter().enumerate() {
+        match n {
+            _ if n == asked => chain.ders.iter().for_each(|der| body.push_str(&pem::encode("CERTIFICATE", der))),
+            0 => link(&mut headers, &request.urls.certificate(id), "alternate"),
+            _ => link(&mut headers, &request.urls.chain(id, &chain.name()), "alternate"),
+        }
+    }
+    Ok((StatusCode::OK, [(header::CONTENT_TYPE, CHAIN)], headers, body).into_response())
 }
 
 pub async fn revoke(request: Envelope) -> Result<Response> {

@@ -82,6 +82,11 @@ impl Envelope {
         super::urls::id(self.ids.get("id").map_or("", String::as_str), what)
     }
 
+    /// What stands in the path there, if the route has such a part.
+    pub fn part(&self, name: &str) -> Option<&str> {
+        self.ids.get(name).map(String::as_str)
+    }
+
     pub fn signed_by_key(&self) -> bool {
         matches!(self.jws.signer, Signed::ByKey(_))
     }

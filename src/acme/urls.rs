@@ -36,6 +36,11 @@ impl Urls {
     pub fn certificate(&self, id: CertificateId) -> String {
         self.of(&format!("certificate/{id}"))
     }
+
+    /// The same certificate with another chain (RFC 8555 §7.4.2).
+    pub fn chain(&self, id: CertificateId, name: &str) -> String {
+        format!("{}/{name}", self.certificate(id))
+    }
 }
 
 /// The id in a path; what does not parse is not found, exactly like what does not exist.

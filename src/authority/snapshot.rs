@@ -37,6 +37,8 @@ pub struct LoadedIssuer {
     pub certificates: Vec<IssuerCertificate>,
     /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
     pub chain: Vec<Vec<u8>>,
+    /// The same by every way up; `chain` is one of them.
+    pub chains: Vec<chain::Chain>,
     /// Its name in DER.
     subject: Vec<u8>,
     /// What authorityKeyIdentifier says below it: one, or more where others certified it with another.
@@ -113,11 +115,16 @@ impl Snapshot {
                 IssuerRole::Root => Vec::new(),
                 IssuerRole::Issuing => own.first().map(|newest| above.chain(&newest.der)).unwrap_or_default(),
             };
+            let chains = match issuer.role {
+                IssuerRole::Root => Vec::new(),
+                IssuerRole::Issuing => above.chains(&own),
+            };
             let subject = subject(&issuer, own.first())?;
             let key_ids = key_ids(&own);
             let loaded = LoadedIssuer {
                 certificates: own,
                 chain,
+                chains,
                 subject,
                 key_ids,
                 sealed_key,

@@ -12,6 +12,7 @@ use super::attempts::Tried;
 use super::limits::name_set;
 use super::orders::OrderView;
 use super::{Origin, Registration};
+use crate::authority::chain::Chain;
 use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 pub struct Download {
     pub certificate: Certificate,
     pub der: Vec<u8>,
-    /// Intermediates in DER, nearest first.
-    pub chain: Vec<Vec<u8>>,
+    /// Intermediates by every way up; the first one is given unless another is asked for.
+    pub chains: Vec<Chain>,
 }
 
 impl Registration {
@@ -121,6 +122,9 @@ impl Registration {
     }
 
     async fn checked(&self, account: &Account, order: &Order, csr: &[u8]) -> Result<Issuance> {
+        let directory = self.shared_directory(&order.directory)?;
+        // one that was withdrawn since is told first, whatever the CSR is like (draft-ietf-acme-profiles §4)
+        directory.profile(Some(&order.profile))?;
         let request = CertificateRequest::from_der(csr, &KeyPolicy::default()).map_err(|refusal| {
             let mut error = Error::from(refusal);
             // at finalize whatever is wrong with a CSR is badCSR
@@ -137,7 +141,6 @@ impl Registration {
                 "make a new key for the CSR (RFC 8555 §11.1)",
             ));
         }
-        let directory = self.shared_directory(&order.directory)?;
         let snapshot = self.authority.snapshot();
         let domain = snapshot.profile(&order.profile)?.profile.domain();
         Ok(Issuance {
@@ -171,8 +174,8 @@ impl Registration {
         let found = certificates::find_with_der(&self.store, id).await?;
         let (certificate, der) = found.filter(|(c, _)| c.account_id == Some(account.id)).ok_or_else(missing)?;
         let der = der.ok_or_else(missing)?;
-        let chain = self.authority.chain_of(&certificate);
-        Ok(Download { certificate, der, chain })
+        let chains = self.authority.chains_of(&certificate, &der)?;
+        Ok(Download { certificate, der, chains })
     }
 }
 

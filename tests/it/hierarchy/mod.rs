@@ -86,6 +86,15 @@ pub fn openssl_at(leaf: &[u8], chain: &[Vec<u8>], roots: &[Vec<u8>], at: chancer
         .unwrap()
 }
 
+/// A certificate for the CA of a CSR with the root above it, as OpenSSL makes them: with a key identifier of its own kind.
+pub fn certified_by_openssl(csr: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    let csr = openssl::x509::X509Req::from_der(csr).unwrap();
+    let shape = corporate::Shape { days: 9_000, ..corporate::Shape::default() };
+    let root = corporate::Ca::root("Corp Root", &shape);
+    let cross = root.sign(csr.subject_name(), &csr.public_key().unwrap(), &shape);
+    (cross.to_der().unwrap(), root.der())
+}
+
 pub fn roots(authority: &Authority, domain: &str) -> Vec<Vec<u8>> {
     authority.snapshot().roots(domain).into_iter().map(<[u8]>::to_vec).collect()
 }
