@@ -13,12 +13,12 @@ use crate::registration::Directory;
 
 pub async fn show(State(acme): State<Acme>, Path(slug): Path<String>) -> Result<Json<Value>> {
     let directory = acme.registration.shared_directory(&slug)?;
-    Ok(Json(body(&Urls::new(&acme, &slug), &directory)))
+    Ok(Json(body(&acme, &Urls::new(&acme, &slug), &directory)))
 }
 
 pub async fn post(request: Envelope) -> Result<Json<Value>> {
     request.by_account().await?.1.expect_empty()?;
-    Ok(Json(body(&request.urls, &request.directory)))
+    Ok(Json(body(&request.acme, &request.urls, &request.directory)))
 }
 
 pub async fn nonce_head(State(acme): State<Acme>, Path(slug): Path<String>) -> Result<StatusCode> {
@@ -35,13 +35,14 @@ pub async fn nonce_post(request: Envelope) -> Result<StatusCode> {
 }
 
 /// Absent members are left out, never null.
-fn body(urls: &Urls, directory: &Directory) -> Value {
+fn body(acme: &Acme, urls: &Urls, directory: &Directory) -> Value {
     let mut body = json!({
         "newNonce": urls.of("new-nonce"),
         "newAccount": urls.of("new-account"),
         "newOrder": urls.of("new-order"),
         "revokeCert": urls.of("revoke"),
         "keyChange": urls.of("key-change"),
+        "renewalInfo": urls.of("renewal-info"),
     });
     if let (true, Some(members)) = (directory.config.pre_authorization, body.as_object_mut()) {
         members.insert("newAuthz".into(), urls.of("new-authz").into());
@@ -58,6 +59,11 @@ fn body(urls: &Urls, directory: &Directory) -> Value {
     }
     if !directory.config.caa_identities.is_empty() {
         meta.insert("caaIdentities".into(), directory.identities().into());
+    }
+    let profiles: Map<String, Value> =
+        acme.registration.described(directory).into_iter().map(|(name, text)| (name, text.into())).collect();
+    if !profiles.is_empty() {
+        meta.insert("profiles".into(), profiles.into());
     }
     if directory.config.subdomains {
         meta.insert("subdomainAuthAllowed".into(), true.into());

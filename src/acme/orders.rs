@@ -109,9 +109,7 @@ fn body(acme: &Acme, request: &Envelope, view: &OrderView) -> Value {
         "finalize": urls.of(&format!("order/{}/finalize", order.id)),
     });
     let Some(members) = body.as_object_mut() else { return body };
-    if request.directory.config.profiles.len() > 1 {
-        members.insert("profile".into(), order.profile.clone().into());
-    }
+    members.insert("profile".into(), order.profile.clone().into());
     if let Some(at) = order.not_before {
         members.insert("notBefore".into(), at.to_string().into());
     }

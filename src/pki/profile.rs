@@ -21,6 +21,7 @@ pub struct Profile {
     max: Duration,
     acme_ip: Option<Duration>,
     backdate: Duration,
+    acme_order: Option<Duration>,
     rules: NameRules,
 }
 
@@ -29,12 +30,13 @@ impl Profile {
     pub fn new(config: ProfileConfig) -> Result<Self> {
         let (default, max) = (parse_duration(&config.lifetime.default)?, parse_duration(&config.lifetime.max)?);
         let acme_ip = config.lifetime.acme_ip.as_deref().map(parse_duration).transpose()?;
+        let acme_order = config.lifetime.acme_order.as_deref().map(parse_duration).transpose()?;
         let backdate = match config.lifetime.backdate.as_str() {
             "0s" => Duration::ZERO,
             text => parse_duration(text)?,
         };
         let rules = NameRules { allow: config.names.allow.clone(), deny: config.names.deny.clone() };
-        let profile = Profile { default, max, acme_ip, backdate, rules, config };
+        let profile = Profile { default, max, acme_ip, backdate, acme_order, rules, config };
         profile_rules::check(&profile)?;
         Ok(profile)
     }
@@ -58,6 +60,11 @@ impl Profile {
 
     pub fn backdate(&self) -> Duration {
         self.backdate
+    }
+
+    /// How long an ACME order may be open, if the profile says so.
+    pub fn order_lifetime(&self) -> Option<Duration> {
+        self.acme_order
     }
 
     pub fn usages(&self) -> &[ExtendedKeyUsage] {

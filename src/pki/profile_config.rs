@@ -105,6 +105,9 @@ pub struct LifetimeRule {
     pub acme_ip: Option<String>,
     /// How far a default notBefore lies in the past.
     pub backdate: String,
+    /// How long an ACME order under it may be open; a week when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme_order: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::name::{DistinguishedName, SubjectFields};
 use super::profile::{AskedField, CommonNameRule, ExtendedKeyUsage as Usage, KeyUsage, Profile};
-use crate::clock::{days, hours};
+use crate::clock::{days, hours, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
 use crate::model::key::KeyAlgorithm;
@@ -40,6 +40,12 @@ fn lifetimes(profile: &Profile) -> Vec<Check> {
         (acme_ip.is_none_or(|d| d <= max), "lifetime.acme_ip", format!("{acme_ip:?}"), "at most the maximum"),
         // leaves of three years are the longest that a shipped profile has (code signing, time stamping)
         (max <= days(3 * 366), "lifetime.max", value(&rule.max), "at most 3 y"),
+        (
+            profile.order_lifetime().is_none_or(|d| (minutes(1)..=days(30)).contains(&d)),
+            "lifetime.acme_order",
+            format!("{:?}", rule.acme_order),
+            "1 m to 30 d",
+        ),
         (profile.backdate() <= hours(24), "lifetime.backdate", value(&rule.backdate), "at most 1 d"),
         (profile.backdate() < default, "lifetime.backdate", value(&rule.backdate), "below the default lifetime"),
         (

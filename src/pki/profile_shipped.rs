@@ -191,7 +191,7 @@ fn leaf(
 }
 
 fn life(default: &str, max: &str) -> LifetimeRule {
-    LifetimeRule { default: default.into(), max: max.into(), acme_ip: None, backdate: "60s".into() }
+    LifetimeRule { default: default.into(), max: max.into(), acme_ip: None, backdate: "60s".into(), acme_order: None }
 }
 
 impl ProfileConfig {

@@ -259,6 +259,14 @@ impl Registration {
         self.directories.load().iter().map(|directory| directory.as_ref().clone()).collect()
     }
 
+    /// The profiles that a directory offers, each with what people are told of it (draft-ietf-acme-profiles §3).
+    pub fn described(&self, directory: &Directory) -> Vec<(String, String)> {
+        let snapshot = self.authority.snapshot();
+        let there =
+            directory.config.profiles.iter().filter_map(|slug| snapshot.profiles.get(slug).map(|p| (slug, p)));
+        there.map(|(slug, p)| (slug.clone(), p.config.description.clone())).collect()
+    }
+
     /// Reads the directories again when another process has changed them.
     pub async fn refresh(&self) -> Result<()> {
         let version = versions::read(&self.store).await?.directories;

@@ -1,6 +1,7 @@
 //! Orders (RFC 8555 §7.4): names are judged before anything is stored, all of them, so that a client learns of
 //! every bad one at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::model::acme::{Account, Order, OrderStatus};
 use crate::model::grant::Grant;
 use crate::model::id::{AuthorizationId, OrderId};
 use crate::model::identifier::{Identifier, shown};
+use crate::pki::name::SubjectFields;
 use crate::store::orders;
 
 /// Ids of one page of an account's orders.
@@ -49,6 +51,8 @@ pub(super) struct Wanted {
 /// What newOrder may have.
 struct Checked {
     profile: String,
+    /// How long the order may be open.
+    lifetime: Duration,
     names: Vec<Wanted>,
     grant: Option<Grant>,
 }
@@ -102,7 +106,7 @@ impl Registration {
             error: None,
             certificate_id: None,
             replaces: ask.replaces,
-            expires_at: ends_at(now, checked.grant.as_ref()),
+            expires_at: ends_at(now + checked.lifetime, checked.grant.as_ref(), ask.not_after),
             created_at: now,
         };
         let id = order.id;
@@ -142,16 +146,47 @@ impl Registration {
         }
         let profile = directory.profile(ask.profile.as_deref())?.to_owned();
         let grant = self.grant_for_order(directory, account, &profile).await?;
+        if ask.profile.is_some() {
+            self.check_kinds(&profile, &ask.identifiers)?;
+        }
         let names = self.checked_names(directory, &profile, grant.as_ref(), &ask.identifiers)?;
         let identifiers: Vec<_> = names.iter().map(|wanted| wanted.name.clone()).collect();
-        self.check_validity(&profile, ask, &identifiers)?;
+        let lifetime = self.check_together(&profile, &identifiers)?;
+        self.check_validity(directory, &profile, ask, &identifiers)?;
         if let Some(text) = &ask.replaces {
             self.check_replaces(account, text, &identifiers).await?;
         }
-        Ok(Checked { profile, names, grant })
+        Ok(Checked { profile, lifetime, names, grant })
     }
 
-    fn check_validity(&self, profile: &str, ask: &NewOrder, names: &[Identifier]) -> Result<()> {
+    /// A profile that the client names does not go with names of these kinds: that is the profile's fault, not the
+    /// names' (draft-ietf-acme-profiles §4).
+    fn check_kinds(&self, profile: &str, asked: &[AskedName]) -> Result<()> {
+        let names: Result<BTreeSet<_>> = asked.iter().map(|asked| offered(&asked.kind, &asked.value)).collect();
+        // what is no name at all is told by name below
+        let Ok(names) = names else { return Ok(()) };
+        let names: Vec<_> = names.into_iter().collect();
+        self.authority.snapshot().profile(profile)?.profile.check_shape(&names).map_err(invalid_profile)
+    }
+
+    /// The profile takes these names together, and asks for nothing that a client of ACME cannot say. How long the order
+    /// may be open.
+    fn check_together(&self, profile: &str, names: &[Identifier]) -> Result<Duration> {
+        let snapshot = self.authority.snapshot();
+        let profile = &snapshot.profile(profile)?.profile;
+        let subject = || profile.subject(None, &SubjectFields::default(), names);
+        profile.check_shape(names).and_then(|()| subject()).map_err(invalid_profile)?;
+        Ok(profile.order_lifetime().unwrap_or(ORDER_LIFETIME))
+    }
+
+    /// Given times are honoured exactly or refused; what only finalize can see is judged there again, on the bytes.
+    fn check_validity(
+        &self,
+        directory: &Directory,
+        profile: &str,
+        ask: &NewOrder,
+        names: &[Identifier],
+    ) -> Result<()> {
         if ask.not_before.is_none() && ask.not_after.is_none() {
             return Ok(());
         }
@@ -171,10 +206,21 @@ impl Registration {
         if from < earliest {
             return refuse("not_before", from, format!("{earliest} or later"));
         }
-        let Some(to) = ask.not_after else { return Ok(()) };
-        if to <= now || to < from {
+        if let Some(to) = ask.not_after
+            && (to <= now || to < from)
+        {
             return refuse("not_after", to, format!("a time after now, {now}, and after notBefore"));
         }
+        let issuer = directory.issuer(&snapshot, profile.profile.domain())?.certificate()?;
+        let outside = |at: &Timestamp| *at < issuer.not_before || *at > issuer.not_after;
+        if let Some(at) = ask.not_before.into_iter().chain(ask.not_after).find(outside) {
+            return refuse(
+                "issuer",
+                at,
+                format!("within the issuer's own {} to {}", issuer.not_before, issuer.not_after),
+            );
+        }
+        let Some(to) = ask.not_after else { return Ok(()) };
         let max = profile.profile.max_lifetime(names, true);
         if to.since(from) + Duration::from_secs(1) > max {
             return refuse("lifetime", to, format!("at most {} d from notBefore", max.as_secs() / 86_400));
@@ -219,6 +265,11 @@ impl Registration {
             _ => Err(refusal(bad)),
         }
     }
+}
+
+fn invalid_profile(mut error: Error) -> Error {
+    error.kind = ErrorKind::InvalidProfile;
+    error
 }
 
 /// The name that the client offers to prove for this one: it stands above it (RFC 9444 §4.3).
@@ -273,10 +324,11 @@ fn provable(directory: &Directory, grant: Option<&Grant>, name: &Identifier) -> 
     }
 }
 
-/// An order that rests on a grant ends with it at the latest.
-fn ends_at(now: Timestamp, grant: Option<&Grant>) -> Timestamp {
-    let end = now + ORDER_LIFETIME;
-    grant.and_then(|g| g.expires_at).map_or(end, |limit| limit.min(end)).truncated()
+/// An order that rests on a grant ends with it at the latest, and one for a certificate with an end with that: later
+/// there is nothing to finalize.
+fn ends_at(end: Timestamp, grant: Option<&Grant>, not_after: Option<Timestamp>) -> Timestamp {
+    let limits = grant.and_then(|g| g.expires_at).into_iter().chain(not_after);
+    limits.fold(end, Timestamp::min).truncated()
 }
 
 /// One sentence with the first three; the kind is the common one, else compound (RFC 8555 §6.7.1).

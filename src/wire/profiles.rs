@@ -93,6 +93,9 @@ pub struct LifetimeRules {
     pub acme_ip: Option<String>,
     /// How far a default notBefore lies in the past.
     pub backdate: String,
+    /// How long an ACME order under it may be open: a week when absent, at most `30d`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme_order: Option<String>,
 }
 
 /// A merge patch of the rules (RFC 7396): members that are absent stay, null ends what may be absent.

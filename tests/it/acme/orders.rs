@@ -1,4 +1,4 @@
-//! Orders, authorizations, challenges, finalize, download.
+//! Orders, authorizations, challenges, finalize, download (O1–O13).
 
 use chancery::clock::days;
 use chancery::model::actor::Actor;
@@ -14,11 +14,13 @@ use crate::support::acme_rows::stored_order;
 use crate::support::stores::plain;
 
 #[tokio::test]
-async fn a_proved_order_becomes_a_certificate_with_its_chain() {
+async fn o1_o2_o9_a_proved_order_becomes_a_certificate_with_its_chain() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let made = client.order(&["B.example.org", "a.example.org", "b.example.org"]).await.expect(201);
         let order = made.json();
+        assert!(!made.header("location").is_empty());
+        assert!(chancery::clock::Timestamp::parse_rfc3339(order["expires"].as_str().unwrap()).is_some());
         assert_eq!(order["status"], "pending");
         let names = json!([{"type": "dns", "value": "b.example.org"}, {"type": "dns", "value": "a.example.org"}]);
         assert_eq!(order["identifiers"], names);
@@ -51,7 +53,7 @@ async fn a_proved_order_becomes_a_certificate_with_its_chain() {
 }
 
 #[tokio::test]
-async fn a_wrong_answer_ends_challenge_authorization_and_order() {
+async fn o7_a_wrong_answer_ends_challenge_authorization_and_order() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let made = client.order(&["a.example.org"]).await.expect(201);
@@ -72,7 +74,7 @@ async fn a_wrong_answer_ends_challenge_authorization_and_order() {
 }
 
 #[tokio::test]
-async fn bad_names_are_all_named_and_nothing_is_stored() {
+async fn o2_o3_bad_names_are_all_named_and_nothing_is_stored() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let refused = client.order(&["kubernetes.default", "good.example.org", "localhost"]).await;
@@ -127,7 +129,7 @@ async fn a_hundred_finalizes_make_one_certificate() {
 }
 
 #[tokio::test]
-async fn finalize_wants_a_ready_order_and_the_same_names() {
+async fn o7_finalize_wants_a_ready_order_and_the_same_names() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let pending = client.order(&["a.example.org"]).await.json();
@@ -151,7 +153,7 @@ async fn finalize_wants_a_ready_order_and_the_same_names() {
 }
 
 #[tokio::test]
-async fn an_order_runs_out() {
+async fn o13_an_order_runs_out() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let (order_url, order) = client.ready_order(&["a.example.org"]).await;
@@ -166,7 +168,7 @@ async fn an_order_runs_out() {
 }
 
 #[tokio::test]
-async fn foreign_and_unknown_objects_look_the_same() {
+async fn o10_foreign_and_unknown_objects_look_the_same() {
     for world in worlds().await {
         let (owner, other) = (Client::register(&world).await, Client::register(&world).await);
         let made = owner.order(&["a.example.org"]).await;
@@ -192,7 +194,7 @@ async fn foreign_and_unknown_objects_look_the_same() {
 }
 
 #[tokio::test]
-async fn a_deactivated_authorization_ends_its_order() {
+async fn o7_a_deactivated_authorization_ends_its_order() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let (order_url, order) = client.ready_order(&["a.example.org"]).await;
@@ -205,7 +207,7 @@ async fn a_deactivated_authorization_ends_its_order() {
 }
 
 #[tokio::test]
-async fn explicit_times_are_honoured_exactly() {
+async fn o5_explicit_times_are_honoured_exactly() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let until = (world.now() + days(30)).truncated();
@@ -224,7 +226,7 @@ async fn explicit_times_are_honoured_exactly() {
 }
 
 #[tokio::test]
-async fn an_explicit_start_holds_as_long_as_the_order_lives() {
+async fn o5_an_explicit_start_holds_as_long_as_the_order_lives() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let (from, until) = (world.now().truncated(), (world.now() + days(30)).truncated());
@@ -281,5 +283,242 @@ async fn a_deactivated_account_orders_nothing_also_at_the_same_moment() {
         let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
         let open = orders::open_of(&mut tx, std::iter::once(id)).await.unwrap();
         assert_eq!(open[&id], 0);
+    }
+}
+
+#[tokio::test]
+async fn o4_what_is_no_name_is_no_identifier() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (label, long) = ("a".repeat(64), format!("{}example.org", "a.".repeat(122)));
+        for name in [
+            "",
+            ".",
+            "a.",
+            ".example.org",
+            "a..example.org",
+            "-a.example.org",
+            "a-.example.org",
+            "a_b.example.org",
+            "bücher.example.org",
+            "xn--zzzzzzzzzz99999.example.org",
+            "192.0.2.7",
+            "*",
+            "*.",
+            "a.*.example.org",
+            "*a.example.org",
+            "**.example.org",
+            "*.*.example.org",
+            "a b.example.org",
+            "a\u{0}.example.org",
+            "http://a.example.org",
+            &format!("{label}.example.org"),
+            &long,
+        ] {
+            client.order(&[name]).await.refused(400, "malformed");
+        }
+        for address in ["192.0.2.256", "192.0.2.07", "2001:0db8::1", "a.example.org", "192.0.2.0/24", "::1%eth0"] {
+            let ask = json!({"identifiers": [{"type": "ip", "value": address}]}).to_string();
+            client.post(&url("new-order"), &ask).await.refused(400, "malformed");
+        }
+        let orders = client.get(&format!("{}/orders", client.kid)).await.expect(200).json();
+        assert_eq!(orders, json!({"orders": []}));
+    }
+}
+
+async fn with_times(client: &Client<'_>, times: serde_json::Value) -> super::client::Reply {
+    let mut ask = json!({"identifiers": [{"type": "dns", "value": "a.example.org"}]});
+    ask.as_object_mut().unwrap().extend(times.as_object().unwrap().clone());
+    client.post(&url("new-order"), &ask.to_string()).await
+}
+
+#[tokio::test]
+async fn o5_times_have_any_offset_and_no_fraction() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let until = (world.now() + days(30)).truncated();
+        let utc = until.to_string();
+        let plain = utc.strip_suffix('Z').unwrap();
+        // the same moment two hours to the east, half an hour to the west, and with a fraction of nothing
+        let shifted = |secs: i64| (chancery::clock::Timestamp::from_secs(until.secs() + secs)).to_string();
+        let east = format!("{}+02:00", shifted(7_200).strip_suffix('Z').unwrap());
+        let west = format!("{}-00:30", shifted(-1_800).strip_suffix('Z').unwrap());
+        for text in [utc.clone(), east, west, format!("{plain}+00:00"), format!("{plain}.000Z")] {
+            let made = with_times(&client, json!({"notAfter": text})).await.expect(201);
+            assert_eq!(made.json()["notAfter"], json!(until), "{text}");
+            assert!(made.json().get("notBefore").is_none());
+        }
+        for wrong in [
+            format!("{plain}.5Z"),
+            format!("{plain}.000001Z"),
+            plain.to_owned(),
+            plain[..10].to_owned(),
+            format!("{plain}+0200"),
+            format!("{plain}Z "),
+            plain.replace("-1", "-13-1"),
+            "tomorrow".to_owned(),
+            String::new(),
+        ] {
+            with_times(&client, json!({"notAfter": wrong})).await.refused(400, "malformed");
+            with_times(&client, json!({"notBefore": wrong})).await.refused(400, "malformed");
+        }
+        for wrong in [json!(until.secs()), json!(null), json!([utc])] {
+            with_times(&client, json!({"notAfter": wrong})).await.refused(400, "malformed");
+        }
+    }
+}
+
+#[tokio::test]
+async fn o5_times_that_cannot_be_honoured_are_refused() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let now = world.now().truncated();
+        let end = world.authority.snapshot().issuer("tls-1").unwrap().certificate().unwrap().not_after;
+        let second = std::time::Duration::from_secs(1);
+        for (times, word) in [
+            (json!({"notAfter": now}), "not_after"),
+            (json!({"notAfter": now - days(1)}), "not_after"),
+            (json!({"notBefore": now + days(3), "notAfter": now + days(2)}), "not_after"),
+            (json!({"notBefore": now - days(1)}), "not_before"),
+            // the longest life counts both ends, and from the default start too
+            (json!({"notBefore": now, "notAfter": now + days(397)}), "lifetime"),
+            (json!({"notAfter": now + days(397) - second}), "lifetime"),
+            (json!({"notAfter": end + second}), "issuer"),
+            (json!({"notBefore": end + second}), "issuer"),
+            (json!({"notBefore": end - days(1), "notAfter": end + second}), "issuer"),
+            (json!({"notAfter": "9999-12-31T23:59:59Z"}), "issuer"),
+        ] {
+            let refused = with_times(&client, times.clone()).await.refused(400, "malformed").json();
+            let detail = refused["detail"].as_str().unwrap();
+            assert!(detail.starts_with(&format!("validity.{word}")), "{times}: {detail}");
+        }
+        let orders = client.get(&format!("{}/orders", client.kid)).await.expect(200).json();
+        assert_eq!(orders, json!({"orders": []}));
+        with_times(&client, json!({"notBefore": now, "notAfter": now + days(397) - second})).await.expect(201);
+        with_times(&client, json!({"notBefore": now, "notAfter": now + second})).await.expect(201);
+    }
+}
+
+#[tokio::test]
+async fn o5_a_certificate_that_would_have_ended_is_not_made() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let until = (world.now() + days(2)).truncated();
+        let made = with_times(&client, json!({"notAfter": until})).await.expect(201);
+        // the order ends with what it is for
+        assert_eq!(made.json()["expires"], json!(until));
+        client.prove(made.json()["authorizations"][0].as_str().unwrap()).await;
+        world.clock.advance(days(3));
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        client.post(made.json()["finalize"].as_str().unwrap(), &payload).await.refused(403, "orderNotReady");
+        assert_eq!(client.get(made.header("location")).await.json()["status"], "invalid");
+        let count = plain("SELECT COUNT(*) AS n FROM certificates WHERE order_id IS NOT NULL");
+        let issued: i64 = q(count).fetch_one(&world.store.db).await.unwrap().get("n").unwrap();
+        assert_eq!(issued, 0);
+    }
+}
+
+#[tokio::test]
+async fn o6_a_wildcard_and_its_base_are_proved_apart() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let order = client.order(&["*.example.org", "example.org"]).await.expect(201).json();
+        let list = order["authorizations"].as_array().unwrap();
+        assert_eq!(list.len(), 2);
+        let wildcard = client.get(list[0].as_str().unwrap()).await.json();
+        let base = client.get(list[1].as_str().unwrap()).await.json();
+        let name = json!({"type": "dns", "value": "example.org"});
+        assert_eq!((&wildcard["identifier"], &base["identifier"]), (&name, &name));
+        assert_eq!((wildcard.get("wildcard"), base.get("wildcard")), (Some(&json!(true)), None));
+        let kinds = |shown: &serde_json::Value| -> Vec<String> {
+            let list = shown["challenges"].as_array().unwrap().iter();
+            list.map(|c| c["type"].as_str().unwrap().to_owned()).collect()
+        };
+        assert!(kinds(&wildcard).iter().all(|kind| kind.starts_with("dns-")), "{wildcard}");
+        assert!(kinds(&base).contains(&"http-01".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn o8_what_an_order_is_for_never_changes() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let names = ["c.example.org", "a.example.org", "b.example.org"];
+        let made = client.order(&names).await.expect(201);
+        let fixed = ["identifiers", "authorizations", "finalize", "expires", "profile"];
+        let same = async |moment: &str| {
+            let shown = client.get(made.header("location")).await.expect(200).json();
+            for member in fixed {
+                assert_eq!(shown[member], made.json()[member], "{member} {moment}");
+            }
+        };
+        same("at once").await;
+        for authorization in made.json()["authorizations"].as_array().unwrap() {
+            client.prove(authorization.as_str().unwrap()).await;
+            same("while it is proved").await;
+        }
+        let payload = json!({"csr": b64(csr(&names).0)}).to_string();
+        client.post(made.json()["finalize"].as_str().unwrap(), &payload).await.expect(200);
+        same("when it is valid").await;
+        world.clock.advance(days(30));
+        same("later").await;
+    }
+}
+
+#[tokio::test]
+async fn o11_the_list_has_every_order_once_and_only_ones_own() {
+    for world in worlds().await {
+        let (client, other) = (Client::register(&world).await, Client::register(&world).await);
+        let id = client.kid.rsplit('/').next().unwrap().parse().unwrap();
+        let account = world.registration.account("default", id).await.unwrap().unwrap();
+        let mut expected = Vec::new();
+        for _ in 0..205 {
+            // ids rise from one millisecond to the next
+            world.clock.advance(std::time::Duration::from_millis(1));
+            let (order, ..) = stored_order(&world.store, &account, &["a.example.org"]).await;
+            expected.push(url(&format!("order/{}", order.id)));
+        }
+        let failed = client.order(&["b.example.org"]).await.expect(201);
+        let authorization = failed.json()["authorizations"][0].as_str().unwrap().to_owned();
+        client.post(&authorization, r#"{"status":"deactivated"}"#).await.expect(200);
+        other.order(&["c.example.org"]).await.expect(201);
+
+        let (mut found, mut next, mut pages) = (Vec::new(), format!("{}/orders", client.kid), 0);
+        while !next.is_empty() && pages < 10 {
+            let reply = client.get(&next).await.expect(200);
+            other.get(&next).await.refused(404, "malformed");
+            let page = reply.json();
+            assert_eq!(page.as_object().unwrap().len(), 1);
+            found.extend(page["orders"].as_array().unwrap().iter().map(|o| o.as_str().unwrap().to_owned()));
+            let links = reply
+                .headers
+                .get_all("link")
+                .iter()
+                .filter_map(|v| v.to_str().unwrap().strip_suffix(";rel=\"next\""));
+            next = links.map(|l| l[1..l.len() - 1].to_owned()).next().unwrap_or_default();
+            pages += 1;
+            // one that comes meanwhile disturbs nothing
+            // ids rise from one millisecond to the next
+            world.clock.advance(std::time::Duration::from_millis(1));
+            let (order, ..) = stored_order(&world.store, &account, &["a.example.org"]).await;
+            expected.push(url(&format!("order/{}", order.id)));
+        }
+        // the last one came after its page was read
+        expected.pop();
+        assert!(found == expected && pages == 3, "{} of {} in {pages}", found.len(), expected.len());
+    }
+}
+
+#[tokio::test]
+async fn o12_each_order_is_one_of_its_own() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (one, two) = (client.order(&["a.example.org"]).await, client.order(&["a.example.org"]).await);
+        assert_ne!(one.header("location"), two.header("location"));
+        assert_ne!(one.json()["authorizations"], two.json()["authorizations"]);
+        client.prove(one.json()["authorizations"][0].as_str().unwrap()).await;
+        assert_eq!(client.get(one.header("location")).await.json()["status"], "ready");
+        assert_eq!(client.get(two.header("location")).await.json()["status"], "pending");
     }
 }

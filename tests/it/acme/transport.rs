@@ -25,6 +25,7 @@ async fn t2_the_directory_names_absolute_urls() {
             ("newOrder", "new-order"),
             ("revokeCert", "revoke"),
             ("keyChange", "key-change"),
+            ("renewalInfo", "renewal-info"),
         ] {
             assert_eq!(shown[name], url(path));
         }
