@@ -131,6 +131,12 @@ impl Caller {
         self.unbounded("do it on the server's host with chancery grant or chancery acme eab")
     }
 
+    /// Renewals of many certificates at once, whoever asked for them.
+    pub fn may_move_renewals(&self) -> Result<()> {
+        self.may(Permission::MoveRenewals)?;
+        self.unbounded("do it on the server's host with chancery acme renewals")
+    }
+
     /// Profiles are the rules of issuance: whoever changes them changes what everybody may have.
     pub fn may_manage_profiles(&self) -> Result<()> {
         self.may(Permission::ManageProfiles)?;

@@ -29,6 +29,8 @@ pub enum Permission {
     ManageProfiles,
     /// End accounts, run challenge tests.
     ManageAcme,
+    /// When certificates should be renewed.
+    MoveRenewals,
 }
 
 impl Permission {
@@ -50,6 +52,7 @@ impl Permission {
             Permission::ManageDirectories => "change ACME directories",
             Permission::ManageProfiles => "create and change profiles",
             Permission::ManageAcme => "end ACME accounts and run challenge tests",
+            Permission::MoveRenewals => "move renewal windows",
         }
     }
 }
@@ -58,35 +61,37 @@ impl Permission {
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
         Issue, ManageAcme, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens,
-        ManageUsers, ReadAcme, ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy, ReadTokens,
-        Revoke,
+        ManageUsers, MoveRenewals, ReadAcme, ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy,
+        ReadTokens, Revoke,
     };
     match role {
         Role::Viewer => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadChecks => true,
             ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy
-            | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme => false,
+            | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => false,
         },
         Role::Auditor => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks => true,
             Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
-            | ManageProfiles | ManageAcme => false,
+            | ManageProfiles | ManageAcme | MoveRenewals => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
             ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | ManageTokens | ManageUsers
-            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme => false,
+            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => {
+                false
+            }
         },
         Role::Operator => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke
-            | ManageAcme => true,
+            | ManageAcme | MoveRenewals => true,
             ReadTokens | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
             | ManageProfiles => false,
         },
         Role::Admin => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks
             | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
-            | ManageProfiles | ManageAcme => true,
+            | ManageProfiles | ManageAcme | MoveRenewals => true,
         },
     }
 }

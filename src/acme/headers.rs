@@ -102,7 +102,7 @@ fn parts(path: &str) -> (&str, &str) {
 }
 
 /// The first segment after the directory.
-pub const ENDPOINTS: [&str; 12] = [
+pub const ENDPOINTS: [&str; 13] = [
     "directory",
     "new-nonce",
     "new-account",
@@ -115,6 +115,7 @@ pub const ENDPOINTS: [&str; 12] = [
     "challenge",
     "certificate",
     "revoke",
+    "renewal-info",
 ];
 
 fn count(directory: &str, endpoint: &str, response: &Response) {

@@ -3,7 +3,8 @@
 //!     GET|POST /acme/{directory}/directory        HEAD|GET|POST …/new-nonce
 //!     POST …/new-account  …/account/{id}  …/account/{id}/orders  …/key-change
 //!     POST …/new-authz  …/new-order  …/order/{id}  …/order/{id}/finalize
-//!     POST …/authorization/{id}  …/challenge/{id}  …/certificate/{id}  …/revoke
+//!     POST …/authorization/{id}  …/challenge/{id}  …/certificate/{id}[/{chain}]  …/revoke
+//!     GET …/renewal-info/{certificate}
 
 mod accounts;
 mod authorizations;
@@ -18,6 +19,7 @@ pub mod jwk;
 pub mod jws;
 mod key_change;
 mod orders;
+mod renewal_info;
 mod urls;
 
 use std::sync::Arc;
@@ -58,7 +60,9 @@ pub fn router(acme: Acme) -> Router {
         .route("/authorization/{id}", post(authorizations::show_or_deactivate))
         .route("/challenge/{id}", post(authorizations::respond))
         .route("/certificate/{id}", post(certificates::download))
+        .route("/certificate/{id}/{chain}", post(certificates::download))
         .route("/revoke", post(certificates::revoke))
+        .route("/renewal-info/{id}", get(renewal_info::show))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method);
     Router::new()

@@ -48,6 +48,7 @@ pub(super) fn base() -> OpenApi {
     security(("bearer" = [])),
     tags(
         (name = "certificates", description = "Issue, sign, find and revoke certificates."),
+        (name = "renewal-windows", description = "When certificates should be renewed."),
         (name = "issuers", description = "Certification authorities."),
         (name = "profiles", description = "Issuance rules."),
         (name = "domains", description = "Trust domains and their roots."),

@@ -18,6 +18,7 @@ mod idempotent;
 mod issue;
 mod made_key;
 mod profiles;
+mod renewals;
 mod revocation;
 mod shape;
 mod subject;
@@ -99,6 +100,9 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(certificates::get))
         .routes(routes!(revocation::create, revocation::get))
         .routes(routes!(certificates::events))
+        .routes(routes!(renewals::of_certificate))
+        .routes(routes!(renewals::list, renewals::create))
+        .routes(routes!(renewals::get, renewals::cancel))
         .routes(routes!(hierarchy::issuers, hierarchy::create_issuer))
         .routes(routes!(hierarchy::issuer))
         .routes(routes!(hierarchy::profiles, profiles::create))

@@ -2,7 +2,7 @@
 //! `Signer` and `KeyStore`, never `keys`.
 
 pub mod batch;
-mod chain;
+pub mod chain;
 mod checkpoints;
 pub mod checks;
 pub mod compromise;
@@ -15,7 +15,7 @@ pub mod ocsp;
 mod profiles;
 mod queries;
 pub mod recovery;
-mod renewal;
+pub mod renewal;
 pub mod responders;
 pub mod revoke;
 pub mod snapshot;
@@ -50,6 +50,7 @@ pub struct Authority {
     crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,
     ocsp: OcspCache,
     stuck: recovery::Stuck,
+    renewals: ArcSwap<renewal::Rules>,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
 }
@@ -71,6 +72,7 @@ impl Authority {
             crls: Mutex::default(),
             ocsp: OcspCache::default(),
             stuck: recovery::Stuck::default(),
+            renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),
             revoked: Notify::new(),
             own_hosts,
             store,
@@ -83,9 +85,11 @@ impl Authority {
         self.snapshot.load_full()
     }
 
-    /// Reads hierarchy and profiles again when another process has changed them; called every second.
+    /// Reads hierarchy and profiles again when another process has changed them, and says so; rules over renewals too.
+    /// Called every second.
     pub async fn refresh(&self) -> Result<bool> {
         let versions = crate::store::versions::read(&self.store).await?;
+        self.refresh_renewals(versions.renewals).await?;
         let known = self.snapshot.load().versions;
         if (versions.hierarchy, versions.profiles) == (known.hierarchy, known.profiles) {
             return Ok(false);

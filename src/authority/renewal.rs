@@ -1,10 +1,60 @@
-//! When a certificate should be renewed (RFC 9773), whoever asks and over whichever surface.
+//! When a certificate should be renewed (RFC 9773), whoever asks and over whichever surface; and the rules by which
+//! operators move that for many certificates. A rule is one row, held in memory by every replica: moving ten million
+//! certificates writes one row, and asking for one reads the certificate alone.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::json;
 
 use super::Authority;
-use crate::error::Result;
+use crate::clock::{Timestamp, days};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
 use crate::model::certificate::Certificate;
-use crate::model::renewal::RenewalId;
-use crate::store::certificates;
+use crate::model::id::RenewalWindowId;
+use crate::model::identifier::{Identifier, shown};
+use crate::model::renewal::{Renewal, RenewalFilter, RenewalId, RenewalRule, Window};
+use crate::pki::certificate_facts::CertificateFacts;
+use crate::store::versions::{self, Topic};
+use crate::store::{Store, Tx, certificates, orders, renewals};
+
+/// Rules that are not over. Each question goes through all of them.
+pub const MAX_RULES: i64 = 200;
+/// Certificates that one rule names one by one.
+pub const MAX_CERTIFICATES: usize = 1000;
+/// A start without an end.
+const USUAL_LENGTH: Duration = days(1);
+const LIFE: Duration = days(365);
+const LONGEST_LIFE: Duration = days(3 * 366);
+
+/// The rules as this replica last read them, newest first.
+#[derive(Debug)]
+pub(super) struct Rules {
+    version: i64,
+    list: Vec<RenewalRule>,
+}
+
+impl Rules {
+    pub(super) async fn load(store: &Store) -> Result<Self> {
+        // the version first: a change between the two reads is read again at the next turn
+        let version = versions::read(store).await?.renewals;
+        Ok(Rules { version, list: renewals::active(store, store.now()).await? })
+    }
+}
+
+/// What an operator asks. Neither start nor end means now.
+#[derive(Debug, Clone, Default)]
+pub struct MoveRenewals {
+    pub filter: RenewalFilter,
+    pub issued_before: Option<Timestamp>,
+    pub start: Option<Timestamp>,
+    pub end: Option<Timestamp>,
+    pub reason: String,
+    pub explanation_url: Option<String>,
+    pub expires_in: Option<Duration>,
+}
 
 impl Authority {
     /// The certificate that was given out under this authority key identifier and serial number.
@@ -20,4 +70,175 @@ impl Authority {
             certificate.fingerprint.is_some() && issuer.is_some_and(|issuer| issuer.is_named_by(&id.key_id))
         }))
     }
+
+    /// The text by which ACME clients ask for it (RFC 9773 §4.1); none for what has no authority key identifier.
+    pub async fn renewal_id(&self, certificate: &Certificate) -> Result<Option<RenewalId>> {
+        let Some(der) = certificates::der(&self.store, certificate.id).await? else { return Ok(None) };
+        let unreadable = |e| Error::inconsistent(format!("{} cannot be read", certificate.id)).because(e);
+        let facts = CertificateFacts::parse(&der).map_err(unreadable)?;
+        Ok(facts.authority_key_id.map(|key_id| RenewalId { key_id, serial: certificate.serial.clone() }))
+    }
+
+    /// When this certificate should be renewed, and who says so.
+    pub fn renewal(&self, certificate: &Certificate) -> Renewal {
+        Renewal::of(certificate, &self.renewals.load().list, self.store.now())
+    }
+
+    /// The certificate that an order got in place of this one.
+    pub async fn successor(&self, id: &RenewalId) -> Result<Option<Certificate>> {
+        match orders::successor(&self.store, &id.to_string()).await? {
+            Some(successor) => certificates::find(&self.store, successor).await,
+            None => Ok(None),
+        }
+    }
+
+    /// One rule over all certificates that the filter fits and that are there now.
+    pub async fn move_renewals(&self, actor: &Actor, asked: MoveRenewals) -> Result<RenewalRule> {
+        self.check_filter(&asked.filter)?;
+        let mut tx = self.store.begin(actor).await?;
+        let rule = made(&tx, asked)?;
+        // holds the row, so that two at once cannot pass the limit together
+        versions::bump(&mut tx, Topic::Renewals).await?;
+        let now = tx.now();
+        let active = renewals::count_active(&mut tx, now).await?;
+        if active >= MAX_RULES {
+            return Err(refuse(
+                "count",
+                format!("one more rule beside {active}"),
+                &format!("at most {MAX_RULES} rules that are not over"),
+                "cancel one, or move more certificates with one rule",
+            ));
+        }
+        renewals::insert(&mut tx, &rule).await?;
+        let detail = json!({"filter": rule.filter, "issued_before": rule.issued_before, "start": rule.window.start,
+            "end": rule.window.end, "reason": rule.reason, "expires_at": rule.expires_at});
+        tx.audit(AuditEvent::done("renewals.moved", format!("renewal_window:{}", rule.id), detail));
+        tx.commit().await?;
+        self.reload_renewals().await?;
+        Ok(rule)
+    }
+
+    /// Newest first, before `before`; those that are over too.
+    pub async fn renewal_rules(&self, before: Option<RenewalWindowId>, limit: u16) -> Result<Vec<RenewalRule>> {
+        renewals::page(&self.store, before, i64::from(limit)).await
+    }
+
+    /// Those in force that may concern certificates of this issuer, newest first.
+    pub fn renewal_rules_over(&self, issuer: &str) -> Vec<RenewalRule> {
+        let (rules, now) = (self.renewals.load(), self.store.now());
+        let here =
+            |rule: &&RenewalRule| rule.is_active(now) && rule.filter.issuer.as_deref().is_none_or(|i| i == issuer);
+        rules.list.iter().filter(here).cloned().collect()
+    }
+
+    pub async fn renewal_rule(&self, id: RenewalWindowId) -> Result<RenewalRule> {
+        renewals::find(&self.store, id).await?.ok_or_else(|| missing(id))
+    }
+
+    /// Its certificates have the windows again that they had without it.
+    pub async fn cancel_renewals(&self, actor: &Actor, id: RenewalWindowId) -> Result<()> {
+        let mut tx = self.store.begin(actor).await?;
+        if !renewals::delete(&mut tx, id).await? {
+            return Err(missing(id));
+        }
+        versions::bump(&mut tx, Topic::Renewals).await?;
+        tx.audit(AuditEvent::done("renewals.cancelled", format!("renewal_window:{id}"), json!({})));
+        tx.commit().await?;
+        self.reload_renewals().await
+    }
+
+    pub(super) async fn refresh_renewals(&self, version: i64) -> Result<()> {
+        match version == self.renewals.load().version {
+            true => Ok(()),
+            false => self.reload_renewals().await,
+        }
+    }
+
+    async fn reload_renewals(&self) -> Result<()> {
+        self.renewals.store(std::sync::Arc::new(Rules::load(&self.store).await?));
+        Ok(())
+    }
+
+    fn check_filter(&self, filter: &RenewalFilter) -> Result<()> {
+        if filter.is_empty() {
+            let allowed = "certificates, issuer, profile, account, requester, name or expires_before";
+            return Err(refuse("filter", "a rule over every certificate".into(), allowed, "name one of these"));
+        }
+        if filter.certificates.len() > MAX_CERTIFICATES {
+            let value = format!("{} certificates", filter.certificates.len());
+            let fix = "say what they have in common: issuer, profile, account, name";
+            return Err(refuse("certificates", value, &format!("at most {MAX_CERTIFICATES} one by one"), fix));
+        }
+        let snapshot = self.snapshot();
+        let known: [(&str, &Option<String>, BTreeSet<&String>); 2] = [
+            ("issuer", &filter.issuer, snapshot.issuers.keys().collect()),
+            ("profile", &filter.profile, snapshot.profiles.keys().collect()),
+        ];
+        for (member, asked, there) in known {
+            if let Some(unknown) = asked.as_ref().filter(|asked| !there.contains(asked)) {
+                let names: Vec<_> = there.into_iter().map(String::as_str).collect();
+                let value = format!("\"{}\"", shown(unknown));
+                return Err(refuse(member, value, &names.join(", "), "name one of these"));
+            }
+        }
+        let long = [&filter.requester, &filter.name].into_iter().flatten().find(|text| text.len() > 300);
+        match long {
+            Some(text) => {
+                Err(refuse("filter", format!("a text of {} bytes", text.len()), "at most 300 bytes", "shorten it"))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn made(tx: &Tx, asked: MoveRenewals) -> Result<RenewalRule> {
+    let now = tx.now();
+    let window = match (asked.start.map(Timestamp::truncated), asked.end.map(Timestamp::truncated)) {
+        (None, None) => Window::before(now),
+        (Some(start), None) => Window { start, end: start + USUAL_LENGTH },
+        (start, Some(end)) => Window { start: start.unwrap_or(now.truncated()), end },
+    };
+    if window.end <= window.start {
+        let value = format!("{} to {}", window.start, window.end);
+        return Err(refuse("window", value, "an end after the start", "leave both out to renew now"));
+    }
+    let issued_before = asked.issued_before.unwrap_or(now);
+    if issued_before > now {
+        let allowed = format!("{now} or earlier: what replaces a certificate must not be called back itself");
+        return Err(refuse("issued_before", issued_before.to_string(), &allowed, "leave it out"));
+    }
+    let reason = asked.reason.trim().to_owned();
+    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+        let value = format!("\"{}\"", shown(&reason));
+        return Err(refuse("reason", value, "1 to 200 characters", "say why the certificates should be renewed"));
+    }
+    if let Some(url) = &asked.explanation_url
+        && (!(url.starts_with("https://") || url.starts_with("http://")) || Identifier::uri(url).is_err())
+    {
+        return Err(refuse("explanation_url", format!("\"{}\"", shown(url)), "an http or https URL", "correct it"));
+    }
+    let life = asked.expires_in.unwrap_or(LIFE);
+    if life > LONGEST_LIFE {
+        let value = format!("{} d", life.as_secs() / 86_400);
+        return Err(refuse("expires", value, "at most 1098 d", "no certificate of a server lives as long"));
+    }
+    Ok(RenewalRule {
+        id: RenewalWindowId::new(now, tx.store().entropy.as_ref())?,
+        filter: asked.filter,
+        issued_before,
+        window,
+        reason,
+        explanation_url: asked.explanation_url,
+        created_by: tx.actor().to_string(),
+        created_at: now,
+        expires_at: now + life,
+    })
+}
+
+fn refuse(rule: &str, value: String, allowed: &str, fix: &str) -> Error {
+    Error::refused(ErrorKind::Unprocessable, format!("renewals.{rule}"), value, allowed, fix)
+}
+
+fn missing(id: RenewalWindowId) -> Error {
+    Error::not_found(format!("renewal window {id}"))
 }

@@ -11,6 +11,7 @@ use super::acme_orders::{self, OrdersCommand};
 use super::failure::{Result, Trying};
 use super::grant::BoundsArgs;
 use super::output::{self, Format, Table};
+use super::renewals::{self, RenewalsCommand};
 use super::session::Context;
 use crate::client::{Client, encode};
 
@@ -45,6 +46,11 @@ pub enum AcmeCommand {
     Limits(LimitsArgs),
     /// Let an account order a name again that was paused because it failed for days
     Resume(ResumeArgs),
+    /// Renewal windows: when clients are told to renew
+    Renewals {
+        #[command(subcommand)]
+        command: RenewalsCommand,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,6 +183,7 @@ pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
         AcmeCommand::Directory { command } => directory(context, &client, command).await,
         AcmeCommand::Limits(args) => acme_limits::limits(context, &client, args).await,
         AcmeCommand::Resume(args) => acme_limits::resume(context, &client, args).await,
+        AcmeCommand::Renewals { command } => renewals::run(context, &client, command).await,
     }
 }
 

@@ -28,6 +28,7 @@ mod peer;
 mod profile;
 mod quickstart;
 mod renew;
+mod renewals;
 mod serve;
 mod session;
 mod setup_link;

@@ -78,6 +78,10 @@ impl Client {
         json(&self.call_if("PUT", path, "application/json", Some(body), tag).await?)
     }
 
+    pub async fn delete(&self, path: &str) -> Result<Value, Refusal> {
+        json(&self.call("DELETE", path, "application/json", None).await?)
+    }
+
     async fn call(&self, method: &str, path: &str, accept: &str, body: Option<Vec<u8>>) -> Result<Vec<u8>, Refusal> {
         self.call_if(method, path, accept, body, None).await
     }

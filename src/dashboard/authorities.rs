@@ -14,6 +14,7 @@ use crate::authority::snapshot::LoadedIssuer;
 use crate::error::Result;
 use crate::http::html::page;
 use crate::model::issuer::{IssuerRole, IssuerStatus};
+use crate::model::renewal::{RenewalFilter, RenewalRule};
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 
@@ -186,6 +187,42 @@ struct Detail {
     parent: Option<(String, String)>,
     certificates: Vec<Own>,
     profiles: Vec<String>,
+    moved: Vec<Moved>,
+}
+
+/// A rule that moves renewals of this issuer's certificates.
+struct Moved {
+    id: String,
+    reason: String,
+    which: String,
+    start: String,
+    end: String,
+    until: String,
+}
+
+impl Moved {
+    fn of(rule: RenewalRule) -> Self {
+        let RenewalFilter { certificates, issuer: _, profile, account, requester, name, expires_before } =
+            rule.filter;
+        let mut which = Vec::new();
+        if !certificates.is_empty() {
+            which.push(format!("{} named one by one", certificates.len()));
+        }
+        which.extend(profile.map(|p| format!("profile {p}")));
+        which.extend(account.map(|id| format!("account {id}")));
+        which.extend(requester.map(|r| format!("requester {}", clean(&r))));
+        which.extend(name.map(|n| format!("name {}", clean(&n))));
+        which.extend(expires_before.map(|at| format!("ending before {}", day(at))));
+        which.push(format!("issued before {}", minute(rule.issued_before)));
+        Moved {
+            id: rule.id.to_string(),
+            reason: clean(&rule.reason),
+            which: which.join(", "),
+            start: minute(rule.window.start),
+            end: minute(rule.window.end),
+            until: day(rule.expires_at),
+        }
+    }
 }
 
 /// One certificate of the issuer's name and key.
@@ -240,6 +277,10 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         parent: parent.map(|p| (p.issuer.slug.clone(), clean(&p.issuer.name))),
         certificates: own.collect(),
         profiles: profiles.map(|(slug, _)| slug.clone()).collect(),
+        moved: match signed.may(Permission::ReadAcme) {
+            Ok(()) => dash.authority.renewal_rules_over(&slug).into_iter().map(Moved::of).collect(),
+            Err(_) => Vec::new(),
+        },
         slug,
     };
     Ok(page(&detail)?)

@@ -18,6 +18,7 @@ use crate::http::html::page;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
+use crate::model::renewal::{Renewal, RenewalSource};
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
@@ -46,6 +47,7 @@ struct Detail {
     requester: Requester,
     via: String,
     order: Option<String>,
+    renewal: Option<Renew>,
     revocation: Option<(String, &'static str)>,
     pem: Option<String>,
     /// Root first, without the certificate itself: (slug, name, when it ends).
@@ -56,6 +58,26 @@ struct Detail {
     may_revoke: bool,
     just_issued: bool,
     just_revoked: bool,
+}
+
+/// When it should be renewed, and why then.
+struct Renew {
+    start: String,
+    end: String,
+    /// Of the rule that moved it.
+    reason: Option<String>,
+    url: Option<String>,
+}
+
+impl Renew {
+    fn of(dash: &Dash, record: &Certificate) -> Self {
+        let Renewal { window, source, .. } = dash.authority.renewal(record);
+        let (reason, url) = match source {
+            RenewalSource::Rule(rule) => (Some(clean(&rule.reason)), rule.explanation_url),
+            RenewalSource::Life | RenewalSource::Revocation => (None, None),
+        };
+        Renew { start: minute(window.start), end: minute(window.end), reason, url }
+    }
 }
 
 /// One extension in words.
@@ -125,6 +147,7 @@ pub async fn show(
         requester: Requester::of(&record.requester),
         via: record.via.clone(),
         order: record.order_id.map(|id| id.to_string()),
+        renewal: (status == ShownStatus::Valid).then(|| Renew::of(&dash, &record)),
         revocation: match record.status {
             CertificateStatus::Revoked { at, reason } => Some((minute(at), reason.name())),
             CertificateStatus::Intended | CertificateStatus::Valid => None,

@@ -109,6 +109,8 @@ ids! {
     /// One running process: made at start, never kept.
     ReplicaId "rep";
     CrlId "crl";
+    /// A rule that moves renewal windows.
+    RenewalWindowId "rnw";
     /// A signed checkpoint of the audit.
     CheckpointId "ckp";
 }

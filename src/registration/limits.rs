@@ -113,7 +113,10 @@ fn check_failures(name: &str, failures: &Failures, limits: &Limits, now: Timesta
         return Err(Error::refused(
             ErrorKind::RateLimited,
             "acme.limits.pause",
-            format!("name \"{name}\" of this account: all {} validations failed since {}, and it is paused since {at}", failures.count, failures.since),
+            format!(
+                "name \"{name}\" of this account: all {} validations failed since {}, and it is paused since {at}",
+                failures.count, failures.since
+            ),
             "names whose validations succeed now and then",
             "mend what fails, then ask an operator to run: chancery acme resume ACCOUNT NAME",
         )

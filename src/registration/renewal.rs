@@ -5,12 +5,18 @@ use super::Registration;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, Order};
 use crate::model::identifier::{Identifier, shown};
-use crate::model::renewal::RenewalId;
+use crate::model::renewal::{Renewal, RenewalId};
 use crate::store::{Tx, orders};
 
 const FIX: &str = "send the order without \"replaces\"";
 
 impl Registration {
+    /// When the certificate should be renewed that a client asks for, if it is one of ours.
+    pub async fn renewal(&self, id: &RenewalId) -> Result<Option<Renewal>> {
+        let found = self.authority.certificate_by_renewal_id(id).await?;
+        Ok(found.map(|certificate| self.authority.renewal(&certificate)))
+    }
+
     /// All but the slot, which is looked at in the order's transaction. Whoever lost the account renews with the new
     /// one without `replaces`: nothing here shows that both belong to one subscriber.
     pub(super) async fn check_replaces(&self, account: &Account, text: &str, names: &[Identifier]) -> Result<()> {

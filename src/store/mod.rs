@@ -25,6 +25,7 @@ pub mod nonces;
 pub mod orders;
 pub mod orphans;
 pub mod profiles;
+pub mod renewals;
 pub mod revocations;
 pub mod sessions;
 pub mod tokens;
@@ -68,6 +69,7 @@ pub fn statements() -> Vec<Sql> {
         orders::ALL,
         orphans::ALL,
         profiles::ALL,
+        renewals::ALL,
         revocations::ALL,
         sessions::ALL,
         tokens::ALL,

@@ -10,7 +10,7 @@ use super::engine::{On, Row, fetch_many, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::acme::{Order, OrderStatus};
-use crate::model::id::{AccountId, AuthorizationId, OrderId};
+use crate::model::id::{AccountId, AuthorizationId, CertificateId, OrderId};
 use crate::model::serial::parse_hex;
 
 macro_rules! columns {
@@ -58,6 +58,7 @@ statements! {
     FAIL_OF_ACCOUNT = "UPDATE acme_orders SET status = 'invalid' WHERE account_id = $1 AND status IN ('pending', 'ready')";
     FREE = "UPDATE acme_orders SET status = 'invalid' WHERE replaces = $1 AND status IN ('pending', 'ready') AND expires_at <= $2";
     REPLACING = "SELECT id FROM acme_orders WHERE replaces = $1 AND status <> 'invalid'";
+    SUCCESSOR = "SELECT certificate_id FROM acme_orders WHERE replaces = $1 AND status = 'valid'";
     STATES = "SELECT directory, status, COUNT(*) AS n FROM acme_orders GROUP BY directory, status";
     FAIL_OF_REVOKED = "UPDATE acme_orders SET status = 'invalid' WHERE status IN ('pending', 'ready') AND EXISTS \
                        (SELECT 1 FROM acme_accounts a WHERE a.id = acme_orders.account_id AND a.status = 'revoked')";
@@ -180,6 +181,14 @@ pub async fn replacing(tx: &mut Tx, replaces: &str) -> Result<Option<OrderId>> {
     let now = tx.now();
     q(FREE).bind(replaces).bind(now).execute(&mut *tx).await?;
     q(REPLACING).bind(replaces).fetch_optional(tx).await?.map(|row| row.id("id")).transpose()
+}
+
+/// What the certificate was replaced by.
+pub async fn successor<'a>(on: impl Into<On<'a>>, replaces: &str) -> Result<Option<CertificateId>> {
+    match q(SUCCESSOR).bind(replaces).fetch_optional(on).await? {
+        Some(row) => row.id_opt("certificate_id"),
+        None => Ok(None),
+    }
 }
 
 /// (directory, status, how many): a full count, so never on a request.

@@ -21,6 +21,7 @@ pub enum Topic {
     Access,
     Revocations,
     Directories,
+    Renewals,
 }
 
 impl Topic {
@@ -31,6 +32,7 @@ impl Topic {
             Topic::Access => "access",
             Topic::Revocations => "revocations",
             Topic::Directories => "directories",
+            Topic::Renewals => "renewals",
         }
     }
 }
@@ -43,6 +45,7 @@ pub struct Versions {
     pub access: i64,
     pub revocations: i64,
     pub directories: i64,
+    pub renewals: i64,
 }
 
 pub async fn read<'a>(on: impl Into<On<'a>>) -> Result<Versions> {
@@ -55,6 +58,7 @@ pub async fn read<'a>(on: impl Into<On<'a>>) -> Result<Versions> {
             "access" => versions.access = version,
             "revocations" => versions.revocations = version,
             "directories" => versions.directories = version,
+            "renewals" => versions.renewals = version,
             // a newer binary may follow more topics than this one
             _ => {}
         }

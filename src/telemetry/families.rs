@@ -64,7 +64,7 @@ families! {
     "acme_validation_duration_seconds" SECONDS "One validation of a challenge" ["type" = OPEN];
     "acme_caa_total" COUNTER "Names whose CAA records were looked up" ["outcome" = &["permitted", "logged", "refused"]];
     "acme_nonce_rejected_total" COUNTER "ACME requests with a nonce that was not good" [];
-    "acme_renewals_total" COUNTER "Orders that got a certificate for names that their account had one for" ["ari" = &["replaced", "none"]];
+    "acme_renewals_total" COUNTER "Orders whose certificate replaces one by renewal information, or is for names that their account had one for" ["ari" = &["replaced", "none"]];
 
     "db_pool_connections" GAUGE "Connections to the database" ["state" = &["idle", "used"]];
     "db_commits_total" COUNTER "Transactions committed" [];

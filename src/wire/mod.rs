@@ -10,5 +10,6 @@ pub mod hierarchy;
 pub mod page;
 pub mod problem;
 pub mod profiles;
+pub mod renewals;
 pub mod system;
 pub mod tokens;

@@ -39,6 +39,14 @@ async fn calls(book: &mut Book) {
     book.get("listCertificates", &format!("{CERTIFICATES}?q=db&status=valid&limit=1")).await;
     book.get("getCertificate", &format!("{CERTIFICATES}/{id}")).await;
     book.get("getCertificate", &format!("{CERTIFICATES}/{id}.pem")).await;
+    let windows = "/api/v1/renewal-windows";
+    let asked = json!({"issuer": "tls-1", "name": "*.lab.example", "reason": "tls-1 is retired in December",
+        "explanation_url": "https://wiki.lab.example/tls-1"});
+    let rule = book.post("createRenewalWindow", windows, asked).await["id"].as_str().unwrap().to_owned();
+    book.get("listRenewalWindows", windows).await;
+    book.get("getRenewalWindow", &format!("{windows}/{rule}")).await;
+    book.get("getRenewals", &format!("{CERTIFICATES}/{id}/renewals")).await;
+    book.send("deleteRenewalWindow", "DELETE", &format!("{windows}/{rule}"), None, json!({})).await;
     let revocation = format!("{CERTIFICATES}/{id}/revocation");
     book.post("revokeCertificate", &format!("{revocation}?dry_run=true"), json!({"reason": "superseded"})).await;
     book.post("revokeCertificate", &revocation, json!({"reason": "superseded"})).await;

@@ -10,6 +10,7 @@ mod idempotency;
 mod limits;
 mod pages;
 mod profiles;
+mod renewals;
 pub mod room;
 mod subject;
 mod tokens;

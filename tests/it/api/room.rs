@@ -108,6 +108,11 @@ impl Room {
         self.send(head.body(Body::empty()).unwrap()).await
     }
 
+    pub async fn delete(&self, token: &str, path: &str) -> Answer {
+        let head = Request::delete(path).header("authorization", format!("Bearer {token}"));
+        self.send(head.body(Body::empty()).unwrap()).await
+    }
+
     pub async fn post(&self, token: &str, path: &str, body: &Value) -> Answer {
         self.post_raw(token, path, &[], body.to_string()).await
     }

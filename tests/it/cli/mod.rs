@@ -61,6 +61,28 @@ fn a_trust_domain_is_made_on_the_host_and_its_profiles_issue() {
 }
 
 #[test]
+fn renewal_windows_are_moved_listed_and_cancelled() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let out = |arguments: &[&str]| {
+        let output = run(at, arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let ask = ["acme", "renewals", "move", "--issuer", "tls-1", "--name", "*.lab.example", "--reason", "it moves"];
+    let id = out(&ask);
+    let id = id.trim();
+    assert!(id.starts_with("rnw_"), "{id}");
+    let listed = out(&["acme", "renewals", "list"]);
+    assert!(listed.contains(id) && listed.contains("issuer=tls-1 name=*.lab.example"), "{listed}");
+    assert_eq!(code(&run(at, &["acme", "renewals", "move", "--reason", "all"])), 3, "not every certificate at once");
+    out(&["acme", "renewals", "cancel", id]);
+    assert!(!out(&["acme", "renewals", "list"]).contains(id));
+    assert_eq!(code(&run(at, &["acme", "renewals", "cancel", id])), 4);
+}
+
+#[test]
 fn grants_and_external_keys_are_made_listed_and_revoked() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();

@@ -1,6 +1,8 @@
 //! Issue from a CSR, find, look, download, revoke: the journey of an operator.
 
-use chancery::model::actor::Role;
+use chancery::authority::renewal::MoveRenewals;
+use chancery::model::actor::{Actor, Role};
+use chancery::model::renewal::RenewalFilter;
 use openssl::x509::X509;
 
 use super::browser::{Browser, Pages};
@@ -44,6 +46,26 @@ on_both_engines! {
         let digest = leaf.digest(openssl::hash::MessageDigest::sha256()).unwrap();
         let print: String = digest.iter().map(|b| format!("{b:02X}")).collect();
         assert_eq!(browser.get(&format!("/certificates?q={print}")).await.leads().1, path, "and a fingerprint");
+    }
+
+    async fn the_pages_tell_when_clients_are_told_to_renew(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.signed_in(Role::Operator).await;
+        let path = issue(&mut browser, &["web.lab.example"]).await;
+        at.clock.advance(chancery::clock::minutes(1));
+        browser.get(&path).await.shows("told to ACME clients").hides("moved:");
+        browser.get("/authorities/tls-1").await.hides("Moved renewals");
+        let filter = RenewalFilter { name: Some("*.lab.example".into()), ..RenewalFilter::default() };
+        let rule = MoveRenewals {
+            filter,
+            reason: "<b>the lab moves</b>".into(),
+            explanation_url: Some("https://wiki.lab.example/why".into()),
+            ..MoveRenewals::default()
+        };
+        let rule = pages.authority.move_renewals(&Actor::system("test"), rule).await.unwrap();
+        let page = browser.get(&path).await;
+        page.shows("moved:").hides("<b>the lab").shows("https://wiki.lab.example/why");
+        browser.get("/authorities/tls-1").await.shows("Moved renewals").shows(&rule.id.to_string()).hides("<b>the lab");
     }
 
     async fn a_refusal_stands_at_the_form_that_keeps_what_was_typed(at) {

@@ -1,0 +1,136 @@
+//! `acme renewals move|list|cancel`: when clients are told to renew (RFC 9773).
+
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
+
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::{Client, encode};
+
+#[derive(Debug, Subcommand)]
+pub enum RenewalsCommand {
+    /// Move the renewal windows of the certificates that are there now and fit
+    Move(MoveArgs),
+    /// List the rules, newest first
+    List,
+    /// Cancel a rule: its certificates have their own windows again
+    Cancel { id: String },
+}
+
+#[derive(Debug, Args)]
+pub struct MoveArgs {
+    /// A certificate; can be given again
+    #[arg(long, value_name = "ID")]
+    certificate: Vec<String>,
+    /// Those of an issuer
+    #[arg(long, value_name = "I")]
+    issuer: Option<String>,
+    /// Those of a profile
+    #[arg(long, value_name = "P")]
+    profile: Option<String>,
+    /// Those of an ACME account
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    /// Those that this requester asked for
+    #[arg(long, value_name = "R")]
+    requester: Option<String>,
+    /// Those with this name, with one below *.SUFFIX or with one that begins with PREFIX*
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Those that end before this time
+    #[arg(long, value_name = "TIME")]
+    expires_before: Option<String>,
+    /// Those that were issued before this time [default: now]
+    #[arg(long, value_name = "TIME")]
+    issued_before: Option<String>,
+    /// When the window begins, or now [default: over already, which means at once]
+    #[arg(long, value_name = "TIME")]
+    start: Option<String>,
+    /// When it ends [default: a day after its start]
+    #[arg(long, value_name = "TIME")]
+    end: Option<String>,
+    /// Why
+    #[arg(long)]
+    reason: String,
+    /// A page that clients show to their operators
+    #[arg(long, value_name = "URL")]
+    explanation_url: Option<String>,
+    /// How long the rule holds
+    #[arg(long, value_name = "TIME", default_value = "365d")]
+    expires: String,
+}
+
+const WINDOWS: &str = "/api/v1/renewal-windows";
+
+pub async fn run(context: &Context, client: &Client, command: RenewalsCommand) -> Result<()> {
+    match command {
+        RenewalsCommand::Move(args) => {
+            let made =
+                client.post(WINDOWS, &args.members()).await.trying(|| "cannot move the renewal windows".into())?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&made)?);
+            }
+            Ok(output::data(&format!("{}\n", output::text(&made, "id")))?)
+        }
+        RenewalsCommand::List => {
+            let path = format!("{WINDOWS}?limit=500");
+            let page = client.get(&path).await.trying(|| "cannot list the renewal windows".into())?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&page)?);
+            }
+            let mut table = Table::new(&["ID", "STATUS", "CERTIFICATES", "ISSUED BEFORE", "START", "END", "REASON"]);
+            for rule in page["items"].as_array().into_iter().flatten() {
+                let mut cells = vec![output::text(rule, "id"), output::text(rule, "status"), which(rule)];
+                cells.extend(["issued_before", "start", "end", "reason"].map(|m| output::text(rule, m)));
+                table.row(cells);
+            }
+            Ok(table.print()?)
+        }
+        RenewalsCommand::Cancel { id } => {
+            let path = format!("{WINDOWS}/{}", encode(&id));
+            client.delete(&path).await.trying(|| format!("cannot cancel {id}"))?;
+            output::say(&format!("cancelled  {id}"));
+            Ok(())
+        }
+    }
+}
+
+impl MoveArgs {
+    fn members(self) -> Map<String, Value> {
+        let mut members = Map::from_iter([
+            ("reason".to_owned(), Value::from(self.reason)),
+            ("expires".to_owned(), Value::from(self.expires)),
+        ]);
+        if !self.certificate.is_empty() {
+            members.insert("certificates".into(), self.certificate.into());
+        }
+        let rest = [
+            ("issuer", self.issuer),
+            ("profile", self.profile),
+            ("account", self.account),
+            ("requester", self.requester),
+            ("name", self.name),
+            ("expires_before", self.expires_before),
+            ("issued_before", self.issued_before),
+            ("start", self.start),
+            ("end", self.end),
+            ("explanation_url", self.explanation_url),
+        ];
+        members.extend(rest.into_iter().filter_map(|(member, value)| Some((member.to_owned(), value?.into()))));
+        members
+    }
+}
+
+/// `issuer=tls-1 name=*.lab.example`, as it was asked.
+fn which(rule: &Value) -> String {
+    let listed = rule["certificates"].as_array().map_or(0, Vec::len);
+    let mut words = Vec::new();
+    if listed > 0 {
+        words.push(format!("{listed} one by one"));
+    }
+    for member in ["issuer", "profile", "account", "requester", "name", "expires_before"] {
+        words.extend(rule[member].as_str().map(|value| format!("{member}={value}")));
+    }
+    words.join(" ")
+}
