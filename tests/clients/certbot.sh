@@ -67,7 +67,6 @@ by_dns() {
 # What came after Debian's version: profiles and renewal information.
 newer() {
   [[ $("$CERTBOT" --version) =~ \ [5-9] ]] || return
-  offers '.renewalInfo and .meta.profiles' || { skip "profiles and renewal information" "the directory offers none"; return; }
   check "obtain by profile" obtain --required-profile tls-server -d "profile.$ZONE" || certbot_log
   good "by profile" "$DIR/c/live/profile.$ZONE/cert.pem" "$DIR/c/live/profile.$ZONE/chain.pem"
   check_fails "a profile that is not offered is refused" 'profile' told obtain --required-profile kube-admin -d "other.$ZONE"

@@ -33,11 +33,6 @@ journey() {
 }
 
 renewed() {
-  if ! offers .renewalInfo; then
-    skip "renewal information" "the directory offers none"
-    check "renew" rust http-01 obtain "$DIR/second" "r.$ZONE" "s.$ZONE"
-    return
-  fi
   window() { rust none renewal "$DIR/$1.pem" >"$DIR/window" && cat "$DIR/window" && read -r from until again <"$DIR/window"; }
   ahead() { window first && [ "$from" -gt "$(date +%s)" ] && [ "$until" -gt "$from" ] && [ "$again" -gt 0 ]; }
   check "the window of a fresh certificate is ahead" ahead
@@ -56,7 +51,6 @@ others() {
   check "obtain by tls-alpn-01" rust tls-alpn-01 obtain "$DIR/alpn" "alpn.$ZONE" && good "by tls-alpn-01" "$DIR/alpn.pem" "$DIR/alpn.chain.pem"
   check "obtain a wildcard by dns-01" rust dns-01 obtain "$DIR/dns" "*.dns.$ZONE" && good "by dns-01" "$DIR/dns.pem" "$DIR/dns.chain.pem"
   rm -f "$TEXTS"/*
-  offers .meta.profiles || { skip "profiles" "the directory offers none"; unset ACCOUNT; AT=; return; }
   with_profile() { PROFILE=$1 rust http-01 obtain "$DIR/profile" "p.$ZONE" | tee "$DIR/order"; grep -qx "profile $1" "$DIR/order"; }
   check "the profile asked for is the order's" with_profile tls-server
   check_fails "one that is not offered is refused" 'profile' with_profile kube-admin

@@ -159,9 +159,6 @@ free_port() {
   /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# offers JQ : what the directory says, such as .renewalInfo
-offers() { curl -fsS --cacert "$ROOT_PEM" "${AT:-$ACME}" | jq -e "$1" >/dev/null; }
-
 # external DIRECTORY SUFFIX : a key for accounts of the directory that get names under SUFFIX; sets KID and HMAC.
 external() {
   local made
