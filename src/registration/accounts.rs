@@ -173,6 +173,7 @@ impl Registration {
             return Err(Error::new(ErrorKind::Conflict, why));
         }
         let grant = grants::alive(&mut tx, grant).await?;
+        tx.accounts_change();
         if !accounts::set_grant(&mut tx, id, grant.id).await? {
             return Err(Error::inconsistent("an account changed while its row was held"));
         }

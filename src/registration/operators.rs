@@ -56,6 +56,7 @@ impl Registration {
         let mut tx = self.store.begin(actor).await?;
         let found = accounts::lock(&mut tx, id).await?;
         let account = found.ok_or_else(|| Error::not_found(format!("ACME account {id}")))?;
+        tx.accounts_change();
         if !accounts::revoke(&mut tx, id).await? {
             return Err(Error::new(
                 ErrorKind::Conflict,

@@ -76,6 +76,7 @@ impl Registration {
     pub async fn agree(&self, origin: &Origin, account: &str, seal: &str) -> Result<Consent> {
         let Consent { account, terms } = self.consent(account, seal).await?;
         let mut tx = self.store.begin(&origin.account(&account)).await?;
+        tx.accounts_change();
         if !accounts::agree(&mut tx, account.id, &terms).await? {
             return Err(Error::new(ErrorKind::Conflict, "the account changed meanwhile or is no longer valid"));
         }
