@@ -359,7 +359,8 @@ async fn run(outside: bool) {
                     }
                     let good = cast.sign(&draft);
                     let mut body = good.clone().into_bytes();
-                    if outside {
+                    // one in fifty goes as it is, so that the state under the others moves
+                    if outside && dice.below(50) > 0 {
                         change_outside(&mut dice, &mut body);
                     }
                     asked.push((draft.to, good, body));

@@ -487,7 +487,7 @@ async fn o11_the_list_has_every_order_once_and_only_ones_own() {
         let (mut found, mut next, mut pages) = (Vec::new(), format!("{}/orders", client.kid), 0);
         while !next.is_empty() && pages < 10 {
             let reply = client.get(&next).await.expect(200);
-            other.get(&next).await.refused(404, "malformed");
+            other.get(&next).await.refused(403, "unauthorized");
             let page = reply.json();
             assert_eq!(page.as_object().unwrap().len(), 1);
             found.extend(page["orders"].as_array().unwrap().iter().map(|o| o.as_str().unwrap().to_owned()));

@@ -142,7 +142,11 @@ async fn e5_a_fault_of_ours_tells_nothing_of_our_inside() {
         told.push(client.post(order["finalize"].as_str().unwrap(), &payload).await);
         let nonce = client.nonce().await;
         world.store.db.close().await;
-        told.push(client.post_with(&client.kid, &nonce, "").await);
+        told.push(
+            client
+                .post_with(&url("new-order"), &nonce, r#"{"identifiers":[{"type":"dns","value":"b.example.org"}]}"#)
+                .await,
+        );
         for reply in told {
             assert!(reply.status >= 500, "{}", reply.text);
             assert_eq!(reply.problem(), "serverInternal");
