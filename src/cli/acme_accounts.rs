@@ -1,4 +1,4 @@
-//! `acme accounts list|show|deactivate`.
+//! `acme accounts list|show|grant|deactivate`.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -17,6 +17,13 @@ pub enum AccountsCommand {
     List(ListArgs),
     /// Everything about one, with its last orders and refusals
     Show { id: String },
+    /// Put an account that is there under a grant: its names come without a challenge
+    Grant {
+        id: String,
+        /// The grant, as `chancery grant list` shows it
+        #[arg(long, value_name = "ID")]
+        grant: String,
+    },
     /// End an account for ever: its open orders end too, its certificates stay
     #[command(visible_alias = "revoke")]
     Deactivate {
@@ -51,6 +58,16 @@ pub async fn run(context: &Context, client: &Client, command: AccountsCommand) -
     match command {
         AccountsCommand::List(args) => list(context, client, args).await,
         AccountsCommand::Show { id } => show(context, client, &id).await,
+        AccountsCommand::Grant { id, grant } => {
+            let path = format!("{ACCOUNTS}/{}/grant", encode(&id));
+            let what = || format!("cannot put the ACME account {id} under grant {grant}");
+            let granted = client.put(&path, &json!({"grant": grant})).await.trying(what)?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&granted)?);
+            }
+            output::say(&format!("granted  {id}  under {grant}"));
+            Ok(())
+        }
         AccountsCommand::Deactivate { id, reason } => {
             let path = format!("{ACCOUNTS}/{}/revocation", encode(&id));
             let what = || format!("cannot end the ACME account {id}");
