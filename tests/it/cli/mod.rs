@@ -115,6 +115,9 @@ fn grants_and_external_keys_are_made_listed_and_revoked() {
     let nobody = "acc_00000000000000000000000000";
     assert_eq!(code(&run(at, &["acme", "limits", nobody, "--set", "new_orders=none"])), 4);
     assert_eq!(code(&run(at, &["acme", "resume", nobody])), 4);
+    assert_eq!(code(&run(at, &["acme", "accounts", "grant", nobody, "--grant", grant])), 4);
+    assert!(out(&["acme", "accounts", "list", "-o", "json"]).contains("items"));
+    assert!(out(&["acme", "orders", "list", "-o", "json"]).contains("items"));
     out(&["acme", "directory", "create", "inside", "--challenges", "none", "--resolvers", "127.0.0.1:53"]);
     assert!(out(&["acme", "directory", "list"]).contains("inside"));
     out(&["grant", "revoke", grant]);
