@@ -177,3 +177,28 @@ async fn i3_addresses_have_no_caa() {
     }
     assert!(dns.asked().is_empty());
 }
+
+/// The same properties that the tests inside the room judge, as they come over the wire.
+#[tokio::test]
+async fn c3_c6_c7_c8_what_stands_in_a_property_decides() {
+    let ours = format!("ca.example; accounturi={ACCOUNT}");
+    let method = || CaaSeen::OtherMethod { method: "dns-01".to_owned() };
+    let cases: Vec<(&str, String, Option<CaaSeen>)> = vec![
+        ("issue", ";".into(), Some(CaaSeen::Nobody)),
+        ("issue", "%%%%%".into(), Some(CaaSeen::Malformed)),
+        ("issue", ours.clone(), None),
+        ("issue", format!("{ours}0"), Some(CaaSeen::OtherAccount)),
+        ("issue", format!("{ours}; accounturi={ACCOUNT}"), Some(CaaSeen::Repeated)),
+        ("issue", "ca.example; validationmethods=http-01,dns-01".into(), None),
+        ("issue", "ca.example; validationmethods=http-01".into(), Some(method())),
+        ("issue", "ca.example; validationmethods=dns_01".into(), Some(CaaSeen::Malformed)),
+        ("ISSUE", "\tCA.Example ; AccountURI = x".into(), Some(CaaSeen::OtherAccount)),
+        ("IsSue", "CA.Example".into(), None),
+    ];
+    for (tag, value, expected) in cases {
+        let record = (0, tag.to_owned(), value.clone());
+        let dns = DnsServer::answering(move |_, _, _| Dns::Caa(vec![record.clone()])).await;
+        let result = check(&dns, "a.test", CaaMode::Enforce).await.result;
+        assert_eq!(result.as_ref().err().map(seen), expected, "{tag} {value}");
+    }
+}
