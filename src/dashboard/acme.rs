@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::audit::Event;
-use super::format::{clean, minute, relative, tail};
+use super::format::{clean, minute, relative, second, tail};
 use super::frame::Frame;
 use super::visit::{Posted, Signed, Stop};
 use super::{Dash, refused};
@@ -19,9 +19,11 @@ use crate::http::extract::Query;
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::http::page::{cursor, cut};
 use crate::model::acme::{Account, AccountStatus, Authorization, Challenge, Order, OrderStatus};
+use crate::model::attempt::{Attempt, AttemptFilter, NameSearch, OrderFilter};
 use crate::model::id::{AccountId, GrantId, OrderId};
 use crate::model::identifier::shown;
 use crate::model::serial::to_hex;
+use crate::registration::timeline::{Entry, Mark};
 
 const ROWS: u16 = 50;
 
@@ -29,6 +31,13 @@ const ROWS: u16 = 50;
 #[serde(default)]
 pub struct At {
     cursor: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Search {
+    cursor: Option<String>,
+    name: String,
 }
 
 #[derive(Template)]
@@ -222,18 +231,40 @@ fn detail(problem: &Value) -> Option<String> {
 struct Orders {
     frame: Frame,
     rows: Vec<OrderRow>,
+    refused: Vec<Refused>,
+    /// What was looked for.
+    name: String,
     next: Option<String>,
     later: bool,
     directory_url: String,
 }
 
-pub async fn orders(signed: Signed, State(dash): State<Dash>, Query(at): Query<At>) -> Result<Response, Stop> {
+pub async fn orders(signed: Signed, State(dash): State<Dash>, Query(at): Query<Search>) -> Result<Response, Stop> {
     signed.may(Permission::ReadAcme)?;
     let before = cursor::<OrderId>(at.cursor.as_deref())?;
-    let mut rows = dash.registration.all_orders(None, before, ROWS + 1).await?;
-    let next = cut(&mut rows, ROWS, |o| o.id).map(|c| format!("/orders?cursor={c}"));
+    let name: String = at.name.trim().chars().take(300).collect();
+    let asked = Some(name.as_str()).filter(|name| !name.is_empty()).map(NameSearch::parse);
+    let by_name = OrderFilter { name: asked.clone(), ..OrderFilter::default() };
+    let mut rows = dash.registration.find_orders(&by_name, before, ROWS + 1).await?;
+    let next = cut(&mut rows, ROWS, |o| o.id).map(|c| {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        if asked.is_some() {
+            query.append_pair("name", &name);
+        }
+        format!("/orders?{}", query.append_pair("cursor", &c).finish())
+    });
+    // what never became an order is looked for by name alone, beside the first page
+    let refused = match (asked, before) {
+        (Some(asked), None) => {
+            let by_name = AttemptFilter { name: Some(asked), ..AttemptFilter::default() };
+            dash.registration.find_attempts(&by_name, None, ROWS).await?
+        }
+        _ => Vec::new(),
+    };
     let list = Orders {
         frame: Frame::of(&signed, "orders"),
+        refused: refused.iter().map(Refused::of).collect(),
+        name: clean(&name),
         rows: rows.iter().map(|o| OrderRow::of(o, dash.now())).collect(),
         next,
         later: before.is_some(),
@@ -253,6 +284,55 @@ struct OrderPage {
     proofs: Vec<Proof>,
     sentence: Option<String>,
     events: Vec<Event>,
+    /// What to do next.
+    next: Option<String>,
+    told: Vec<Told>,
+}
+
+/// One line of what the CA saw.
+struct Told {
+    at: String,
+    what: &'static str,
+    name: Option<String>,
+    detail: String,
+    mark: &'static str,
+}
+
+impl Told {
+    fn of(entry: &Entry) -> Self {
+        Told {
+            at: second(entry.at),
+            what: entry.what,
+            name: entry.name.as_deref().map(clean),
+            detail: clean(&entry.detail),
+            mark: match entry.mark {
+                Mark::Good => "valid",
+                Mark::Bad => "invalid",
+                Mark::Plain => "ended",
+            },
+        }
+    }
+}
+
+/// A request that never became an order, or was refused on the way.
+struct Refused {
+    at: String,
+    names: String,
+    from: String,
+    detail: String,
+    times: i64,
+}
+
+impl Refused {
+    fn of(attempt: &Attempt) -> Self {
+        Refused {
+            at: minute(attempt.last_at),
+            names: clean(&attempt.names.join(", ")),
+            from: clean(&attempt.address),
+            detail: clean(&attempt.detail),
+            times: attempt.times,
+        }
+    }
 }
 
 /// How one name was to be proved.
@@ -278,6 +358,7 @@ pub async fn order(signed: Signed, State(dash): State<Dash>, Path(id): Path<Stri
     let now = dash.now();
     let proofs = dash.registration.proofs(found.id).await?;
     let proofs: Vec<Proof> = proofs.iter().map(|(authorization, tries)| proof(authorization, tries, now)).collect();
+    let timeline = dash.registration.timeline(found.id).await?.ok_or_else(none)?;
     let first_error = proofs.iter().flat_map(|p| &p.challenges).find_map(|c| c.error.clone());
     let certificate = found.certificate_id.map(|id| id.to_string());
     let page_of = OrderPage {
@@ -288,6 +369,8 @@ pub async fn order(signed: Signed, State(dash): State<Dash>, Path(id): Path<Stri
         certificate,
         // what was seen on the network says more than "an authorization failed"
         sentence: first_error.or_else(|| why(&found, now)),
+        next: timeline.next.as_deref().map(clean),
+        told: timeline.entries.iter().map(Told::of).collect(),
         proofs,
         order: OrderRow::of(&found, now),
     };

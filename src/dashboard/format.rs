@@ -14,6 +14,11 @@ pub fn minute(at: Timestamp) -> String {
     at.to_string().get(..16).unwrap_or_default().replace('T', " ")
 }
 
+/// `2026-11-29 14:02:07`
+pub fn second(at: Timestamp) -> String {
+    at.to_string().get(..19).unwrap_or_default().replace('T', " ")
+}
+
 /// `in 6 days`, `2 hours ago`, `now`
 pub fn relative(at: Timestamp, now: Timestamp) -> String {
     if at > now {

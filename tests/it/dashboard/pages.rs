@@ -2,12 +2,14 @@
 
 use chancery::access::grants::NewGrant;
 use chancery::clock::days;
-use chancery::model::acme::{Account, AccountKey, AccountStatus, Order, OrderStatus};
+use chancery::model::acme::{
+    Account, AccountKey, AccountStatus, Authorization, AuthorizationStatus, Order, OrderStatus,
+};
 use chancery::model::actor::{Actor, Role};
 use chancery::model::id::{AccountId, AuthorizationId, OrderId};
 use chancery::model::identifier::Identifier;
 use chancery::registration::{DirectoryConfig, Origin};
-use chancery::store::{Store, accounts, orders};
+use chancery::store::{Store, accounts, authorizations, orders};
 use serde_json::json;
 
 use super::browser::{PASSWORD, Pages};
@@ -51,8 +53,21 @@ async fn failed_order(store: &Store) -> (AccountId, OrderId) {
         created_at: now,
     };
     let authorization = AuthorizationId::new(now, entropy).unwrap();
+    let row = Authorization {
+        id: authorization,
+        account_id: account.id,
+        order_id: Some(order.id),
+        position: 0,
+        status: AuthorizationStatus::Invalid,
+        identifier: order.identifiers[0].clone(),
+        wildcard: false,
+        subdomains: false,
+        expires_at: order.expires_at,
+        created_at: now,
+    };
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
     orders::insert(&mut tx, &[&order]).await.unwrap();
+    authorizations::insert(&mut tx, &[&row]).await.unwrap();
     orders::cover(&mut tx, std::iter::once((order.id, [authorization].as_slice()))).await.unwrap();
     tx.commit().await.unwrap();
     let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": "10.20.4.7:80 <refused>"});
@@ -90,6 +105,11 @@ on_both_engines! {
         browser.get("/orders").await.shows("app.lab.example").shows("10.20.4.7:80 &#60;refused&#62;");
         let page = browser.get(&format!("/orders/{order}")).await;
         page.shows("In one sentence:").shows("10.20.4.7:80 &#60;refused&#62;").hides("<refused>");
+        page.shows("What the CA saw").shows(">ordered<").shows("/timeline");
+        browser.get("/orders?name=app.lab.example").await.shows("app.lab.example").shows(&format!("/orders/{order}"));
+        browser.get("/orders?name=app*").await.shows(&format!("/orders/{order}"));
+        browser.get("/orders?name=other.lab.example").await.shows("No order for").hides(&format!("/orders/{order}"));
+        browser.get("/orders?name=%3Cscript%3E").await.hides("<script>");
         browser.get("/accounts").await.shows("ops@lab.example").shows("10.0.0.9");
         browser.get(&format!("/accounts/{account}")).await.shows("EC P-256").shows("app.lab.example");
         assert_eq!(browser.get("/orders/ord_x").await.status, 404);
