@@ -51,6 +51,8 @@ async fn of_account(store: &Store, number: usize, count: usize) {
         url: format!("bench:{number}"),
         terms_agreed: true,
         binding: None,
+        grant: None,
+        terms_url: None,
         created_at: now,
         created_from: String::new(),
     };
