@@ -171,8 +171,8 @@ fn list(names: &Value) -> String {
     let names: Vec<&str> = names.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     match names.as_slice() {
         [] => "no name".to_owned(),
-        [all @ ..] if all.len() <= 3 => all.join(", "),
-        [first, ..] => format!("{first} and {} more", names.len() - 1),
+        [first, _, _, _, ..] => format!("{first} and {} more", names.len() - 1),
+        few => few.join(", "),
     }
 }
 

@@ -15,7 +15,7 @@ pub struct Failure {
 
 #[derive(Debug)]
 pub enum Cause {
-    Error(Error),
+    Error(Box<Error>),
     Problem(Box<Problem>),
     /// A check that failed: its report is already printed.
     Check(u8),
@@ -25,7 +25,7 @@ pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure { what: String::new(), cause: Cause::Error(error) }
+        Failure { what: String::new(), cause: Cause::Error(Box::new(error)) }
     }
 }
 
@@ -33,7 +33,7 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let cause = match refusal {
             Refusal::Problem(problem) => Cause::Problem(problem),
-            Refusal::Failed(error) => Cause::Error(error),
+            Refusal::Failed(error) => Cause::Error(Box::new(error)),
         };
         Failure { what: String::new(), cause }
     }

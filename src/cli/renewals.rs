@@ -11,7 +11,7 @@ use crate::client::{Client, encode};
 #[derive(Debug, Subcommand)]
 pub enum RenewalsCommand {
     /// Move the renewal windows of the certificates that are there now and fit
-    Move(MoveArgs),
+    Move(Box<MoveArgs>),
     /// List the rules, newest first
     List,
     /// Cancel a rule: its certificates have their own windows again

@@ -45,7 +45,7 @@ impl Rate {
 fn period(period: Duration) -> String {
     let secs = period.as_secs();
     let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm'), (1, 's')];
-    let fits = units.into_iter().find(|(size, _)| secs % size == 0).unwrap_or((1, 's'));
+    let fits = units.into_iter().find(|(size, _)| secs.is_multiple_of(*size)).unwrap_or((1, 's'));
     format!("{}{}", secs / fits.0, fits.1)
 }
 
