@@ -182,8 +182,10 @@ fn contact() -> String {
 struct Attack {
     what: &'static str,
     wants: &'static str,
-    make: Box<dyn Fn(&At<'_>) -> Option<String>>,
+    make: Box<Make>,
 }
+
+type Make = dyn Fn(&At<'_>) -> Option<String>;
 
 fn attack(what: &'static str, wants: &'static str, make: impl Fn(&At<'_>) -> Option<String> + 'static) -> Attack {
     Attack { what, wants, make: Box::new(make) }

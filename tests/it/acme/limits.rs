@@ -83,7 +83,7 @@ async fn two_replicas_share_a_limit() {
         let account = world.registration.account("default", id(&client)).await.unwrap().unwrap();
         let (other, _): (_, Router) = world.replica().await;
         let ask = |n: usize| {
-            let registration = if n % 2 == 0 { world.registration.clone() } else { other.clone() };
+            let registration = if n.is_multiple_of(2) { world.registration.clone() } else { other.clone() };
             let account = account.clone();
             async move {
                 let name = chancery::registration::orders::AskedName {

@@ -305,7 +305,7 @@ fn spoiled(text: &str) -> Vec<String> {
     ];
     all.push(format!("{} {}", &text[..4], &text[4..]));
     let alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    if text.len() % 4 != 0 {
+    if !text.len().is_multiple_of(4) {
         let value = alphabet.find(text.chars().last().unwrap()).unwrap();
         all.push(format!("{}{}", &text[..text.len() - 1], alphabet.chars().nth(value ^ 1).unwrap()));
     }
