@@ -1,6 +1,7 @@
 //! The one vocabulary of failure. Rooms with precise enums (`pki`, `validation`) turn them into this at their
 //! door; `http/problem.rs` and `cli` turn it into a status, a problem type, an exit code.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -191,6 +192,21 @@ pub struct Subproblem {
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
+/// Characters of a sentence that goes to a client of ACME.
+pub const SENTENCE: usize = 400;
+
+/// A sentence of at most `SENTENCE` characters: what is to be done, behind the last semicolon, stays whole, and what
+/// was seen is cut where it is too long.
+pub fn sentence(text: &str) -> Cow<'_, str> {
+    if text.chars().count() <= SENTENCE {
+        return Cow::Borrowed(text);
+    }
+    let (seen, fix) = text.rsplit_once("; ").map_or((text, ""), |(seen, _)| (seen, &text[seen.len()..]));
+    let (seen, fix) = if fix.chars().count() > SENTENCE / 2 { (text, "") } else { (seen, fix) };
+    let room = SENTENCE - 1 - fix.chars().count();
+    Cow::Owned(seen.chars().take(room).chain(['…']).chain(fix.chars()).collect())
+}
+
 impl Error {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Error {
@@ -303,5 +319,24 @@ impl Error {
             next = cause.source();
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_sentence_keeps_what_is_to_be_done() {
+        assert_eq!(sentence("short; do it"), "short; do it");
+        let long = sentence(&format!("{}; do it", "ä".repeat(1_000))).into_owned();
+        assert_eq!(long.chars().count(), SENTENCE);
+        assert!(long.ends_with("ä…; do it"), "{long}");
+        // a fix that is no sentence is cut as well
+        let odd = sentence(&format!("seen; {}", "x".repeat(1_000))).into_owned();
+        assert_eq!(odd.chars().count(), SENTENCE);
+        assert!(odd.starts_with("seen; xx") && odd.ends_with('…'), "{odd}");
+        let exact = "x".repeat(SENTENCE);
+        assert_eq!(sentence(&exact), exact);
     }
 }

@@ -27,7 +27,7 @@ pub enum Permission {
     /// ACME directories: what they offer and what they require.
     ManageDirectories,
     ManageProfiles,
-    /// End accounts.
+    /// End accounts, run challenge tests.
     ManageAcme,
     /// When certificates should be renewed.
     MoveRenewals,
@@ -51,7 +51,7 @@ impl Permission {
             Permission::ManageGrants => "create and revoke grants and EAB keys",
             Permission::ManageDirectories => "change ACME directories",
             Permission::ManageProfiles => "create and change profiles",
-            Permission::ManageAcme => "end ACME accounts",
+            Permission::ManageAcme => "end ACME accounts and test challenges",
             Permission::MoveRenewals => "move renewal windows",
         }
     }

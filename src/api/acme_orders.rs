@@ -118,7 +118,7 @@ fn name(text: &str) -> Result<NameSearch> {
 }
 
 /// The record, if the caller may see it.
-async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Order> {
+pub(super) async fn find(api: &Api, caller: &Caller, id: &str) -> Result<Order> {
     caller.may(Permission::ReadAcme)?;
     let parsed: OrderId = id.parse().map_err(|_| none(id))?;
     let order = api.registration.any_order(parsed).await?.ok_or_else(|| none(id))?;

@@ -8,10 +8,11 @@ use crate::error::Result;
 use crate::model::acme::{Account, Authorization, Challenge, Order};
 use crate::model::attempt::Attempt;
 use crate::model::certificate::Certificate;
-use crate::registration::timeline::Timeline;
+use crate::registration::challenge_tests::Tested;
+use crate::registration::timeline::{Entry, Timeline};
 use crate::wire::acme_lists::{
     AcmeAccount, AcmeAttempt, AcmeAuthorization, AcmeCertificate, AcmeChallenge, AcmeOrder, AcmeTimeline,
-    AcmeTimelineEntry,
+    AcmeTimelineEntry, ChallengeTest,
 };
 
 pub fn account(record: &Account) -> AcmeAccount {
@@ -99,13 +100,6 @@ pub fn attempt(record: &Attempt) -> AcmeAttempt {
 }
 
 pub fn timeline(told: &Timeline) -> AcmeTimeline {
-    let entry = |e: &crate::registration::timeline::Entry| AcmeTimelineEntry {
-        at: e.at,
-        what: e.what.to_owned(),
-        name: e.name.clone(),
-        detail: e.detail.clone(),
-        mark: e.mark.name().to_owned(),
-    };
     AcmeTimeline {
         order: told.order.id.to_string(),
         account: told.order.account_id.to_string(),
@@ -115,5 +109,28 @@ pub fn timeline(told: &Timeline) -> AcmeTimeline {
         summary: told.summary.clone(),
         next: told.next.clone(),
         entries: told.entries.iter().map(entry).collect(),
+    }
+}
+
+pub fn challenge_test(told: &Tested) -> ChallengeTest {
+    ChallengeTest {
+        at: told.at,
+        directory: told.directory.clone(),
+        name: told.name.clone(),
+        r#type: told.kind.to_owned(),
+        verdict: told.verdict.name().to_owned(),
+        summary: told.summary.clone(),
+        next: told.next.clone(),
+        entries: told.entries.iter().map(entry).collect(),
+    }
+}
+
+fn entry(told: &Entry) -> AcmeTimelineEntry {
+    AcmeTimelineEntry {
+        at: told.at,
+        what: told.what.to_owned(),
+        name: told.name.clone(),
+        detail: told.detail.clone(),
+        mark: told.mark.name().to_owned(),
     }
 }

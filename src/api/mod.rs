@@ -9,6 +9,7 @@ mod acme_orders;
 mod acme_shape;
 mod audit_events;
 mod certificates;
+mod challenge_tests;
 mod docs;
 mod document;
 mod eab_keys;
@@ -131,6 +132,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(acme_orders::get))
         .routes(routes!(acme_orders::timeline))
         .routes(routes!(acme_orders::attempts))
+        .routes(routes!(challenge_tests::create))
         .routes(routes!(audit_events::list))
         .routes(routes!(system::checks))
 }

@@ -8,6 +8,7 @@ use super::acme_accounts::{self, AccountsCommand};
 use super::acme_explain::{self, ExplainArgs};
 use super::acme_limits::{self, LimitsArgs, ResumeArgs};
 use super::acme_orders::{self, OrdersCommand};
+use super::acme_test::{self, TestArgs};
 use super::failure::{Result, Trying};
 use super::grant::BoundsArgs;
 use super::output::{self, Format, Table};
@@ -32,6 +33,10 @@ pub enum AcmeCommand {
     /// Ends with 0 when it got its certificate, 10 while it is under way, 11 when it failed, 3 when it was refused,
     /// 4 when nobody asked for it.
     Explain(ExplainArgs),
+    /// Run the validator now for a name, without a client, and tell what the CA sees
+    ///
+    /// Ends with 0 when the name is proved or the way to it is open, 11 when the challenge fails.
+    Test(TestArgs),
     /// External account keys, by which clients register
     Eab {
         #[command(subcommand)]
@@ -179,6 +184,7 @@ pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
         AcmeCommand::Accounts { command } => acme_accounts::run(context, &client, command).await,
         AcmeCommand::Orders { command } => acme_orders::run(context, &client, command).await,
         AcmeCommand::Explain(args) => acme_explain::explain(context, &client, args).await,
+        AcmeCommand::Test(args) => acme_test::test(context, &client, args).await,
         AcmeCommand::Eab { command } => eab(context, &client, command).await,
         AcmeCommand::Directory { command } => directory(context, &client, command).await,
         AcmeCommand::Limits(args) => acme_limits::limits(context, &client, args).await,

@@ -106,14 +106,20 @@ fn of_order(told: &Value, earlier: &[String]) -> String {
         part("do", text(told, "next"));
     }
     lines.push(String::new());
-    lines.push("what the CA saw:".to_owned());
-    for entry in told["entries"].as_array().into_iter().flatten() {
+    lines.extend(seen(&told["entries"], true));
+    tail(lines, earlier)
+}
+
+/// The entries of a timeline, a line each, with the name that each is about or without.
+pub fn seen(entries: &Value, names: bool) -> Vec<String> {
+    let mut lines = vec!["what the CA saw:".to_owned()];
+    for entry in entries.as_array().into_iter().flatten() {
         let sign = match entry["mark"].as_str() {
             Some("bad") => '!',
             Some("good") => '+',
             _ => ' ',
         };
-        let name = entry["name"].as_str().map(|name| format!("{name}: ")).unwrap_or_default();
+        let name = entry["name"].as_str().filter(|_| names).map(|name| format!("{name}: ")).unwrap_or_default();
         lines.push(format!(
             "{sign} {}  {:<10} {name}{}",
             text(entry, "at"),
@@ -121,7 +127,7 @@ fn of_order(told: &Value, earlier: &[String]) -> String {
             text(entry, "detail")
         ));
     }
-    tail(lines, earlier)
+    lines
 }
 
 fn of_refusal(attempt: &Value, earlier: &[String]) -> String {

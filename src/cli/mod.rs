@@ -6,6 +6,7 @@ mod acme_accounts;
 mod acme_explain;
 mod acme_limits;
 mod acme_orders;
+mod acme_test;
 mod audit;
 mod bootstrap;
 mod ca;

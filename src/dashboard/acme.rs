@@ -24,6 +24,7 @@ use crate::model::id::{AccountId, GrantId, OrderId};
 use crate::model::identifier::shown;
 use crate::model::serial::to_hex;
 use crate::registration::timeline::{Entry, Mark};
+use crate::validation::Method;
 
 const ROWS: u16 = 50;
 
@@ -101,6 +102,8 @@ struct AccountPage {
     url: String,
     grant: Option<String>,
     terms: Option<String>,
+    /// Buttons that resume paused names.
+    may_resume: bool,
     /// A form to put it under a grant: for who may manage them, and only while the account is valid.
     may_grant: bool,
     typed: String,
@@ -108,7 +111,18 @@ struct AccountPage {
     key: String,
     orders: Vec<OrderRow>,
     more: Option<String>,
+    /// Its newest refused requests.
+    refused: Vec<Refused>,
+    paused: Vec<PausedRow>,
     events: Vec<Event>,
+}
+
+/// A name that it may not order until an operator resumes it.
+struct PausedRow {
+    name: String,
+    failures: i64,
+    since: String,
+    at: String,
 }
 
 pub async fn account(
@@ -150,6 +164,19 @@ pub async fn grant(
     }
 }
 
+/// Lets the account order a paused name again.
+pub async fn resume(
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Posted { signed, form }: Posted,
+) -> Result<Response, Stop> {
+    let account: AccountId = id.parse().map_err(|_| Error::not_found(format!("ACME account {}", shown(&id))))?;
+    let object = format!("account:{account}");
+    refused(&dash, signed.caller(), "account.refused", &object, signed.may(Permission::ManageDirectories)).await?;
+    dash.registration.resume(signed.caller().actor(), account, Some(form.text("name").trim())).await?;
+    Ok(see_other(&format!("/accounts/{account}")))
+}
+
 async fn account_page(
     dash: &Dash,
     signed: &Signed,
@@ -164,6 +191,9 @@ async fn account_page(
     let more = cut(&mut orders, 20, |o| o.id).map(|c| format!("/accounts/{}?cursor={c}", found.id));
     let now = dash.now();
     let (typed, refusal) = refusal.unzip();
+    let of_account = AttemptFilter { account: Some(found.id), ..AttemptFilter::default() };
+    let refused = dash.registration.find_attempts(&of_account, None, 10).await?;
+    let (_, paused) = dash.registration.account_limits(found.id).await?;
     Ok(AccountPage {
         events: history(dash, signed, &format!("account:{}", found.id)).await?,
         frame: Frame::of(signed, "accounts"),
@@ -176,6 +206,17 @@ async fn account_page(
         key: found.key.kind(),
         orders: orders.iter().map(|o| OrderRow::of(o, now)).collect(),
         more,
+        refused: refused.iter().map(Refused::of).collect(),
+        paused: paused
+            .iter()
+            .map(|p| PausedRow {
+                name: clean(&p.name),
+                failures: p.failures,
+                since: minute(p.since),
+                at: minute(p.paused_at),
+            })
+            .collect(),
+        may_resume: signed.may(Permission::ManageDirectories).is_ok(),
         account: AccountRow::of(&found, now),
     })
 }
@@ -287,19 +328,20 @@ struct OrderPage {
     /// What to do next.
     next: Option<String>,
     told: Vec<Told>,
+    may_test: bool,
 }
 
 /// One line of what the CA saw.
-struct Told {
-    at: String,
-    what: &'static str,
-    name: Option<String>,
-    detail: String,
-    mark: &'static str,
+pub struct Told {
+    pub at: String,
+    pub what: &'static str,
+    pub name: Option<String>,
+    pub detail: String,
+    pub mark: &'static str,
 }
 
 impl Told {
-    fn of(entry: &Entry) -> Self {
+    pub fn of(entry: &Entry) -> Self {
         Told {
             at: second(entry.at),
             what: entry.what,
@@ -349,6 +391,8 @@ struct Try {
     status: &'static str,
     at: Option<String>,
     error: Option<String>,
+    /// It is one that the validator can try.
+    may_test: bool,
 }
 
 pub async fn order(signed: Signed, State(dash): State<Dash>, Path(id): Path<String>) -> Result<Response, Stop> {
@@ -371,6 +415,7 @@ pub async fn order(signed: Signed, State(dash): State<Dash>, Path(id): Path<Stri
         sentence: first_error.or_else(|| why(&found, now)),
         next: timeline.next.as_deref().map(clean),
         told: timeline.entries.iter().map(Told::of).collect(),
+        may_test: signed.caller().may_manage_acme().is_ok(),
         proofs,
         order: OrderRow::of(&found, now),
     };
@@ -390,6 +435,7 @@ fn proof(a: &Authorization, tries: &[Challenge], now: Timestamp) -> Proof {
                 status: c.status.name(),
                 at: c.validated_at.map(minute),
                 error: c.error.as_ref().and_then(detail),
+                may_test: Method::from_name(&c.kind).is_some(),
             })
             .collect(),
     }

@@ -87,6 +87,13 @@ struct One {
     lists: Vec<Field>,
     texts: Vec<Field>,
     refusal: Option<Words>,
+    may_test: bool,
+    /// Of the form that tests a name.
+    action: String,
+    of_order: bool,
+    name: String,
+    kinds: Vec<(String, bool)>,
+    account: String,
 }
 
 /// An input as it stands.
@@ -193,6 +200,12 @@ fn one(dash: &Dash, signed: &Signed, directory: &Directory, sent: Option<&Form>,
             field("website", "Website", "URL about this CA", text(config.website.clone())),
         ],
         refusal,
+        may_test: signed.caller().may_manage_acme().is_ok(),
+        action: format!("/directories/{}/test", directory.slug),
+        of_order: false,
+        name: String::new(),
+        kinds: config.challenges.iter().map(|kind| (kind.clone(), false)).collect(),
+        account: String::new(),
     }
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod authorities;
 mod certificate;
 mod certificates;
+mod challenge_tests;
 mod connect;
 mod directories;
 mod eab_keys;
@@ -87,10 +88,13 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/accounts", get(acme::accounts))
         .route("/accounts/{id}", get(acme::account))
         .route("/accounts/{id}/grant", post(acme::grant))
+        .route("/accounts/{id}/resume", post(acme::resume))
         .route("/orders", get(acme::orders))
         .route("/orders/{id}", get(acme::order))
+        .route("/orders/{id}/test", post(challenge_tests::of_order))
         .route("/directories", get(directories::list).post(directories::create))
         .route("/directories/{slug}", get(directories::show).post(directories::change))
+        .route("/directories/{slug}/test", post(challenge_tests::of_directory))
         .route("/tokens", get(tokens::list).post(tokens::create))
         .route("/tokens/{id}/revoke", post(tokens::revoke))
         .route("/eab-keys", get(eab_keys::list).post(eab_keys::create))

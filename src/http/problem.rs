@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::html::{self, Words};
 pub use super::kinds::{Row, from_code, row};
-use crate::error::{Error, ErrorKind, Subproblem};
+use crate::error::{Error, ErrorKind, Subproblem, sentence};
 
 /// The media type of a problem document, in REST and in ACME.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -117,7 +117,7 @@ pub fn acme_body(error: &Error, context: &Context<'_>) -> Value {
     let row = row(error.kind);
     let mut body = json!({
         "type": acme_type(error.kind),
-        "detail": public(error),
+        "detail": sentence(public(error)),
         "status": row.acme_status.as_u16(),
     });
     let Some(map) = body.as_object_mut() else { return body };
@@ -199,7 +199,7 @@ fn rest_part(part: &Subproblem) -> Value {
 }
 
 fn acme_part(part: &Subproblem) -> Value {
-    let mut body = json!({"type": acme_type(part.kind), "detail": part.detail});
+    let mut body = json!({"type": acme_type(part.kind), "detail": sentence(&part.detail)});
     if let (Some((kind, value)), Some(map)) = (&part.identifier, body.as_object_mut()) {
         map.insert("identifier".into(), json!({"type": kind, "value": value}));
     }

@@ -20,7 +20,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    const fn new(count: u32, period_secs: u64) -> Self {
+    pub const fn new(count: u32, period_secs: u64) -> Self {
         Rate { count, period: Duration::from_secs(period_secs) }
     }
 

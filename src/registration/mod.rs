@@ -5,6 +5,7 @@ pub mod accounts;
 mod attempts;
 pub mod authorizations;
 mod caa;
+pub mod challenge_tests;
 mod compromised;
 pub mod directories;
 pub mod external_accounts;

@@ -10,7 +10,7 @@ use super::placing::Asked;
 use super::under_grant::allows;
 use super::{Directory, MAX_NAMES, ORDER_LIFETIME, Origin, Registration};
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind, Result, Subproblem};
+use crate::error::{Error, ErrorKind, Result, SENTENCE, Subproblem};
 use crate::model::acme::{Account, Order, OrderStatus};
 use crate::model::grant::Grant;
 use crate::model::id::{AuthorizationId, OrderId};
@@ -331,14 +331,19 @@ fn ends_at(end: Timestamp, grant: Option<&Grant>, not_after: Option<Timestamp>) 
     limits.fold(end, Timestamp::min).truncated()
 }
 
-/// One sentence with the first three; the kind is the common one, else compound (RFC 8555 §6.7.1).
+/// One sentence with the first three, or as many as fit; the kind is the common one, else compound (RFC 8555 §6.7.1).
 fn refusal(bad: Vec<Subproblem>) -> Error {
     let first = bad.first().map_or(ErrorKind::Malformed, |p| p.kind);
     let kind = if bad.iter().all(|p| p.kind == first) { first } else { ErrorKind::Compound };
-    let mut detail = bad.iter().take(3).map(|p| p.detail.as_str()).collect::<Vec<_>>().join("; ");
-    if bad.len() > 3 {
-        detail.push_str(&format!("; and {} more", bad.len() - 3));
-    }
+    let told = |count: usize| {
+        let mut detail = bad.iter().take(count).map(|p| p.detail.as_str()).collect::<Vec<_>>().join("; ");
+        if bad.len() > count {
+            detail.push_str(&format!("; and {} more", bad.len() - count));
+        }
+        detail
+    };
+    let fits = |detail: &String| detail.chars().count() <= SENTENCE;
+    let detail = (1..=3).rev().map(told).find(fits).unwrap_or_else(|| told(1));
     Error::new(kind, detail).with_subproblems(bad)
 }
 

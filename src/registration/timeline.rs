@@ -47,6 +47,18 @@ pub struct Entry {
     pub mark: Mark,
 }
 
+impl Entry {
+    /// A step of a validation of this name.
+    pub(super) fn of_step(step: Step, name: &str) -> Entry {
+        let mark = match (step.verdict(), step.what) {
+            (Some(true), _) => Mark::Good,
+            (Some(false), _) | (None, StepKind::Deny) => Mark::Bad,
+            (None, _) => Mark::Plain,
+        };
+        Entry { at: step.at, what: step.what.name(), name: Some(name.to_owned()), detail: step.detail, mark }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mark {
     Good,
@@ -151,14 +163,7 @@ impl Registration {
             }
             let steps = timelines.iter().find(|(id, _)| *id == challenge.id);
             let steps: Vec<Step> = steps.and_then(|(_, text)| serde_json::from_str(text).ok()).unwrap_or_default();
-            into.extend(steps.into_iter().map(|step| {
-                let mark = match (step.verdict(), step.what) {
-                    (Some(true), _) => Mark::Good,
-                    (Some(false), _) | (None, StepKind::Deny) => Mark::Bad,
-                    (None, _) => Mark::Plain,
-                };
-                entry(step.at, step.what.name(), step.detail, mark)
-            }));
+            into.extend(steps.into_iter().map(|step| Entry::of_step(step, name)));
         }
         Ok(())
     }

@@ -126,5 +126,9 @@ fn unproved(authorization: &Authorization, failure: &Error) -> Error {
         identifier: Some((kind.to_owned(), value.clone())),
         pointer: None,
     };
-    Error::new(failure.kind, format!("{value}: {}", failure.detail)).with_subproblems(vec![part])
+    let detail = match failure.detail.contains(&value) {
+        true => failure.detail.clone(),
+        false => format!("{value}: {}", failure.detail),
+    };
+    Error::new(failure.kind, detail).with_subproblems(vec![part])
 }

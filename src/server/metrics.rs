@@ -102,6 +102,9 @@ pub fn stand_once() {
             zero("chancery_acme_challenges_total", &[("type", kind), ("outcome", outcome), ("reason", reason)]);
         };
         decided("valid", "none");
+        for outcome in ["proved", "open", "failed"] {
+            zero("chancery_acme_challenge_tests_total", &[("type", kind), ("outcome", outcome)]);
+        }
         UNPROVED.iter().for_each(|why| decided("invalid", why.code()));
         zero("chancery_acme_validation_duration_seconds", &[("type", kind)]);
     }

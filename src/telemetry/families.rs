@@ -62,6 +62,7 @@ families! {
     "acme_orders" GAUGE "ACME orders by state" ["directory" = OPEN, "state" = &["pending", "ready", "processing", "valid", "invalid"]];
     "acme_challenges_total" COUNTER "Challenges decided" ["type" = OPEN, "outcome" = OPEN, "reason" = OPEN];
     "acme_validation_duration_seconds" SECONDS "One validation of a challenge" ["type" = OPEN];
+    "acme_challenge_tests_total" COUNTER "Challenge tests that operators ran" ["type" = OPEN, "outcome" = &["proved", "open", "failed"]];
     "acme_caa_total" COUNTER "Names whose CAA records were looked up" ["outcome" = &["permitted", "logged", "refused"]];
     "acme_nonce_rejected_total" COUNTER "ACME requests with a nonce that was not good" [];
     "acme_renewals_total" COUNTER "Orders whose certificate replaces one by renewal information, or is for names that their account had one for" ["ari" = &["replaced", "none"]];

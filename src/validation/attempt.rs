@@ -190,7 +190,8 @@ impl<'a> Attempt<'a> {
                 Ok(found.addresses)
             }
             Err(failure) => {
-                self.note(StepKind::Resolve, format!("{}: {failure}", shown(name)));
+                let asked = self.resolver.asked().await;
+                self.note(StepKind::Resolve, format!("{}: {failure} ({asked})", shown(name)));
                 Err(ValidationError::Dns { host: name.to_owned(), failure })
             }
         }

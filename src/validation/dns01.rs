@@ -9,6 +9,7 @@ use super::attempt::{Attempt, StepKind};
 use super::claim::Claim;
 use super::error::ValidationError;
 use super::resolver::DnsFailure;
+use crate::model::identifier::shown;
 
 const METHOD: &str = "dns-01";
 
@@ -39,9 +40,24 @@ pub(super) async fn look_for(
 pub(super) async fn texts(attempt: &mut Attempt<'_>, place: &str) -> Result<Vec<Vec<u8>>, DnsFailure> {
     let resolver = attempt.resolver.clone();
     let answer = attempt.within(resolver.texts(place)).await.unwrap_or(Err(DnsFailure::Timeout));
+    let asked = resolver.asked().await;
     match &answer {
-        Ok(found) => attempt.note(StepKind::Resolve, format!("TXT {place}: {} records", found.len())),
-        Err(failure) => attempt.note(StepKind::Resolve, format!("TXT {place}: {failure}")),
+        Ok(found) => {
+            let values = values(found);
+            attempt.note(StepKind::Resolve, format!("TXT {place}: {} records ({asked}){values}", found.len()));
+        }
+        Err(failure) => attempt.note(StepKind::Resolve, format!("TXT {place}: {failure} ({asked})")),
     }
     answer
+}
+
+/// The first records, for operators alone: what anybody can look up.
+fn values(found: &[Vec<u8>]) -> String {
+    let some: Vec<String> =
+        found.iter().take(3).map(|text| format!("\"{}\"", shown(&String::from_utf8_lossy(text)))).collect();
+    match found.len() {
+        0 => String::new(),
+        1..=3 => format!(": {}", some.join(", ")),
+        _ => format!(": {}, …", some.join(", ")),
+    }
 }

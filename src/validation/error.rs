@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::guard::Denial;
 use super::resolver::DnsFailure;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, sentence};
 use crate::model::identifier::shown;
 use crate::pki::der::DerError;
 
@@ -267,6 +267,45 @@ impl ValidationError {
         matches!(self, ValidationError::Busy | ValidationError::BadToken)
     }
 
+    /// Somebody answered at the place where the proof is looked for, and all that is missing is what a client puts
+    /// there for the time of its order.
+    pub fn lacks_only_the_answer(&self) -> bool {
+        match self {
+            ValidationError::Status { status, .. } => *status < 500,
+            ValidationError::Body { .. }
+            | ValidationError::TxtValue { .. }
+            | ValidationError::TxtLookup { failure: DnsFailure::NxDomain, .. }
+            | ValidationError::Certificate { .. } => true,
+            ValidationError::Alpn { failure, .. } => match failure {
+                // no_application_protocol and unrecognized_name: a server that has no responder at this moment
+                AlpnFailure::NoProtocol | AlpnFailure::Alert(120 | 112) => true,
+                AlpnFailure::Timeout
+                | AlpnFailure::Closed
+                | AlpnFailure::NotTls
+                | AlpnFailure::Version
+                | AlpnFailure::OtherProtocol
+                | AlpnFailure::Alert(_)
+                | AlpnFailure::TooLarge
+                | AlpnFailure::NoCertificate
+                | AlpnFailure::Signature
+                | AlpnFailure::Handshake => false,
+            },
+            ValidationError::UnsupportedIdentifier { .. }
+            | ValidationError::BadToken
+            | ValidationError::Busy
+            | ValidationError::Dns { .. }
+            | ValidationError::TxtLookup { .. }
+            | ValidationError::Denied { .. }
+            | ValidationError::Dial { .. }
+            | ValidationError::Tls { .. }
+            | ValidationError::Http { .. }
+            | ValidationError::Redirect { .. }
+            | ValidationError::Persist { .. }
+            | ValidationError::Caa { .. }
+            | ValidationError::CaaLookup { .. } => false,
+        }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         match self {
             ValidationError::UnsupportedIdentifier { .. } => ErrorKind::UnsupportedIdentifier,
@@ -289,10 +328,11 @@ impl ValidationError {
 
     /// One sentence of at most 400 characters without control characters: where, what was seen, what to do.
     pub fn detail(&self) -> String {
-        self.sentence().chars().filter(|c| !c.is_control()).take(MAX_DETAIL).collect()
+        let text: String = self.words().chars().filter(|c| !c.is_control()).collect();
+        sentence(&text).into_owned()
     }
 
-    fn sentence(&self) -> String {
+    fn words(&self) -> String {
         match self {
             ValidationError::UnsupportedIdentifier { identifier, method } => {
                 format!("{} cannot be proved by {method}: choose another challenge type", shown(identifier))
@@ -393,8 +433,6 @@ impl ValidationError {
 fn clear(text: &str) -> String {
     text.chars().filter(|c| c.is_ascii_graphic() || *c == ' ').collect()
 }
-
-const MAX_DETAIL: usize = 400;
 
 impl From<ValidationError> for Error {
     fn from(error: ValidationError) -> Error {

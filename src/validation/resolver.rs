@@ -45,8 +45,8 @@ pub enum DnsFailure {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     pub addresses: Vec<IpAddr>,
-    /// `hosts file`, `system DNS` or `configured DNS`, for the timeline.
-    pub source: &'static str,
+    /// `hosts file`, or the servers that were asked, for the timeline.
+    pub source: String,
 }
 
 #[derive(Debug, Clone)]
@@ -92,6 +92,18 @@ impl Resolver {
         Ok(self.records(name, RecordType::CAA).await?.iter().filter_map(caa).collect())
     }
 
+    /// Whom a question goes to, for the timeline: `DNS 192.0.2.53`, with the port when it is another than 53.
+    pub async fn asked(&self) -> String {
+        let servers = match self.servers.as_slice() {
+            [] => system_servers().await.unwrap_or_default().iter().map(|s| s.ip.to_string()).collect(),
+            some => some.iter().map(server).collect::<Vec<_>>(),
+        };
+        match servers.as_slice() {
+            [] => "no DNS server is known".to_owned(),
+            some => format!("DNS {}", some.join(", ")),
+        }
+    }
+
     async fn records(&self, name: &str, kind: RecordType) -> Result<Vec<Record>, DnsFailure> {
         let look_up = async {
             let mut name = Name::from_ascii(name).map_err(|_| DnsFailure::BadName)?;
@@ -110,16 +122,18 @@ impl Resolver {
         if self.servers.is_empty() {
             let found = hosts_file(host).await;
             if !found.is_empty() {
-                return Ok(in_turns(found, "hosts file"));
+                return Ok(in_turns(found, "hosts file".to_owned()));
             }
             // RFC 6761 §6.3: localhost is loopback and is never asked of a DNS server
             if host == "localhost" || host.ends_with(".localhost") {
-                return Ok(in_turns(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()], "hosts file"));
+                return Ok(in_turns(
+                    vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()],
+                    "hosts file".to_owned(),
+                ));
             }
         }
         let mut name = Name::from_ascii(host).map_err(|_| DnsFailure::BadName)?;
         name.set_fqdn(true);
-        let source = if self.servers.is_empty() { "system DNS" } else { "configured DNS" };
         let dns = self.client().await?;
         let (v6, v4) = tokio::join!(ips(&dns, &name, RecordType::AAAA), ips(&dns, &name, RecordType::A));
         let found = match (v6, v4) {
@@ -129,7 +143,7 @@ impl Resolver {
             // the A answer is the one that people know how to look up
             (Err(_), Err(failure)) => return Err(failure),
         };
-        if found.is_empty() { Err(DnsFailure::NoAddress) } else { Ok(in_turns(found, source)) }
+        if found.is_empty() { Err(DnsFailure::NoAddress) } else { Ok(in_turns(found, self.asked().await)) }
     }
 
     /// A client for one name: no cache, no shared query, no memory of which server was slow.
@@ -158,6 +172,13 @@ fn limit(options: &mut ResolverOpts, whole: Duration) {
     options.preserve_intermediates = true;
     // random letter case in questions (draft-vixie-dnsext-dns0x20); a server that folds it is asked by TCP
     options.case_randomization = true;
+}
+
+fn server(address: &SocketAddr) -> String {
+    match address.port() {
+        53 => address.ip().to_string(),
+        port => format!("{} port {port}", address.ip()),
+    }
 }
 
 fn name_server(address: SocketAddr) -> NameServerConfig {
@@ -259,7 +280,7 @@ fn in_hosts(text: &str, host: &str) -> Vec<IpAddr> {
         .collect()
 }
 
-fn in_turns(found: Vec<IpAddr>, source: &'static str) -> Resolved {
+fn in_turns(found: Vec<IpAddr>, source: String) -> Resolved {
     let (v6, v4): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(IpAddr::is_ipv6);
     let mut addresses: Vec<IpAddr> = Vec::new();
     for turn in 0..v6.len().max(v4.len()) {
@@ -304,7 +325,7 @@ mod tests {
     #[test]
     fn addresses_alternate_beginning_with_ipv6_and_are_bounded() {
         let found = (1..=9).map(|n| IpAddr::V4(Ipv4Addr::new(10, 0, 0, n))).chain(["fd00::1".parse().unwrap()]);
-        let order = in_turns(found.collect(), "t").addresses;
+        let order = in_turns(found.collect(), "t".to_owned()).addresses;
         assert_eq!(order.len(), MAX_ADDRESSES);
         assert_eq!(order[0], "fd00::1".parse::<IpAddr>().unwrap());
         assert_eq!(order[1], "10.0.0.1".parse::<IpAddr>().unwrap());

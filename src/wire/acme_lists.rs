@@ -231,3 +231,43 @@ pub struct AcmeTimelineEntry {
     /// `good`, `bad` or `plain`.
     pub mark: String,
 }
+
+/// Run the validator now for one name, without a client.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"name": "web.lab.example", "type": "http-01"}))]
+pub struct ChallengeTestRequest {
+    /// A DNS name or an address; may be left out beside an order of one name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// `http-01`, `dns-01`, `tls-alpn-01`, `dns-account-01` or `dns-persist-01`: one that the directory offers.
+    pub r#type: String,
+    /// The slug of a directory, whose ports, resolvers and networks are used; absent is the order's, or `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// The account (acc_…) whose record is looked for; dns-account-01 and dns-persist-01 need one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub account: Option<String>,
+    /// The order (ord_…) whose challenge is tried, with its token and its account. Nothing of it changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<String>,
+}
+
+/// What a challenge test came to.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ChallengeTest {
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub directory: String,
+    pub name: String,
+    pub r#type: String,
+    /// `proved`; `open` when everything works and only a client's answer is missing, as it is without an order; or
+    /// `failed`.
+    pub verdict: String,
+    /// One sentence.
+    pub summary: String,
+    /// What to do next, when there is something to do.
+    pub next: Option<String>,
+    /// What the CA did and saw.
+    pub entries: Vec<AcmeTimelineEntry>,
+}

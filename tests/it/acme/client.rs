@@ -244,5 +244,24 @@ pub async fn send_to(router: &Router, to: &str, body: &str) -> Reply {
 async fn shown(response: Response<Body>) -> Reply {
     let (parts, body) = response.into_parts();
     let bytes = body.collect().await.unwrap().to_bytes();
+    if let Ok(told) = serde_json::from_slice::<Value>(&bytes) {
+        sentences(&told);
+    }
     Reply { status: parts.status.as_u16(), headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+}
+
+/// What a client is told why, wherever it stands in an answer, has at most 400 characters on one line.
+fn sentences(told: &Value) {
+    match told {
+        Value::Object(members) => {
+            if let Some(detail) = members.get("detail").and_then(Value::as_str) {
+                let length = detail.chars().count();
+                assert!((1..=400).contains(&length), "{length} characters: {detail}");
+                assert!(!detail.contains(char::is_control), "{detail:?}");
+            }
+            members.values().for_each(sentences);
+        }
+        Value::Array(items) => items.iter().for_each(sentences),
+        _ => {}
+    }
 }

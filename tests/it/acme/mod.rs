@@ -8,6 +8,7 @@ mod attacks;
 mod authorizations;
 mod bad_input;
 mod caa;
+mod challenge_tests;
 mod challenges;
 mod checklist;
 mod client;

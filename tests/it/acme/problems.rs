@@ -172,3 +172,40 @@ async fn e5_a_fault_of_ours_tells_nothing_of_our_inside() {
         }
     }
 }
+
+/// The longest that can be asked for: every answer is measured by the client (`client::sentences`).
+#[tokio::test]
+async fn the_longest_names_leave_room_for_what_is_to_be_done() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let label = |n: usize| format!("{}{n}", "x".repeat(60));
+        let long = |n: usize| format!("{}.{}.{}.example.org", label(n), label(n), label(n));
+        let reserved: Vec<String> = (0..9).map(|n| format!("{}.localhost", long(n))).collect();
+        let names: Vec<&str> = reserved.iter().map(String::as_str).collect();
+        let told = client.order(&names).await.refused(400, "rejectedIdentifier").json();
+        let detail = told["detail"].as_str().unwrap();
+        assert!(detail.contains("; and ") && detail.ends_with(" more"), "{detail}");
+        assert_eq!(told["subproblems"].as_array().unwrap().len(), 9);
+
+        // one that nobody serves: the order's error names it, and says what to do
+        let name = long(1);
+        let made = client.order(&[&name]).await.expect(201);
+        let authorization = made.json()["authorizations"][0].as_str().unwrap().to_owned();
+        let challenge = client.challenge(&authorization, "http-01").await;
+        client.respond(&challenge, &authorization).await;
+        let order = client.get(made.header("location")).await.json();
+        let detail = order["error"]["detail"].as_str().unwrap();
+        assert!(detail.contains("status 404") && detail.ends_with("under /.well-known/acme-challenge/"), "{detail}");
+
+        // a CSR for other names than those of the order
+        let names: Vec<String> = (0..4).map(long).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (_, order) = client.ready_order(&names).await;
+        let others: Vec<String> = (4..8).map(long).collect();
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        let body = json!({"csr": b64(csr(&others).0)}).to_string();
+        let told = client.post(order["finalize"].as_str().unwrap(), &body).await.refused(400, "badCSR").json();
+        let detail = told["detail"].as_str().unwrap();
+        assert!(detail.ends_with("; make the CSR for these names, or a new order"), "{detail}");
+    }
+}

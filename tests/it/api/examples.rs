@@ -143,7 +143,7 @@ async fn acme_calls(book: &mut Book) {
     let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": told, "status": 400});
     let step = |what, detail: &str| Step { at: store.now(), what, detail: detail.into() };
     let steps = [
-        step(StepKind::Resolve, "web.lab.example is 192.0.2.7 (configured DNS)"),
+        step(StepKind::Resolve, "web.lab.example is 192.0.2.7 (DNS 192.0.2.53)"),
         step(StepKind::Dial, "192.0.2.7 port 80: refused the connection"),
         step(StepKind::Result, told),
     ];
@@ -160,6 +160,8 @@ async fn acme_calls(book: &mut Book) {
     book.get("getAcmeOrder", &format!("{orders}/{}", order.id)).await;
     book.get("getAcmeOrderTimeline", &format!("{orders}/{}/timeline", order.id)).await;
     book.get("listAcmeAttempts", "/api/v1/acme/attempts?name=localhost").await;
+    let ask = json!({"name": "127.0.0.1", "type": "http-01"});
+    book.post("testAcmeChallenge", "/api/v1/acme/challenge-tests", ask).await;
     let accounts = "/api/v1/acme/accounts";
     book.get("listAcmeAccounts", &format!("{accounts}?q=example.org")).await;
     book.get("getAcmeAccount", &format!("{accounts}/{}", account.id)).await;

@@ -2,6 +2,7 @@
 
 mod server;
 mod tools;
+mod why;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;

@@ -1,9 +1,16 @@
 //! The pages of ACME directories: seen by everybody, made and changed by administrators, nothing lost on a refusal.
 
-use chancery::model::actor::Role;
+use std::time::Duration;
+
+use chancery::model::actor::{Actor, Role};
+use chancery::model::attempt::Attempt;
+use chancery::model::id::AttemptId;
+use chancery::model::limits::Limit;
+use chancery::store::{attempts, limits};
 
 use super::browser::Pages;
 use crate::on_both_engines;
+use crate::support::acme_rows::stored_account;
 
 on_both_engines! {
     async fn a_directory_is_made_and_changed_in_the_browser(at) {
@@ -66,5 +73,68 @@ on_both_engines! {
         assert_eq!(viewer.submit("/directories", "/directories", &[("slug", "mine")]).await.status, 403);
         assert_eq!(viewer.submit("/directories", "/directories/default", &[("allow_names", "")]).await.status, 403);
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'directory.refused'").await, 2);
+    }
+
+    async fn a_name_is_tested_from_the_page_of_its_directory(at) {
+        let pages = Pages::over(at).await;
+        let mut operator = pages.signed_in(Role::Operator).await;
+        operator.get("/directories/default").await.shows("Test a name").shows("Test now");
+        let ask = [("name", "127.0.0.1"), ("type", "http-01"), ("account", "")];
+        let page = operator.submit("/directories/default", "/directories/default/test", &ask).await;
+        assert_eq!(page.status, 200, "{}", page.html);
+        page.shows("failed").shows("127.0.0.1 port 80").shows("deny").shows("chancery acme test 127.0.0.1 --type http-01");
+        for (ask, status, says) in [
+            ([("name", "<b>"), ("type", "http-01"), ("account", "")], 400, "&#60;b&#62;"),
+            ([("name", "web.lab.example"), ("type", "smtp-01"), ("account", "")], 422, "challenge_tests.type"),
+            ([("name", ""), ("type", "http-01"), ("account", "")], 400, "Test again"),
+            ([("name", "web.lab.example"), ("type", "http-01"), ("account", "x")], 404, "no such ACME account"),
+        ] {
+            let page = operator.submit("/directories/default", "/directories/default/test", &ask).await;
+            assert_eq!(page.status.as_u16(), status, "{ask:?} {}", page.html);
+            page.shows(says);
+        }
+        assert_eq!(operator.submit("/directories/default", "/directories/nowhere/test", &ask).await.status, 404);
+        let mut viewer = pages.signed_in(Role::Viewer).await;
+        viewer.get("/directories/default").await.hides("Test now");
+        assert_eq!(viewer.submit("/directories", "/directories/default/test", &ask).await.status, 403);
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'challenge.tested'").await, 1);
+    }
+
+    async fn an_account_shows_what_was_refused_and_resumes_what_is_paused(at) {
+        let pages = Pages::over(at).await;
+        let account = stored_account(&at.store).await;
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        for _ in 0..2 {
+            limits::fail(&mut tx, account.id, "www.lab.example", Limit(None), "1/1s".parse().unwrap()).await.unwrap();
+            at.clock.advance(Duration::from_secs(1));
+        }
+        let refused = Attempt {
+            id: AttemptId::new(at.store.now(), at.store.entropy.as_ref()).unwrap(),
+            at: at.store.now(),
+            last_at: at.store.now(),
+            times: 3,
+            action: "order.refused".into(),
+            directory: "default".into(),
+            account_id: Some(account.id),
+            order_id: None,
+            address: "192.0.2.1".into(),
+            names: vec!["localhost".into()],
+            code: "rejected_identifier".into(),
+            detail: "names.reserved refuses it".into(),
+            rule: None,
+            request_id: String::new(),
+        };
+        attempts::insert(&mut tx, &refused).await.unwrap();
+        tx.commit().await.unwrap();
+        let path = format!("/accounts/{}", account.id);
+        let mut viewer = pages.signed_in(Role::Viewer).await;
+        viewer.get(&path).await.shows("names.reserved refuses it").shows("3 times").shows("www.lab.example").hides("Resume");
+        let mut admin = pages.signed_in(Role::Admin).await;
+        admin.get(&path).await.shows("Resume www.lab.example");
+        let ask = [("name", "www.lab.example")];
+        assert_eq!(viewer.submit("/directories", &format!("{path}/resume"), &ask).await.status, 403);
+        assert_eq!(admin.submit(&path, &format!("{path}/resume"), &ask).await.leads(), (303, path.as_str()));
+        admin.get(&path).await.hides("Resume");
+        assert_eq!(admin.submit("/directories", &format!("{path}/resume"), &ask).await.status, 404, "nothing is paused");
     }
 }

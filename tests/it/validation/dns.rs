@@ -26,7 +26,8 @@ async fn a_name_is_resolved_once_by_the_configured_server() {
     let name = "www.example.test".to_owned();
     assert_eq!(asked, [(name.clone(), A), (name, AAAA)]);
     assert_eq!(outcome.timeline[0].what, StepKind::Resolve);
-    assert_eq!(outcome.timeline[0].detail, "www.example.test is 127.0.0.1 (configured DNS)");
+    let expected = format!("www.example.test is 127.0.0.1 (DNS 127.0.0.1 port {})", dns.address.port());
+    assert_eq!(outcome.timeline[0].detail, expected);
     let request = target.requests().remove(0).to_lowercase();
     assert!(request.contains(&format!("\r\nhost: www.example.test:{}\r\n", target.port())), "{request}");
 }

@@ -1,0 +1,67 @@
+//! `acme test NAME`: the validator run now, as an order would. Ends with 0 when the name is proved or the way is open,
+//! 11 when it fails.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::acme_explain::seen;
+use super::failure::{Cause, Failure, Result, Trying};
+use super::output::{self, Format, text};
+use super::session::Context;
+use crate::client::Client;
+use crate::wire::acme_lists::ChallengeTestRequest;
+
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// A DNS name or an address; may be left out beside an order of one name
+    #[arg(required_unless_present = "order")]
+    name: Option<String>,
+    /// http-01, dns-01, tls-alpn-01, dns-account-01 or dns-persist-01; dns-01 by default for a wildcard
+    #[arg(long = "type", value_name = "TYPE")]
+    kind: Option<String>,
+    /// Whose ports, resolvers and networks are used; the order's, or default
+    #[arg(long, value_name = "SLUG")]
+    directory: Option<String>,
+    /// The account whose record is looked for: dns-account-01 and dns-persist-01 need one
+    #[arg(long, value_name = "ID", conflicts_with = "order")]
+    account: Option<String>,
+    /// Try the challenge of this order, with its token; nothing of the order changes
+    #[arg(long, value_name = "ID")]
+    order: Option<String>,
+}
+
+pub async fn test(context: &Context, client: &Client, args: TestArgs) -> Result<()> {
+    let wildcard = args.name.as_deref().is_some_and(|name| name.trim().starts_with("*."));
+    let of = args.name.clone().or_else(|| args.order.clone()).unwrap_or_default();
+    let ask = ChallengeTestRequest {
+        name: args.name,
+        r#type: args.kind.unwrap_or_else(|| if wildcard { "dns-01" } else { "http-01" }.to_owned()),
+        directory: args.directory,
+        account: args.account,
+        order: args.order,
+    };
+    let told = client.post("/api/v1/acme/challenge-tests", &ask).await.trying(|| format!("cannot test {of}"))?;
+    match context.output {
+        Some(Format::Json) => output::json(&told)?,
+        _ => output::data(&of_test(&told))?,
+    }
+    match told["verdict"].as_str() {
+        Some("failed") => Err(Failure { what: String::new(), cause: Cause::Check(11) }),
+        _ => Ok(()),
+    }
+}
+
+fn of_test(told: &Value) -> String {
+    let mut lines = vec![text(told, "summary"), String::new()];
+    let mut part = |word: &str, said: String| lines.push(format!("  {word:<8}{said}"));
+    part(
+        "verdict",
+        format!("{} ({} in directory {})", text(told, "verdict"), text(told, "type"), text(told, "directory")),
+    );
+    if told["next"].is_string() {
+        part("do", text(told, "next"));
+    }
+    lines.push(String::new());
+    lines.extend(seen(&told["entries"], false));
+    lines.join("\n") + "\n"
+}
