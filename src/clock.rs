@@ -89,6 +89,25 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
+/// For what happens many times a second: RFC 3339 UTC with six digits of fraction.
+pub mod exact {
+    use super::{Deserialize, Deserializer, Serializer, Timestamp};
+
+    /// `2026-11-28T14:07:23.120345Z`
+    pub fn text(at: Timestamp) -> String {
+        let whole = at.to_string();
+        format!("{}.{:06}Z", whole.trim_end_matches('Z'), at.micros().rem_euclid(1_000_000))
+    }
+
+    pub fn serialize<S: Serializer>(at: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&text(*at))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+        Timestamp::deserialize(d)
+    }
+}
+
 /// Where the time comes from.
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
@@ -145,4 +164,22 @@ pub const fn hours(n: u64) -> Duration {
 
 pub const fn days(n: u64) -> Duration {
     Duration::from_secs(n * 86_400)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_times_keep_their_microseconds() {
+        for (micros, text) in [
+            (1_764_339_243_120_345, "2025-11-28T14:14:03.120345Z"),
+            (1_764_339_243_000_000, "2025-11-28T14:14:03.000000Z"),
+            (-1, "1969-12-31T23:59:59.999999Z"),
+        ] {
+            let at = Timestamp::from_micros(micros);
+            assert_eq!(exact::text(at), text);
+            assert_eq!(Timestamp::parse_rfc3339(text), Some(at));
+        }
+    }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::audit::Event;
-use super::format::{clean, minute, relative, second, tail};
+use super::format::{clean, millisecond, minute, relative, tail};
 use super::frame::Frame;
 use super::visit::{Posted, Signed, Stop};
 use super::{Dash, refused};
@@ -343,7 +343,7 @@ pub struct Told {
 impl Told {
     pub fn of(entry: &Entry) -> Self {
         Told {
-            at: second(entry.at),
+            at: millisecond(entry.at),
             what: entry.what,
             name: entry.name.as_deref().map(clean),
             detail: clean(&entry.detail),

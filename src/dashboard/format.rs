@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, exact};
 
 /// `2026-11-29`
 pub fn day(at: Timestamp) -> String {
@@ -17,6 +17,11 @@ pub fn minute(at: Timestamp) -> String {
 /// `2026-11-29 14:02:07`
 pub fn second(at: Timestamp) -> String {
     at.to_string().get(..19).unwrap_or_default().replace('T', " ")
+}
+
+/// `2026-11-29 14:02:07.120`
+pub fn millisecond(at: Timestamp) -> String {
+    exact::text(at).get(..23).unwrap_or_default().replace('T', " ")
 }
 
 /// `in 6 days`, `2 hours ago`, `now`

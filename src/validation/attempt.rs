@@ -15,7 +15,7 @@ use super::error::{DialFailure, ValidationError, place};
 use super::limits::Place;
 use super::resolver::{DnsFailure, Resolver};
 use super::rules::{Ports, Rules};
-use crate::clock::{Timestamp, monotonic};
+use crate::clock::{Timestamp, exact, monotonic};
 use crate::model::identifier::shown;
 
 /// What an attempt came to, and how. The timeline is for operators; it holds no byte of any body.
@@ -28,6 +28,7 @@ pub struct Outcome {
 /// One thing that was done or seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
+    #[serde(with = "exact")]
     pub at: Timestamp,
     pub what: StepKind,
     pub detail: String,

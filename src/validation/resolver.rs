@@ -67,6 +67,8 @@ pub struct CaaRecord {
 const MAX_ADDRESSES: usize = 8;
 /// More TXT records of one name than this are not looked at.
 const MAX_TEXTS: usize = 100;
+/// A chain of aliases that is longer leads nowhere; the resolver follows 8.
+const MAX_ALIASES: usize = 8;
 /// Queries sent again to the same servers when nothing came back.
 const RETRIES: u32 = 2;
 
@@ -89,7 +91,17 @@ impl Resolver {
 
     /// The CAA records of this very name, or of what it is an alias of; its parents are the caller's.
     pub async fn caa(&self, name: &str) -> Result<Vec<CaaRecord>, DnsFailure> {
-        Ok(self.records(name, RecordType::CAA).await?.iter().filter_map(caa).collect())
+        let look_up = async {
+            let mut name = Name::from_ascii(name).map_err(|_| DnsFailure::BadName)?;
+            name.set_fqdn(true);
+            let client = self.client().await?;
+            let found = query(&client, &name, RecordType::CAA).await?;
+            if found.is_empty() && !ends(&client, &name).await? {
+                return Err(DnsFailure::BadAnswer);
+            }
+            Ok(found.iter().filter_map(caa).collect())
+        };
+        tokio::time::timeout(self.timeout, look_up).await.unwrap_or(Err(DnsFailure::Timeout))
     }
 
     /// Whom a question goes to, for the timeline: `DNS 192.0.2.53`, with the port when it is another than 53.
@@ -222,6 +234,24 @@ async fn query(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec
             other => Err(other),
         },
     }
+}
+
+/// Do the aliases of a name lead anywhere? The resolver gives up a circle with the same words as "no record", which
+/// would let everybody issue.
+async fn ends(dns: &TokioResolver, name: &Name) -> Result<bool, DnsFailure> {
+    let mut at = name.clone();
+    for _ in 0..MAX_ALIASES {
+        let found = query(dns, &at, RecordType::CNAME).await?;
+        let next = found.iter().find_map(|record| match &record.data {
+            RData::CNAME(to) => Some(to.0.clone()),
+            _ => None,
+        });
+        match next {
+            None => return Ok(true),
+            Some(next) => at = next,
+        }
+    }
+    Ok(false)
 }
 
 /// Of an answer's records those of the name, or of the name that its aliases lead to: what else a server puts in

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, exact};
 
 /// An ACME account.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -220,6 +220,8 @@ pub struct AcmeTimeline {
 /// One thing that was done or seen.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct AcmeTimelineEntry {
+    /// With six digits of fraction.
+    #[serde(with = "exact")]
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     /// `ordered`, `offered`, `answered`, `resolve`, `deny`, `dial`, `tls`, `request`, `response`, `redirect`,

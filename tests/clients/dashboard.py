@@ -1,6 +1,6 @@
 """Walks the dashboard in headless Chromium (Debian's chromium, chromium-driver and python3-selenium).
 
-Environment: BASE, SETUP_LINK, CSR (a file), SHOTS (a folder), ENGINE. Prints `ok NAME` and `not ok NAME: why`.
+Environment: BASE, SETUP_LINK, CSR (a file), SHOTS (a folder), ENGINE, ZONE (where certbot had its orders). Prints `ok NAME` and `not ok NAME: why`.
 """
 
 import os
@@ -19,6 +19,7 @@ BASE = os.environ["BASE"]
 LINK = os.environ["SETUP_LINK"]
 SHOTS = os.environ["SHOTS"]
 ENGINE = os.environ["ENGINE"]
+ZONE = os.environ["ZONE"]
 PASSWORD = "violet harbour nine"
 failed = False
 
@@ -185,6 +186,42 @@ def revoke(walk, path):
     walk.shot("revoked")
 
 
+def acme(walk):
+    walk.go("/orders")
+    walk.type("input[type=search]", "mute*")
+    walk.press(".filter button")
+    check("an order is found by the beginning of its name", f"mute.{ZONE}" in walk.text("tbody"), walk.text())
+    walk.press("tbody th a")
+    text = walk.text()
+    for word in ["In one sentence", "refused the connection", "What the CA saw", "Next:", "dial"]:
+        check(f"its page shows {word}", word in text, text)
+    course = [cell.text for cell in walk.driver.find_elements(By.CSS_SELECTOR, "td[data-label=What] .is")]
+    check("and tells it in its order", course[:4] == ["ordered", "offered", "answered", "resolve"], str(course))
+    walk.shot("order-failed")
+    walk.press("form[action$='/test'] button")
+    text = walk.text()
+    check("a test from there says what the CA sees now", "failed" in text and "refused the connection" in text, text)
+    walk.shot("challenge-test")
+    walk.go("/orders?name=web.localhost")
+    check("what was refused is found by its name", "Refused" in walk.text() and "web.localhost" in walk.text("main table"), walk.text())
+    walk.shot("orders-refused")
+    walk.go(f"/orders?name=shop.{ZONE}")
+    walk.press("tbody th a")
+    check("an order that went well says so", "valid" in walk.text() and "fetched the certificate" in walk.text(), walk.text())
+    walk.shot("order-valid")
+    walk.press(".purpose a")
+    check("its account shows what was refused", "ops@lab.example" in walk.text("h1") and "web.localhost" in walk.text(), walk.text())
+    walk.shot("account")
+    walk.go("/directories")
+    walk.shot("directories")
+    walk.press("tbody th a")
+    check("a directory's page has its rules and a test", "Test a name" in walk.text() and "Rules" in walk.text(), walk.text())
+    walk.shot("directory")
+    walk.type("#test-name", f"shop.{ZONE}")
+    walk.press("form[action$='/test'] button")
+    check("a name is tested from there", "refused the connection" in walk.text(), walk.text())
+
+
 PAGES = ["/", "/authorities", "/authorities/tls-1", "/orders", "/accounts", "/tokens", "/eab-keys", "/users", "/me", "/audit",
          "/connect", "/errors/refused", "/nothing-here"]
 
@@ -250,6 +287,7 @@ def main():
         path = issue(walk)
         find(walk, path)
         revoke(walk, path)
+        acme(walk)
         look_around(walk)
         nothing_was_blocked(walk)
     finally:

@@ -21,7 +21,9 @@ journey() {
   openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/web.key" -subj / \
     -addext subjectAltName=DNS:web.lab.example,DNS:www.lab.example -out "$DIR/web.csr" 2>"$WORK/openssl.log"
   mkdir -p "$SHOTS"
+  orders
   SETUP_LINK="$LINK" BASE="$CHANCERY_EXTERNAL_URL" CSR="$DIR/web.csr" SHOTS="$SHOTS" ENGINE="$ENGINE" \
+    ZONE="$ZONE" \
     timeout 600 /usr/bin/python3 "$CLIENTS/dashboard.py" 2>"$WORK/dashboard.err" | sed -u "s/^\(ok\|not ok\) /\1 $ENGINE: /"
   local status=${PIPESTATUS[0]}
   if [ "$status" -ne 0 ]; then not_ok "the browser's walk" "ended with $status"; tail -n 25 "$WORK/dashboard.err" | sed 's/^/    /'; fi
@@ -29,6 +31,17 @@ journey() {
   check "user create makes a user from a password on stdin" create_user
   check "user list shows both" grep -qE '^carol.*auditor' <(chancery user list)
   unset CHANCERY_EXTERNAL_URL CHANCERY_LISTEN HTTPS_AT HTTP_AT
+}
+
+# What an operator looks at: an order that got its certificate, one that nobody answers for, and one that was refused.
+orders() {
+  bot() {
+    REQUESTS_CA_BUNDLE=$ROOT_PEM certbot certonly --config-dir "$DIR/c" --work-dir "$DIR/w" --logs-dir "$DIR/l" -n \
+      --server "$ACME" --agree-tos -m ops@lab.example --no-eff-email --preferred-challenges http "$@"
+  }
+  check "certbot obtains" bot --standalone --http-01-address 127.0.0.1 --http-01-port "$HTTP01_PORT" -d "shop.$ZONE"
+  check_fails "certbot fails where nobody answers" . bot --manual --manual-auth-hook true -d "mute.$ZONE"
+  check_fails "certbot is refused localhost" . bot --manual --manual-auth-hook true -d "web.localhost"
 }
 
 create_user() { echo 'a password for carol, quite long' | chancery user create carol --role auditor --password-file -; }

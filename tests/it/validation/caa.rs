@@ -84,6 +84,22 @@ async fn c1_an_alias_s_records_are_the_name_s_own_and_its_parents_are_not() {
 }
 
 #[tokio::test]
+async fn c1_aliases_that_lead_nowhere_refuse() {
+    let dns = DnsServer::answering(|name, _, _| match name {
+        "one.a.test" => Dns::Alias("two.a.test"),
+        "two.a.test" => Dns::Alias("one.a.test"),
+        "self.a.test" => Dns::Alias("self.a.test"),
+        _ => Dns::Addresses(vec![]),
+    })
+    .await;
+    for name in ["one.a.test", "self.a.test"] {
+        let error = check(&dns, name, CaaMode::Enforce).await.result.unwrap_err();
+        let circle = matches!(error, ValidationError::CaaLookup { failure: DnsFailure::BadAnswer, .. });
+        assert!(circle, "{name}: {error:?}");
+    }
+}
+
+#[tokio::test]
 async fn c2_a_wildcard_begins_at_its_base() {
     let dns = DnsServer::answering(|name, _, _| match name {
         "a.test" => Dns::Caa(vec![(0, "issue".into(), "ca.example".into()), (0, "issuewild".into(), ";".into())]),
