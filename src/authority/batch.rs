@@ -1,6 +1,5 @@
 //! Group commits. One worker a lane takes what is waiting (no linger timer), writes it in one transaction and
 //! answers each caller after the commit. A failed group is retried row by row, so one bad row fails alone.
-//! Two lanes each for intents and outcomes, so that a slow commit does not stall all.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +13,6 @@ use crate::error::{Error, ErrorKind, Result};
 const GROUP: usize = 64;
 /// What may wait in one lane before callers are told to come back.
 const WAITING: usize = 2_048;
-const LANES: usize = 2;
 
 struct Item<T, R> {
     row: T,
@@ -35,14 +33,24 @@ impl<T, R> std::fmt::Debug for Batcher<T, R> {
 
 /// Writes a group in one transaction: the outer error fails (and retries) the group, the inner ones a row each.
 pub trait WriteGroup<T, R = ()>: Send + Sync + 'static {
-    fn write(&self, rows: Arc<Vec<T>>) -> impl Future<Output = Result<Vec<Result<R>>>> + Send;
+    /// A transaction that has begun. Who comes while it is waited for joins the group.
+    type Begun: Send;
+
+    fn begin(&self) -> impl Future<Output = Result<Self::Begun>> + Send;
+
+    fn write(&self, begun: Self::Begun, rows: Arc<Vec<T>>) -> impl Future<Output = Result<Vec<Result<R>>>> + Send;
+
+    /// Two, so that a slow commit does not stall all; one where there is one writer anyway.
+    fn lanes(&self) -> usize {
+        2
+    }
 }
 
 impl<T: Clone + Send + Sync + 'static, R: Send + 'static> Batcher<T, R> {
     /// Spawns the workers; they end when the batcher is dropped.
     pub fn start<W: WriteGroup<T, R>>(writer: W) -> Self {
         let writer = Arc::new(writer);
-        let lanes = (0..LANES).map(|_| {
+        let lanes = (0..writer.lanes()).map(|_| {
             let (sender, receiver) = mpsc::channel(WAITING);
             tokio::spawn(work(receiver, Arc::clone(&writer)));
             sender
@@ -70,11 +78,21 @@ async fn work<T: Clone + Send + Sync + 'static, R: Send, W: WriteGroup<T, R>>(
 ) {
     let mut items = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut items, GROUP).await > 0 {
+        let begun = writer.begin().await;
+        while items.len() < GROUP
+            && let Ok(late) = queue.try_recv()
+        {
+            items.push(late);
+        }
         let (rows, answers): (Vec<T>, Vec<_>) = items.drain(..).map(|item| (item.row, item.answer)).unzip();
         let rows = Arc::new(rows);
         metrics::histogram!("chancery_commit_group_rows")
             .record(f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)));
-        match writer.write(Arc::clone(&rows)).await {
+        let written = match begun {
+            Ok(begun) => writer.write(begun, Arc::clone(&rows)).await,
+            Err(error) => Err(error),
+        };
+        match written {
             Ok(results) => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     // the caller may be gone: its row is committed all the same, and recovery sees to it
@@ -103,7 +121,11 @@ async fn one_by_one<T: Clone + Send + Sync + 'static, R, W: WriteGroup<T, R>>(
             let _ = answer.send(Err(Error::new(ErrorKind::Unavailable, why.clone())));
             continue;
         }
-        let outcome = match writer.write(Arc::new(vec![row.clone()])).await {
+        let written = match writer.begin().await {
+            Ok(begun) => writer.write(begun, Arc::new(vec![row.clone()])).await,
+            Err(error) => Err(error),
+        };
+        let outcome = match written {
             Ok(mut results) => {
                 results.pop().unwrap_or_else(|| Err(Error::inconsistent("a written row has no result")))
             }

@@ -363,8 +363,17 @@ pub(super) struct OutcomeRow {
 pub(super) struct Writer(pub(super) Store);
 
 impl WriteGroup<IntentRow> for Writer {
-    async fn write(&self, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<()>>> {
-        let mut tx = self.0.begin(&Actor::system("issuance")).await?;
+    type Begun = Tx;
+
+    async fn begin(&self) -> Result<Tx> {
+        self.0.begin(&Actor::system("issuance")).await
+    }
+
+    fn lanes(&self) -> usize {
+        self.0.lanes()
+    }
+
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<()>>> {
         let judged: Vec<guard::Judged<'_>> =
             rows.iter().map(|row| (&row.guard, &row.intent.certificate, row.common_name.as_deref())).collect();
         let mut group = guard::Group::read(&mut tx, &judged).await?;
@@ -400,8 +409,17 @@ fn audit_intent(tx: &mut Tx, row: &IntentRow) {
 }
 
 impl WriteGroup<OutcomeRow> for Writer {
-    async fn write(&self, rows: Arc<Vec<OutcomeRow>>) -> Result<Vec<Result<()>>> {
-        let mut tx = self.0.begin(&Actor::system("issuance")).await?;
+    type Begun = Tx;
+
+    async fn begin(&self) -> Result<Tx> {
+        self.0.begin(&Actor::system("issuance")).await
+    }
+
+    fn lanes(&self) -> usize {
+        self.0.lanes()
+    }
+
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<OutcomeRow>>) -> Result<Vec<Result<()>>> {
         let outcomes: Vec<_> = rows.iter().map(|r| r.outcome.clone()).collect();
         let open = certificates::complete(tx.raw(), &outcomes).await?;
         if open != u64::try_from(outcomes.len()).unwrap_or(u64::MAX) {

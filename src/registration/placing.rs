@@ -35,8 +35,17 @@ pub(super) struct Asked {
 pub(super) struct Writer(pub(super) Store);
 
 impl WriteGroup<Asked, OrderView> for Writer {
-    async fn write(&self, rows: Arc<Vec<Asked>>) -> Result<Vec<Result<OrderView>>> {
-        let mut tx = self.0.begin(&Actor::system("acme")).await?;
+    type Begun = Tx;
+
+    async fn begin(&self) -> Result<Tx> {
+        self.0.begin(&Actor::system("acme")).await
+    }
+
+    fn lanes(&self) -> usize {
+        self.0.lanes()
+    }
+
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<Asked>>) -> Result<Vec<Result<OrderView>>> {
         let mut room = Room::read(&mut tx, &rows).await?;
         let had = Had::read(&mut tx, &rows).await?;
         let mut placed: Vec<(OrderView, Vec<Proof>)> = Vec::with_capacity(rows.len());

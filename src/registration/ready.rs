@@ -34,8 +34,17 @@ pub(super) struct Writer(pub(super) Store);
 /// Answers with the job, or `None` when the challenge could not be begun: it or its authorization is not pending
 /// any more, or another of its challenges is tried.
 impl WriteGroup<Ready, Option<ClaimedJob>> for Writer {
-    async fn write(&self, rows: Arc<Vec<Ready>>) -> Result<Vec<Result<Option<ClaimedJob>>>> {
-        let mut tx = self.0.begin(&Actor::system("acme")).await?;
+    type Begun = Tx;
+
+    async fn begin(&self) -> Result<Tx> {
+        self.0.begin(&Actor::system("acme")).await
+    }
+
+    fn lanes(&self) -> usize {
+        self.0.lanes()
+    }
+
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<Ready>>) -> Result<Vec<Result<Option<ClaimedJob>>>> {
         authorizations::lock_all(&mut tx, rows.iter().map(|row| row.authorization)).await?;
         let mut begun = HashSet::new();
         for turn in turns(&rows) {

@@ -46,8 +46,17 @@ pub(super) struct Failed {
 pub(super) struct Writer(pub(super) Store);
 
 impl WriteGroup<Row> for Writer {
-    async fn write(&self, rows: Arc<Vec<Row>>) -> Result<Vec<Result<()>>> {
-        let mut tx = self.0.begin(&Actor::job("acme.validate")).await?;
+    type Begun = Tx;
+
+    async fn begin(&self) -> Result<Tx> {
+        self.0.begin(&Actor::job("acme.validate")).await
+    }
+
+    fn lanes(&self) -> usize {
+        self.0.lanes()
+    }
+
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<Row>>) -> Result<Vec<Result<()>>> {
         let ended = jobs::finish_all(&mut tx, rows.iter().map(|row| &row.job)).await?;
         let ours: Vec<&Row> = rows.iter().filter(|row| ended.contains(&row.job.id)).collect();
         if !ours.is_empty() {

@@ -7,12 +7,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions, PgRow};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
 
+use super::pool::{Held, Pool};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One statement. `postgres` differs from `sqlite` only for row locks (`FOR UPDATE`) and bulk inserts (UNNEST).
@@ -43,15 +42,15 @@ pub const fn pick(texts: &[&'static str]) -> &'static str {
 
 #[derive(Debug, Clone)]
 pub enum Db {
-    Pg { pool: PgPool, volatile: PgPool },
-    Lite { write: SqlitePool, read: SqlitePool },
+    Pg { pool: Pool<Postgres>, volatile: Pool<Postgres> },
+    Lite { write: Pool<Sqlite>, read: Pool<Sqlite> },
 }
 
 /// One open transaction; dropped = rolled back.
 #[derive(Debug)]
 pub enum RawTx {
-    Pg(Transaction<'static, Postgres>),
-    Lite(Transaction<'static, Sqlite>),
+    Pg(Held<Postgres>),
+    Lite(Held<Sqlite>),
 }
 
 /// Where a statement runs.
@@ -97,7 +96,7 @@ impl Db {
             .connect_with(options.read_only(true))
             .await
             .map_err(unreachable_db)?;
-        Ok(Db::Lite { write, read })
+        Ok(Db::Lite { write: Pool::new(write), read: Pool::new(read) })
     }
 
     /// Postgres by URL; `verify-full` unless the host is loopback or a socket or the URL says otherwise is the
@@ -118,14 +117,14 @@ impl Db {
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(options.options([("synchronous_commit", "off")]));
-        Ok(Db::Pg { pool, volatile })
+        Ok(Db::Pg { pool: Pool::new(pool), volatile: Pool::new(volatile) })
     }
 
     /// Runs the steps that are missing, under the migrator's lock.
     pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
         match self {
-            Db::Pg { pool, .. } => migrator.run(pool).await,
-            Db::Lite { write, .. } => migrator.run(write).await,
+            Db::Pg { pool, .. } => migrator.run(pool.inner()).await,
+            Db::Lite { write, .. } => migrator.run(write.inner()).await,
         }
     }
 
@@ -147,8 +146,16 @@ impl Db {
 
     pub async fn begin(&self) -> Result<RawTx> {
         match self {
-            Db::Pg { pool, .. } => pool.begin().await.map(RawTx::Pg).map_err(convert),
-            Db::Lite { write, .. } => write.begin_with("BEGIN IMMEDIATE").await.map(RawTx::Lite).map_err(convert),
+            Db::Pg { pool, .. } => {
+                let mut held = pool.take().await?;
+                held.begin(None).await?;
+                Ok(RawTx::Pg(held))
+            }
+            Db::Lite { write, .. } => {
+                let mut held = write.take().await?;
+                held.begin(Some("BEGIN IMMEDIATE")).await?;
+                Ok(RawTx::Lite(held))
+            }
         }
     }
 
@@ -168,8 +175,11 @@ impl Db {
     /// (open, idle) connections, for metrics.
     pub fn connections(&self) -> (u32, usize) {
         match self {
-            Db::Pg { pool, .. } => (pool.size(), pool.num_idle()),
-            Db::Lite { read, write } => (read.size() + write.size(), read.num_idle() + write.num_idle()),
+            Db::Pg { pool, .. } => pool.size(),
+            Db::Lite { read, write } => {
+                let (read, write) = (read.size(), write.size());
+                (read.0 + write.0, read.1 + write.1)
+            }
         }
     }
 
@@ -177,11 +187,11 @@ impl Db {
     pub async fn prepare(&self, sql: &Sql) -> Result<()> {
         match self {
             Db::Pg { pool, .. } => {
-                let mut conn = pool.acquire().await.map_err(convert)?;
+                let mut conn = pool.take().await?;
                 (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(sql.postgres)).await.map(drop).map_err(convert)
             }
             Db::Lite { write, .. } => {
-                let mut conn = write.acquire().await.map_err(convert)?;
+                let mut conn = write.take().await?;
                 (&mut *conn).prepare(sqlx::SqlSafeStr::into_sql_str(sql.sqlite)).await.map(drop).map_err(convert)
             }
         }
@@ -347,10 +357,16 @@ impl Query {
         counted();
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
-                wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(pool).await, Row::Pg)
+                let mut held = pool.take().await?;
+                let rows = wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(&mut *held).await, Row::Pg)?;
+                held.give_back();
+                Ok(rows)
             }
             On::Db(Db::Lite { read, .. }) => {
-                wrap(bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(read).await, Row::Lite)
+                let mut held = read.take().await?;
+                let rows = wrap(bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(&mut *held).await, Row::Lite)?;
+                held.give_back();
+                Ok(rows)
             }
             On::Tx(RawTx::Pg(tx)) => {
                 wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(&mut **tx).await, Row::Pg)
@@ -378,10 +394,16 @@ impl Query {
         counted();
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
-                bound!(self.sql.postgres, self.args, Postgres).execute(pool).await.map(|r| r.rows_affected())
+                let mut held = pool.take().await?;
+                let done = bound!(self.sql.postgres, self.args, Postgres).execute(&mut *held).await?;
+                held.give_back();
+                Ok(done.rows_affected())
             }
             On::Db(Db::Lite { write, .. }) => {
-                bound!(self.sql.sqlite, self.args, Sqlite).execute(write).await.map(|r| r.rows_affected())
+                let mut held = write.take().await?;
+                let done = bound!(self.sql.sqlite, self.args, Sqlite).execute(&mut *held).await?;
+                held.give_back();
+                Ok(done.rows_affected())
             }
             On::Tx(RawTx::Pg(tx)) => {
                 bound!(self.sql.postgres, self.args, Postgres).execute(&mut **tx).await.map(|r| r.rows_affected())

@@ -24,6 +24,7 @@ pub mod migrate;
 pub mod nonces;
 pub mod orders;
 pub mod orphans;
+mod pool;
 pub mod profiles;
 pub mod renewals;
 pub mod revocations;
@@ -135,6 +136,11 @@ impl Store {
     pub async fn begin(&self, actor: &Actor) -> Result<Tx> {
         let raw = self.db.begin().await?;
         Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new(), accounts: false })
+    }
+
+    /// How many transactions of one kind are worth having at once: SQLite has one writer.
+    pub fn lanes(&self) -> usize {
+        if self.db.is_postgres() { 2 } else { 1 }
     }
 
     /// Writes one event in a transaction of its own: refusals that change nothing else.

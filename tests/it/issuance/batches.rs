@@ -14,7 +14,13 @@ struct Writer {
 }
 
 impl WriteGroup<u32, u32> for Writer {
-    async fn write(&self, rows: Arc<Vec<u32>>) -> Result<Vec<Result<u32>>> {
+    type Begun = ();
+
+    async fn begin(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn write(&self, (): (), rows: Arc<Vec<u32>>) -> Result<Vec<Result<u32>>> {
         let turn = self.may.acquire().await.unwrap();
         self.groups.lock().unwrap().push(rows.to_vec());
         drop(turn);

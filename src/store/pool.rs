@@ -1,0 +1,151 @@
+//! Connections that are at hand. sqlx's pool asks a connection whether it is alive each time that it is given out and
+//! each time that it comes back: two round trips more for every statement. So what came back sound a moment ago is
+//! given out again as it is; everything else goes through sqlx's pool, which tests and mends.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sqlx::Database;
+use sqlx::pool::PoolConnection;
+use sqlx_core::transaction::TransactionManager;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::clock::monotonic;
+
+/// One that has rested longer is tested before it is used.
+const SOUND_FOR: Duration = Duration::from_secs(1);
+/// One that is older goes back to sqlx, which ends those beyond their lifetime.
+const KEPT_FOR: Duration = Duration::from_secs(600);
+
+type Manager<D> = <D as Database>::TransactionManager;
+
+#[derive(Debug)]
+pub struct Pool<D: Database> {
+    inner: sqlx::Pool<D>,
+    /// As many as the pool may open: who waits, waits here, in turn.
+    places: Arc<Semaphore>,
+    /// The one that came back last is given out first: its statements are prepared.
+    rested: Arc<Mutex<Vec<Rested<D>>>>,
+}
+
+#[derive(Debug)]
+struct Rested<D: Database> {
+    connection: PoolConnection<D>,
+    taken: Instant,
+    since: Instant,
+}
+
+impl<D: Database> Clone for Pool<D> {
+    fn clone(&self) -> Self {
+        Pool { inner: self.inner.clone(), places: Arc::clone(&self.places), rested: Arc::clone(&self.rested) }
+    }
+}
+
+impl<D: Database> Pool<D> {
+    pub fn new(inner: sqlx::Pool<D>) -> Self {
+        let most = usize::try_from(inner.options().get_max_connections()).unwrap_or(1);
+        Pool { inner, places: Arc::new(Semaphore::new(most)), rested: Arc::default() }
+    }
+
+    /// What migrations run on.
+    pub fn inner(&self) -> &sqlx::Pool<D> {
+        &self.inner
+    }
+
+    /// Waits as long as the pool's own timeout says.
+    pub async fn take(&self) -> Result<Held<D>, sqlx::Error> {
+        let patience = self.inner.options().get_acquire_timeout();
+        let place = tokio::time::timeout(patience, Arc::clone(&self.places).acquire_owned())
+            .await
+            .map_err(|_| sqlx::Error::PoolTimedOut)?
+            .map_err(|_| sqlx::Error::PoolClosed)?;
+        let (connection, taken) = match self.at_hand() {
+            Some(found) => (found.connection, found.taken),
+            None => (self.inner.acquire().await?, monotonic()),
+        };
+        let rested = Arc::clone(&self.rested);
+        Ok(Held { connection: Some(connection), taken, rested, sound: false, _place: place })
+    }
+
+    fn at_hand(&self) -> Option<Rested<D>> {
+        let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = rested.pop()?;
+        if last.since.elapsed() <= SOUND_FOR {
+            return Some(last);
+        }
+        // the others have rested longer still: dropping them gives them to sqlx, which tests them
+        rested.clear();
+        None
+    }
+
+    pub async fn close(&self) {
+        self.places.close();
+        self.rested.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.inner.close().await;
+    }
+
+    /// (open, idle) connections.
+    pub fn size(&self) -> (u32, usize) {
+        let rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner).len();
+        (self.inner.size(), self.inner.num_idle() + rested)
+    }
+}
+
+/// A connection in use. Dropped before it is said to be sound, it is tested before anybody else has it, and a
+/// transaction that is open on it is rolled back.
+#[derive(Debug)]
+pub struct Held<D: Database> {
+    connection: Option<PoolConnection<D>>,
+    taken: Instant,
+    rested: Arc<Mutex<Vec<Rested<D>>>>,
+    sound: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl<D: Database> Held<D> {
+    /// All that was asked of it has been answered.
+    pub fn give_back(mut self) {
+        self.sound = true;
+    }
+
+    /// `statement` in place of BEGIN.
+    pub async fn begin(&mut self, statement: Option<&'static str>) -> Result<(), sqlx::Error> {
+        Manager::<D>::begin(self, statement.map(sqlx::SqlSafeStr::into_sql_str)).await
+    }
+
+    pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        Manager::<D>::commit(&mut self).await?;
+        self.give_back();
+        Ok(())
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken out by drop alone")]
+impl<D: Database> Deref for Held<D> {
+    type Target = D::Connection;
+
+    fn deref(&self) -> &D::Connection {
+        self.connection.as_ref().expect("a connection until it is dropped")
+    }
+}
+
+#[expect(clippy::expect_used, reason = "it is taken out by drop alone")]
+impl<D: Database> DerefMut for Held<D> {
+    fn deref_mut(&mut self) -> &mut D::Connection {
+        self.connection.as_mut().expect("a connection until it is dropped")
+    }
+}
+
+impl<D: Database> Drop for Held<D> {
+    fn drop(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        let open = Manager::<D>::get_transaction_depth(&connection) > 0;
+        if self.sound && !open && self.taken.elapsed() < KEPT_FOR {
+            let found = Rested { connection, taken: self.taken, since: monotonic() };
+            self.rested.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+        } else if open {
+            Manager::<D>::start_rollback(&mut connection);
+        }
+    }
+}
