@@ -366,7 +366,7 @@ impl WriteGroup<IntentRow> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
-        self.0.begin(&Actor::system("issuance")).await
+        self.0.begin_group(&Actor::system("issuance")).await
     }
 
     fn lanes(&self) -> usize {
@@ -412,7 +412,7 @@ impl WriteGroup<OutcomeRow> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
-        self.0.begin(&Actor::system("issuance")).await
+        self.0.begin_group(&Actor::system("issuance")).await
     }
 
     fn lanes(&self) -> usize {

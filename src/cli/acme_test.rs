@@ -5,10 +5,11 @@ use clap::Args;
 use serde_json::Value;
 
 use super::acme_explain::seen;
+use super::acme_orders::ORDERS;
 use super::failure::{Cause, Failure, Result, Trying};
 use super::output::{self, Format, text};
 use super::session::Context;
-use crate::client::Client;
+use crate::client::{Client, Refusal, encode};
 use crate::wire::acme_lists::ChallengeTestRequest;
 
 #[derive(Debug, Args)]
@@ -31,10 +32,14 @@ pub struct TestArgs {
 }
 
 pub async fn test(context: &Context, client: &Client, args: TestArgs) -> Result<()> {
-    let wildcard = args.name.as_deref().is_some_and(|name| name.trim().starts_with("*."));
     let of = args.name.clone().or_else(|| args.order.clone()).unwrap_or_default();
+    let name = match (&args.name, &args.order) {
+        (None, Some(order)) => only_name(client, order).await.trying(|| format!("cannot test {of}"))?,
+        (name, _) => name.clone(),
+    };
+    let wildcard = name.as_deref().is_some_and(|name| name.trim().starts_with("*."));
     let ask = ChallengeTestRequest {
-        name: args.name,
+        name,
         r#type: args.kind.unwrap_or_else(|| if wildcard { "dns-01" } else { "http-01" }.to_owned()),
         directory: args.directory,
         account: args.account,
@@ -49,6 +54,15 @@ pub async fn test(context: &Context, client: &Client, args: TestArgs) -> Result<
         Some("failed") => Err(Failure { what: String::new(), cause: Cause::Check(11) }),
         _ => Ok(()),
     }
+}
+
+/// The name of an order of one name; of several the server says that one is to be chosen.
+async fn only_name(client: &Client, order: &str) -> Result<Option<String>, Refusal> {
+    let order = client.get(&format!("{ORDERS}/{}", encode(order))).await?;
+    Ok(match order["names"].as_array().map(Vec::as_slice) {
+        Some([only]) => only.as_str().map(str::to_owned),
+        _ => None,
+    })
 }
 
 fn of_test(told: &Value) -> String {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::Registration;
 use super::directories::Directory;
+use super::orders::AskedName;
 use super::timeline::{Entry, parted};
 use crate::authority::guard::limited;
 use crate::clock::Timestamp;
@@ -19,6 +20,7 @@ use crate::model::id::{AccountId, OrderId};
 use crate::model::identifier::{Identifier, shown};
 use crate::model::limits::Rate;
 use crate::store::{accounts, limits};
+use crate::validation::resolver::DnsFailure;
 use crate::validation::{CaaMode, Claim, Method, Outcome, ValidationError, key_authorization};
 
 /// Of one actor: a person who mends a responder never meets it, a loop does.
@@ -79,14 +81,25 @@ struct Subject {
     account: Option<Account>,
     /// The token of an order's challenge; without one nothing can be there to be found.
     token: Option<String>,
+    /// It is to hold for the names below it too.
+    subdomains: bool,
     order: Option<OrderId>,
 }
 
 impl Registration {
     /// With an order, which the caller may see: its challenge with its token, for its account.
     pub async fn test_challenge(&self, actor: &Actor, test: &ChallengeTest, order: Option<&Order>) -> Result<Tested> {
-        let subject = self.subject_of_test(test, order).await?;
-        self.take_test(actor, &subject).await?;
+        let begun = match self.subject_of_test(test, order).await {
+            Ok(subject) => self.take_test(actor, &subject).await.map(|()| subject),
+            Err(error) => Err(error),
+        };
+        let subject = match begun {
+            Ok(subject) => subject,
+            Err(error) => {
+                let object = order.map_or("challenge".to_owned(), |order| format!("order:{}", order.id));
+                return self.refused(actor, "challenge.test_refused", object, error).await;
+            }
+        };
         let at = self.now();
         let (outcome, exact) = self.run_test(&subject).await?;
         if let Err(ours) = &outcome.result
@@ -133,6 +146,13 @@ impl Registration {
         let directory = self
             .shared_directory(slug)
             .map_err(|_| Error::not_found(format!("ACME directory \"{}\"", shown(slug))))?;
+        let account = match (order, test.account) {
+            (Some(_), Some(id)) => {
+                return Err(wrong("account", id, "none beside an order, which has its own", "leave it out"));
+            }
+            (Some(order), None) => accounts::find(&self.store, order.account_id).await?,
+            (None, id) => self.account_of_test(&directory, id).await?,
+        };
         let name = match (&test.name, order.map(|order| order.identifiers.as_slice())) {
             (Some(text), _) => Identifier::guess(text.trim())?,
             (None, Some([only])) => only.clone(),
@@ -140,56 +160,62 @@ impl Registration {
                 return Err(wrong("name", "no name", "a DNS name or an address", "say which is to be tried"));
             }
         };
-        if !matches!(name, Identifier::Dns(_) | Identifier::Ip(_)) {
-            return Err(wrong("name", name.kind(), "a DNS name or an address", "name what ACME can prove"));
-        }
-        directory.check_name(&name)?;
-        if !directory.challenges_for(&name).contains(&method.name()) {
-            let offered = match directory.challenges_for(&name).as_slice() {
-                [] => format!("no challenge, in directory {slug}"),
-                some => format!("{}, in directory {slug}", some.join(", ")),
-            };
-            let value = format!("{} for {} \"{}\"", method.name(), name.kind(), name.value());
-            return Err(wrong("type", value, &offered, "try one of these, or let the directory offer it"));
-        }
-        let mut subject = Subject { directory, name, method, account: None, token: None, order: None };
+        let mut subject =
+            Subject { directory, name, method, account, token: None, subdomains: false, order: order.map(|o| o.id) };
         match order {
             Some(order) => self.of_order(&mut subject, order).await?,
-            None => subject.account = self.account_of_test(&subject.directory, test.account).await?,
+            None => self.could_be_ordered(&subject).await?,
         }
         if subject.account.is_none() && matches!(method, Method::DnsAccount01 | Method::DnsPersist01) {
             let value = format!("{} without an account", method.name());
-            return Err(wrong(
-                "account",
-                value,
-                "the id of an account, acc_…",
-                "its record names the account: say which",
-            ));
+            let fix = "its record names the account: say which";
+            return Err(wrong("account", value, "the id of an account, acc_…", fix));
         }
         Ok(subject)
     }
 
-    /// Whose order it is, and the token that its client was given.
+    /// An order for the name would be refused in the same words, and its challenges would be these.
+    async fn could_be_ordered(&self, subject: &Subject) -> Result<()> {
+        let Subject { directory, name, method, account, .. } = subject;
+        if !matches!(name, Identifier::Dns(_) | Identifier::Ip(_)) {
+            return Err(wrong("name", name.kind(), "a DNS name or an address", "name what ACME can prove"));
+        }
+        let profile = directory.profile(None)?;
+        let grant = match account {
+            Some(account) => self.grant_of(account).await?,
+            None => None,
+        };
+        let asked = AskedName { kind: name.kind().to_owned(), value: name.value(), ancestor: None };
+        self.checked_names(directory, profile, grant.as_ref(), &[asked])?;
+        let offered = directory.challenges_for(name);
+        if offered.contains(&method.name()) {
+            return Ok(());
+        }
+        let value = format!("{} for {} \"{name}\"", method.name(), name.kind());
+        let allowed = match offered.as_slice() {
+            [] => format!("no challenge, in directory {}", directory.slug),
+            some => format!("{}, in directory {}", some.join(", "), directory.slug),
+        };
+        Err(wrong("type", value, &allowed, "try one of these, or let the directory offer it"))
+    }
+
+    /// The challenge of the order that stands for the name, with the token that its client was given.
     async fn of_order(&self, subject: &mut Subject, order: &Order) -> Result<()> {
-        let proofs = self.proofs(order.id).await?;
-        for (authorization, challenges) in &proofs {
-            if authorization.name()? == subject.name {
-                let found = challenges.iter().find(|c| c.kind == subject.method.name());
-                subject.token = found.map(|c| c.token.clone());
+        let kind = subject.method.name();
+        for (authorization, challenges) in self.proofs(order.id).await? {
+            if let (true, Some(found)) =
+                (authorization.covers(&subject.name), challenges.iter().find(|c| c.kind == kind))
+            {
+                // what is proved is the authorization's name, which may stand above the one of the order
+                subject.name = authorization.name()?;
+                subject.subdomains = authorization.subdomains;
+                subject.token = Some(found.token.clone());
+                return Ok(());
             }
         }
-        if subject.token.is_none() {
-            let value = format!("{} for \"{}\" in order {}", subject.method.name(), subject.name, order.id);
-            return Err(wrong(
-                "order",
-                value,
-                "a challenge that the order has",
-                "look at the order for its names and challenges",
-            ));
-        }
-        subject.order = Some(order.id);
-        subject.account = accounts::find(&self.store, order.account_id).await?;
-        Ok(())
+        let value = format!("{kind} for \"{}\" in order {}", subject.name, order.id);
+        let fix = "look at the order for its names and challenges";
+        Err(wrong("order", value, "a challenge that the order has", fix))
     }
 
     async fn account_of_test(&self, directory: &Directory, id: Option<AccountId>) -> Result<Option<Account>> {
@@ -238,18 +264,20 @@ impl Registration {
             token: &token,
             key_authorization: &expected,
             account_url: url,
-            subdomains: false,
+            subdomains: subject.subdomains,
         };
         let rules = subject.directory.validation_rules();
         let mut outcome = self.validator.prove(subject.method, &rules, &claim).await;
+        if let (false, Err(ValidationError::TxtLookup { failure: DnsFailure::NxDomain, .. }), Identifier::Dns(name)) =
+            (exact, &outcome.result, &subject.name)
+        {
+            // no record yet, or no such name at all?
+            outcome = outcome.and(self.validator.known(&rules, name).await);
+        }
         let open = outcome.result.as_ref().err().is_some_and(ValidationError::lacks_only_the_answer);
         if !exact && open && rules.caa != CaaMode::Off {
             // an order would meet CAA behind the proof
-            let caa = self.validator.caa(&rules, &subject.name, url, subject.method.name()).await;
-            outcome.timeline.extend(caa.timeline);
-            if caa.result.is_err() {
-                outcome.result = caa.result;
-            }
+            outcome = outcome.and(self.validator.caa(&rules, &subject.name, url, subject.method.name()).await);
         }
         Ok((outcome, exact))
     }

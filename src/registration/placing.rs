@@ -38,11 +38,11 @@ impl WriteGroup<Asked, OrderView> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
-        self.0.begin(&Actor::system("acme")).await
+        self.0.begin_group(&Actor::system("acme")).await
     }
 
     fn lanes(&self) -> usize {
-        self.0.lanes()
+        1
     }
 
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Asked>>) -> Result<Vec<Result<OrderView>>> {

@@ -37,11 +37,11 @@ impl WriteGroup<Ready, Option<ClaimedJob>> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
-        self.0.begin(&Actor::system("acme")).await
+        self.0.begin_group(&Actor::system("acme")).await
     }
 
     fn lanes(&self) -> usize {
-        self.0.lanes()
+        1
     }
 
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Ready>>) -> Result<Vec<Result<Option<ClaimedJob>>>> {

@@ -46,7 +46,7 @@ impl Registration {
         Ok(Some(Granted { id: grant.id, names: Resting::Some(names), rules: grant.scope.names }))
     }
 
-    async fn grant_of(&self, account: &Account) -> Result<Option<Grant>> {
+    pub(super) async fn grant_of(&self, account: &Account) -> Result<Option<Grant>> {
         let Some(grant) = account.grant else { return Ok(None) };
         let found = grants::find(&self.store, grant).await?;
         let missing = || Error::inconsistent(format!("the grant of {} is missing", account.id));

@@ -49,11 +49,11 @@ impl WriteGroup<Row> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
-        self.0.begin(&Actor::job("acme.validate")).await
+        self.0.begin_group(&Actor::job("acme.validate")).await
     }
 
     fn lanes(&self) -> usize {
-        self.0.lanes()
+        1
     }
 
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Row>>) -> Result<Vec<Result<()>>> {

@@ -42,7 +42,7 @@ pub const fn pick(texts: &[&'static str]) -> &'static str {
 
 #[derive(Debug, Clone)]
 pub enum Db {
-    Pg { pool: Pool<Postgres>, volatile: Pool<Postgres> },
+    Pg { pool: Pool<Postgres>, groups: Pool<Postgres>, volatile: Pool<Postgres> },
     Lite { write: Pool<Sqlite>, read: Pool<Sqlite> },
 }
 
@@ -113,11 +113,17 @@ impl Db {
             .connect_with(options.clone())
             .await
             .map_err(unreachable_db)?;
+        // statements over arrays of keys would be planned anew each time, which costs more than running them; elsewhere
+        // the planner looks at the values (a range that is nearly empty, a filter that is not given)
+        let groups = PgPoolOptions::new()
+            .max_connections(connections.min(GROUPS))
+            .acquire_timeout(Duration::from_secs(5))
+            .connect_lazy_with(options.clone().options([("plan_cache_mode", "force_generic_plan")]));
         let volatile = PgPoolOptions::new()
             .max_connections(4)
             .acquire_timeout(Duration::from_secs(5))
             .connect_lazy_with(options.options([("synchronous_commit", "off")]));
-        Ok(Db::Pg { pool: Pool::new(pool), volatile: Pool::new(volatile) })
+        Ok(Db::Pg { pool: Pool::new(pool), groups: Pool::new(groups), volatile: Pool::new(volatile) })
     }
 
     /// Runs the steps that are missing, under the migrator's lock.
@@ -139,9 +145,19 @@ impl Db {
     /// The same database through connections that do not wait for durable commits (Postgres; SQLite as it is).
     pub fn volatile(&self) -> Db {
         match self {
-            Db::Pg { volatile, .. } => Db::Pg { pool: volatile.clone(), volatile: volatile.clone() },
+            Db::Pg { volatile, .. } => {
+                Db::Pg { pool: volatile.clone(), groups: volatile.clone(), volatile: volatile.clone() }
+            }
             Db::Lite { .. } => self.clone(),
         }
+    }
+
+    /// For a group commit, whose statements take arrays of keys.
+    pub async fn begin_group(&self) -> Result<RawTx> {
+        let Db::Pg { groups, .. } = self else { return self.begin().await };
+        let mut held = groups.take().await?;
+        held.begin(None).await?;
+        Ok(RawTx::Pg(held))
     }
 
     pub async fn begin(&self) -> Result<RawTx> {
@@ -161,8 +177,9 @@ impl Db {
 
     pub async fn close(&self) {
         match self {
-            Db::Pg { pool, volatile } => {
+            Db::Pg { pool, groups, volatile } => {
                 volatile.close().await;
+                groups.close().await;
                 pool.close().await;
             }
             Db::Lite { write, read } => {
@@ -175,11 +192,8 @@ impl Db {
     /// (open, idle) connections, for metrics.
     pub fn connections(&self) -> (u32, usize) {
         match self {
-            Db::Pg { pool, .. } => pool.size(),
-            Db::Lite { read, write } => {
-                let (read, write) = (read.size(), write.size());
-                (read.0 + write.0, read.1 + write.1)
-            }
+            Db::Pg { pool, groups, .. } => sum(pool.size(), groups.size()),
+            Db::Lite { read, write } => sum(read.size(), write.size()),
         }
     }
 
@@ -197,6 +211,13 @@ impl Db {
         }
     }
 }
+
+fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
+    (a.0 + b.0, a.1 + b.1)
+}
+
+/// Connections for group commits: two lanes of each of five kinds.
+const GROUPS: u32 = 10;
 
 /// The database holds wrapped keys and hashed tokens: for its owner alone. SQLite gives the files beside it
 /// (`-wal`, `-shm`) the mode of the database.

@@ -138,6 +138,12 @@ impl Store {
         Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new(), accounts: false })
     }
 
+    /// The same for many rows of one kind (`authority/batch.rs`).
+    pub async fn begin_group(&self, actor: &Actor) -> Result<Tx> {
+        let raw = self.db.begin_group().await?;
+        Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new(), accounts: false })
+    }
+
     /// How many transactions of one kind are worth having at once: SQLite has one writer.
     pub fn lanes(&self) -> usize {
         if self.db.is_postgres() { 2 } else { 1 }

@@ -25,6 +25,14 @@ pub struct Outcome {
     pub timeline: Vec<Step>,
 }
 
+impl Outcome {
+    /// What was looked at afterwards: its failure counts.
+    pub fn and(self, more: Outcome) -> Outcome {
+        let timeline = self.timeline.into_iter().chain(more.timeline).collect();
+        Outcome { result: if more.result.is_err() { more.result } else { self.result }, timeline }
+    }
+}
+
 /// One thing that was done or seen.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
@@ -52,11 +60,12 @@ pub enum StepKind {
 
 const PROVED: &str = "control is proved";
 pub(super) const PERMITTED: &str = "CAA permits it";
+pub(super) const KNOWN: &str = "DNS knows a name where records can be added";
 
 impl Step {
     /// Is it a verdict, and a good one?
     pub fn verdict(&self) -> Option<bool> {
-        (self.what == StepKind::Result).then(|| self.detail == PROVED || self.detail == PERMITTED)
+        (self.what == StepKind::Result).then(|| [PROVED, PERMITTED, KNOWN].contains(&self.detail.as_str()))
     }
 }
 
@@ -195,6 +204,24 @@ impl<'a> Attempt<'a> {
                 self.note(StepKind::Resolve, format!("{}: {failure} ({asked})", shown(name)));
                 Err(ValidationError::Dns { host: name.to_owned(), failure })
             }
+        }
+    }
+
+    /// Is there such a name in DNS, with or without addresses?
+    pub async fn exists(&mut self, place: &str) -> Result<bool, ValidationError> {
+        let answer = self.within(self.resolver.addresses(place)).await.unwrap_or(Err(DnsFailure::Timeout));
+        let asked = self.resolver.asked().await;
+        let place = shown(place);
+        match answer {
+            Ok(_) | Err(DnsFailure::NoAddress) => {
+                self.note(StepKind::Resolve, format!("{place} is a name in DNS ({asked})"));
+                Ok(true)
+            }
+            Err(DnsFailure::NxDomain) => {
+                self.note(StepKind::Resolve, format!("{place}: {} ({asked})", DnsFailure::NxDomain));
+                Ok(false)
+            }
+            Err(failure) => Err(ValidationError::Dns { host: place, failure }),
         }
     }
 

@@ -37,10 +37,10 @@ pub use self::rules::Rules;
 use self::attempt::Attempt;
 use self::guard::Guard;
 use self::limits::Limits;
-use self::resolver::Resolver;
+use self::resolver::{DnsFailure, Resolver};
 use crate::clock::Clock;
 use crate::error::Result;
-use crate::model::identifier::Identifier;
+use crate::model::identifier::{DnsName, Identifier};
 
 /// How control is proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,6 +151,30 @@ impl Validator {
             failed => failed,
         };
         attempt.end(result)
+    }
+
+    /// Does DNS know this name or one above it, so that records could be added? The nearest one stands in the timeline.
+    pub async fn known(&self, rules: &Rules, name: &DnsName) -> Outcome {
+        let mut attempt = match Attempt::begin(self, rules).await {
+            Ok(attempt) => attempt,
+            Err(busy) => return busy,
+        };
+        let mut result = Err(ValidationError::Dns { host: name.base().to_owned(), failure: DnsFailure::NxDomain });
+        let above = std::iter::successors(Some(name.base()), |at| at.split_once('.').map(|(_, rest)| rest));
+        for place in above {
+            match attempt.exists(place).await {
+                Ok(true) => {
+                    result = Ok(());
+                    break;
+                }
+                Ok(false) => {}
+                Err(failure) => {
+                    result = Err(failure);
+                    break;
+                }
+            }
+        }
+        attempt.end_saying(attempt::KNOWN, result)
     }
 
     /// CAA alone, for a name that was proved some time ago by `method`, or by a grant. Proves nothing.

@@ -8,7 +8,7 @@ use chancery::store::{audit, engine::q};
 use chancery::validation::CaaMode;
 use serde_json::{Value, json};
 
-use super::client::Client;
+use super::client::{Client, url};
 use super::eab::admin;
 use super::world::{World, Zone, worlds};
 use crate::api::room::{Answer, Room};
@@ -28,6 +28,10 @@ async fn told(room: &Room, ask: Value) -> Value {
     let answer = test(room, ask.clone()).await;
     assert_eq!(answer.status.as_u16(), 200, "{ask}: {}", answer.json());
     answer.json()
+}
+
+fn id(url: &str) -> &str {
+    url.rsplit('/').next().unwrap()
 }
 
 fn course(told: &Value) -> Vec<&str> {
@@ -72,6 +76,19 @@ async fn without_an_order_the_way_to_a_name_is_tried() {
         let failed = told(&room, json!({"name": "gone.example.org", "type": "http-01"})).await;
         assert_eq!((&failed["verdict"], course(&failed)), (&json!("failed"), vec!["resolve", "result"]));
 
+        // dns-01 asks for records that are not there yet: below a name that DNS knows they can be added
+        let open = told(&room, json!({"name": "new.example.org", "type": "dns-01"})).await;
+        assert_eq!(
+            (&open["verdict"], course(&open)),
+            (&json!("open"), vec!["resolve", "result", "resolve", "result"])
+        );
+        for gone in ["nowhere.lan", "lan", "typo.nowhere.lan"] {
+            world.zone.lock().unwrap().insert(gone.into(), Zone::Code(3));
+        }
+        let failed = told(&room, json!({"name": "typo.nowhere.lan", "type": "dns-01"})).await;
+        assert_eq!(failed["verdict"], "failed", "{failed:#}");
+        assert!(failed["summary"].as_str().unwrap().contains("NXDOMAIN"), "{failed:#}");
+
         // records are shown
         world.zone.lock().unwrap().insert("_acme-challenge.example.org".into(), Zone::Texts(vec!["old".into()]));
         let open = told(&room, json!({"name": "*.example.org", "type": "dns-01"})).await;
@@ -82,7 +99,7 @@ async fn without_an_order_the_way_to_a_name_is_tried() {
         assert_eq!((rows(&world, "orders").await, rows(&world, "authorizations").await), (0, 0));
         let events = audit::page(&world.store, None, 500).await.unwrap();
         let tested: Vec<_> = events.iter().filter(|e| e.action == "challenge.tested").collect();
-        assert_eq!(tested.len(), 4);
+        assert_eq!(tested.len(), 6);
         assert!(tested[0].actor.starts_with("token:"), "{:?}", tested[0]);
     }
 }
@@ -110,6 +127,7 @@ async fn an_order_is_tried_with_its_own_token_and_stays_as_it_is() {
         for (ask, rule) in [
             (json!({"type": "http-01", "order": order, "name": "other.example.org"}), "challenge_tests.order"),
             (json!({"type": "http-01", "order": order, "directory": "elsewhere"}), "challenge_tests.directory"),
+            (json!({"type": "http-01", "order": order, "account": id(&client.kid)}), "challenge_tests.account"),
         ] {
             let answer = test(&room, ask).await;
             assert_eq!((answer.refusal().0, &answer.json()["rule"]), (422, &json!(rule)));
@@ -177,6 +195,7 @@ async fn what_no_order_could_have_is_refused_in_the_same_words() {
         offer(&world, DirectoryConfig { challenges: vec!["http-01".into()], ..DirectoryConfig::default() }).await;
         for (ask, status) in [
             (json!({"name": "web.example.org", "type": "dns-01"}), 422),
+            (json!({"name": "localhost", "type": "http-01"}), 403),
             (json!({"name": "web.example.org", "type": "smtp-01"}), 422),
             (json!({"name": "web.example.org", "type": ""}), 422),
             (json!({"name": "*.example.org", "type": "http-01"}), 422),
@@ -196,6 +215,9 @@ async fn what_no_order_could_have_is_refused_in_the_same_words() {
             let (seen, _) = answer.refusal();
             assert!(seen == status || (status == 400 && seen == 422), "{ask}: {}", answer.json());
         }
+        let events = audit::page(&world.store, None, 500).await.unwrap();
+        let refused = events.iter().find(|e| e.action == "challenge.test_refused").expect("refusals are told");
+        assert!(refused.actor.starts_with("token:"), "{refused:?}");
         // loopback is allowed in this world alone; what the guard denies is denied here too
         let guarded =
             DirectoryConfig { deny_networks: vec!["127.0.0.0/8".parse().unwrap()], ..DirectoryConfig::default() };
@@ -231,5 +253,31 @@ async fn only_operators_may_and_not_without_end() {
         assert_eq!(test(&room, ask.clone()).await.status.as_u16(), 200, "another's tests are another's");
         world.clock.advance(minutes(1));
         assert_eq!(room.post(&operator, TESTS, &ask).await.status.as_u16(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_proof_for_all_names_below_is_tried_as_the_order_needs_it() {
+    for world in worlds().await {
+        let (room, client) = (room(&world).await, Client::register(&world).await);
+        let config = DirectoryConfig {
+            challenges: vec!["dns-persist-01".into()],
+            caa_identities: vec![DnsName::parse("ca.example").unwrap()],
+            subdomains: true,
+            ..DirectoryConfig::default()
+        };
+        offer(&world, config).await;
+        let asked =
+            json!({"identifiers": [{"type": "dns", "value": "a.b.example.org", "ancestorDomain": "example.org"}]});
+        let made = client.post(&url("new-order"), &asked.to_string()).await.expect(201);
+        let ask = json!({"type": "dns-persist-01", "order": id(made.header("location"))});
+        let record = |policy: &str| Zone::Texts(vec![format!("ca.example; accounturi={}{policy}", client.kid)]);
+        let put =
+            |policy| world.zone.lock().unwrap().insert("_validation-persist.example.org".into(), record(policy));
+        put("");
+        let failed = told(&room, ask.clone()).await;
+        assert_eq!((&failed["verdict"], &failed["name"]), (&json!("failed"), &json!("example.org")), "{failed:#}");
+        put("; policy=wildcard");
+        assert_eq!(told(&room, ask).await["verdict"], "proved");
     }
 }
