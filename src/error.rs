@@ -195,13 +195,32 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Characters of a sentence that goes to a client of ACME.
 pub const SENTENCE: usize = 400;
 
+/// What a sentence says was seen, and what it says to do: behind the last semicolon that stands in no quotes.
+pub fn parts(text: &str) -> (&str, Option<&str>) {
+    let mut quoted = false;
+    let mut at = None;
+    for (n, c) in text.char_indices() {
+        match c {
+            '"' => quoted = !quoted,
+            ';' if !quoted && text[n..].starts_with("; ") => at = Some(n),
+            _ => {}
+        }
+    }
+    // an odd number of quotes: a name holds one, and where the text ends is not to be told from them
+    let at = if quoted { text.rfind("; ") } else { at };
+    at.map_or((text, None), |n| (&text[..n], Some(&text[n + 2..])))
+}
+
 /// A sentence of at most `SENTENCE` characters: what is to be done, behind the last semicolon, stays whole, and what
 /// was seen is cut where it is too long.
 pub fn sentence(text: &str) -> Cow<'_, str> {
     if text.chars().count() <= SENTENCE {
         return Cow::Borrowed(text);
     }
-    let (seen, fix) = text.rsplit_once("; ").map_or((text, ""), |(seen, _)| (seen, &text[seen.len()..]));
+    let (seen, fix) = match parts(text) {
+        (seen, Some(_)) => (seen, &text[seen.len()..]),
+        (seen, None) => (seen, ""),
+    };
     let (seen, fix) = if fix.chars().count() > SENTENCE / 2 { (text, "") } else { (seen, fix) };
     let room = SENTENCE - 1 - fix.chars().count();
     Cow::Owned(seen.chars().take(room).chain(['…']).chain(fix.chars()).collect())
@@ -338,5 +357,13 @@ mod tests {
         assert!(odd.starts_with("seen; xx") && odd.ends_with('…'), "{odd}");
         let exact = "x".repeat(SENTENCE);
         assert_eq!(sentence(&exact), exact);
+    }
+
+    #[test]
+    fn a_record_in_quotes_is_not_cut() {
+        assert_eq!(parts("seen; more; fix"), ("seen; more", Some("fix")));
+        assert_eq!(parts("it is missing; let it be \"a; b=c\""), ("it is missing", Some("let it be \"a; b=c\"")));
+        assert_eq!(parts("a name with \" in it; fix"), ("a name with \" in it", Some("fix")));
+        assert_eq!(parts("nothing to do"), ("nothing to do", None));
     }
 }

@@ -163,7 +163,7 @@ impl Caller {
         }
     }
 
-    /// End accounts, run challenge tests.
+    /// End accounts, change their limits, resume what is paused, run challenge tests.
     pub fn may_manage_acme(&self) -> Result<()> {
         self.may(Permission::ManageAcme)?;
         self.without_scope("use a token without a grant, or do it on the server's host with chancery acme")

@@ -27,7 +27,7 @@ pub enum Permission {
     /// ACME directories: what they offer and what they require.
     ManageDirectories,
     ManageProfiles,
-    /// End accounts, run challenge tests.
+    /// End accounts, their limits and pauses, challenge tests.
     ManageAcme,
     /// When certificates should be renewed.
     MoveRenewals,
@@ -51,7 +51,7 @@ impl Permission {
             Permission::ManageGrants => "create and revoke grants and EAB keys",
             Permission::ManageDirectories => "change ACME directories",
             Permission::ManageProfiles => "create and change profiles",
-            Permission::ManageAcme => "end ACME accounts and test challenges",
+            Permission::ManageAcme => "end, limit and resume ACME accounts, and test challenges",
             Permission::MoveRenewals => "move renewal windows",
         }
     }

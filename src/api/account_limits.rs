@@ -5,7 +5,7 @@ use axum::extract::{Path, State};
 
 use super::acme_directories::limit;
 use super::{Api, refused};
-use crate::access::{Caller, Permission};
+use crate::access::Caller;
 use crate::api::document::{Problems, WriteProblems};
 use crate::error::Result;
 use crate::http::extract::Json;
@@ -18,7 +18,7 @@ use crate::wire::acme::{AccountLimits, AccountLimitsRequest, PausedName, ResumeR
     params(("id" = String, Path, description = "The account's id")),
     responses((status = 200, description = "Its own limits, and its paused names", body = AccountLimits), Problems))]
 pub async fn get(caller: Caller, State(api): State<Api>, Path(id): Path<String>) -> Result<Reply<AccountLimits>> {
-    caller.may(Permission::ReadHierarchy)?;
+    caller.may_read_all_acme()?;
     shown(&api, account(&id)?).await.map(Reply)
 }
 
@@ -64,7 +64,7 @@ pub async fn resume(
 
 async fn allowed(api: &Api, caller: &Caller, id: &str) -> Result<()> {
     let object = format!("account:{}", model::identifier::shown(id));
-    refused(api, caller, "account.refused", &object, caller.may(Permission::ManageDirectories)).await
+    refused(api, caller, "account.refused", &object, caller.may_manage_acme()).await
 }
 
 fn account(id: &str) -> Result<AccountId> {

@@ -118,7 +118,7 @@ pub async fn cancel(caller: Caller, State(api): State<Api>, Path(id): Path<Strin
     refused(&api, &caller, "renewals.refused", &format!("renewal_window:{id}"), caller.may_move_renewals()).await?;
     let rule = api.authority.renewal_rule(id).await?;
     api.authority.cancel_renewals(caller.actor(), id).await?;
-    Ok(Reply(shape(&rule, api.authority.store().now())))
+    Ok(Reply(RenewalWindow { status: "cancelled".into(), ..shape(&rule, api.authority.store().now()) }))
 }
 
 fn parse(id: &str) -> Result<RenewalWindowId> {

@@ -188,7 +188,10 @@ impl Snapshot {
             Error::refused(
                 ErrorKind::Refused,
                 "directory.issuers",
-                format!("trust domain \"{domain}\", of which none of {} is an active issuer", slugs.join(", ")),
+                format!(
+                    "trust domain \"{domain}\", of which no issuer in the list ({}) is active",
+                    if slugs.is_empty() { "it is empty".to_owned() } else { slugs.join(", ") }
+                ),
                 "a domain with an active issuer in the list",
                 "ask an operator to change the directory's issuers or profiles",
             )

@@ -1,6 +1,7 @@
 //! `acme eab create|list|revoke` and `acme directory list|show|create|set`: who may register, and what is offered; the
 //! other nouns and `explain` stand in files of their own.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,7 @@ use crate::client::{Client, encode};
 
 #[derive(Debug, Subcommand)]
 pub enum AcmeCommand {
-    /// Accounts: list, show, end
+    /// Accounts: list, show, grant, deactivate
     Accounts {
         #[command(subcommand)]
         command: AccountsCommand,
@@ -117,43 +118,43 @@ pub enum DirectoryCommand {
 #[derive(Debug, Args)]
 pub struct RulesArgs {
     /// Profiles, separated by commas; the first one is used
-    #[arg(long, value_name = "P,…", value_delimiter = ',')]
+    #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     profiles: Option<Vec<String>>,
-    /// Issuers that may sign, separated by commas, or *
-    #[arg(long, value_name = "I,…", value_delimiter = ',')]
+    /// Issuers that may sign, separated by commas, or * (any of the profile's domain)
+    #[arg(long, value_name = "I,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     issuers: Option<Vec<String>>,
     /// Rules over names that are certified here at all, as in a grant, or *
-    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',')]
+    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     allow_names: Option<Vec<String>>,
     /// Rules over names that are never certified here, or none
-    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',')]
+    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     deny_names: Option<Vec<String>>,
     /// How control is proved, separated by commas, or none (only names within a grant)
-    #[arg(long, value_name = "C,…", value_delimiter = ',')]
+    #[arg(long, value_name = "C,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     challenges: Option<Vec<String>>,
     /// Whether new accounts need an external account key
     #[arg(long, value_name = "BOOL")]
     eab_required: Option<bool>,
     /// DNS servers as IP:port for its validations, or none (those of the settings)
-    #[arg(long, value_name = "IP:PORT,…", value_delimiter = ',')]
+    #[arg(long, value_name = "IP:PORT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     resolvers: Option<Vec<String>>,
-    /// Where http-01 connects, in place of the settings' port
+    /// Where http-01 connects, in place of the settings' port, or none
     #[arg(long, value_name = "PORT")]
-    http01_port: Option<u16>,
-    /// Where tls-alpn-01 connects, in place of the settings' port
+    http01_port: Option<Port>,
+    /// Where tls-alpn-01 connects, in place of the settings' port, or none
     #[arg(long, value_name = "PORT")]
-    tls_alpn01_port: Option<u16>,
+    tls_alpn01_port: Option<Port>,
     /// Networks that validations may connect to within those of the settings, or none (all of these)
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     allow_networks: Option<Vec<String>>,
     /// Networks that validations never connect to besides the settings', or none
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
+    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     deny_networks: Option<Vec<String>>,
     /// What CAA records mean: off, log or enforce
     #[arg(long, value_name = "MODE")]
     caa: Option<String>,
     /// Names of this CA in CAA records and in those of dns-persist-01, or none
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     caa_identities: Option<Vec<String>>,
     /// Whether clients may prove names ahead of orders (newAuthz)
     #[arg(long, value_name = "BOOL")]
@@ -246,7 +247,11 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
         }
         EabCommand::Revoke { id, accounts } => {
             let path = format!("{KEYS}/{}/revocation", encode(&id));
-            client.post(&path, &json!({"accounts": accounts})).await.trying(|| format!("cannot revoke {id}"))?;
+            let ask = json!({"accounts": accounts});
+            let done = client.post(&path, &ask).await.trying(|| format!("cannot revoke {id}"))?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&done)?);
+            }
             output::say(&format!("revoked  {id}"));
             Ok(())
         }
@@ -289,9 +294,27 @@ async fn directory(context: &Context, client: &Client, command: DirectoryCommand
     if context.output == Some(Format::Json) {
         return Ok(output::json(&shown)?);
     }
-    let mut table = Table::new(&["SLUG", "PROFILES", "CHALLENGES", "EAB REQUIRED", "RESOLVERS"]);
-    table.row(cells(&shown));
+    let mut table = Table::new(&["RULE", "VALUE"]);
+    for (name, value) in shown.as_object().into_iter().flatten() {
+        match value.as_object() {
+            Some(parts) => {
+                parts.iter().for_each(|(part, value)| table.row(vec![format!("{name}.{part}"), word(value)]))
+            }
+            None => table.row(vec![name.clone(), word(value)]),
+        }
+    }
     Ok(table.print()?)
+}
+
+/// A member of a directory, as a person writes it.
+fn word(value: &Value) -> String {
+    match value {
+        Value::Null => "none".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) if items.is_empty() => "none".to_owned(),
+        Value::Array(items) => items.iter().map(word).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
 }
 
 fn cells(item: &Value) -> Vec<String> {
@@ -303,11 +326,27 @@ fn cells(item: &Value) -> Vec<String> {
     vec![output::text(item, "slug"), list("profiles"), list("challenges"), required, list("resolvers")]
 }
 
+/// A port, or `none`: that of the settings.
+#[derive(Debug, Clone, Copy)]
+struct Port(Option<u16>);
+
+impl std::str::FromStr for Port {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        if text == "none" {
+            return Ok(Port(None));
+        }
+        let port = text.parse::<u16>().ok().filter(|port| *port > 0);
+        port.map(|port| Port(Some(port))).ok_or_else(|| "write a port from 1 to 65535, or none".to_owned())
+    }
+}
+
 impl RulesArgs {
     /// `limits` are those that stand, of which the others stay.
     fn members(self, mut limits: Map<String, Value>) -> Map<String, Value> {
         let list = |words: Vec<String>| -> Value {
-            let none = words.iter().all(|w| w.is_empty() || w == "none");
+            let none = words.iter().all(|w| w == "none");
             if none { json!([]) } else { words.into() }
         };
         let mut members = Map::new();
@@ -321,8 +360,8 @@ impl RulesArgs {
         members.extend(self.deny_networks.map(|l| ("deny_networks".into(), list(l))));
         members.extend(self.caa.map(|mode| ("caa".into(), mode.into())));
         members.extend(self.caa_identities.map(|l| ("caa_identities".into(), list(l))));
-        members.extend(self.http01_port.map(|n| ("http01_port".into(), n.into())));
-        members.extend(self.tls_alpn01_port.map(|n| ("tls_alpn01_port".into(), n.into())));
+        members.extend(self.http01_port.map(|n| ("http01_port".into(), n.0.into())));
+        members.extend(self.tls_alpn01_port.map(|n| ("tls_alpn01_port".into(), n.0.into())));
         members.extend(self.pre_authorization.map(|b| ("pre_authorization".into(), b.into())));
         members.extend(self.subdomains.map(|b| ("subdomains".into(), b.into())));
         let text = |text: String| -> Value { if text == "none" { Value::Null } else { text.into() } };

@@ -10,7 +10,7 @@ use super::failure::{Cause, Failure, Result, Trying};
 use super::output::{self, Format, text};
 use super::session::Context;
 use crate::client::{Client, Refusal, encode};
-use crate::error::Error;
+use crate::error::{Error, parts};
 
 #[derive(Debug, Args)]
 pub struct ExplainArgs {
@@ -143,7 +143,8 @@ fn of_refusal(attempt: &Value, earlier: &[String]) -> String {
         _ => "an order",
     };
     let detail = text(attempt, "detail");
-    let (seen, fix) = detail.rsplit_once("; ").unwrap_or((&detail, ""));
+    let (seen, fix) = parts(&detail);
+    let fix = fix.unwrap_or_default();
     let mut lines = vec![
         format!("{}: {asked} was refused, nothing was made", list(&attempt["names"])),
         String::new(),

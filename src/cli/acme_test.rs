@@ -48,7 +48,7 @@ pub async fn test(context: &Context, client: &Client, args: TestArgs) -> Result<
     let told = client.post("/api/v1/acme/challenge-tests", &ask).await.trying(|| format!("cannot test {of}"))?;
     match context.output {
         Some(Format::Json) => output::json(&told)?,
-        _ => output::data(&of_test(&told))?,
+        _ => output::data(&of_test(&told, context.target()?.url.is_none()))?,
     }
     match told["verdict"].as_str() {
         Some("failed") => Err(Failure { what: String::new(), cause: Cause::Check(11) }),
@@ -65,7 +65,7 @@ async fn only_name(client: &Client, order: &str) -> Result<Option<String>, Refus
     })
 }
 
-fn of_test(told: &Value) -> String {
+fn of_test(told: &Value, here: bool) -> String {
     let mut lines = vec![text(told, "summary"), String::new()];
     let mut part = |word: &str, said: String| lines.push(format!("  {word:<8}{said}"));
     part(
@@ -74,6 +74,10 @@ fn of_test(told: &Value) -> String {
     );
     if told["next"].is_string() {
         part("do", text(told, "next"));
+    }
+    if here {
+        let by = "this process with the settings of this shell; with --url the running server tries with its own";
+        part("by", by.to_owned());
     }
     lines.push(String::new());
     lines.extend(seen(&told["entries"], false));

@@ -89,7 +89,10 @@ pub async fn run(context: &Context, client: &Client, command: RenewalsCommand) -
         }
         RenewalsCommand::Cancel { id } => {
             let path = format!("{WINDOWS}/{}", encode(&id));
-            client.delete(&path).await.trying(|| format!("cannot cancel {id}"))?;
+            let done = client.delete(&path).await.trying(|| format!("cannot cancel {id}"))?;
+            if context.output == Some(Format::Json) {
+                return Ok(output::json(&done)?);
+            }
             output::say(&format!("cancelled  {id}"));
             Ok(())
         }

@@ -172,7 +172,7 @@ pub async fn resume(
 ) -> Result<Response, Stop> {
     let account: AccountId = id.parse().map_err(|_| Error::not_found(format!("ACME account {}", shown(&id))))?;
     let object = format!("account:{account}");
-    refused(&dash, signed.caller(), "account.refused", &object, signed.may(Permission::ManageDirectories)).await?;
+    refused(&dash, signed.caller(), "account.refused", &object, signed.caller().may_manage_acme()).await?;
     dash.registration.resume(signed.caller().actor(), account, Some(form.text("name").trim())).await?;
     Ok(see_other(&format!("/accounts/{account}")))
 }
@@ -216,7 +216,7 @@ async fn account_page(
                 at: minute(p.paused_at),
             })
             .collect(),
-        may_resume: signed.may(Permission::ManageDirectories).is_ok(),
+        may_resume: signed.caller().may_manage_acme().is_ok(),
         account: AccountRow::of(&found, now),
     })
 }

@@ -14,6 +14,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::FutureExt;
 
+use super::drain;
 use super::problem::{self, Context, Dialect, Failure};
 use crate::clock::{Clock, monotonic};
 use crate::entropy::Entropy;
@@ -80,12 +81,16 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
     request.extensions_mut().insert(Tracked(id.clone()));
     let line = outer.is_none().then(|| Line::begin(&mut request));
     let context = Context { external_url: &manners.external_url, request_id: &id };
+    let (request, rest) = drain::keep(request);
     let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
     let response = match tokio::time::timeout(TIME_LIMIT, guarded).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => bare(&Error::new(ErrorKind::Internal, panic_text(panic.as_ref())), dialect, &context),
         Err(_) => bare(&Error::new(ErrorKind::TimedOut, "the request ran into its time limit"), dialect, &context),
     };
+    if let Some(rest) = rest {
+        rest.drain().await;
+    }
     let mut response = told(response, dialect, &context);
     if let Some(line) = line {
         finish(response.headers_mut(), &id);

@@ -2,6 +2,7 @@
 
 pub mod assets;
 pub mod caller;
+mod drain;
 pub mod error_page;
 pub mod extract;
 pub mod html;

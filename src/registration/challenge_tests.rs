@@ -1,6 +1,8 @@
 //! The validator run now for one name, without a client: an operator sees what the CA sees before anybody orders, or
 //! again after an order failed. The same directory, rules and guard as for an order; nothing is proved by it.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
@@ -8,11 +10,10 @@ use serde_json::json;
 use super::Registration;
 use super::directories::Directory;
 use super::orders::AskedName;
-use super::timeline::{Entry, parted};
-use crate::authority::guard::limited;
+use super::timeline::{Entry, Mark};
 use crate::clock::Timestamp;
 use crate::entropy::random;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, parts};
 use crate::model::acme::{Account, Order};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -21,7 +22,7 @@ use crate::model::identifier::{Identifier, shown};
 use crate::model::limits::Rate;
 use crate::store::{accounts, limits};
 use crate::validation::resolver::DnsFailure;
-use crate::validation::{CaaMode, Claim, Method, Outcome, ValidationError, key_authorization};
+use crate::validation::{CaaMode, Claim, Method, Outcome, Step, StepKind, ValidationError, key_authorization};
 
 /// Of one actor: a person who mends a responder never meets it, a loop does.
 const RATE: Rate = Rate::new(30, 600);
@@ -124,7 +125,7 @@ impl Registration {
             verdict,
             summary,
             next,
-            entries: outcome.timeline.into_iter().map(|step| Entry::of_step(step, &name)).collect(),
+            entries: outcome.timeline.into_iter().map(|step| entry(step, &name, verdict)).collect(),
             name,
         })
     }
@@ -231,9 +232,7 @@ impl Registration {
         let (row, now) = (format!("tests/{actor}"), tx.now());
         let kept = limits::lock(&mut tx, std::iter::once(row.clone())).await?;
         let kept = kept.get(&row).copied().unwrap_or(Timestamp::from_micros(0));
-        let next = RATE
-            .take(kept, now)
-            .map_err(|again| limited("challenge_tests", "one more test by you", &RATE.to_string(), now, again))?;
+        let next = RATE.take(kept, now).map_err(|again| full(now, again))?;
         limits::save(&mut tx, std::iter::once((row, next, next))).await?;
         let detail = json!({
             "name": subject.name.value(),
@@ -283,10 +282,22 @@ impl Registration {
     }
 }
 
+/// That only the client's answer is missing is nothing bad.
+fn entry(step: Step, name: &str, verdict: Verdict) -> Entry {
+    let entry = Entry::of_step(step, name);
+    match verdict {
+        Verdict::Open if entry.what == StepKind::Result.name() && entry.mark == Mark::Bad => {
+            Entry { mark: Mark::Plain, ..entry }
+        }
+        Verdict::Proved | Verdict::Open | Verdict::Failed => entry,
+    }
+}
+
 fn sum(subject: &Subject, verdict: Verdict, failure: Option<&ValidationError>) -> (String, Option<String>) {
     let (name, kind) = (subject.name.value(), subject.method.name());
     let told = failure.map(ValidationError::detail).unwrap_or_default();
-    let (seen, fix) = parted(&told);
+    let (seen, fix) = parts(&told);
+    let seen = seen.strip_prefix(&name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(seen);
     match verdict {
         Verdict::Proved => (format!("{kind} proves control over {name} now"), None),
         Verdict::Open => (
@@ -297,6 +308,13 @@ fn sum(subject: &Subject, verdict: Verdict, failure: Option<&ValidationError>) -
             (format!("{kind} fails for {name}: {seen}"), fix.map(|fix| format!("{fix}; then test again")))
         }
     }
+}
+
+fn full(now: Timestamp, again: Timestamp) -> Error {
+    let wait = Duration::from_secs(again.since(now).as_secs() + 1);
+    let fix = format!("wait until {}", (now + wait).truncated());
+    let value = "one more test by the same caller";
+    Error::refused(ErrorKind::RateLimited, "challenge_tests.rate", value, RATE, fix).retry_after(wait)
 }
 
 fn wrong(member: &str, value: impl std::fmt::Display, allowed: &str, fix: &str) -> Error {

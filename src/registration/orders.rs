@@ -200,7 +200,7 @@ impl Registration {
         let earliest = (now - profile.profile.backdate()).truncated();
         let from = ask.not_before.unwrap_or(earliest);
         let refuse = |rule: &str, value: Timestamp, allowed: String| {
-            let fix = "leave it out to get the default; a time that is given is honoured exactly or refused";
+            let fix = "leave it out to get the default: a time that is given is honoured exactly or refused";
             Err(Error::refused(ErrorKind::Malformed, format!("validity.{rule}"), value, allowed, fix))
         };
         if from < earliest {

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::Registration;
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Result, parts};
 use crate::model::acme::{
     Account, Authorization, AuthorizationStatus, Challenge, ChallengeStatus, GRANTED, Order, OrderStatus,
 };
@@ -304,7 +304,7 @@ impl Told<'_> {
     fn ready(&self) -> (String, Option<String>) {
         match self.refused.last() {
             Some(last) => {
-                let (seen, fix) = parted(&last.detail);
+                let (seen, fix) = parts(&last.detail);
                 let fix = fix.unwrap_or("mend the CSR");
                 (
                     format!("every name is proved, and the last finalize was refused: {seen}"),
@@ -335,23 +335,16 @@ impl Told<'_> {
 
     fn failed(&self, ended: Option<&Entry>) -> (String, Option<String>) {
         if let Some((proof, told)) = self.proofs.iter().find_map(|p| p.failure().map(|told| (p, told))) {
-            let (seen, fix) = parted(&told);
+            let (seen, fix) = parts(&told);
             let kind = proof.kind_tried().unwrap_or("its challenge");
             let next =
                 fix.map_or("run the client again".to_owned(), |fix| format!("{fix}; then run the client again"));
+            let seen = seen.strip_prefix(&proof.name).and_then(|rest| rest.strip_prefix(": ")).unwrap_or(seen);
             return (format!("{kind} failed for {}: {seen}", proof.name), Some(next));
         }
         let told = ended.map_or("it ended", |entry| entry.detail.as_str());
-        let (seen, fix) = parted(told);
+        let (seen, fix) = parts(told);
         (seen.to_owned(), Some(fix.unwrap_or("run the client again: it makes a new order").to_owned()))
-    }
-}
-
-/// What a sentence of ours says was seen, and what it says to do about it.
-pub fn parted(sentence: &str) -> (&str, Option<&str>) {
-    match sentence.rsplit_once("; ") {
-        Some((seen, fix)) => (seen, Some(fix)),
-        None => (sentence, None),
     }
 }
 

@@ -129,9 +129,18 @@ impl Db {
     /// Runs the steps that are missing, under the migrator's lock.
     pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
         match self {
-            Db::Pg { pool, .. } => migrator.run(pool.inner()).await,
-            Db::Lite { write, .. } => migrator.run(write.inner()).await,
+            Db::Pg { pool, .. } => {
+                let mut held = pool.take().await?;
+                migrator.run(&mut *held).await?;
+                held.give_back();
+            }
+            Db::Lite { write, .. } => {
+                let mut held = write.take().await?;
+                migrator.run(&mut *held).await?;
+                held.give_back();
+            }
         }
+        Ok(())
     }
 
     pub fn is_postgres(&self) -> bool {

@@ -48,11 +48,6 @@ impl<D: Database> Pool<D> {
         Pool { inner, places: Arc::new(Semaphore::new(most)), rested: Arc::default() }
     }
 
-    /// What migrations run on.
-    pub fn inner(&self) -> &sqlx::Pool<D> {
-        &self.inner
-    }
-
     /// Waits as long as the pool's own timeout says.
     pub async fn take(&self) -> Result<Held<D>, sqlx::Error> {
         let patience = self.inner.options().get_acquire_timeout();

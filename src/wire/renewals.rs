@@ -84,7 +84,7 @@ pub struct RenewalWindowRequest {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct RenewalWindow {
     pub id: String,
-    /// `active` or `expired`.
+    /// `active`, `expired`, or `cancelled` in the answer that cancels it.
     pub status: String,
     pub certificates: Vec<String>,
     pub issuer: Option<String>,

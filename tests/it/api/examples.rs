@@ -160,7 +160,7 @@ async fn acme_calls(book: &mut Book) {
     book.get("getAcmeOrder", &format!("{orders}/{}", order.id)).await;
     book.get("getAcmeOrderTimeline", &format!("{orders}/{}/timeline", order.id)).await;
     book.get("listAcmeAttempts", "/api/v1/acme/attempts?name=localhost").await;
-    let ask = json!({"name": "127.0.0.1", "type": "http-01"});
+    let ask = json!({"name": "169.254.169.254", "type": "http-01"});
     book.post("testAcmeChallenge", "/api/v1/acme/challenge-tests", ask).await;
     let accounts = "/api/v1/acme/accounts";
     book.get("listAcmeAccounts", &format!("{accounts}?q=example.org")).await;

@@ -94,23 +94,23 @@ fn a_name_is_tested_on_the_host() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
     assert_eq!(code(&run(at, &["init"])), 0);
-    // loopback is never validated without a setting that says so: nothing is sent, and the guard says why
-    let output = run(at, &["acme", "test", "127.0.0.1"]);
+    // nothing is sent to an address of cloud metadata, and the guard says why
+    let output = run(at, &["acme", "test", "169.254.169.254"]);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(code(&output), 11, "{said} {}", told(&output));
-    assert!(said.starts_with("http-01 fails for 127.0.0.1: 127.0.0.1 port 80"), "{said}");
+    assert!(said.starts_with("http-01 fails for 169.254.169.254: 169.254.169.254 port 80"), "{said}");
     assert!(said.contains("! ") && said.contains("deny"), "{said}");
     assert!(
         said.contains("  do      give the name an address that the CA server may use; then test again"),
         "{said}"
     );
-    let json = run(at, &["acme", "test", "127.0.0.1", "--type", "tls-alpn-01", "-o", "json"]);
+    let json = run(at, &["acme", "test", "169.254.169.254", "--type", "tls-alpn-01", "-o", "json"]);
     let told_as: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!((code(&json), &told_as["verdict"], &told_as["type"]), (11, &json!("failed"), &json!("tls-alpn-01")));
     for (arguments, ends) in [
         (vec!["acme", "test"], 2),
         (vec!["acme", "test", "web.lab.example", "--type", "smtp-01"], 3),
-        (vec!["acme", "test", "127.0.0.1", "--type", "dns-01"], 3),
+        (vec!["acme", "test", "169.254.169.254", "--type", "dns-01"], 3),
         (vec!["acme", "test", "web.lab.example", "--directory", "nowhere"], 4),
         (vec!["acme", "test", "--order", "ord_00000000000000000000000000"], 4),
     ] {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use chancery::server::listen::Limits;
-use http_body_util::{BodyExt, Full};
-use hyper::body::Bytes;
+use futures_util::StreamExt;
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -66,6 +67,38 @@ on_both_servers! {
         assert!(nonce.headers().contains_key("replay-nonce"));
         let refused = sender.send_request(ask("POST", "/acme/default/new-order", "{}")).await.unwrap();
         assert_eq!((refused.status().as_u16(), &refused.headers()["content-type"]), (400, &"application/problem+json".parse().unwrap()));
+        drop(sender);
+        driver.await.unwrap().unwrap();
+    }
+
+    // curl 7.88 loses an answer whose stream is reset because its body was not read
+    async fn t14_over_http_2_a_body_that_nobody_wants_is_read_all_the_same(server) {
+        let root = server.root_pem().await;
+        let address = server.running().addresses.https;
+        let stream = wire::tls_with(address, &root, chancery::clock::Clock::now(&server.clock), &[b"h2"]).await.unwrap();
+        let (mut sender, connection) =
+            hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        let driver = tokio::spawn(async move { connection.await.map_err(|e| e.to_string()) });
+        for (method, path, status) in [
+            ("POST", "/api/v1/nope", 404),
+            ("PUT", "/api/v1/acme/orders", 405),
+            ("PUT", "/acme/default/directory", 405),
+            ("POST", "/acme/default/new-order", 413),
+        ] {
+            // far more than a stream's window, so that it ends only when somebody reads
+            let (told, ended) = tokio::sync::oneshot::channel();
+            let pieces = (0..60).map(|_| Ok::<_, std::convert::Infallible>(Frame::data(Bytes::from(vec![b' '; 16_384]))));
+            let body = futures_util::stream::iter(pieces).chain(futures_util::stream::once(async move {
+                let _ = told.send(());
+                Ok(Frame::data(Bytes::new()))
+            }));
+            let request = hyper::Request::builder().method(method).uri(format!("https://localhost{path}"));
+            let request = request.header("content-type", "application/jose+json").body(StreamBody::new(Box::pin(body))).unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{method} {path}");
+            assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
+            assert!(tokio::time::timeout(Duration::from_secs(10), ended).await.is_ok_and(|told| told.is_ok()), "{method} {path}");
+        }
         drop(sender);
         driver.await.unwrap().unwrap();
     }
