@@ -45,16 +45,16 @@ pub async fn download(request: Envelope) -> Result<Response> {
 }
 
 pub async fn revoke(request: Envelope) -> Result<Response> {
-    let registration = &request.acme.registration;
+    let (registration, directory) = (&request.acme.registration, request.directory.slug.as_str());
     if request.signed_by_key() {
         // whatever key we certified may revoke its certificate
         let (key, payload) = request.by_key(&KeyPolicy::with_any_rsa_length()).await?;
         let (der, reason) = asked(&payload.object()?)?;
-        registration.revoke(&request.origin, &Revoker::Key(&key.public_key), &der, reason).await?;
+        registration.revoke(&request.origin, directory, &Revoker::Key(&key.public_key), &der, reason).await?;
     } else {
         let (account, payload) = request.by_account().await?;
         let (der, reason) = asked(&payload.object()?)?;
-        registration.revoke(&request.origin, &Revoker::Account(&account), &der, reason).await?;
+        registration.revoke(&request.origin, directory, &Revoker::Account(&account), &der, reason).await?;
     }
     Ok(StatusCode::OK.into_response())
 }

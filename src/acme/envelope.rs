@@ -96,11 +96,24 @@ impl Envelope {
         let Signed::ByAccount(kid) = &self.jws.signer else {
             return Err(Error::malformed("this request is signed by an account: send \"kid\", not \"jwk\""));
         };
-        let account = self.account_of(kid).await?;
-        let payload = self.jws.verify(&Jwk::from_canonical(&account.key.jwk)?)?;
+        let (account, payload) = self.verified(self.account_of(kid).await?).await?;
         Who::is(&self.extensions, self.origin.account(&account));
         self.fresh(Some(&account)).await?;
         Ok((active(account)?, payload))
+    }
+
+    /// The account may be what is remembered of it, and have another key since, which another process gave it.
+    async fn verified(&self, account: Account) -> Result<(Account, Payload)> {
+        let error = match self.jws.verify(&Jwk::from_canonical(&account.key.jwk)?) {
+            Ok(payload) => return Ok((account, payload)),
+            Err(error) => error,
+        };
+        let now = self.acme.registration.reread(&account).await?;
+        if now.key.thumbprint == account.key.thumbprint {
+            return Err(error);
+        }
+        let payload = self.jws.verify(&Jwk::from_canonical(&now.key.jwk)?)?;
+        Ok((now, payload))
     }
 
     /// Signed with the key that it carries. `policy` judges that key: an account's must be good, a certificate's

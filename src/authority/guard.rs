@@ -10,8 +10,9 @@ use crate::model::certificate::Certificate;
 use crate::model::grant::{Grant, Scope};
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
 use crate::model::identifier::Identifier;
-use crate::model::limits::{AccountLimits, Limit, Rate};
+use crate::model::limits::{Limit, Rate};
 use crate::model::names::NameRule;
+use crate::store::guards::Ordering;
 use crate::store::{Tx, grants, guards, limits, revocations};
 
 /// Conditions of one issuance besides the key block, which always holds.
@@ -23,6 +24,8 @@ pub struct Guard {
     pub grant: Option<Granted>,
     /// The ACME order that this finalizes: moves from ready to processing, its account being valid.
     pub order: Option<OrderId>,
+    /// The thumbprint of the account's key that asked: the account has that key still.
+    pub key: Option<[u8; 32]>,
     /// One more certificate for exactly these names.
     pub set: Option<NameSet>,
     /// The Idempotency-Key that this request came with.
@@ -77,8 +80,8 @@ pub struct IdempotencyClaim {
 pub(super) struct Group {
     blocked: HashMap<[u8; 32], String>,
     alive: HashSet<TokenId>,
-    /// Of each order: its account's validity and own limits.
-    accounts: HashMap<OrderId, (bool, AccountLimits)>,
+    /// Of each order.
+    accounts: HashMap<OrderId, Ordering>,
     grants: HashMap<GrantId, Grant>,
     sets: BTreeMap<String, Timestamp>,
     /// Orders that moved to processing for a certificate of the group.
@@ -138,8 +141,13 @@ impl Group {
                 "the token was revoked or has expired; ask for a new one",
             ));
         }
-        if guard.order.and_then(|order| self.accounts.get(&order)).is_some_and(|(valid, _)| !valid) {
-            return Err(account_ended());
+        if let Some(account) = guard.order.and_then(|order| self.accounts.get(&order)) {
+            if !account.valid {
+                return Err(account_ended());
+            }
+            if guard.key.is_some_and(|key| key != account.thumbprint) {
+                return Err(old_key());
+            }
         }
         let Some(granted) = &guard.grant else { return Ok(()) };
         let grant = self.grant(granted)?;
@@ -150,7 +158,8 @@ impl Group {
     /// One more of the set of names, counted before its order moves.
     fn take_set(&mut self, guard: &Guard, now: Timestamp) -> Result<()> {
         let Some(set) = &guard.set else { return Ok(()) };
-        let own = guard.order.and_then(|order| self.accounts.get(&order)).and_then(|(_, own)| own.certificates);
+        let own =
+            guard.order.and_then(|order| self.accounts.get(&order)).and_then(|account| account.limits.certificates);
         let kept = self.sets.entry(set.row.clone()).or_insert(Timestamp::from_micros(0));
         let Some(rate) = own.unwrap_or(set.limit).0 else { return Ok(()) };
         *kept = rate.take(*kept, now).map_err(|again| same_names(rate, now, again))?;
@@ -160,7 +169,8 @@ impl Group {
     /// The order did not move after all.
     fn give_back(&mut self, guard: &Guard) {
         let Some(set) = &guard.set else { return };
-        let own = guard.order.and_then(|order| self.accounts.get(&order)).and_then(|(_, own)| own.certificates);
+        let own =
+            guard.order.and_then(|order| self.accounts.get(&order)).and_then(|account| account.limits.certificates);
         if let (Some(rate), Some(kept)) = (own.unwrap_or(set.limit).0, self.sets.get_mut(&set.row)) {
             *kept = Timestamp::from_micros(kept.micros() - rate.step());
         }
@@ -258,6 +268,11 @@ fn account_ended() -> Error {
     )
 }
 
+/// As a signature by any other key is refused.
+pub fn old_key() -> Error {
+    Error::malformed("the signature of the JWS does not verify with this key: the account has another key now")
+}
+
 pub(super) fn blocked(reason: &str) -> Error {
     Error::refused(
         ErrorKind::BadKey,
@@ -309,7 +324,7 @@ pub(super) async fn claim(tx: &mut Tx, claim: &IdempotencyClaim, certificate: Ce
 /// The second half for a group, in the transaction of its outcomes. An error is the group's: it goes row by row.
 pub(super) async fn settle(tx: &mut Tx, guards: &[&Guard]) -> Result<()> {
     let accounts = guards::ordering_accounts(tx, guards.iter().filter_map(|guard| guard.order)).await?;
-    if accounts.values().any(|(valid, _)| !valid) {
+    if accounts.values().any(|account| !account.valid) {
         return Err(account_ended());
     }
     let valid = guards::orders_to_valid(tx, guards.iter().filter_map(|guard| guard.order)).await?;

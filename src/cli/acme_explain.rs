@@ -140,6 +140,8 @@ fn of_refusal(attempt: &Value, earlier: &[String]) -> String {
     let asked = match attempt["action"].as_str() {
         Some("authorization.refused") => "an authorization",
         Some("account.refused") => "an account",
+        Some("challenge.refused") => "a challenge",
+        Some("certificate.revocation_refused") => "a revocation",
         _ => "an order",
     };
     let detail = text(attempt, "detail");

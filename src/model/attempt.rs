@@ -11,7 +11,8 @@ pub struct Attempt {
     pub at: Timestamp,
     pub last_at: Timestamp,
     pub times: i64,
-    /// `order.refused`, `order.finalize_refused`, `authorization.refused`, `account.refused`.
+    /// `order.refused`, `order.finalize_refused`, `authorization.refused`, `account.refused`,
+    /// `challenge.refused`, `certificate.revocation_refused`.
     pub action: String,
     pub directory: String,
     pub account_id: Option<AccountId>,

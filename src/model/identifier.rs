@@ -46,7 +46,7 @@ impl DnsName {
         if host.ends_with('.') {
             return refuse("it ends in a dot");
         }
-        if host.parse::<IpAddr>().is_ok() || host.rsplit('.').next().is_some_and(all_digits) {
+        if host.parse::<IpAddr>().is_ok() || host.rsplit('.').next().is_some_and(ends_in_number) {
             return refuse("it is an IP address; ask for it as one");
         }
         for label in host.split('.') {
@@ -77,8 +77,11 @@ impl DnsName {
     }
 }
 
-fn all_digits(label: &str) -> bool {
-    !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit())
+/// A last label that parsers of URLs take for a part of an IPv4 address (WHATWG URL §3.5 "ends in a number checker"): digits, or
+/// `0x` with or without hexadecimal digits. In lower case.
+fn ends_in_number(label: &str) -> bool {
+    let digits = !label.is_empty() && label.bytes().all(|b| b.is_ascii_digit());
+    digits || label.strip_prefix("0x").is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 fn check_label(label: &str) -> std::result::Result<(), &'static str> {

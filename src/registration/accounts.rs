@@ -39,6 +39,23 @@ impl Registration {
         Ok(found.filter(|a| a.directory == directory))
     }
 
+    /// The same as its row is now, and remembered so.
+    pub async fn reread(&self, account: &Account) -> Result<Account> {
+        let (now, changes) = (self.store.now(), self.store.account_changes());
+        let found = accounts::find(&self.store, account.id).await?;
+        let found = found.ok_or_else(|| Error::not_found("account"))?;
+        self.known.put(found.clone(), now, changes);
+        Ok(found)
+    }
+
+    /// Why a write found no valid account with the key that signed.
+    async fn changed(&self, account: &Account) -> Error {
+        match self.reread(account).await {
+            Ok(now) => super::still_signs(account, &now).err().unwrap_or_else(super::old_key),
+            Err(error) => error,
+        }
+    }
+
     pub async fn account_by_key(&self, directory: &str, key: &AccountKey) -> Result<Option<Account>> {
         accounts::find_by_key(&self.store, directory, &key.thumbprint).await
     }
@@ -134,12 +151,19 @@ impl Registration {
         let actor = origin.account(account);
         let contact = match checked_contacts(contact) {
             Ok(contact) => contact,
-            Err(error) => return self.refused(&actor, "account.refused", object(account.id), error).await,
+            Err(error) => return self.refused_attempt(&actor, Tried::change(origin, account), error).await,
         };
+        // clients say it again with each renewal: that changes nothing and is no event
+        let now = self.reread(account).await?;
+        super::still_signs(account, &now)?;
+        if now.contact == contact {
+            return Ok(now);
+        }
         let mut tx = self.store.begin(&actor).await?;
         tx.accounts_change();
-        if !accounts::set_contact(&mut tx, account.id, &contact).await? {
-            return Err(inactive());
+        if !accounts::set_contact(&mut tx, account.id, &account.key.thumbprint, &contact).await? {
+            drop(tx);
+            return Err(self.changed(account).await);
         }
         tx.audit(AuditEvent::done("account.updated", object(account.id), json!({"contact": contact})));
         tx.commit().await?;
@@ -150,8 +174,9 @@ impl Registration {
     pub async fn deactivate_account(&self, origin: &Origin, account: &Account) -> Result<Account> {
         let mut tx = self.store.begin(&origin.account(account)).await?;
         tx.accounts_change();
-        if !accounts::deactivate(&mut tx, account.id).await? {
-            return Err(inactive());
+        if !accounts::deactivate(&mut tx, account.id, &account.key.thumbprint).await? {
+            drop(tx);
+            return Err(self.changed(account).await);
         }
         // authorizations before orders, as a verdict takes them
         authorizations::deactivate_of_account(&mut tx, account.id).await?;
@@ -196,12 +221,20 @@ impl Registration {
         let mut tx = self.store.begin(&origin.account(account)).await?;
         if let Err(error) = compromised::refuse_blocked(&mut tx, &key).await {
             drop(tx);
-            return self.refused(&origin.account(account), "account.refused", object(account.id), error).await;
+            return self.refused_attempt(&origin.account(account), Tried::change(origin, account), error).await;
         }
         tx.accounts_change();
         match accounts::set_key(&mut tx, account.id, &account.key.thumbprint, &key).await {
             Ok(true) => {}
-            Ok(false) => return Err(inactive()),
+            Ok(false) => {
+                drop(tx);
+                // of two changes at once the second: its key was good when it was asked
+                super::must_be_valid(self.reread(account).await?.status)?;
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    "the key of the account changed meanwhile: sign with its present key",
+                ));
+            }
             Err(error) if error.kind == ErrorKind::Conflict => {
                 drop(tx);
                 let holder = self.account_by_key(&account.directory, &key).await?;
@@ -227,10 +260,6 @@ fn binding_required(directory: &Directory) -> Error {
 
 pub(super) fn object(id: AccountId) -> String {
     format!("account:{id}")
-}
-
-fn inactive() -> Error {
-    Error::new(ErrorKind::AccountInactive, "the account changed meanwhile or is no longer valid")
 }
 
 /// `mailto:` with one address and nothing else (RFC 8555 §7.3, RFC 6068).

@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::{Actor, ActorKind};
 use crate::model::attempt::{Attempt, Downloads};
 use crate::model::audit::AuditEvent;
-use crate::model::id::{AttemptId, OrderId};
+use crate::model::id::{AttemptId, ChallengeId, OrderId};
 use crate::model::identifier::shown;
 use crate::store::{Store, Tx, attempts};
 
@@ -70,6 +70,33 @@ impl<'a> Tried<'a> {
 
     pub fn account(origin: &'a Origin, directory: &'a str) -> Self {
         Tried { action: "account.refused", directory, address: &origin.address, ..Tried::default() }
+    }
+
+    pub fn challenge(
+        origin: &'a Origin,
+        directory: &'a str,
+        authorization: &crate::model::acme::Authorization,
+        id: ChallengeId,
+    ) -> Self {
+        Tried {
+            action: "challenge.refused",
+            order: authorization.order_id,
+            names: authorization.name().map(|name| name.to_string()).into_iter().collect(),
+            object: format!("challenge:{id}"),
+            ..Tried::account(origin, directory)
+        }
+    }
+
+    pub fn change(origin: &'a Origin, account: &'a crate::model::acme::Account) -> Self {
+        Tried { object: super::accounts::object(account.id), ..Tried::account(origin, &account.directory) }
+    }
+
+    pub fn terms(origin: &'a Origin, account: &'a crate::model::acme::Account) -> Self {
+        Tried { action: "order.refused", ..Tried::change(origin, account) }
+    }
+
+    pub fn revocation(origin: &'a Origin, directory: &'a str) -> Self {
+        Tried { action: "certificate.revocation_refused", ..Tried::account(origin, directory) }
     }
 }
 

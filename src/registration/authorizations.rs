@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::attempts::Tried;
 use super::ready::Ready;
 use super::{Origin, Registration};
 use crate::error::{Error, ErrorKind, Result};
@@ -56,13 +57,23 @@ impl Registration {
         }
         let ready = Ready {
             actor: origin.account(account),
+            account: account.id,
+            key: account.key.thumbprint,
+            limits: self.shared_directory(&account.directory)?.config.limits,
             authorization: authorization.id,
             challenge: id,
             address: origin.address.clone(),
             identifier: authorization.identifier.clone(),
             kind: challenge.kind.clone(),
         };
-        let Some(job) = self.ready.commit(ready).await? else { return self.challenge(account, id).await };
+        let job = match self.ready.commit(ready).await {
+            Ok(job) => job,
+            Err(error) => {
+                let tried = Tried::challenge(origin, &account.directory, &authorization, id);
+                return self.refused_attempt(&origin.account(account), tried, error).await;
+            }
+        };
+        let Some(job) = job else { return self.challenge(account, id).await };
         challenge.status = ChallengeStatus::Processing;
         let registration = std::sync::Arc::clone(self);
         let subject = (account.clone(), authorization.clone(), challenge.clone());
@@ -85,6 +96,7 @@ impl Registration {
     ) -> Result<(Authorization, Vec<Challenge>)> {
         let (mut authorization, challenges) = self.authorization(account, id).await?;
         let mut tx = self.store.begin(&origin.account(account)).await?;
+        super::hold(&mut tx, account).await?;
         authorizations::lock(&mut tx, id).await?;
         if !authorizations::deactivate(&mut tx, id).await? {
             return Err(Error::malformed("only a pending or valid authorization can be deactivated"));

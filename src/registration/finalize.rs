@@ -158,6 +158,7 @@ impl Registration {
             },
             guard: Guard {
                 order: Some(order.id),
+                key: Some(account.key.thumbprint),
                 grant: self.granted(account, order).await?,
                 set: Some(NameSet {
                     row: name_set(&order.directory, &order.identifiers),

@@ -12,19 +12,19 @@ use super::{Directory, Registration};
 use crate::authority::guard::limited;
 use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::acme::AccountStatus;
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::AccountId;
 use crate::model::identifier::{Identifier, shown};
 use crate::model::limits::{AccountLimits, Limits, Paused};
 use crate::model::serial::to_hex;
+use crate::store::accounts::Held;
 use crate::store::limits::{self, Failures};
 use crate::store::{Tx, accounts, orders};
 
 /// Everything that the orders of one group are measured by.
 pub(super) struct Room {
-    accounts: HashMap<AccountId, (AccountStatus, AccountLimits)>,
+    accounts: HashMap<AccountId, Held>,
     kept: BTreeMap<String, Timestamp>,
     moved: BTreeSet<String>,
     /// Sets of names that had a certificate.
@@ -52,12 +52,12 @@ impl Room {
         Ok(Room { accounts, kept, moved: BTreeSet::new(), sets, failures, open, now: tx.now() })
     }
 
-    /// The account is valid until the group commits, and every limit has room; then one is taken of each.
+    /// The account is valid and has the key that signed until the group commits, and every limit has room; then one is taken of each.
     pub fn take(&mut self, row: &Asked) -> Result<()> {
         let id = row.order.account_id;
-        let (status, own) = self.accounts.get(&id).copied().ok_or_else(|| Error::not_found("account"))?;
-        super::must_be_valid(status)?;
-        let limits = own.over(&row.directory.config.limits);
+        let held = self.accounts.get(&id).ok_or_else(|| Error::not_found("account"))?;
+        super::may_write(held, &row.key)?;
+        let limits = held.limits.over(&row.directory.config.limits);
         self.check_names(row, &limits)?;
         let open = self.open.get(&id).copied().unwrap_or_default();
         if let Some(most) = limits.open_orders.0.filter(|most| open >= i64::from(*most)) {
@@ -108,7 +108,7 @@ impl Room {
     }
 }
 
-fn check_failures(name: &str, failures: &Failures, limits: &Limits, now: Timestamp) -> Result<()> {
+pub(super) fn check_failures(name: &str, failures: &Failures, limits: &Limits, now: Timestamp) -> Result<()> {
     if let (Some(at), Some(_)) = (failures.paused_at, limits.pause.0) {
         return Err(Error::refused(
             ErrorKind::RateLimited,

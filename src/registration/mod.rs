@@ -41,13 +41,14 @@ use serde_json::Value;
 use crate::access::refusals::Refusals;
 use crate::authority::Authority;
 use crate::authority::batch::Batcher;
+use crate::authority::guard::old_key;
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, AccountStatus};
 use crate::model::actor::{Actor, ActorKind};
-use crate::model::audit::AuditEvent;
-use crate::store::Store;
+use crate::store::accounts::{Held, hold_all};
 use crate::store::jobs::ClaimedJob;
+use crate::store::{Store, Tx};
 use crate::validation::Validator;
 
 pub use directories::{Directory, DirectoryConfig};
@@ -137,16 +138,6 @@ impl Registration {
     pub fn now(&self) -> Timestamp {
         self.store.now()
     }
-
-    /// A refusal changes nothing else, so its event has a transaction of its own. A fault of ours is none.
-    async fn refused<T>(&self, actor: &Actor, action: &'static str, object: String, error: Error) -> Result<T> {
-        if !error.is_refusal() {
-            return Err(error);
-        }
-        let detail = serde_json::json!({"why": error.detail, "rule": error.rule.as_ref().map(|r| r.name.clone())});
-        self.store.record(actor, AuditEvent::refused(action, object, detail)).await?;
-        Err(error.recorded())
-    }
 }
 
 /// Only a valid account may do anything.
@@ -162,4 +153,23 @@ fn must_be_valid(status: AccountStatus) -> Result<()> {
             format!("the account is {}: make a new account with a new key", status.name()),
         )),
     }
+}
+
+/// The account as it is now is valid and has the key that the request was verified with, which may be what was
+/// remembered: another process may have moved the account to another key since.
+fn still_signs(signed: &Account, now: &Account) -> Result<()> {
+    must_be_valid(now.status)?;
+    if now.key.thumbprint == signed.key.thumbprint { Ok(()) } else { Err(old_key()) }
+}
+
+/// The same in the transaction that writes, where the row is held.
+fn may_write(held: &Held, key: &[u8; 32]) -> Result<()> {
+    must_be_valid(held.status)?;
+    if held.thumbprint == *key { Ok(()) } else { Err(old_key()) }
+}
+
+/// The account is so until the transaction ends. Take it before anything else of the account.
+async fn hold(tx: &mut Tx, account: &Account) -> Result<()> {
+    let held = hold_all(tx, std::iter::once(account.id)).await?;
+    may_write(held.get(&account.id).ok_or_else(|| Error::not_found("account"))?, &account.key.thumbprint)
 }

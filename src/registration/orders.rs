@@ -116,6 +116,7 @@ impl Registration {
             directory: Arc::clone(directory),
             grant: checked.grant,
             order,
+            key: account.key.thumbprint,
             names: checked.names,
         };
         match self.orders.commit(asked).await {

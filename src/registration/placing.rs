@@ -29,6 +29,8 @@ pub(super) struct Asked {
     pub directory: Arc<Directory>,
     pub grant: Option<Grant>,
     pub order: Order,
+    /// The thumbprint of the account's key that signed.
+    pub key: [u8; 32],
     pub names: Vec<Wanted>,
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::attempts::Tried;
 use super::orders::{AskedName, Wanted};
 use super::proofs::{Holder, Proof, new_proof, proof_of_zone};
-use super::{Directory, MAX_AHEAD, ORDER_LIFETIME, Origin, Registration, active};
+use super::{Directory, MAX_AHEAD, ORDER_LIFETIME, Origin, Registration, still_signs};
 use crate::clock::minutes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::{Account, Authorization, Challenge};
@@ -88,7 +88,7 @@ impl Registration {
 async fn hold_place(tx: &mut Tx, account: &Account) -> Result<()> {
     let now = tx.now();
     let held = accounts::lock(&mut *tx, account.id).await?;
-    active(held.ok_or_else(|| Error::not_found("account"))?)?;
+    still_signs(account, &held.ok_or_else(|| Error::not_found("account"))?)?;
     let open = authorizations::open_ahead(&mut *tx, account.id, now).await?;
     if open < MAX_AHEAD {
         return Ok(());

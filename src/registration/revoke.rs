@@ -1,7 +1,10 @@
 //! Revocation over ACME (RFC 8555 §7.6): by the account that was issued to, by another account that holds valid
-//! authorizations for all its names, or by whoever holds the certificate's key.
+//! authorizations for all its names, or by whoever holds the certificate's key. The other account has shown control
+//! over names and nothing of the key, so that it cannot say that the key is compromised: that ends more than this one
+//! certificate.
 
-use super::{Origin, Registration, active};
+use super::attempts::Tried;
+use super::{Origin, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Account;
 use crate::model::certificate::{Certificate, ShownStatus};
@@ -20,6 +23,7 @@ impl Registration {
     pub async fn revoke(
         &self,
         origin: &Origin,
+        directory: &str,
         revoker: &Revoker<'_>,
         der: &[u8],
         reason: Option<i64>,
@@ -30,7 +34,8 @@ impl Registration {
         };
         match self.may_revoke(revoker, der, reason).await {
             Ok((certificate, reason)) => self.authority.revoke(&actor, certificate.id, reason).await,
-            Err(error) => self.refused(&actor, "certificate.revocation_refused", String::new(), error).await,
+            // whoever has a key of any kind can have this refused without end
+            Err(error) => self.refused_attempt(&actor, Tried::revocation(origin, directory), error).await,
         }
     }
 
@@ -46,7 +51,7 @@ impl Registration {
         if let Revoker::Account(account) = revoker {
             // as it is now: nothing else on the way looks at its row
             let found = accounts::find(&self.store, account.id).await?;
-            active(found.ok_or_else(|| Error::not_found("account"))?)?;
+            super::still_signs(account, &found.ok_or_else(|| Error::not_found("account"))?)?;
         }
         let entitled = match revoker {
             Revoker::Key(spki) => sha256(spki) == certificate.spki_sha256,
@@ -60,6 +65,17 @@ impl Registration {
                 ErrorKind::Forbidden,
                 "only the account that was issued to, an account of the same directory with valid authorizations for \
                  all names, or the holder of the certificate's key may revoke it",
+            ));
+        }
+        if let (Revoker::Account(account), RevocationReason::KeyCompromise) = (revoker, reason)
+            && certificate.account_id != Some(account.id)
+        {
+            return Err(Error::refused(
+                ErrorKind::BadRevocationReason,
+                "revocation.reason",
+                "1 (keyCompromise) from an account that has proved the names only",
+                "keyCompromise from the account that it was issued to, or signed by the certificate's own key",
+                "give another reason or none, or sign the request with the key that is compromised",
             ));
         }
         let now = self.store.now();

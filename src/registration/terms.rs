@@ -7,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use super::accounts::object;
+use super::attempts::Tried;
 use super::{Directory, Origin, Registration, active};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Account;
@@ -51,7 +52,7 @@ impl Registration {
         );
         let path = format!("/terms/{}/{}", account.id, URL_SAFE_NO_PAD.encode(sealed));
         let error = Error::new(ErrorKind::UserActionRequired, why).visit(path);
-        self.refused(&origin.account(account), "order.refused", object(account.id), error).await
+        self.refused_attempt(&origin.account(account), Tried::terms(origin, account), error).await
     }
 
     /// Of the two last segments of the page's path.

@@ -23,13 +23,13 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id = $1 FOR UPDATE");
-    HOLD_ALL = "SELECT id, status, limits FROM acme_accounts WHERE id IN (VALUES ($1))",
-        postgres "SELECT id, status, limits FROM acme_accounts WHERE id = ANY($1::bytea[]) ORDER BY id FOR SHARE";
+    HOLD_ALL = "SELECT id, status, thumbprint, limits FROM acme_accounts WHERE id IN (VALUES ($1))",
+        postgres "SELECT id, status, thumbprint, limits FROM acme_accounts WHERE id = ANY($1::bytea[]) ORDER BY id FOR SHARE";
     PAGE = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE id < $1 ORDER BY id DESC LIMIT $2");
     BY_KEY = concat!("SELECT ", columns!(), " FROM acme_accounts WHERE directory = $1 AND thumbprint = $2");
     HAS_KEY = "SELECT 1 AS found FROM acme_accounts WHERE public_key = $1";
-    SET_CONTACT = "UPDATE acme_accounts SET contact = $2 WHERE id = $1 AND status = 'valid'";
-    DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND status = 'valid'";
+    SET_CONTACT = "UPDATE acme_accounts SET contact = $3 WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
+    DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
     REVOKE = "UPDATE acme_accounts SET status = 'revoked' WHERE id = $1 AND status = 'valid'";
     REVOKE_BY_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE public_key = $1 AND status = 'valid' RETURNING id";
     REVOKE_OF_GRANT = "UPDATE acme_accounts SET status = 'revoked' WHERE grant_id = $1 AND status = 'valid'";
@@ -70,16 +70,26 @@ pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<AccountId>, limit: i
     q(PAGE).bind(before).bind(limit).fetch_all(on).await?.iter().map(account).collect()
 }
 
-/// The states of these accounts, unchanged until the transaction ends, and the limits that each has for itself. Any
-/// number may hold a row.
-pub async fn hold_all(
-    tx: &mut Tx,
-    ids: impl Iterator<Item = AccountId>,
-) -> Result<HashMap<AccountId, (AccountStatus, AccountLimits)>> {
+/// What an account is while its row is held.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    pub status: AccountStatus,
+    /// Of its present key.
+    pub thumbprint: [u8; 32],
+    /// Those that it has for itself.
+    pub limits: AccountLimits,
+}
+
+/// These accounts, unchanged until the transaction ends. Any number may hold a row.
+pub async fn hold_all(tx: &mut Tx, ids: impl Iterator<Item = AccountId>) -> Result<HashMap<AccountId, Held>> {
     let rows = fetch_many(tx.raw(), HOLD_ALL, ids.map(|id| vec![id.to_vec().into()]).collect()).await?;
     let read = |row: &Row| {
-        let status = AccountStatus::from_name(&row.get::<String>("status")?)?;
-        Ok((row.id("id")?, (status, super::limits::read(row.get("limits")?)?)))
+        let held = Held {
+            status: AccountStatus::from_name(&row.get::<String>("status")?)?,
+            thumbprint: thumbprint(row)?,
+            limits: super::limits::read(row.get("limits")?)?,
+        };
+        Ok((row.id("id")?, held))
     };
     rows.iter().map(read).collect()
 }
@@ -103,12 +113,20 @@ pub async fn has_key<'a>(on: impl Into<On<'a>>, public_key: &[u8]) -> Result<boo
     Ok(q(HAS_KEY).bind(public_key).fetch_optional(on).await?.is_some())
 }
 
-pub async fn set_contact<'a>(on: impl Into<On<'a>>, id: AccountId, contact: &[String]) -> Result<bool> {
-    Ok(q(SET_CONTACT).bind(id.to_vec()).bind(contact_text(contact)?).execute(on).await? == 1)
+/// False when it is not valid or has another key than `key`, by its thumbprint.
+pub async fn set_contact<'a>(
+    on: impl Into<On<'a>>,
+    id: AccountId,
+    key: &[u8; 32],
+    contact: &[String],
+) -> Result<bool> {
+    let query = q(SET_CONTACT).bind(id.to_vec()).bind(key.to_vec()).bind(contact_text(contact)?);
+    Ok(query.execute(on).await? == 1)
 }
 
-pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<bool> {
-    Ok(q(DEACTIVATE).bind(id.to_vec()).execute(on).await? == 1)
+/// The same.
+pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AccountId, key: &[u8; 32]) -> Result<bool> {
+    Ok(q(DEACTIVATE).bind(id.to_vec()).bind(key.to_vec()).execute(on).await? == 1)
 }
 
 /// It agreed to these terms of service.
@@ -156,19 +174,17 @@ fn contact_text(contact: &[String]) -> Result<String> {
     serde_json::to_string(contact).map_err(|e| Error::internal("contacts cannot be written as JSON", e))
 }
 
+pub(super) fn thumbprint(row: &Row) -> Result<[u8; 32]> {
+    let octets: Vec<u8> = row.get("thumbprint")?;
+    octets.try_into().map_err(|_| Error::inconsistent("a thumbprint in the database is not 32 bytes"))
+}
+
 pub(super) fn account(row: &Row) -> Result<Account> {
-    let thumbprint: Vec<u8> = row.get("thumbprint")?;
     Ok(Account {
         id: row.id("id")?,
         directory: row.get("directory")?,
         status: AccountStatus::from_name(&row.get::<String>("status")?)?,
-        key: AccountKey {
-            jwk: row.get("jwk")?,
-            thumbprint: thumbprint
-                .try_into()
-                .map_err(|_| Error::inconsistent("a thumbprint in the database is not 32 bytes"))?,
-            public_key: row.get("public_key")?,
-        },
+        key: AccountKey { jwk: row.get("jwk")?, thumbprint: thumbprint(row)?, public_key: row.get("public_key")? },
         contact: row.json("contact")?,
         url: row.get("url")?,
         terms_agreed: row.get("terms_agreed")?,

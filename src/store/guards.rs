@@ -14,8 +14,8 @@ statements! {
     TOKEN_ALIVE = "SELECT 1 AS alive FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
     USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL \
                  AND (expires_at IS NULL OR expires_at > $2) AND used_count < max_count";
-    ORDERING_ACCOUNTS = "SELECT o.id, a.status, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id IN (VALUES ($1))",
-        postgres "SELECT o.id, a.status, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id = ANY($1::bytea[]) ORDER BY a.id FOR SHARE OF a";
+    ORDERING_ACCOUNTS = "SELECT o.id, a.status, a.thumbprint, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id IN (VALUES ($1))",
+        postgres "SELECT o.id, a.status, a.thumbprint, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id = ANY($1::bytea[]) ORDER BY a.id FOR SHARE OF a";
     ORDER_PROCESSING = "WITH made (id, certificate_id, now) AS (VALUES ($1, $2, $3)) UPDATE acme_orders SET status = 'processing', certificate_id = made.certificate_id \
                         FROM made WHERE acme_orders.id = made.id AND acme_orders.status = 'ready' AND acme_orders.expires_at > made.now \
                         RETURNING acme_orders.id, acme_orders.certificate_id",
@@ -44,17 +44,27 @@ pub async fn use_grant(tx: &mut Tx, grant: GrantId, now: Timestamp) -> Result<bo
     Ok(q(USE_GRANT).bind(grant.to_vec()).bind(now).execute(tx).await? == 1)
 }
 
-/// The accounts of these orders, kept as they are until this transaction ends: valid or not, and their own limits. An
-/// order that does not exist is not its account's fault. Many finalizations share that lock, and a deactivation waits
+/// The account of an order.
+#[derive(Debug, Clone, Copy)]
+pub struct Ordering {
+    pub valid: bool,
+    /// Of its present key.
+    pub thumbprint: [u8; 32],
+    /// Those that it has for itself.
+    pub limits: AccountLimits,
+}
+
+/// The accounts of these orders, kept as they are until this transaction ends. An order that does not exist is not its account's fault. Many finalizations share that lock, and a deactivation waits
 /// for them or they for it. Take it before the orders' rows, as the deactivation does.
 pub async fn ordering_accounts(
     tx: &mut Tx,
     orders: impl Iterator<Item = OrderId>,
-) -> Result<HashMap<OrderId, (bool, AccountLimits)>> {
+) -> Result<HashMap<OrderId, Ordering>> {
     let rows = fetch_many(tx.raw(), ORDERING_ACCOUNTS, orders.map(|id| vec![id.to_vec().into()]).collect()).await?;
     let read = |row: &Row| {
         let limits = super::limits::read(row.get("limits")?)?;
-        Ok((row.id("id")?, (row.get::<String>("status")? == "valid", limits)))
+        let valid = row.get::<String>("status")? == "valid";
+        Ok((row.id("id")?, Ordering { valid, thumbprint: super::accounts::thumbprint(row)?, limits }))
     };
     rows.iter().map(read).collect()
 }

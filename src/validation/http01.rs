@@ -68,7 +68,15 @@ fn challenge_url(identifier: &Identifier, port: u16, token: &str) -> Option<Url>
         Identifier::Dns(_) | Identifier::Email(_) | Identifier::Uri(_) => return None,
     };
     // the port falls away when it is 80, and with it the one in the Host header
-    Url::parse(&format!("http://{host}:{port}/.well-known/acme-challenge/{token}")).ok()
+    let url = Url::parse(&format!("http://{host}:{port}/.well-known/acme-challenge/{token}")).ok()?;
+    // what DNS is asked for is what the order names, whatever else the text means in a URL
+    let same = match (identifier, url.host()?) {
+        (Identifier::Dns(name), Host::Domain(domain)) => name.as_str() == domain,
+        (Identifier::Ip(IpAddr::V4(own)), Host::Ipv4(address)) => *own == address,
+        (Identifier::Ip(IpAddr::V6(own)), Host::Ipv6(address)) => *own == address,
+        _ => false,
+    };
+    same.then_some(url)
 }
 
 /// A response whose body is still to be read. Dropping it closes the connection.

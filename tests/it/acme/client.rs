@@ -207,10 +207,14 @@ impl<'w> Client<'w> {
 
 pub fn csr(names: &[&str]) -> (Vec<u8>, Vec<u8>) {
     let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    (csr_by(&key, names), key.serialize_der())
+}
+
+pub fn csr_by(key: &rcgen::KeyPair, names: &[&str]) -> Vec<u8> {
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let mut params = rcgen::CertificateParams::new(names).unwrap();
     params.distinguished_name = rcgen::DistinguishedName::new();
-    (params.serialize_request(&key).unwrap().der().to_vec(), key.serialize_der())
+    params.serialize_request(key).unwrap().der().to_vec()
 }
 
 pub fn leaf_der(pem: &str) -> Vec<u8> {

@@ -86,7 +86,7 @@ async fn an_account_that_ends_fails_alone_in_its_group() {
         let id = ending.kid.rsplit('/').next().unwrap().parse().unwrap();
         let names: Vec<String> = (0..64).map(|n| format!("n{n}.example.org")).collect();
         let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
-        assert!(accounts::deactivate(&mut tx, id).await.unwrap());
+        assert!(accounts::revoke(&mut tx, id).await.unwrap());
         // all are read as valid before the commit, and meet the account's row in their transactions
         let asked = names.iter().enumerate().map(|(n, name)| {
             let client = if n == 31 { &ending } else { &client };

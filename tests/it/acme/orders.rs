@@ -275,7 +275,7 @@ async fn a_deactivated_account_orders_nothing_also_at_the_same_moment() {
         let client = Client::register(&world).await;
         let id = client.kid.rsplit('/').next().unwrap().parse().unwrap();
         let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
-        assert!(accounts::deactivate(&mut tx, id).await.unwrap());
+        assert!(accounts::revoke(&mut tx, id).await.unwrap());
         // read as valid before the commit, it is not when the order would be stored
         let asked = client.order(&["a.example.org"]);
         let (reply, ()) = tokio::join!(asked, async { tx.commit().await.unwrap() });
@@ -283,6 +283,21 @@ async fn a_deactivated_account_orders_nothing_also_at_the_same_moment() {
         let mut tx = world.store.begin(&Actor::system("test")).await.unwrap();
         let open = orders::open_of(&mut tx, std::iter::once(id)).await.unwrap();
         assert_eq!(open[&id], 0);
+    }
+}
+
+/// `0x7f000001` and `a.0x7f` are IPv4 addresses to whoever parses a URL (WHATWG URL §3.5): what asks DNS for them and
+/// what connects would not mean the same.
+#[tokio::test]
+async fn o4_i1_a_name_that_ends_in_a_number_is_none() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        for name in ["0x7f000001", "a.0x7f", "*.0x7f", "a.0X", "0x", "127.1", "a.example.017"] {
+            client.order(&[name]).await.refused(400, "malformed");
+        }
+        for name in ["0xg.example.org", "0x7f.example.org", "a.x0f", "a.0x7g"] {
+            client.order(&[name]).await.expect(201);
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! Requests that are refused before registration sees them are in the audit, and a flood of them does not fill it.
 
 use chancery::clock::minutes;
+use chancery::registration::DirectoryConfig;
 use chancery::store::audit;
 use serde_json::{Value, json};
 
-use super::client::{Client, Key, raw, send, url};
+use super::client::{Client, Key, b64, raw, send, url};
+use super::eab::admin;
+use super::state::number;
 use super::world::{World, worlds};
 
 #[tokio::test]
@@ -64,6 +67,60 @@ async fn a_flood_of_garbage_is_two_events_a_minute() {
         send(&world, &to, "{}").await;
         let told = early(&world).await;
         assert_eq!((told.len(), &told[4]["count"]), (5, &json!(1)));
+    }
+}
+
+/// What registration refuses, and what it does again and again without change, costs no row a request either.
+#[tokio::test]
+async fn floods_that_registration_refuses_are_bounded() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let rows = async || {
+            let events = audit::page(&world.store, None, 1_000).await.unwrap().len();
+            (events, number(&world, "SELECT COUNT(*) AS held FROM acme_attempts").await)
+        };
+        let before = rows().await;
+        // a fresh key each time, over bytes that nobody issued
+        for n in 0..40u8 {
+            let to = url("revoke");
+            let nonce = world.registration.nonces.mint().unwrap();
+            let key = Key::new();
+            let header = json!({"alg": "ES256", "jwk": key.jwk(), "nonce": nonce, "url": to}).to_string();
+            let payload = json!({"certificate": b64([n; 40])}).to_string();
+            send(&world, &to, &key.jws(&header, &payload).to_string()).await.refused(404, "malformed");
+        }
+        assert_eq!(rows().await, (before.0 + 1, before.1 + 1), "revocations by key");
+        for n in 0..40u8 {
+            let payload = json!({"certificate": b64([n; 40])}).to_string();
+            client.post(&url("revoke"), &payload).await.refused(404, "malformed");
+        }
+        assert_eq!(rows().await, (before.0 + 2, before.1 + 2), "revocations by account");
+        for n in 0..40 {
+            let payload = json!({"contact": [format!("mailto:a@b.example?n={n}")]}).to_string();
+            client.post(&client.kid, &payload).await.refused(400, "invalidContact");
+        }
+        assert_eq!(rows().await, (before.0 + 3, before.1 + 3), "bad contacts");
+        for _ in 0..40 {
+            let payload = json!({"contact": ["mailto:a@b.example"]}).to_string();
+            let shown = client.post(&client.kid, &payload).await.expect(200).json();
+            assert_eq!(shown["contact"], json!(["mailto:a@b.example"]));
+        }
+        assert_eq!(rows().await, (before.0 + 4, before.1 + 3), "one change of the contacts");
+        let config = DirectoryConfig {
+            terms_of_service: Some("https://acme.test/terms".into()),
+            require_current_terms: true,
+            ..DirectoryConfig::default()
+        };
+        world.registration.change_directory(&admin(), "default", config).await.unwrap();
+        for n in 0..40 {
+            client.order(&[&format!("n{n}.example.org")]).await.refused(403, "userActionRequired");
+        }
+        assert_eq!(rows().await, (before.0 + 6, before.1 + 4), "terms, and the change of the directory");
+        // the counts are not lost
+        world.clock.advance(minutes(1));
+        world.registration.write_attempts(false).await;
+        let again = audit::page(&world.store, None, 1_000).await.unwrap();
+        assert_eq!(again.iter().filter(|e| e.action == "acme.refused_again").count(), 4);
     }
 }
 

@@ -6,10 +6,10 @@ use chancery::store::certificates;
 use openssl::x509::{ReasonCode, X509, X509Crl};
 use serde_json::{Value, json};
 
-use super::client::{Client, Key, Reply, b64, leaf_der, send, url};
+use super::client::{Client, Key, Reply, b64, csr_by, leaf_der, send, url};
 use super::eab::{admin, external, new_key};
 use super::signers::Signer;
-use super::state::everything;
+use super::state::{everything, number};
 use super::world::{World, worlds};
 
 async fn by_key(world: &World, key: &Key, payload: &str) -> Reply {
@@ -68,6 +68,37 @@ async fn r1_another_account_revokes_only_what_it_proved_in_full() {
         assert_eq!(everything(&world).await, before);
         other.ready_order(&["b.example.org"]).await;
         other.post(&url("revoke"), &payload).await.expect(200);
+    }
+}
+
+/// Who proved the names of a certificate does not hold its key, which may be that of other names too.
+#[tokio::test]
+async fn r1_who_only_proved_the_names_cannot_call_the_key_compromised() {
+    for world in worlds().await {
+        let (owner, other) = (Client::register(&world).await, Client::register(&world).await);
+        let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+        let mut of_one_key = Vec::new();
+        for name in ["a.example.org", "b.example.org"] {
+            let (_, order) = owner.ready_order(&[name]).await;
+            let payload = json!({"csr": b64(csr_by(&key, &[name]))}).to_string();
+            let done = owner.post(order["finalize"].as_str().unwrap(), &payload).await.expect(200).json();
+            let pem = owner.get(done["certificate"].as_str().unwrap()).await.expect(200).text;
+            of_one_key.push(b64(leaf_der(&pem)));
+        }
+        other.ready_order(&["a.example.org"]).await;
+        let asked = |n: usize, reason: i64| json!({"certificate": of_one_key[n], "reason": reason}).to_string();
+        let before = everything(&world).await;
+        let refused = other.post(&url("revoke"), &asked(0, 1)).await.refused(400, "badRevocationReason");
+        let told = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.contains("the account that it was issued to") && told.contains("signed by"), "{told}");
+        other.post(&url("revoke"), &asked(1, 1)).await.refused(403, "unauthorized");
+        assert_eq!(everything(&world).await, before, "no key is blocked and nothing revoked");
+        // the certificate itself is another matter, and the key goes on
+        other.post(&url("revoke"), &asked(0, 4)).await.expect(200);
+        let blocked = "SELECT COUNT(*) AS held FROM blocked_keys";
+        assert_eq!(number(&world, blocked).await, 0);
+        owner.post(&url("revoke"), &asked(1, 1)).await.expect(200);
+        assert_eq!(number(&world, blocked).await, 1);
     }
 }
 

@@ -16,6 +16,7 @@ pub async fn everything(world: &World) -> Vec<String> {
         "SELECT id, status, names AS text FROM certificates ORDER BY id",
         "SELECT id, kind AS status, payload AS text FROM jobs ORDER BY id",
         "SELECT certificate_id AS id, reason AS status, reason AS text FROM revocations ORDER BY serial",
+        "SELECT spki_sha256 AS id, 'blocked' AS status, reason AS text FROM blocked_keys ORDER BY spki_sha256",
         "SELECT serial AS id, 'serial' AS status, 'x' AS text FROM serials ORDER BY serial",
     ] {
         for row in q(plain(sql)).fetch_all(&world.store.db).await.unwrap() {

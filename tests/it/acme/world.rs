@@ -18,6 +18,7 @@ use chancery::http::problem::Dialect;
 use chancery::keys::seal::KeyMaterial;
 use chancery::keys::store::Keys;
 use chancery::model::id::EabKeyId;
+use chancery::pki::signer::KeyStore;
 use chancery::registration::Registration;
 use chancery::store::eab_keys;
 use chancery::store::engine::{Db, q};
@@ -43,6 +44,7 @@ pub struct World {
     /// What goes wrong with signatures from now on.
     pub trouble: Arc<Trouble>,
     validator: Arc<Validator>,
+    keys: Arc<dyn KeyStore>,
     _targets: [Target; 2],
     /// What the DNS server says of a name; every name has the address 127.0.0.1 unless it says otherwise.
     pub zone: Arc<Mutex<HashMap<String, Zone>>>,
@@ -106,7 +108,7 @@ impl World {
         let validator = Arc::new(Validator::new(config, Vec::new(), Arc::new(clock.clone())).unwrap());
         let trouble = Arc::new(Trouble::none());
         let keys = troubled(keys, trouble.clone());
-        let authority = Authority::open(store.clone(), keys, vec!["acme.test".into()]).await.unwrap();
+        let authority = Authority::open(store.clone(), keys.clone(), vec!["acme.test".into()]).await.unwrap();
         let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await.unwrap();
         let router = router(&registration, &clock, &entropy);
         World {
@@ -117,6 +119,7 @@ impl World {
             tokens,
             authority,
             validator,
+            keys,
             trouble,
             _targets: [target, by_ipv6],
             zone,
@@ -128,6 +131,16 @@ impl World {
     /// A second process on the same database: only Postgres shares its nonces.
     pub async fn replica(&self) -> (Arc<Registration>, Router) {
         self.replica_at(EXTERNAL).await
+    }
+
+    /// A second process with a store of its own: what it remembers ends with no change of the first.
+    pub async fn elsewhere(&self) -> (Arc<Registration>, Router) {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let store = Store::new(self.store.db.clone(), Arc::new(self.clock.clone()), entropy.clone()).unwrap();
+        let authority = Authority::open(store, self.keys.clone(), vec!["acme.test".into()]).await.unwrap();
+        let registration = Registration::open(authority, self.validator.clone(), acme::describe).await.unwrap();
+        let router = router(&registration, &self.clock, &entropy);
+        (registration, router)
     }
 
     /// The same under another external URL.

@@ -70,10 +70,10 @@ crate::on_both_engines! {
     }
 }
 
-/// A transaction that has deactivated the account and is not committed.
+/// A transaction that has ended the account and is not committed.
 async fn deactivating(at: &At) -> Tx {
     let mut tx = at.store.begin(&actor()).await.unwrap();
-    assert!(accounts::deactivate(&mut tx, ACCOUNT).await.unwrap());
+    assert!(accounts::revoke(&mut tx, ACCOUNT).await.unwrap());
     tx
 }
 

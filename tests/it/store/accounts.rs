@@ -38,10 +38,10 @@ crate::on_both_engines! {
 
     async fn an_account_changes_only_while_it_is_valid(at) {
         let made = stored_account(&at.store).await;
-        assert!(accounts::set_contact(&at.store, made.id, &[]).await.unwrap());
-        let ends = join_all((0..6).map(|_| accounts::deactivate(&at.store, made.id))).await;
+        assert!(accounts::set_contact(&at.store, made.id, &made.key.thumbprint, &[]).await.unwrap());
+        let ends = join_all((0..6).map(|_| accounts::deactivate(&at.store, made.id, &made.key.thumbprint))).await;
         assert_eq!(ends.into_iter().filter(|e| *e.as_ref().unwrap()).count(), 1, "it ends once");
-        assert!(!accounts::set_contact(&at.store, made.id, &["mailto:b@example.org".into()]).await.unwrap());
+        assert!(!accounts::set_contact(&at.store, made.id, &made.key.thumbprint, &["mailto:b@example.org".into()]).await.unwrap());
         assert!(!accounts::set_key(&at.store, made.id, &made.key.thumbprint, &key()).await.unwrap());
         let left = accounts::find(&at.store, made.id).await.unwrap().unwrap();
         assert_eq!((left.status, left.contact), (AccountStatus::Deactivated, vec![]));

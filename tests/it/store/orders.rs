@@ -82,12 +82,12 @@ crate::on_both_engines! {
         let alive = async |id| {
             let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
             let found = guards::ordering_accounts(&mut tx, std::iter::once(id)).await.unwrap();
-            found.get(&id).map(|(valid, _)| *valid)
+            found.get(&id).map(|account| account.valid)
         };
         assert_eq!(alive(order.id).await, Some(true));
         assert_eq!(alive(OrderId::from_bytes([1; 16])).await, None, "no order, no account to blame");
         settle(&at.store, parts[0].id).await;
-        assert!(chancery::store::accounts::deactivate(&at.store, account.id).await.unwrap());
+        assert!(chancery::store::accounts::deactivate(&at.store, account.id, &account.key.thumbprint).await.unwrap());
         assert_eq!(orders::fail_of_account(&at.store, account.id).await.unwrap(), 1);
         assert_eq!(authorizations::deactivate_of_account(&at.store, account.id).await.unwrap(), 2);
         assert_eq!(alive(order.id).await, Some(false));
