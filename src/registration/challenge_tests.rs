@@ -98,7 +98,7 @@ impl Registration {
             Ok(subject) => subject,
             Err(error) => {
                 let object = order.map_or("challenge".to_owned(), |order| format!("order:{}", order.id));
-                return self.refused(actor, "challenge.test_refused", object, error).await;
+                return self.refused_test(actor, object, error).await;
             }
         };
         let at = self.now();
@@ -128,6 +128,16 @@ impl Registration {
             entries: outcome.timeline.into_iter().map(|step| entry(step, &name, verdict)).collect(),
             name,
         })
+    }
+
+    /// Operators alone get here, so a refusal is an event each, with who it was.
+    async fn refused_test(&self, actor: &Actor, object: String, error: Error) -> Result<Tested> {
+        if !error.is_refusal() {
+            return Err(error);
+        }
+        let detail = json!({"why": error.detail, "rule": error.rule.as_ref().map(|rule| rule.name.clone())});
+        self.store.record(actor, AuditEvent::refused("challenge.test_refused", object, detail)).await?;
+        Err(error.recorded())
     }
 
     async fn subject_of_test(&self, test: &ChallengeTest, order: Option<&Order>) -> Result<Subject> {
@@ -311,7 +321,8 @@ fn sum(subject: &Subject, verdict: Verdict, failure: Option<&ValidationError>) -
 }
 
 fn full(now: Timestamp, again: Timestamp) -> Error {
-    let wait = Duration::from_secs(again.since(now).as_secs() + 1);
+    let wait = again.since(now);
+    let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
     let fix = format!("wait until {}", (now + wait).truncated());
     let value = "one more test by the same caller";
     Error::refused(ErrorKind::RateLimited, "challenge_tests.rate", value, RATE, fix).retry_after(wait)

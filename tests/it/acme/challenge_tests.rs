@@ -198,7 +198,7 @@ async fn what_no_order_could_have_is_refused_in_the_same_words() {
             (json!({"name": "localhost", "type": "http-01"}), 403),
             (json!({"name": "web.example.org", "type": "smtp-01"}), 422),
             (json!({"name": "web.example.org", "type": ""}), 422),
-            (json!({"name": "*.example.org", "type": "http-01"}), 422),
+            (json!({"name": "*.example.org", "type": "http-01"}), 403),
             (json!({"type": "http-01"}), 422),
             (json!({"name": "a@example.org", "type": "http-01"}), 422),
             (json!({"name": "web.example.org", "type": "http-01", "directory": "nowhere"}), 404),
