@@ -163,24 +163,16 @@ impl Db {
 
     /// For a group commit, whose statements take arrays of keys.
     pub async fn begin_group(&self) -> Result<RawTx> {
-        let Db::Pg { groups, .. } = self else { return self.begin().await };
-        let mut held = groups.take().await?;
-        held.begin(None).await?;
-        Ok(RawTx::Pg(held))
+        match self {
+            Db::Pg { groups, .. } => Ok(RawTx::Pg(groups.begin(None).await?)),
+            Db::Lite { .. } => self.begin().await,
+        }
     }
 
     pub async fn begin(&self) -> Result<RawTx> {
         match self {
-            Db::Pg { pool, .. } => {
-                let mut held = pool.take().await?;
-                held.begin(None).await?;
-                Ok(RawTx::Pg(held))
-            }
-            Db::Lite { write, .. } => {
-                let mut held = write.take().await?;
-                held.begin(Some("BEGIN IMMEDIATE")).await?;
-                Ok(RawTx::Lite(held))
-            }
+            Db::Pg { pool, .. } => Ok(RawTx::Pg(pool.begin(None).await?)),
+            Db::Lite { write, .. } => Ok(RawTx::Lite(write.begin(Some("BEGIN IMMEDIATE")).await?)),
         }
     }
 

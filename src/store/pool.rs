@@ -55,12 +55,12 @@ impl<D: Database> Pool<D> {
             .await
             .map_err(|_| sqlx::Error::PoolTimedOut)?
             .map_err(|_| sqlx::Error::PoolClosed)?;
-        let (connection, taken) = match self.at_hand() {
-            Some(found) => (found.connection, found.taken),
-            None => (self.inner.acquire().await?, monotonic()),
+        let (connection, taken, rested_before) = match self.at_hand() {
+            Some(found) => (found.connection, found.taken, true),
+            None => (self.inner.acquire().await?, monotonic(), false),
         };
         let rested = Arc::clone(&self.rested);
-        Ok(Held { connection: Some(connection), taken, rested, sound: false, _place: place })
+        Ok(Held { connection: Some(connection), taken, rested_before, rested, sound: false, _place: place })
     }
 
     fn at_hand(&self) -> Option<Rested<D>> {
@@ -72,6 +72,21 @@ impl<D: Database> Pool<D> {
         // the others have rested longer still: dropping them gives them to sqlx, which tests them
         rested.clear();
         None
+    }
+
+    /// A connection on which a transaction has begun; `statement` in place of BEGIN. One that died while it rested is
+    /// not the caller's trouble.
+    pub async fn begin(&self, statement: Option<&'static str>) -> Result<Held<D>, sqlx::Error> {
+        let mut held = self.take().await?;
+        match held.begin(statement).await {
+            Ok(()) => return Ok(held),
+            Err(error) if held.rested_before && is_of_connection(&error) => {}
+            Err(error) => return Err(error),
+        }
+        drop(held);
+        let mut held = self.take().await?;
+        held.begin(statement).await?;
+        Ok(held)
     }
 
     pub async fn close(&self) {
@@ -93,6 +108,8 @@ impl<D: Database> Pool<D> {
 pub struct Held<D: Database> {
     connection: Option<PoolConnection<D>>,
     taken: Instant,
+    /// It was not tested when it was given out.
+    rested_before: bool,
     rested: Arc<Mutex<Vec<Rested<D>>>>,
     sound: bool,
     _place: OwnedSemaphorePermit,
@@ -104,8 +121,7 @@ impl<D: Database> Held<D> {
         self.sound = true;
     }
 
-    /// `statement` in place of BEGIN.
-    pub async fn begin(&mut self, statement: Option<&'static str>) -> Result<(), sqlx::Error> {
+    async fn begin(&mut self, statement: Option<&'static str>) -> Result<(), sqlx::Error> {
         Manager::<D>::begin(self, statement.map(sqlx::SqlSafeStr::into_sql_str)).await
     }
 
@@ -141,6 +157,20 @@ impl<D: Database> Drop for Held<D> {
             self.rested.lock().unwrap_or_else(PoisonError::into_inner).push(found);
         } else if open {
             Manager::<D>::start_rollback(&mut connection);
+        } else if !self.sound && self.rested_before {
+            // what failed on one may have ended all
+            self.rested.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
+    }
+}
+
+/// The connection is at fault, not what was asked of it: also a server that shuts down (57P01 to 57P03).
+fn is_of_connection(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        sqlx::Error::Database(told) => {
+            told.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        _ => false,
     }
 }

@@ -4,6 +4,7 @@ mod accounts;
 mod attempts;
 mod audit;
 mod conformance;
+mod connections;
 mod jobs;
 mod migrations;
 mod orders;
