@@ -35,8 +35,10 @@ pub struct Guard {
 /// Exactly these names in one ACME directory. That they had a certificate is kept for as long as it may be renewed.
 #[derive(Debug, Clone)]
 pub struct NameSet {
-    /// Its row among the limits.
+    /// Its row among the limits, which all accounts share.
     pub row: String,
+    /// The row that says that this account had a certificate for them.
+    pub own: String,
     /// The directory's limit; the account may have one of its own.
     pub limit: Limit,
 }
@@ -84,6 +86,8 @@ pub(super) struct Group {
     accounts: HashMap<OrderId, Ordering>,
     grants: HashMap<GrantId, Grant>,
     sets: BTreeMap<String, Timestamp>,
+    /// `NameSet::own` of what gets its certificate.
+    had: BTreeSet<String>,
     /// Orders that moved to processing for a certificate of the group.
     moved: HashSet<(OrderId, CertificateId)>,
     judged: Vec<Result<()>>,
@@ -107,8 +111,10 @@ impl Group {
             }
         }
         group.accounts = guards::ordering_accounts(tx, rows.iter().filter_map(|(guard, ..)| guard.order)).await?;
-        let sets = rows.iter().filter_map(|(guard, ..)| guard.set.as_ref().map(|set| set.row.clone()));
-        group.sets = limits::lock(tx, sets).await?;
+        let sets: Vec<&NameSet> = rows.iter().filter_map(|(guard, ..)| guard.set.as_ref()).collect();
+        let kept = limits::lock(tx, sets.iter().flat_map(|set| [set.row.clone(), set.own.clone()])).await?;
+        let shared: BTreeSet<&str> = sets.iter().map(|set| set.row.as_str()).collect();
+        group.sets = kept.into_iter().filter(|(row, _)| shared.contains(row.as_str())).collect();
         for id in rows.iter().filter_map(|(guard, ..)| Some(guard.grant.as_ref()?.id)).collect::<BTreeSet<_>>() {
             let missing = || Error::inconsistent(format!("grant {id} is missing"));
             // its bounds never change, its end and its count do
@@ -188,9 +194,11 @@ impl Group {
 
     /// Keeps what was taken of the sets of names.
     pub(super) async fn save(&mut self, tx: &mut Tx) -> Result<()> {
-        let remembered = tx.now() + REMEMBERED;
+        let (now, remembered) = (tx.now(), tx.now() + REMEMBERED);
         let sets = std::mem::take(&mut self.sets).into_iter();
-        limits::save(tx, sets.map(|(row, kept)| (row, kept, kept.max(remembered)))).await
+        let sets = sets.map(|(row, kept)| (row, kept, kept.max(remembered)));
+        let had = std::mem::take(&mut self.had).into_iter().map(|row| (row, now, remembered));
+        limits::save(tx, sets.chain(had)).await
     }
 }
 
@@ -208,8 +216,10 @@ pub(super) async fn hold(
         std::mem::replace(judged, Ok(()))?;
     }
     let taken = take_all(tx, group, guard, certificate).await;
-    if taken.is_err() {
-        group.give_back(guard);
+    match (&taken, &guard.set) {
+        (Err(_), _) => group.give_back(guard),
+        (Ok(()), Some(set)) => drop(group.had.insert(set.own.clone())),
+        (Ok(()), None) => {}
     }
     taken
 }

@@ -148,9 +148,9 @@ as_text! { Limit Most }
 pub struct Limits {
     /// New accounts of one address; of one /64 with IPv6, which is what one host has.
     pub new_accounts: Limit,
-    /// New orders of one account.
+    /// New orders of one account, and authorizations ahead of them; what renews has ten times as many of its own.
     pub new_orders: Limit,
-    /// New orders of one address, whatever the accounts.
+    /// The same of one address, whatever the accounts.
     pub new_orders_per_address: Limit,
     /// Certificates for exactly the same set of names in this directory, whatever the accounts.
     pub certificates: Limit,

@@ -310,7 +310,8 @@ impl Registration {
         self.directory(slug)
     }
 
-    /// Replaces what a directory offers and requires. Accounts and orders that are there go on.
+    /// Replaces what a directory offers and requires. Accounts and orders that are there go on; an order is finalized by
+    /// the profiles, issuers and rules over names of that moment.
     pub async fn change_directory(&self, actor: &Actor, slug: &str, config: DirectoryConfig) -> Result<Directory> {
         let before = self.directory(slug)?;
         self.check(&config)?;

@@ -9,14 +9,14 @@ use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::attempts::Tried;
-use super::limits::name_set;
-use super::orders::OrderView;
-use super::{Origin, Registration};
+use super::limits::{name_set, own_set};
+use super::orders::{OrderView, refusal};
+use super::{Directory, Origin, Registration};
 use crate::authority::chain::Chain;
 use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
-use crate::error::{Error, ErrorKind, Result};
-use crate::model::acme::{Account, Order, OrderStatus};
+use crate::error::{Error, ErrorKind, Result, Subproblem};
+use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
 use crate::model::certificate::{Certificate, CertificateFilter};
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::identifier::Identifier;
@@ -24,7 +24,7 @@ use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
 use crate::pki::request::CertificateRequest;
-use crate::store::{accounts, certificates};
+use crate::store::{accounts, authorizations, certificates};
 
 /// How many earlier certificates of an account may have a name in common before one stops looking.
 const RENEWALS_LOOKED_AT: i64 = 50;
@@ -125,6 +125,8 @@ impl Registration {
         let directory = self.shared_directory(&order.directory)?;
         // one that was withdrawn since is told first, whatever the CSR is like (draft-ietf-acme-profiles §4)
         directory.profile(Some(&order.profile))?;
+        permitted(&directory, order)?;
+        self.check_authorizations(order).await?;
         let request = CertificateRequest::from_der(csr, &KeyPolicy::default()).map_err(|refusal| {
             let mut error = Error::from(refusal);
             // at finalize whatever is wrong with a CSR is badCSR
@@ -143,6 +145,7 @@ impl Registration {
         }
         let snapshot = self.authority.snapshot();
         let domain = snapshot.profile(&order.profile)?.profile.domain();
+        let set = name_set(&order.directory, &order.identifiers);
         Ok(Issuance {
             issuer: Some(directory.issuer(&snapshot, domain)?.issuer.slug.clone()),
             profile: order.profile.clone(),
@@ -161,12 +164,28 @@ impl Registration {
                 key: Some(account.key.thumbprint),
                 grant: self.granted(account, order).await?,
                 set: Some(NameSet {
-                    row: name_set(&order.directory, &order.identifiers),
+                    own: own_set(order.account_id, &set),
+                    row: set,
                     limit: directory.config.limits.certificates,
                 }),
                 ..Guard::default()
             },
         })
+    }
+
+    /// Each is valid at this moment, whatever the order's own time says: nothing is certified on a proof that is over.
+    async fn check_authorizations(&self, order: &Order) -> Result<()> {
+        let now = self.store.now();
+        for authorization in authorizations::of_order(&self.store, order.id).await? {
+            let status = authorization.shown_status(now);
+            if status != AuthorizationStatus::Valid {
+                let (name, status) = (authorization.name()?, status.name());
+                let why =
+                    format!("the order rests on an authorization for {name} that is {status}: make a new order");
+                return Err(Error::new(ErrorKind::OrderNotReady, why));
+            }
+        }
+        Ok(())
     }
 
     /// The certificate of one of this account's orders, revoked or not; the same bytes every time.
@@ -178,6 +197,17 @@ impl Registration {
         let chains = self.authority.chains_of(&certificate, &der)?;
         Ok(Download { certificate, der, chains })
     }
+}
+
+/// The directory's rules over names as they are now: an operator may have tightened them since the order was made.
+fn permitted(directory: &Directory, order: &Order) -> Result<()> {
+    let refused = |name: &Identifier| {
+        let error = directory.check_name(name).err()?;
+        let identifier = Some((name.kind().to_owned(), name.value()));
+        Some(Subproblem { kind: error.kind, detail: error.detail, identifier, pointer: None })
+    };
+    let bad: Vec<Subproblem> = order.identifiers.iter().filter_map(refused).collect();
+    if bad.is_empty() { Ok(()) } else { Err(refusal(bad)) }
 }
 
 /// The names of the CSR, its CN included, are exactly those of the order, in any order (RFC 8555 §7.4).

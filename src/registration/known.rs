@@ -1,5 +1,6 @@
 //! Accounts as they were read a moment ago: every request names one. A change by this process is seen at once, another
-//! process's within five seconds, and whatever writes looks at the account's row again in its transaction.
+//! process's within five seconds, and whatever writes looks at the account's row again in its transaction: its state and
+//! its key. A signature that does not verify is tried with the row as it is now.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -16,7 +16,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::AccountId;
 use crate::model::identifier::{Identifier, shown};
-use crate::model::limits::{AccountLimits, Limits, Paused};
+use crate::model::limits::{AccountLimits, Limits, Paused, Rate};
 use crate::model::serial::to_hex;
 use crate::store::accounts::Held;
 use crate::store::limits::{self, Failures};
@@ -27,7 +27,7 @@ pub(super) struct Room {
     accounts: HashMap<AccountId, Held>,
     kept: BTreeMap<String, Timestamp>,
     moved: BTreeSet<String>,
-    /// Sets of names that had a certificate.
+    /// Sets of names that had a certificate, of any account and of this one.
     sets: BTreeMap<String, Timestamp>,
     failures: HashMap<(AccountId, String), Failures>,
     open: HashMap<AccountId, i64>,
@@ -40,13 +40,17 @@ impl Room {
         let ids: BTreeSet<AccountId> = rows.iter().map(|row| row.order.account_id).collect();
         let accounts = accounts::hold_all(tx, ids.iter().copied()).await?;
         // an account's row is locked also where nothing but its open orders is limited: they are counted behind it
+        let sets = rows.iter().flat_map(|row| [set_of(row), own_set_of(row)]).collect::<BTreeSet<_>>();
+        let sets = limits::peek(tx, sets.into_iter()).await?;
         let names = rows.iter().flat_map(|row| {
-            let address = row.directory.config.limits.new_orders_per_address.0.and_then(|_| address_row(row));
-            [Some(orders_row(row.order.account_id)), address].into_iter().flatten()
+            let own = accounts.get(&row.order.account_id).map(|held| held.limits).unwrap_or_default();
+            let limits = own.over(&row.directory.config.limits);
+            let places = places(&row.directory, row.order.account_id, &row.address, &limits, renews(row, &sets));
+            std::iter::once(orders_row(row.order.account_id)).chain(places.into_iter().map(|place| place.row))
         });
-        let kept = limits::lock(tx, names).await?;
+        let names: Vec<String> = names.collect();
+        let kept = limits::lock(tx, names.into_iter()).await?;
         let open = orders::open_of(tx, ids.into_iter()).await?;
-        let sets = limits::peek(tx, rows.iter().map(set_of).collect::<BTreeSet<_>>().into_iter()).await?;
         let names: BTreeSet<_> = rows.iter().flat_map(asked_of).collect();
         let failures = limits::failures(tx, names.into_iter()).await?;
         Ok(Room { accounts, kept, moved: BTreeSet::new(), sets, failures, open, now: tx.now() })
@@ -63,30 +67,15 @@ impl Room {
         if let Some(most) = limits.open_orders.0.filter(|most| open >= i64::from(*most)) {
             return Err(crowded(open, most));
         }
-        // what renews is bounded by the limit of its set alone
         let set = set_of(row);
-        let renews = row.order.replaces.is_some() || self.sets.contains_key(&set);
         if let (Some(rate), Some(kept)) = (limits.certificates.0, self.sets.get(&set)) {
             rate.take(*kept, self.now).map_err(|again| {
                 let allowed = format!("{rate} for one set of names");
                 limited("certificates", "one more certificate for exactly these names", &allowed, self.now, again)
             })?;
         }
-        let mut wanted = Vec::new();
-        if let (Some(rate), false) = (limits.new_orders.0, renews) {
-            wanted.push(("new_orders", "one more order of this account", orders_row(id), rate));
-        }
-        if let (Some(rate), Some(name), false) = (limits.new_orders_per_address.0, address_row(row), renews) {
-            wanted.push(("new_orders_per_address", "one more order from this address", name, rate));
-        }
-        let mut taken = Vec::with_capacity(wanted.len());
-        for (rule, value, name, rate) in wanted {
-            let kept = self.kept.get(&name).copied().unwrap_or(Timestamp::from_micros(0));
-            let next = rate
-                .take(kept, self.now)
-                .map_err(|again| limited(rule, value, &rate.to_string(), self.now, again))?;
-            taken.push((name, next));
-        }
+        let places = places(&row.directory, id, &row.address, &limits, renews(row, &self.sets));
+        let taken = take(places, &self.kept, self.now)?;
         for (name, next) in taken {
             self.moved.insert(name.clone());
             self.kept.insert(name, next);
@@ -106,6 +95,60 @@ impl Room {
         let moved = self.kept.into_iter().filter(|(name, _)| self.moved.contains(name));
         limits::save(tx, moved.map(|(name, next)| (name, next, next))).await
     }
+}
+
+/// One limit that a request takes from.
+struct Place {
+    rule: &'static str,
+    value: &'static str,
+    row: String,
+    rate: Rate,
+}
+
+/// What one more order takes, or one more authorization ahead of any. What renews takes from rates of its own, so that
+/// a client that has run wild keeps no certificate from being renewed, and has an end itself.
+fn places(directory: &Directory, account: AccountId, address: &str, limits: &Limits, renews: bool) -> Vec<Place> {
+    let mut places = Vec::new();
+    if let Some(rate) = limits.new_orders.0 {
+        let (value, row, rate) = match renews {
+            true => ("one more order of this account that renews", format!("renewals/{account}"), wide(rate)),
+            false => ("one more order of this account", orders_row(account), rate),
+        };
+        places.push(Place { rule: "new_orders", value, row, rate });
+    }
+    if let (Some(rate), Some(address)) = (limits.new_orders_per_address.0, network_of(address)) {
+        let own = format!("{}/{address}", directory.slug);
+        let (value, row, rate) = match renews {
+            true => ("one more order from this address that renews", format!("renewing/{own}"), wide(rate)),
+            false => ("one more order from this address", format!("address/{own}"), rate),
+        };
+        places.push(Place { rule: "new_orders_per_address", value, row, rate });
+    }
+    places
+}
+
+/// What renews has so many times the rate of what is new.
+const RENEWING: u32 = 10;
+
+fn wide(rate: Rate) -> Rate {
+    Rate { count: rate.count.saturating_mul(RENEWING), ..rate }
+}
+
+/// Of all or of none: the times to keep.
+fn take(places: Vec<Place>, kept: &BTreeMap<String, Timestamp>, now: Timestamp) -> Result<Vec<(String, Timestamp)>> {
+    let take = |place: Place| {
+        let kept = kept.get(&place.row).copied().unwrap_or(Timestamp::from_micros(0));
+        let refuse = |again| limited(place.rule, place.value, &place.rate.to_string(), now, again);
+        Ok((place.row, place.rate.take(kept, now).map_err(refuse)?))
+    };
+    places.into_iter().map(take).collect()
+}
+
+/// The account had a certificate for exactly these names, or names the one that it replaces (RFC 9773 §5).
+fn renews(row: &Asked, sets: &BTreeMap<String, Timestamp>) -> bool {
+    // a row that was only locked, for a certificate that was refused, has no time
+    let had = || sets.get(&own_set_of(row)).is_some_and(|kept| kept.micros() > 0);
+    row.order.replaces.is_some() || had()
 }
 
 pub(super) fn check_failures(name: &str, failures: &Failures, limits: &Limits, now: Timestamp) -> Result<()> {
@@ -141,19 +184,24 @@ fn crowded(open: i64, most: u32) -> Error {
 }
 
 impl Registration {
-    /// In the transaction of newAuthz: the name may be tried.
-    pub(super) async fn check_name_limits(
-        &self,
+    /// In the transaction of newAuthz, behind the account's lock: the name may be tried, and one is taken of what its
+    /// order would take. To give it up again gives nothing back.
+    pub(super) async fn take_authorization(
         tx: &mut Tx,
         directory: &Directory,
         account: AccountId,
+        address: &str,
         name: &Identifier,
     ) -> Result<()> {
         let own = limits::of_account(&mut *tx, account).await?.unwrap_or_default();
         let (limits, now) = (own.over(&directory.config.limits), tx.now());
         let key = (account, name_of(name));
         let known = limits::failures(tx, std::iter::once(key.clone())).await?;
-        known.get(&key).map_or(Ok(()), |failures| check_failures(&key.1, failures, &limits, now))
+        known.get(&key).map_or(Ok(()), |failures| check_failures(&key.1, failures, &limits, now))?;
+        let places = places(directory, account, address, &limits, false);
+        let kept = limits::lock(tx, places.iter().map(|place| place.row.clone())).await?;
+        let taken = take(places, &kept, now)?;
+        limits::save(tx, taken.into_iter().map(|(row, next)| (row, next, next))).await
     }
 
     /// In the transaction of newAccount: the address may have one more.
@@ -214,10 +262,6 @@ fn orders_row(account: AccountId) -> String {
     format!("orders/{account}")
 }
 
-fn address_row(row: &Asked) -> Option<String> {
-    network_of(&row.address).map(|address| format!("address/{}/{address}", row.directory.slug))
-}
-
 /// An IPv4 address, or the /64 of an IPv6 address: what one host can change by itself is one.
 fn network_of(address: &str) -> Option<String> {
     match address.parse::<IpAddr>().ok()?.to_canonical() {
@@ -231,6 +275,15 @@ fn network_of(address: &str) -> Option<String> {
 
 fn set_of(row: &Asked) -> String {
     name_set(&row.directory.slug, &row.order.identifiers)
+}
+
+fn own_set_of(row: &Asked) -> String {
+    own_set(row.order.account_id, &set_of(row))
+}
+
+/// That this account had a certificate for the set.
+pub(super) fn own_set(account: AccountId, set: &str) -> String {
+    format!("had/{account}/{set}")
 }
 
 /// The row of exactly these names in this directory.

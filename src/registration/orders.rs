@@ -333,7 +333,7 @@ fn ends_at(end: Timestamp, grant: Option<&Grant>, not_after: Option<Timestamp>) 
 }
 
 /// One sentence with the first three, or as many as fit; the kind is the common one, else compound (RFC 8555 §6.7.1).
-fn refusal(bad: Vec<Subproblem>) -> Error {
+pub(super) fn refusal(bad: Vec<Subproblem>) -> Error {
     let first = bad.first().map_or(ErrorKind::Malformed, |p| p.kind);
     let kind = if bad.iter().all(|p| p.kind == first) { first } else { ErrorKind::Compound };
     let told = |count: usize| {

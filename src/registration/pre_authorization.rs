@@ -47,7 +47,10 @@ impl Registration {
         };
         let mut tx = self.store.begin(&actor).await?;
         let held = match hold_place(&mut tx, account).await {
-            Ok(()) => self.check_name_limits(&mut tx, directory, account.id, &wanted.name).await,
+            Ok(()) => {
+                let address = &origin.address;
+                Registration::take_authorization(&mut tx, directory, account.id, address, &wanted.name).await
+            }
             refused => refused,
         };
         if let Err(error) = held {

@@ -55,7 +55,8 @@ pub(super) fn of_order(store: &Store, row: &Asked, had: &Had) -> Result<Vec<Proo
             continue;
         }
         let found = had.iter().filter(|a| !granted && a.covers(&wanted.name));
-        match found.max_by_key(|a| a.status == AuthorizationStatus::Valid) {
+        // the order ends with what it rests on
+        match found.max_by_key(|a| (a.status == AuthorizationStatus::Valid, a.expires_at, a.id)) {
             Some(found) if proofs.iter().any(|p| p.authorization.id == found.id) => {}
             Some(found) => proofs.push(Proof { authorization: (*found).clone(), challenges: None }),
             None => {

@@ -8,6 +8,7 @@ use super::{Origin, Registration};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Account;
 use crate::model::certificate::{Certificate, ShownStatus};
+use crate::model::identifier::Identifier;
 use crate::model::reason::RevocationReason;
 use crate::store::{accounts, authorizations, certificates};
 
@@ -101,12 +102,30 @@ impl Registration {
     async fn holds_all(&self, account: &Account, certificate: &Certificate) -> Result<bool> {
         let now = self.store.now();
         for name in &certificate.names {
-            if !authorizations::holds(&self.store, account.id, name, now).await? {
+            let own = authorizations::holds(&self.store, account.id, name, now).await?;
+            if !own && !self.holds_above(account, name).await? {
                 return Ok(false);
             }
         }
         // a certificate without names is nobody's by its names
         Ok(!certificate.names.is_empty())
+    }
+
+    /// By one proof for all names below another (RFC 9444), while the directory takes such; a wildcard has its own.
+    async fn holds_above(&self, account: &Account, name: &Identifier) -> Result<bool> {
+        let Identifier::Dns(dns) = name else { return Ok(false) };
+        if dns.is_wildcard() || !self.shared_directory(&account.directory)?.config.subdomains {
+            return Ok(false);
+        }
+        let now = self.store.now();
+        let mut below = dns.as_str();
+        while let Some((_, zone)) = below.split_once('.') {
+            if authorizations::holds_zone(&self.store, account.id, zone, now).await? {
+                return Ok(true);
+            }
+            below = zone;
+        }
+        Ok(false)
     }
 }
 

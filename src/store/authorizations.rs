@@ -45,6 +45,8 @@ statements! {
     DEACTIVATE_OF_ACCOUNT = "UPDATE acme_authorizations SET status = 'deactivated' WHERE account_id = $1 AND status IN ('pending', 'valid')";
     HOLDS = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND wildcard = $4 AND status = 'valid' AND expires_at > $5 \
              AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $6) LIMIT 1";
+    HOLDS_ZONE = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND subdomains = $4 AND status = 'valid' AND expires_at > $5 \
+             AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $6) LIMIT 1";
     GRANTED_OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
                         WHERE l.order_id = $1 AND EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $2) ORDER BY l.position");
     EXPIRE = "UPDATE acme_authorizations SET status = 'expired' WHERE status = 'valid' AND expires_at <= $1";
@@ -145,6 +147,12 @@ pub async fn holds<'a>(
     let (value, wildcard) = parts(identifier);
     let query = q(HOLDS).bind(account.to_vec()).bind(identifier.kind()).bind(value).bind(wildcard);
     let query = query.bind(now).bind(GRANTED);
+    Ok(query.fetch_optional(on).await?.is_some())
+}
+
+/// The same over the name and all below it (RFC 9444 §4.1).
+pub async fn holds_zone<'a>(on: impl Into<On<'a>>, account: AccountId, zone: &str, now: Timestamp) -> Result<bool> {
+    let query = q(HOLDS_ZONE).bind(account.to_vec()).bind("dns").bind(zone).bind(true).bind(now).bind(GRANTED);
     Ok(query.fetch_optional(on).await?.is_some())
 }
 

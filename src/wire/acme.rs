@@ -174,10 +174,10 @@ fn any() -> Vec<String> {
 pub struct DirectoryLimits {
     /// New accounts of one address; of one /64 with IPv6.
     pub new_accounts: String,
-    /// New orders of one account. What replaces a certificate, or has exactly the names of an earlier one, is not
-    /// counted.
+    /// New orders of one account, and authorizations ahead of them. What replaces a certificate, or has exactly the
+    /// names of an earlier one of the account, has ten times as many of its own.
     pub new_orders: String,
-    /// New orders of one address, whatever the accounts.
+    /// The same of one address, whatever the accounts.
     pub new_orders_per_address: String,
     /// Certificates for exactly the same set of names, whatever the accounts.
     pub certificates: String,

@@ -6,7 +6,7 @@ use chancery::model::names::NameRule;
 use chancery::registration::DirectoryConfig;
 use serde_json::{Value, json};
 
-use super::client::{Client, Reply, b64, csr, url};
+use super::client::{Client, Reply, b64, csr, leaf_der, url};
 use super::eab::admin;
 use super::world::{World, Zone, worlds};
 
@@ -132,6 +132,77 @@ async fn z8_a_proof_serves_the_next_orders_for_as_long_as_the_directory_says() {
             .await;
         world.clock.advance(chancery::clock::hours(9));
         assert_eq!(client.order(&["a.lab.example"]).await.expect(201).json()["status"], "pending");
+    }
+}
+
+/// Of two that are equally good the one that lasts longer: the order ends with what it rests on.
+#[tokio::test]
+async fn z7_z8_of_two_proofs_the_one_that_lasts_longer_counts() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        offer(&world, with_new_authz()).await;
+        let name = json!({"type": "dns", "value": "a.lab.example"});
+        let old = ahead(&client, name.clone()).await.expect(201).header("location").to_owned();
+        world.clock.advance(chancery::clock::days(5));
+        let new = ahead(&client, name).await.expect(201);
+        let expires = new.json()["expires"].clone();
+        let new = new.header("location").to_owned();
+        let pending = client.order(&["a.lab.example"]).await.expect(201).json();
+        assert_eq!((&pending["authorizations"], &pending["expires"]), (&json!([new]), &expires));
+        // what is proved comes first
+        client.prove(&old).await;
+        let order = client.order(&["a.lab.example"]).await.expect(201).json();
+        assert_eq!((&order["status"], &order["authorizations"]), (&json!("ready"), &json!([old])));
+        client.prove(&new).await;
+        let order = client.order(&["a.lab.example"]).await.expect(201).json();
+        assert_eq!((&order["status"], &order["authorizations"]), (&json!("ready"), &json!([new])));
+        assert_eq!(order["expires"], expires);
+    }
+}
+
+/// Rules that were tightened hold for what is finalized from then on.
+#[tokio::test]
+async fn the_rules_of_a_directory_are_asked_again_at_finalize() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let names = ["a.dev.example", "b.dev.example"];
+        let (order_url, order) = client.ready_order(&names).await;
+        let deny_names = vec![NameRule::parse("=b.dev.example").unwrap()];
+        offer(&world, DirectoryConfig { deny_names, ..DirectoryConfig::default() }).await;
+        let refused = finalize(&client, &order, &names).await.refused(400, "rejectedIdentifier");
+        let told = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.contains("directory.names") && told.contains("b.dev.example"), "{told}");
+        assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "ready");
+        offer(&world, DirectoryConfig::default()).await;
+        assert_eq!(finalize(&client, &order, &names).await.expect(200).json()["status"], "valid");
+    }
+}
+
+/// RFC 8555 §7.6 wants authorizations for all names, and one proof may be that.
+#[tokio::test]
+async fn rfc9444_one_proof_entitles_to_revoke_what_is_below_it() {
+    for world in worlds().await {
+        let config = DirectoryConfig { subdomains: true, ..with_new_authz() };
+        let (owner, other) = (Client::register(&world).await, Client::register(&world).await);
+        let (_, pem, _) = owner.certificate(&["a.lab.example", "b.c.lab.example"]).await;
+        let wild = owner.order(&["*.lab.example"]).await.expect(201).json();
+        prove_by_dns(&owner, wild["authorizations"][0].as_str().unwrap(), "lab.example").await;
+        let wild = finalize(&owner, &wild, &["*.lab.example"]).await.expect(200).json();
+        let wild = owner.get(wild["certificate"].as_str().unwrap()).await.expect(200).text;
+        offer(&world, config).await;
+        let payload = json!({"certificate": b64(leaf_der(&pem))}).to_string();
+        let zone = json!({"type": "dns", "value": "lab.example", "subdomainAuthAllowed": true});
+        let authorization = ahead(&other, zone).await.expect(201).header("location").to_owned();
+        other.post(&url("revoke"), &payload).await.refused(403, "unauthorized");
+        prove_by_dns(&other, &authorization, "lab.example").await;
+        // a wildcard is proved by its own kind alone
+        let wild = json!({"certificate": b64(leaf_der(&wild))}).to_string();
+        other.post(&url("revoke"), &wild).await.refused(403, "unauthorized");
+        // while the directory allows it
+        offer(&world, with_new_authz()).await;
+        other.post(&url("revoke"), &payload).await.refused(403, "unauthorized");
+        offer(&world, DirectoryConfig { subdomains: true, ..with_new_authz() }).await;
+        other.post(&url("revoke"), &payload).await.expect(200);
     }
 }
 

@@ -13,8 +13,9 @@ use chancery::store::engine::q;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use super::client::{Client, Reply, b64, csr};
+use super::client::{Client, Reply, b64, csr, url};
 use super::eab::admin;
+use super::state::number;
 use super::world::{World, worlds};
 use crate::support::stores::plain;
 
@@ -129,6 +130,133 @@ async fn what_renews_is_bounded_by_the_limit_of_its_names_alone() {
         client.order(&["elsewhere.example.org"]).await.expect(201);
         limited(client.order(&["elsewhere-2.example.org"]).await, "2592000");
         client.order(&["a.example.org", "b.example.org"]).await.expect(201);
+    }
+}
+
+/// A set of names is a renewal for the account that had its certificate, and that too has an end.
+#[tokio::test]
+async fn what_another_account_had_spares_nobody_and_renewals_have_a_wide_rate() {
+    for world in worlds().await {
+        limit(&world, Limits { new_orders: rate("2/1h"), ..Limits::default() }).await;
+        let (owner, other) = (Client::register(&world).await, Client::register(&world).await);
+        owner.certificate(&["a.example.org"]).await;
+        for _ in 0..2 {
+            other.order(&["a.example.org"]).await.expect(201);
+        }
+        let told = limited(other.order(&["a.example.org"]).await, "1800");
+        assert!(told.contains("acme.limits.new_orders"), "{told}");
+        for _ in 0..20 {
+            owner.order(&["a.example.org"]).await.expect(201);
+        }
+        let told = limited(owner.order(&["a.example.org"]).await, "180");
+        assert!(
+            told.contains("acme.limits.new_orders") && told.contains("renews") && told.contains("20 in 1h"),
+            "{told}"
+        );
+        // what is no renewal has its own
+        owner.order(&["b.example.org"]).await.expect(201);
+        limited(owner.order(&["c.example.org"]).await, "1800");
+        world.clock.advance(minutes(3));
+        owner.order(&["a.example.org"]).await.expect(201);
+        limited(owner.order(&["a.example.org"]).await, "180");
+    }
+}
+
+#[tokio::test]
+async fn renewals_of_one_address_have_an_end_too() {
+    for world in worlds().await {
+        let limits = Limits { new_orders: rate("none"), new_orders_per_address: rate("2/1h"), ..Limits::default() };
+        limit(&world, limits).await;
+        let client = Client::register(&world).await;
+        client.certificate(&["a.example.org"]).await;
+        let directory = world.registration.shared_directory("default").unwrap();
+        let account = world.registration.account("default", id(&client)).await.unwrap().unwrap();
+        let order = async || {
+            let origin = Origin { address: "192.0.2.1".into(), request_id: String::new() };
+            let name = chancery::registration::orders::AskedName {
+                kind: "dns".into(),
+                value: "a.example.org".into(),
+                ancestor: None,
+            };
+            let ask = chancery::registration::orders::NewOrder { identifiers: vec![name], ..Default::default() };
+            world.registration.new_order(&origin, &directory, &account, ask).await.map(drop)
+        };
+        for _ in 0..20 {
+            order().await.unwrap();
+        }
+        let error = order().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::RateLimited);
+        assert!(error.detail.contains("acme.limits.new_orders_per_address"), "{}", error.detail);
+    }
+}
+
+/// To ask for a name ahead of its order and to give it up is no way around the limit of orders.
+#[tokio::test]
+async fn authorizations_ahead_take_from_the_limit_of_orders() {
+    for world in worlds().await {
+        let limits = Limits { new_orders: rate("3/1h"), ..Limits::default() };
+        let config = DirectoryConfig { limits, pre_authorization: true, ..DirectoryConfig::default() };
+        world.registration.change_directory(&admin(), "default", config).await.unwrap();
+        let client = Client::register(&world).await;
+        let name =
+            |n: usize| json!({"identifier": {"type": "dns", "value": format!("n{n}.example.org")}}).to_string();
+        for n in 0..3 {
+            let made = client.post(&url("new-authz"), &name(n)).await.expect(201);
+            client.post(made.header("location"), r#"{"status":"deactivated"}"#).await.expect(200);
+        }
+        let told = limited(client.post(&url("new-authz"), &name(3)).await, "1200");
+        assert!(told.contains("acme.limits.new_orders") && told.contains("3 in 1h"), "{told}");
+        limited(client.order(&["a.example.org"]).await, "1200");
+        world.clock.advance(minutes(20));
+        client.order(&["a.example.org"]).await.expect(201);
+        limited(client.post(&url("new-authz"), &name(4)).await, "1200");
+
+        let limits = Limits { new_orders_per_address: rate("1/1h"), ..Limits::default() };
+        let config = DirectoryConfig { limits, pre_authorization: true, ..DirectoryConfig::default() };
+        world.registration.change_directory(&admin(), "default", config).await.unwrap();
+        let directory = world.registration.shared_directory("default").unwrap();
+        let account = world.registration.account("default", id(&client)).await.unwrap().unwrap();
+        world.clock.advance(hours(2));
+        let ahead = async |n: u8, address: &str| {
+            let origin = Origin { address: address.into(), request_id: String::new() };
+            let name = chancery::registration::orders::AskedName {
+                kind: "dns".into(),
+                value: format!("m{n}.example.org"),
+                ancestor: None,
+            };
+            let made = world.registration.new_authorization(&origin, &directory, &account, name, false).await;
+            made.map(drop).map_err(|e| e.kind)
+        };
+        ahead(1, "192.0.2.1").await.unwrap();
+        assert_eq!(ahead(2, "192.0.2.1").await.unwrap_err(), ErrorKind::RateLimited);
+        ahead(2, "192.0.2.2").await.unwrap();
+    }
+}
+
+/// Orders that were made before their name failed try it no more often than later ones.
+#[tokio::test]
+async fn a_name_that_failed_too_often_is_not_tried_by_an_order_that_is_open() {
+    for world in worlds().await {
+        limit(&world, Limits { failed_validations: rate("1/1h"), ..Limits::default() }).await;
+        let client = Client::register(&world).await;
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let made = client.order(&["bad.example.org"]).await.expect(201).json();
+            open.push(made["authorizations"][0].as_str().unwrap().to_owned());
+        }
+        let first = client.challenge(&open[0], "http-01").await;
+        assert_eq!(client.respond(&first, &open[0]).await["status"], "invalid");
+        let second = client.challenge(&open[1], "http-01").await;
+        let to = second["url"].as_str().unwrap();
+        let told = limited(client.post(to, "{}").await, "3600");
+        assert!(told.contains("\"bad.example.org\"") && told.contains("acme.limits.failed_validations"), "{told}");
+        limited(client.post(to, "{}").await, "3600");
+        assert_eq!(client.get(to).await.expect(200).json()["status"], "pending", "nothing was begun");
+        // of the refusals one is written
+        let kept = "SELECT COUNT(*) AS held FROM acme_attempts WHERE action = 'challenge.refused'";
+        assert_eq!(number(&world, kept).await, 1);
+        world.clock.advance(hours(1));
+        assert_eq!(client.prove(&open[1]).await["status"], "valid");
     }
 }
 

@@ -3,12 +3,14 @@
 use chancery::clock::days;
 use chancery::model::actor::Actor;
 use chancery::model::limits::Limits;
+use chancery::registration::DirectoryConfig;
 use chancery::store::engine::q;
 use chancery::store::{accounts, orders};
 use futures_util::future::join_all;
 use serde_json::json;
 
 use super::client::{Client, b64, csr, leaf_der, url};
+use super::eab::admin;
 use super::world::worlds;
 use crate::support::acme_rows::stored_order;
 use crate::support::stores::plain;
@@ -164,6 +166,49 @@ async fn o13_an_order_runs_out() {
         client.post(order["finalize"].as_str().unwrap(), &payload).await.refused(403, "orderNotReady");
         world.registration.housekeep().await.unwrap();
         assert_eq!(client.get(&order_url).await.json()["status"], "invalid");
+    }
+}
+
+/// A proof that was there before runs out before the week of the order that rests on it: the order goes with it.
+#[tokio::test]
+async fn o13_an_order_ends_with_the_first_of_its_authorizations() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let reuse = DirectoryConfig { reuse_authorizations: Some("7d".into()), ..DirectoryConfig::default() };
+        world.registration.change_directory(&admin(), "default", reuse).await.unwrap();
+        let (_, first) = client.ready_order(&["a.example.org"]).await;
+        world.clock.advance(days(5));
+        let late = client.order(&["a.example.org"]).await.expect(201);
+        let order = late.json();
+        assert_eq!((&order["status"], &order["authorizations"]), (&json!("ready"), &first["authorizations"]));
+        assert_eq!(order["expires"], first["expires"]);
+        world.clock.advance(days(3));
+        let authorization = order["authorizations"][0].as_str().unwrap();
+        assert_eq!(client.get(authorization).await.expect(200).json()["status"], "expired");
+        assert_eq!(client.get(late.header("location")).await.json()["status"], "invalid");
+        let payload = json!({"csr": b64(csr(&["a.example.org"]).0)}).to_string();
+        client.post(order["finalize"].as_str().unwrap(), &payload).await.refused(403, "orderNotReady");
+    }
+}
+
+/// Whatever an order's own time says, what it rests on is looked at when it is finalized.
+#[tokio::test]
+async fn o13_finalize_wants_every_authorization_valid_at_that_moment() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org", "b.example.org"]).await;
+        let past = plain("UPDATE acme_authorizations SET expires_at = $1 WHERE value = 'b.example.org'");
+        q(past).bind(world.now()).execute(&world.store.db).await.unwrap();
+        let payload = json!({"csr": b64(csr(&["a.example.org", "b.example.org"]).0)}).to_string();
+        let finalize = order["finalize"].as_str().unwrap();
+        let refused = client.post(finalize, &payload).await.refused(403, "orderNotReady");
+        assert!(refused.text.contains("b.example.org") && refused.text.contains("expired"), "{}", refused.text);
+        let made = q(plain("SELECT COUNT(*) AS n FROM certificates WHERE order_id IS NOT NULL"));
+        assert_eq!(made.fetch_one(&world.store.db).await.unwrap().get::<i64>("n").unwrap(), 0);
+        assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "ready");
+        let ahead = plain("UPDATE acme_authorizations SET expires_at = $1 WHERE value = 'b.example.org'");
+        q(ahead).bind(world.now() + days(1)).execute(&world.store.db).await.unwrap();
+        client.post(finalize, &payload).await.expect(200);
     }
 }
 

@@ -59,6 +59,8 @@ pub enum Zone {
     Pieces(String),
     Alias(&'static str),
     Code(u8),
+    /// No answer at all.
+    Silent,
     /// Flags, tag, value; the name has its address all the same.
     Caa(Vec<(u8, String, String)>),
 }
@@ -94,6 +96,7 @@ impl World {
             (Some(Zone::Alias(target)), _) => Dns::Alias(target),
             (Some(Zone::Caa(list)), CAA) => Dns::Caa(list.clone()),
             (Some(Zone::Code(code)), _) => Dns::Code(*code),
+            (Some(Zone::Silent), _) => Dns::Silence,
             (None, TXT) => Dns::Code(3),
             (_, A) => Dns::Addresses(vec![Ipv4Addr::LOCALHOST.into()]),
             _ => Dns::Addresses(Vec::new()),
