@@ -248,8 +248,12 @@ fn refusal(attempt: &Attempt) -> Entry {
         String::new()
     };
     let from = if attempt.address.is_empty() { String::new() } else { format!(" from {}", attempt.address) };
-    let detail = format!("finalize{from} was refused{often}: {}", attempt.detail);
-    Entry { at: attempt.at, what: "finalize", name: None, detail, mark: Mark::Bad }
+    let (what, request, name) = match attempt.action.as_str() {
+        "challenge.refused" => ("answered", "a challenge", attempt.names.first().cloned()),
+        _ => ("finalize", "finalize", None),
+    };
+    let detail = format!("{request}{from} was refused{often}: {}", attempt.detail);
+    Entry { at: attempt.at, what, name, detail, mark: Mark::Bad }
 }
 
 fn issued(certificate: &Certificate, into: &mut Vec<Entry>) {

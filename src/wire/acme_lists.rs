@@ -164,7 +164,8 @@ pub struct AcmeAttempt {
     #[schema(value_type = String, format = DateTime)]
     pub last_at: Timestamp,
     pub times: i64,
-    /// `order.refused`, `order.finalize_refused`, `authorization.refused` or `account.refused`.
+    /// `order.refused`, `order.finalize_refused`, `authorization.refused`, `challenge.refused`, `account.refused` or
+    /// `certificate.revocation_refused`.
     pub action: String,
     pub directory: String,
     pub account: Option<String>,

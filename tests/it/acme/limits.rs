@@ -239,10 +239,11 @@ async fn a_name_that_failed_too_often_is_not_tried_by_an_order_that_is_open() {
     for world in worlds().await {
         limit(&world, Limits { failed_validations: rate("1/1h"), ..Limits::default() }).await;
         let client = Client::register(&world).await;
-        let mut open = Vec::new();
+        let (mut open, mut last) = (Vec::new(), String::new());
         for _ in 0..2 {
-            let made = client.order(&["bad.example.org"]).await.expect(201).json();
-            open.push(made["authorizations"][0].as_str().unwrap().to_owned());
+            let made = client.order(&["bad.example.org"]).await.expect(201);
+            open.push(made.json()["authorizations"][0].as_str().unwrap().to_owned());
+            last = made.header("location").rsplit('/').next().unwrap().to_owned();
         }
         let first = client.challenge(&open[0], "http-01").await;
         assert_eq!(client.respond(&first, &open[0]).await["status"], "invalid");
@@ -255,6 +256,9 @@ async fn a_name_that_failed_too_often_is_not_tried_by_an_order_that_is_open() {
         // of the refusals one is written
         let kept = "SELECT COUNT(*) AS held FROM acme_attempts WHERE action = 'challenge.refused'";
         assert_eq!(number(&world, kept).await, 1);
+        let told = world.registration.timeline(last.parse().unwrap()).await.unwrap().unwrap().entries;
+        let refused = told.iter().find(|entry| entry.detail.starts_with("a challenge was refused: ")).unwrap();
+        assert_eq!((refused.what, refused.name.as_deref()), ("answered", Some("bad.example.org")));
         world.clock.advance(hours(1));
         assert_eq!(client.prove(&open[1]).await["status"], "valid");
     }
