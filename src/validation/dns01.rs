@@ -9,7 +9,6 @@ use super::attempt::{Attempt, StepKind};
 use super::claim::Claim;
 use super::error::ValidationError;
 use super::resolver::DnsFailure;
-use crate::model::identifier::shown;
 
 const METHOD: &str = "dns-01";
 
@@ -51,13 +50,17 @@ pub(super) async fn texts(attempt: &mut Attempt<'_>, place: &str) -> Result<Vec<
     answer
 }
 
-/// The first records, for operators alone: what anybody can look up.
+/// The first three that have the shape of an answer, such as one of an order before; what else stands there is not ours
+/// to repeat.
 fn values(found: &[Vec<u8>]) -> String {
-    let some: Vec<String> =
-        found.iter().take(3).map(|text| format!("\"{}\"", shown(&String::from_utf8_lossy(text)))).collect();
-    match found.len() {
-        0 => String::new(),
-        1..=3 => format!(": {}", some.join(", ")),
-        _ => format!(": {}, …", some.join(", ")),
+    let answer =
+        |text: &&Vec<u8>| text.len() == 43 && text.iter().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(b));
+    let ours: Vec<_> =
+        found.iter().filter(answer).map(|text| format!("\"{}\"", String::from_utf8_lossy(text))).collect();
+    let other = found.len() - ours.len();
+    let mut told: Vec<String> = ours.into_iter().take(3).collect();
+    if other > 0 {
+        told.push(format!("{other} of another shape"));
     }
+    if told.is_empty() { String::new() } else { format!(": {}", told.join(", ")) }
 }
