@@ -60,7 +60,7 @@ impl<D: Database> Pool<D> {
             None => (self.inner.acquire().await?, monotonic(), false),
         };
         let rested = Arc::clone(&self.rested);
-        Ok(Held { connection: Some(connection), taken, rested_before, rested, sound: false, _place: place })
+        Ok(Held { connection: Some(connection), taken, rested_before, rested, sound: false, place })
     }
 
     fn at_hand(&self) -> Option<Rested<D>> {
@@ -112,7 +112,7 @@ pub struct Held<D: Database> {
     rested_before: bool,
     rested: Arc<Mutex<Vec<Rested<D>>>>,
     sound: bool,
-    _place: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
 }
 
 impl<D: Database> Held<D> {
@@ -154,7 +154,11 @@ impl<D: Database> Drop for Held<D> {
         let open = Manager::<D>::get_transaction_depth(&connection) > 0;
         if self.sound && !open && self.taken.elapsed() < KEPT_FOR {
             let found = Rested { connection, taken: self.taken, since: monotonic() };
-            self.rested.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+            let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
+            // a pool that closes waits for its connections: asked behind the lock that `close` takes afterwards
+            if !self.place.semaphore().is_closed() {
+                rested.push(found);
+            }
         } else if open {
             Manager::<D>::start_rollback(&mut connection);
         } else if !self.sound && self.rested_before {

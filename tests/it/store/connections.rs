@@ -39,6 +39,25 @@ on_both_engines! {
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM rate_limits WHERE name LIKE 'row %'").await, 10);
     }
 
+    async fn a_pool_closes_while_it_is_used(at) {
+        for _ in 0..20 {
+            let db = at.connect().await;
+            let busy = (0..16).map(|_| {
+                let db = db.clone();
+                tokio::spawn(async move {
+                    // until it is closed
+                    while q(plain("SELECT CAST(1 AS BIGINT) AS n")).fetch_one(&db).await.is_ok() {}
+                })
+            });
+            let busy: Vec<_> = busy.collect();
+            one(&db).await;
+            tokio::time::timeout(Duration::from_secs(20), db.close()).await.expect("it closes");
+            for task in busy {
+                tokio::time::timeout(Duration::from_secs(20), task).await.expect("it is told").unwrap();
+            }
+        }
+    }
+
     async fn who_gives_up_leaves_nothing_behind(at) {
         for patience in 0..40 {
             let slow = async {
