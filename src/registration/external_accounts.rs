@@ -13,7 +13,7 @@ use super::{Directory, Registration};
 use crate::access::grants::{self, NewGrant};
 use crate::access::idempotency::{self, Key};
 use crate::clock::days;
-use crate::entropy::random;
+use crate::entropy::{Entropy, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme;
 use crate::model::actor::Actor;
@@ -103,8 +103,8 @@ impl Registration {
         answer: impl FnOnce(&EabKey) -> Result<String>,
     ) -> Result<(EabKey, MacKey)> {
         self.directory(&new.directory).map_err(|_| self.no_directory(&new.directory))?;
-        let (entropy, secret) =
-            (self.store.entropy.as_ref(), Zeroizing::new(random::<32>(self.store.entropy.as_ref())?));
+        let entropy = self.store.entropy.as_ref();
+        let secret = drawn(entropy)?;
         let mut tx = self.store.begin(actor).await?;
         let now = tx.now();
         let id = EabKeyId::new(now, entropy)?;
@@ -245,4 +245,33 @@ fn life(asked: Option<Duration>) -> Result<Duration> {
         return Err(Error::refused(ErrorKind::Unprocessable, "eab.expires", value, "1s to 3650d", "ask for less"));
     }
     Ok(life)
+}
+
+/// 32 bytes whose base64url does not begin with a hyphen: certbot and others would take the key on their command line
+/// for an option.
+fn drawn(entropy: &dyn Entropy) -> Result<Zeroizing<[u8; 32]>> {
+    loop {
+        let secret = Zeroizing::new(random::<32>(entropy)?);
+        if secret[0] >> 2 != 62 {
+            return Ok(secret);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+    use super::*;
+    use crate::entropy::SeededEntropy;
+
+    #[test]
+    fn no_key_looks_like_an_option() {
+        let entropy = SeededEntropy::new(1);
+        for _ in 0..1_000 {
+            let text = URL_SAFE_NO_PAD.encode(drawn(&entropy).unwrap().as_slice());
+            assert!(!text.starts_with('-'), "{text}");
+        }
+    }
 }
