@@ -135,13 +135,21 @@ pub async fn account(
     Ok(page(&account_page(&dash, &signed, &id, at.cursor.as_deref(), None).await?)?)
 }
 
+fn account_id(text: &str) -> Result<AccountId> {
+    text.parse().map_err(|_| no_account(text))
+}
+
+fn no_account(text: &str) -> Error {
+    Error::not_found(format!("ACME account {}", shown(text)))
+}
+
 /// Puts the account under the grant of the form.
 pub async fn grant(
     State(dash): State<Dash>,
     Path(id): Path<String>,
     Posted { signed, form }: Posted,
 ) -> Result<Response, Stop> {
-    let account: AccountId = id.parse().map_err(|_| Error::not_found(format!("ACME account {}", shown(&id))))?;
+    let account = account_id(&id)?;
     let object = format!("account:{account}");
     refused(&dash, signed.caller(), "account.refused", &object, signed.caller().may_manage_grants()).await?;
     let typed = form.text("grant").trim().to_owned();
@@ -170,7 +178,7 @@ pub async fn resume(
     Path(id): Path<String>,
     Posted { signed, form }: Posted,
 ) -> Result<Response, Stop> {
-    let account: AccountId = id.parse().map_err(|_| Error::not_found(format!("ACME account {}", shown(&id))))?;
+    let account = account_id(&id)?;
     let object = format!("account:{account}");
     refused(&dash, signed.caller(), "account.refused", &object, signed.caller().may_manage_acme()).await?;
     dash.registration.resume(signed.caller().actor(), account, Some(form.text("name").trim())).await?;
@@ -184,8 +192,7 @@ async fn account_page(
     at: Option<&str>,
     refusal: Option<(String, Words)>,
 ) -> Result<AccountPage> {
-    let none = || Error::not_found(format!("ACME account {}", shown(id)));
-    let found = dash.registration.any_account(id.parse().map_err(|_| none())?).await?.ok_or_else(none)?;
+    let found = dash.registration.any_account(account_id(id)?).await?.ok_or_else(|| no_account(id))?;
     let before = cursor::<OrderId>(at)?;
     let mut orders = dash.registration.all_orders(Some(found.id), before, 21).await?;
     let more = cut(&mut orders, 20, |o| o.id).map(|c| format!("/accounts/{}?cursor={c}", found.id));

@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use axum::http::Request;
 use chancery::model::actor::{Actor, Role};
-use chancery::model::attempt::Attempt;
 use chancery::model::id::AccountId;
-use chancery::model::id::AttemptId;
 use chancery::model::limits::Limit;
 use chancery::store::challenges::Verdict;
 use chancery::store::limits;
@@ -17,9 +15,7 @@ use serde_json::{Value, json};
 
 use super::document::operations;
 use super::room::{CERTIFICATES, Room, csr};
-use crate::support::acme_rows;
-use crate::support::acme_rows::stored_account;
-use crate::support::acme_rows::{account, stored_order};
+use crate::support::acme_rows::{account, refused, stored_account, stored_order};
 use crate::support::stores::At;
 
 /// Every operation is called here; the answer of a call may be used by the next.
@@ -86,7 +82,7 @@ async fn calls(book: &mut Book) {
     book.get("listEabKeys", "/api/v1/acme/eab-keys").await;
     book.get("getEabKey", &key).await;
     book.post("revokeEabKey", &format!("{key}/revocation"), json!({"accounts": false})).await;
-    let account = acme_rows::stored_account(book.room.authority.store()).await;
+    let account = stored_account(book.room.authority.store()).await;
     let account = format!("/api/v1/acme/accounts/{}/grant", account.id);
     book.put("putAccountGrant", &account, json!({"grant": grant})).await;
     let grant = format!("/api/v1/grants/{grant}");
@@ -119,22 +115,7 @@ async fn acme_calls(book: &mut Book) {
     account.key.jwk = r#"{"crv":"P-256","kty":"EC","x":"a","y":"b"}"#.into();
     assert!(accounts::insert(&store, &account).await.unwrap());
     let (order, proofs, tries) = stored_order(&store, &account, &["web.lab.example"]).await;
-    let refused = Attempt {
-        id: AttemptId::new(store.now(), store.entropy.as_ref()).unwrap(),
-        at: store.now(),
-        last_at: store.now(),
-        times: 3,
-        action: "order.refused".into(),
-        directory: "default".into(),
-        account_id: Some(account.id),
-        order_id: None,
-        address: "192.0.2.1".into(),
-        names: vec!["localhost".into()],
-        code: "rejected_identifier".into(),
-        detail: "names.reserved refuses dns \"localhost\": allowed is a name of your own; ask for another".into(),
-        rule: Some("names.reserved".into()),
-        request_id: "req_01KB45CZRMS1RG67EMDAZD52BD".into(),
-    };
+    let refused = refused(&store, &account);
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
     attempts::insert(&mut tx, &refused).await.unwrap();
     authorizations::lock(&mut tx, proofs[0].id).await.unwrap();

@@ -6,13 +6,11 @@ use std::sync::Arc;
 use chancery::clock::SystemClock;
 use chancery::entropy::SystemEntropy;
 use chancery::model::actor::Actor;
-use chancery::model::attempt::Attempt;
-use chancery::model::id::AttemptId;
 use chancery::store::engine::{Db, q};
 use chancery::store::{Store, attempts, orders};
 use serde_json::json;
 
-use crate::support::acme_rows::{stored_account, stored_order};
+use crate::support::acme_rows::{refused, stored_account, stored_order};
 use crate::support::process::{code, run, told};
 use crate::support::stores::plain;
 
@@ -35,22 +33,7 @@ async fn fill(home: &Path) -> [String; 3] {
         .execute(&store.db)
         .await
         .unwrap();
-    let refused = Attempt {
-        id: AttemptId::new(store.now(), store.entropy.as_ref()).unwrap(),
-        at: store.now(),
-        last_at: store.now(),
-        times: 3,
-        action: "order.refused".into(),
-        directory: "default".into(),
-        account_id: Some(account.id),
-        order_id: None,
-        address: "192.0.2.1".into(),
-        names: vec!["localhost".into()],
-        code: "rejected_identifier".into(),
-        detail: "names.reserved refuses dns \"localhost\": allowed is a name of your own; ask for another".into(),
-        rule: Some("names.reserved".into()),
-        request_id: "req_01KB45CZRMS1RG67EMDAZD52BD".into(),
-    };
+    let refused = refused(&store, &account);
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
     attempts::insert(&mut tx, &refused).await.unwrap();
     tx.commit().await.unwrap();

@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use chancery::model::actor::{Actor, Role};
-use chancery::model::attempt::Attempt;
-use chancery::model::id::AttemptId;
 use chancery::model::limits::Limit;
 use chancery::store::{attempts, limits};
 
 use super::browser::Pages;
 use crate::on_both_engines;
-use crate::support::acme_rows::stored_account;
+use crate::support::acme_rows::{refused, stored_account};
 
 on_both_engines! {
     async fn a_directory_is_made_and_changed_in_the_browser(at) {
@@ -108,27 +106,12 @@ on_both_engines! {
             limits::fail(&mut tx, account.id, "www.lab.example", Limit(None), "1/1s".parse().unwrap()).await.unwrap();
             at.clock.advance(Duration::from_secs(1));
         }
-        let refused = Attempt {
-            id: AttemptId::new(at.store.now(), at.store.entropy.as_ref()).unwrap(),
-            at: at.store.now(),
-            last_at: at.store.now(),
-            times: 3,
-            action: "order.refused".into(),
-            directory: "default".into(),
-            account_id: Some(account.id),
-            order_id: None,
-            address: "192.0.2.1".into(),
-            names: vec!["localhost".into()],
-            code: "rejected_identifier".into(),
-            detail: "names.reserved refuses it".into(),
-            rule: None,
-            request_id: String::new(),
-        };
+        let refused = refused(&at.store, &account);
         attempts::insert(&mut tx, &refused).await.unwrap();
         tx.commit().await.unwrap();
         let path = format!("/accounts/{}", account.id);
         let mut viewer = pages.signed_in(Role::Viewer).await;
-        viewer.get(&path).await.shows("names.reserved refuses it").shows("3 times").shows("www.lab.example").hides("Resume");
+        viewer.get(&path).await.shows("names.reserved refuses dns").shows("3 times").shows("www.lab.example").hides("Resume");
         let mut admin = pages.signed_in(Role::Admin).await;
         admin.get(&path).await.shows("Resume www.lab.example");
         let ask = [("name", "www.lab.example")];

@@ -8,7 +8,8 @@ use chancery::model::acme::{
     OrderStatus,
 };
 use chancery::model::actor::Actor;
-use chancery::model::id::{AccountId, AuthorizationId, ChallengeId, DirectoryId, OrderId};
+use chancery::model::attempt::Attempt;
+use chancery::model::id::{AccountId, AttemptId, AuthorizationId, ChallengeId, DirectoryId, OrderId};
 use chancery::model::identifier::Identifier;
 use chancery::store::{Store, accounts, authorizations, challenges, orders, profiles};
 
@@ -55,6 +56,26 @@ pub async fn stored_account(store: &Store) -> Account {
     let account = account(store, "default");
     assert!(accounts::insert(store, &account).await.unwrap());
     account
+}
+
+/// A request of this account that was refused three times. Not stored.
+pub fn refused(store: &Store, account: &Account) -> Attempt {
+    Attempt {
+        id: AttemptId::new(store.now(), store.entropy.as_ref()).unwrap(),
+        at: store.now(),
+        last_at: store.now(),
+        times: 3,
+        action: "order.refused".into(),
+        directory: account.directory.clone(),
+        account_id: Some(account.id),
+        order_id: None,
+        address: "192.0.2.1".into(),
+        names: vec!["localhost".into()],
+        code: "rejected_identifier".into(),
+        detail: "names.reserved refuses dns \"localhost\": allowed is a name of your own; ask for another".into(),
+        rule: Some("names.reserved".into()),
+        request_id: "req_01KB45CZRMS1RG67EMDAZD52BD".into(),
+    }
 }
 
 /// A pending order for these names with its authorizations and a challenge each.
