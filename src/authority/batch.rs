@@ -40,9 +40,10 @@ pub trait WriteGroup<T, R = ()>: Send + Sync + 'static {
 
     fn write(&self, begun: Self::Begun, rows: Arc<Vec<T>>) -> impl Future<Output = Result<Vec<Result<R>>>> + Send;
 
-    /// Two, so that a slow commit does not stall all; one where there is one writer anyway.
+    /// Several, so that a slow commit does not stall all; one makes the larger groups, which is worth more where an
+    /// operation has many commits or where there is one writer anyway.
     fn lanes(&self) -> usize {
-        2
+        1
     }
 }
 

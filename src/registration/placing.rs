@@ -43,10 +43,6 @@ impl WriteGroup<Asked, OrderView> for Writer {
         self.0.begin_group(&Actor::system("acme")).await
     }
 
-    fn lanes(&self) -> usize {
-        1
-    }
-
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Asked>>) -> Result<Vec<Result<OrderView>>> {
         let mut room = Room::read(&mut tx, &rows).await?;
         let had = Had::read(&mut tx, &rows).await?;

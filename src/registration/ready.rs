@@ -48,10 +48,6 @@ impl WriteGroup<Ready, Option<ClaimedJob>> for Writer {
         self.0.begin_group(&Actor::system("acme")).await
     }
 
-    fn lanes(&self) -> usize {
-        1
-    }
-
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Ready>>) -> Result<Vec<Result<Option<ClaimedJob>>>> {
         let judged = judge(&mut tx, &rows).await?;
         let good: Vec<&Ready> = rows.iter().zip(&judged).filter(|(_, j)| j.is_ok()).map(|(row, _)| row).collect();

@@ -52,10 +52,6 @@ impl WriteGroup<Row> for Writer {
         self.0.begin_group(&Actor::job("acme.validate")).await
     }
 
-    fn lanes(&self) -> usize {
-        1
-    }
-
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Row>>) -> Result<Vec<Result<()>>> {
         let ended = jobs::finish_all(&mut tx, rows.iter().map(|row| &row.job)).await?;
         let ours: Vec<&Row> = rows.iter().filter(|row| ended.contains(&row.job.id)).collect();

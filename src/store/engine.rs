@@ -217,8 +217,8 @@ fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-/// Connections for group commits: two lanes of each of five kinds.
-const GROUPS: u32 = 10;
+/// Connections for group commits: two lanes of intents and of outcomes, one of each kind of ACME.
+const GROUPS: u32 = 7;
 
 /// The database holds wrapped keys and hashed tokens: for its owner alone. SQLite gives the files beside it
 /// (`-wal`, `-shm`) the mode of the database.

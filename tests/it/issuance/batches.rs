@@ -20,6 +20,10 @@ impl WriteGroup<u32, u32> for Writer {
         Ok(())
     }
 
+    fn lanes(&self) -> usize {
+        2
+    }
+
     async fn write(&self, (): (), rows: Arc<Vec<u32>>) -> Result<Vec<Result<u32>>> {
         let turn = self.may.acquire().await.unwrap();
         self.groups.lock().unwrap().push(rows.to_vec());
