@@ -89,7 +89,7 @@ bound() {
   external strict "eab.$ZONE" || return
   local at=(--server "$AT" --agree-tos --register-unsafely-without-email)
   check_fails "registering without a key is refused" 'externalAccountRequired|external account' told bot register "${at[@]}"
-  check_fails "registering with a wrong MAC is refused" 'unauthorized' told bot register "${at[@]}" --eab-kid "$KID" --eab-hmac-key "${HMAC//[A-M]/N}"
+  check_fails "registering with a wrong MAC is refused" 'unauthorized' told bot register "${at[@]}" --eab-kid "$KID" --eab-hmac-key "$(wrong "$HMAC")"
   check "register with the key" bot register "${at[@]}" --eab-kid "$KID" --eab-hmac-key "$HMAC" || { certbot_log; return; }
   # nobody listens on the port that it is told: no challenge is asked
   check "obtain by grant, a wildcard too" bot certonly --server "$AT" --manual --manual-auth-hook /bin/false --preferred-challenges dns \

@@ -169,6 +169,9 @@ external() {
   KID=$(jq -r .id <<<"$made") HMAC=$(jq -r .hmac_key <<<"$made")
 }
 
+# wrong KEY : another key of the same shape; the last character of one holds bits that must be zero
+wrong() { case $1 in A*) echo "B${1:1}" ;; *) echo "A${1:1}" ;; esac; }
+
 # directory SLUG [options…] : makes an ACME directory; sets AT to its URL once the server shows it.
 directory() {
   local slug=$1; shift
