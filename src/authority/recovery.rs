@@ -10,8 +10,9 @@ use std::time::Duration;
 use super::Authority;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
+use crate::model::certificate::CertificateStatus;
 use crate::model::id::CertificateId;
-use crate::store::certificates;
+use crate::store::{certificates, replicas};
 
 /// Nothing is sealed later than this after its intent was committed.
 pub const ISSUANCE_DEADLINE: Duration = Duration::from_secs(30);
@@ -51,6 +52,38 @@ impl Authority {
         metrics::gauge!("chancery_intents_stuck").set(f64::from(u32::try_from(stuck.len()).unwrap_or(u32::MAX)));
         self.stuck.keep_only(&stuck);
         Ok(total)
+    }
+}
+
+/// How an order stands that says processing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Processing {
+    /// In this process.
+    Here,
+    /// In another one that is connected to the database.
+    Elsewhere,
+    /// No more: it has ended, or its process has and the order was made ready again.
+    Over,
+}
+
+impl Authority {
+    /// Who makes this certificate of an order? When its process ended before the outcome, nobody was given it: it is
+    /// revoked as recovery would do later, and the order is ready for another one. Should the process live after
+    /// all, its outcome finds the intent revoked and is refused.
+    pub async fn processing(&self, id: CertificateId) -> Result<Processing> {
+        let certificate = certificates::find(&self.store, id).await?;
+        let Some(intent) = certificate.filter(|c| c.status == CertificateStatus::Intended) else {
+            return Ok(Processing::Over);
+        };
+        if intent.replica_id == self.store.replica() {
+            return Ok(Processing::Here);
+        }
+        if replicas::is_alive(&self.store, intent.replica_id).await? {
+            return Ok(Processing::Elsewhere);
+        }
+        let why = "the server that made it has ended; its order is finalized again";
+        self.take_back(&Actor::job("recovery"), id, why).await?;
+        Ok(Processing::Over)
     }
 }
 

@@ -61,6 +61,15 @@ impl Authority {
 
     /// Gives up an intent: it may have been signed, so it is revoked, listed, and its order ends.
     pub(super) async fn abandon(&self, actor: &Actor, id: CertificateId, why: &str) -> Result<()> {
+        self.give_up(actor, id, why, Order::Ends).await
+    }
+
+    /// The same, with its order ready for another certificate. One that got its outcome meanwhile stays as it is.
+    pub(super) async fn take_back(&self, actor: &Actor, id: CertificateId, why: &str) -> Result<()> {
+        self.give_up(actor, id, why, Order::IsReady).await
+    }
+
+    async fn give_up(&self, actor: &Actor, id: CertificateId, why: &str, then: Order) -> Result<()> {
         let mut tx = self.store.begin(actor).await?;
         let Some(certificate) = certificates::lock(&mut tx, id).await? else { return Ok(()) };
         if certificate.status != CertificateStatus::Intended {
@@ -68,7 +77,15 @@ impl Authority {
         }
         let now = tx.now();
         let certificate = write_revocation(&mut tx, certificate, now, RevocationReason::Unspecified).await?;
-        release(&mut tx, &certificate).await?;
+        match (then, certificate.order_id) {
+            (Order::IsReady, Some(order)) => {
+                if guards::order_to_ready(&mut tx, order, id).await? {
+                    let detail = json!({"certificate": id, "serial": certificate.serial});
+                    tx.audit(AuditEvent::done("order.reopened", format!("order:{order}"), detail));
+                }
+            }
+            _ => release(&mut tx, &certificate).await?,
+        }
         let detail = json!({"serial": certificate.serial, "why": why});
         tx.audit(AuditEvent::done("certificate.abandoned", certificate.object(), detail));
         tx.commit().await?;
@@ -77,6 +94,13 @@ impl Authority {
         self.revoked.notify_one();
         Ok(())
     }
+}
+
+/// What becomes of the order of an intent that is given up.
+#[derive(Debug, Clone, Copy)]
+enum Order {
+    Ends,
+    IsReady,
 }
 
 /// Is there something to revoke?

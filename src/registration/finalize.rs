@@ -15,6 +15,8 @@ use super::{Directory, Origin, Registration};
 use crate::authority::chain::Chain;
 use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
+use crate::authority::recovery::Processing;
+use crate::clock::monotonic;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
 use crate::model::certificate::{Certificate, CertificateFilter};
@@ -31,6 +33,10 @@ const RENEWALS_LOOKED_AT: i64 = 50;
 
 /// How long a client is kept waiting; a slower signature is polled for.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long after a server's end the database may still list its connections, one machine or two.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// A certificate as it is downloaded.
 #[derive(Debug, Clone)]
@@ -49,7 +55,7 @@ impl Registration {
         id: OrderId,
         csr: &[u8],
     ) -> Result<OrderView> {
-        let OrderView { order, authorizations } = self.order_view(account, id).await?;
+        let OrderView { order, authorizations } = self.order_to_finalize(account, id).await?;
         let status = order.shown_status(self.store.now());
         if status != OrderStatus::Ready {
             let error = Error::new(ErrorKind::OrderNotReady, not_ready(status));
@@ -90,6 +96,22 @@ impl Registration {
             Some(Err(ended)) => Err(Error::internal("the issuance task ended early", ended)),
             // it goes on; the order says processing until it is done
             None => self.order_view(account, id).await,
+        }
+    }
+
+    /// The order, made ready again when its finalization ended with the server that ran it. While another server runs
+    /// it, a moment is given for the database to learn that the server has ended.
+    async fn order_to_finalize(&self, account: &Account, id: OrderId) -> Result<OrderView> {
+        let started = monotonic();
+        loop {
+            let view = self.order_view(account, id).await?;
+            let processing = view.order.status == OrderStatus::Processing;
+            let Some(certificate) = view.order.certificate_id.filter(|_| processing) else { return Ok(view) };
+            match self.authority.processing(certificate).await? {
+                Processing::Over => return self.order_view(account, id).await,
+                Processing::Elsewhere if started.elapsed() < GONE_WITHIN => tokio::time::sleep(LOOK_AGAIN).await,
+                Processing::Elsewhere | Processing::Here => return Ok(view),
+            }
         }
     }
 

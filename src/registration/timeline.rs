@@ -96,7 +96,9 @@ impl Registration {
         }
         let refused = attempts::of_order(&self.store, id, EVENTS).await?;
         let certificate = certificates::find_by_order(&self.store, id).await?;
-        let mut entries = vec![self.ordered(&order, account.as_ref()).await?];
+        let events = self.events(&format!("order:{id}")).await?;
+        let mut entries = vec![ordered(&order, account.as_ref(), &events)];
+        entries.extend(events.iter().filter(|event| event.action == "order.reopened").map(reopened));
         for proof in &proofs {
             self.proved(&order, proof, &mut entries).await?;
         }
@@ -113,27 +115,6 @@ impl Registration {
         let told = Told { order: &order, status, proofs: &proofs, refused: &refused };
         let (summary, next) = told.sum(certificate.as_ref(), ended.as_ref());
         Ok(Some(Timeline { order, account, status, summary, next, entries }))
-    }
-
-    async fn ordered(&self, order: &Order, account: Option<&Account>) -> Result<Entry> {
-        let events = self.events(&format!("order:{}", order.id)).await?;
-        let created = events.iter().find(|event| event.action == "order.created").map(detail_of);
-        let from = created.as_ref().and_then(|detail| detail["from"].as_str()).filter(|from| !from.is_empty());
-        let contact = account.map(|a| a.contact.join(", ").replace("mailto:", "")).filter(|text| !text.is_empty());
-        let mut detail = format!(
-            "account {}{} asked for {}",
-            order.account_id,
-            contact.map(|text| format!(" ({text})")).unwrap_or_default(),
-            names(order)
-        );
-        if let Some(from) = from {
-            detail.push_str(&format!(" from {from}"));
-        }
-        detail.push_str(&format!(", profile {}, directory {}", order.profile, order.directory));
-        if let Some(replaced) = &order.replaces {
-            detail.push_str(&format!(", in place of certificate {replaced}"));
-        }
-        Ok(Entry { at: order.created_at, what: "ordered", name: None, detail, mark: Mark::Plain })
     }
 
     async fn proved(&self, order: &Order, proof: &Proof, into: &mut Vec<Entry>) -> Result<()> {
@@ -230,6 +211,34 @@ impl Proof {
     fn kind_tried(&self) -> Option<&str> {
         self.challenges.iter().find(|c| c.status != ChallengeStatus::Pending).map(|c| c.kind.as_str())
     }
+}
+
+fn ordered(order: &Order, account: Option<&Account>, events: &[ChainedEvent]) -> Entry {
+    let created = events.iter().find(|event| event.action == "order.created").map(detail_of);
+    let from = created.as_ref().and_then(|detail| detail["from"].as_str()).filter(|from| !from.is_empty());
+    let contact = account.map(|a| a.contact.join(", ").replace("mailto:", "")).filter(|text| !text.is_empty());
+    let mut detail = format!(
+        "account {}{} asked for {}",
+        order.account_id,
+        contact.map(|text| format!(" ({text})")).unwrap_or_default(),
+        names(order)
+    );
+    if let Some(from) = from {
+        detail.push_str(&format!(" from {from}"));
+    }
+    detail.push_str(&format!(", profile {}, directory {}", order.profile, order.directory));
+    if let Some(replaced) = &order.replaces {
+        detail.push_str(&format!(", in place of certificate {replaced}"));
+    }
+    Entry { at: order.created_at, what: "ordered", name: None, detail, mark: Mark::Plain }
+}
+
+fn reopened(event: &ChainedEvent) -> Entry {
+    let serial = detail_of(event)["serial"].as_str().unwrap_or("unknown").to_owned();
+    let detail = format!(
+        "the server that made serial {serial} ended before it was done: the serial is listed as revoked, and the order was ready again"
+    );
+    Entry { at: event.at, what: "revoked", name: None, detail, mark: Mark::Bad }
 }
 
 fn ready(order: &Order, status: OrderStatus, proofs: &[Proof]) -> Option<Entry> {

@@ -12,9 +12,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keys::seal::KeyMaterial;
 use crate::keys::store::Keys;
 use crate::keys::unlock::{self, KeyFile};
+use crate::model::id::ReplicaId;
 use crate::store::engine::Db;
 use crate::store::hierarchy::{Installation, installation};
-use crate::store::{Store, migrate};
+use crate::store::{Store, migrate, replicas};
 
 /// Connections of one replica to Postgres.
 const CONNECTIONS: u32 = 24;
@@ -30,8 +31,9 @@ pub struct Opened {
 }
 
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
+    let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
     let db = if config.database.is_postgres() {
-        Db::open_postgres(config.database.expose(), CONNECTIONS).await
+        Db::open_postgres(config.database.expose(), CONNECTIONS, &replicas::connection_name(replica)).await
     } else {
         Db::open_sqlite(&config.database.sqlite_path()?).await
     };
@@ -49,7 +51,7 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn
         _ => error,
     })?;
     migrate::run(&db).await?;
-    Store::new(db, clock, entropy)
+    Ok(Store::of(replica, db, clock, entropy))
 }
 
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers

@@ -100,11 +100,12 @@ impl Db {
     }
 
     /// Postgres by URL; `verify-full` unless the host is loopback or a socket or the URL says otherwise is the
-    /// business of the configuration. `volatile` commits without waiting for the disk: nonces only.
-    pub async fn open_postgres(url: &str, connections: u32) -> Result<Db> {
+    /// business of the configuration. `volatile` commits without waiting for the disk: nonces only. The server calls
+    /// the connections by `name`, by which other processes see that this one lives.
+    pub async fn open_postgres(url: &str, connections: u32, name: &str) -> Result<Db> {
         let options = PgConnectOptions::from_str(url)
             .map_err(|e| Error::new(ErrorKind::Config, "the database URL cannot be read").because(e))?
-            .application_name("chancery")
+            .application_name(name)
             .options([("statement_timeout", "30000"), ("idle_in_transaction_session_timeout", "60000")])
             .disable_statement_logging();
         let pool = PgPoolOptions::new()

@@ -27,6 +27,8 @@ statements! {
         postgres "SELECT id FROM acme_orders WHERE id = ANY($1::bytea[]) ORDER BY id FOR UPDATE";
     ORDER_VALID = "UPDATE acme_orders SET status = 'valid' WHERE status = 'processing' AND id IN (VALUES ($1)) RETURNING id",
         postgres "UPDATE acme_orders SET status = 'valid' WHERE status = 'processing' AND id = ANY($1::bytea[]) RETURNING id";
+    ORDER_READY = "UPDATE acme_orders SET status = 'ready', certificate_id = NULL WHERE id = $1 AND status = 'processing' AND certificate_id = $2";
+    LEAVE_ORDER = "UPDATE certificates SET order_id = NULL WHERE id = $1";
     ORDER_INVALID = "UPDATE acme_orders SET status = 'invalid', error = $2 WHERE id = $1 AND status = 'processing'";
     CLAIM_KEY = "INSERT INTO idempotency_keys (actor, idempotency_key, request_sha256, certificate_id, created_at, expires_at) \
                  VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -92,6 +94,16 @@ pub async fn orders_to_processing(
 pub async fn orders_to_valid(tx: &mut Tx, orders: impl Iterator<Item = OrderId>) -> Result<HashSet<OrderId>> {
     let rows = fetch_many(tx.raw(), ORDER_VALID, orders.map(|id| vec![id.to_vec().into()]).collect()).await?;
     rows.iter().map(|row| row.id("id")).collect()
+}
+
+/// processing → ready, for a finalization that was cut off and is begun again, as if it had not reached us. An order
+/// has one certificate: the one that was given up is none of its any more.
+pub async fn order_to_ready(tx: &mut Tx, order: OrderId, certificate: CertificateId) -> Result<bool> {
+    let moved = q(ORDER_READY).bind(order.to_vec()).bind(certificate.to_vec()).execute(&mut *tx).await? == 1;
+    if moved {
+        q(LEAVE_ORDER).bind(certificate.to_vec()).execute(tx).await?;
+    }
+    Ok(moved)
 }
 
 /// A finalization that will never end well; `problem` is the stored error of the order as JSON.

@@ -27,6 +27,7 @@ pub mod orphans;
 mod pool;
 pub mod profiles;
 pub mod renewals;
+pub mod replicas;
 pub mod revocations;
 pub mod sessions;
 pub mod tokens;
@@ -71,6 +72,7 @@ pub fn statements() -> Vec<Sql> {
         orphans::ALL,
         profiles::ALL,
         renewals::ALL,
+        replicas::ALL,
         revocations::ALL,
         sessions::ALL,
         tokens::ALL,
@@ -102,7 +104,12 @@ impl fmt::Debug for Store {
 impl Store {
     pub fn new(db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Self> {
         let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
-        Ok(Store {
+        Ok(Store::of(replica, db, clock, entropy))
+    }
+
+    /// For a process whose connections bear the name of its id (`replicas::connection_name`).
+    pub fn of(replica: ReplicaId, db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        Store {
             db,
             clock,
             entropy,
@@ -110,7 +117,7 @@ impl Store {
             lanes: Arc::new(Lanes::default()),
             commits: Arc::default(),
             account_changes: Arc::default(),
-        })
+        }
     }
 
     /// This process in audit chains and intents; never the same twice.

@@ -59,7 +59,7 @@ pub fn order_micros(requests: f64) -> f64 {
 /// A store of its own on the server's engine.
 async fn store_beside(server: &super::server::Server) -> Store {
     let db = match server.database() {
-        Some(url) => Db::open_postgres(url, 4).await.expect("the same Postgres"),
+        Some(url) => Db::open_postgres(url, 4, "chancery").await.expect("the same Postgres"),
         None => {
             let db = Db::open_sqlite(&server.data().join("floor.db")).await.expect("a database beside the server's");
             migrate::run(&db).await.expect("migrated");

@@ -21,7 +21,7 @@ const OF_ONE: usize = 300;
 
 pub async fn store(server: &Server, total: usize) {
     let db = match server.database() {
-        Some(url) => Db::open_postgres(url, 2).await,
+        Some(url) => Db::open_postgres(url, 2, "chancery").await,
         None => Db::open_sqlite(&server.data().join("chancery.db")).await,
     };
     let db = db.expect("the server's own database");

@@ -1,12 +1,9 @@
 //! Accounts (A1–A13); terms of service that change are in terms.rs.
 
-use std::sync::Arc;
-
-use axum::Router;
-use chancery::registration::{DirectoryConfig, Registration};
+use chancery::registration::DirectoryConfig;
 use serde_json::{Value, json};
 
-use super::client::{Client, Key, Reply, b64, csr, leaf_der, send, send_to, url};
+use super::client::{Client, Key, at, b64, csr, leaf_der, send, send_to, url};
 use super::eab::{admin, require};
 use super::signers::Signer;
 use super::state::{everything, number};
@@ -293,19 +290,6 @@ async fn a9_at_another_replica_the_old_key_writes_nothing_and_the_new_one_is_goo
         at(last, &client.key, &client.kid, &client.kid, "").await.refused(400, "malformed");
         at(last, &later, &client.kid, &client.kid, "").await.refused(400, "malformed");
     }
-}
-
-/// Signed by `key` for the account, at another replica.
-async fn at(
-    (registration, router): &(Arc<Registration>, Router),
-    key: &Key,
-    kid: &str,
-    to: &str,
-    payload: &str,
-) -> Reply {
-    let nonce = registration.nonces.mint().unwrap();
-    let header = json!({"alg": "ES256", "kid": kid, "nonce": nonce, "url": to}).to_string();
-    send_to(router, to, &key.jws(&header, payload).to_string()).await
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chancery::registration::Registration;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -110,6 +111,19 @@ pub struct Client<'w> {
     pub world: &'w World,
     pub key: Key,
     pub kid: String,
+}
+
+/// Signed by `key` for the account, at another process.
+pub async fn at(
+    (registration, router): &(Arc<Registration>, Router),
+    key: &Key,
+    kid: &str,
+    to: &str,
+    payload: &str,
+) -> Reply {
+    let nonce = registration.nonces.mint().unwrap();
+    let header = json!({"alg": "ES256", "kid": kid, "nonce": nonce, "url": to}).to_string();
+    send_to(router, to, &key.jws(&header, payload).to_string()).await
 }
 
 impl<'w> Client<'w> {

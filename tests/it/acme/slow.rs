@@ -1,11 +1,15 @@
 //! A signature that takes longer than a client is kept waiting: `processing`, then polling (RFC 8555 §7.4).
 
 use chancery::error::ErrorKind;
+use chancery::store::engine::Db;
+use chancery::store::replicas::connection_name;
 use serde_json::json;
 
-use super::client::{Client, b64, csr};
+use super::client::{Client, at, b64, csr};
+use super::state::number;
 use super::world::worlds;
 use crate::issuance::rig::SignerState;
+use crate::support::wait::until;
 
 #[tokio::test]
 async fn a_slow_signature_is_processing_and_then_valid() {
@@ -51,5 +55,59 @@ async fn a_signer_that_is_away_ends_the_order() {
         let ended = client.get(&order_url).await.expect(200).json();
         assert_eq!(ended["status"], "invalid");
         assert_eq!(ended["error"]["type"], "urn:ietf:params:acme:error:serverInternal");
+    }
+}
+
+/// A server ends between the intent and the outcome of a finalize, and its client repeats that at another one: who
+/// reached a dead server must not wait for recovery, let alone lose the order.
+#[tokio::test]
+async fn an_order_whose_server_ended_is_finalized_by_another() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        let finalize = order["finalize"].as_str().unwrap();
+        *world.trouble.signer.lock().unwrap() = SignerState::Waits;
+        client.post(finalize, &payload).await.expect(200);
+        *world.trouble.signer.lock().unwrap() = SignerState::Works;
+        let other = world.elsewhere().await;
+
+        if let Some(url) = &world.url {
+            // the first one lives as long as it has a connection
+            let name = connection_name(world.store.replica());
+            let alive = Db::open_postgres(url, 1, &name).await.unwrap();
+            at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
+            assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "processing");
+            alive.close().await;
+        }
+        let answer = at(&other, &client.key, &client.kid, finalize, &payload).await.expect(200).json();
+        assert_eq!(answer["status"], "valid", "{answer}");
+        let pem = client.get(answer["certificate"].as_str().unwrap()).await.expect(200).text;
+        at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
+        let revoked = "SELECT COUNT(*) AS held FROM revocations r JOIN certificates c ON c.id = r.certificate_id \
+                       WHERE c.status = 'revoked' AND c.issued_at IS NULL";
+        assert_eq!(number(&world, revoked).await, 1, "what may have been signed");
+
+        // it lived after all: what it made is given to nobody, and the order stays as it is
+        world.trouble.gate.add_permits(1);
+        until("the first one's outcome is refused", async || {
+            let refused = "SELECT COUNT(*) AS held FROM audit_events WHERE action = 'certificate.rejected'";
+            (number(&world, refused).await == 1).then_some(())
+        })
+        .await;
+        let shown = client.get(&order_url).await.expect(200).json();
+        assert_eq!((&shown["status"], &shown["certificate"]), (&json!("valid"), &answer["certificate"]));
+        assert_eq!(client.get(answer["certificate"].as_str().unwrap()).await.expect(200).text, pem);
+        assert_eq!(
+            number(&world, "SELECT COUNT(*) AS held FROM certificates WHERE issued_at IS NOT NULL AND via = 'acme'")
+                .await,
+            1
+        );
+
+        let id = order_url.rsplit('/').next().unwrap().parse().unwrap();
+        let told = other.0.timeline(id).await.unwrap().unwrap();
+        let told: Vec<_> = told.entries.iter().map(|entry| entry.detail.as_str()).collect();
+        assert!(told.iter().any(|detail| detail.contains("ended before it was done")), "{told:?}");
     }
 }

@@ -34,6 +34,8 @@ use crate::validation::support::{A, CAA, Dns, DnsServer, TXT, Target, ok};
 pub const EXTERNAL: &str = "https://acme.test";
 
 pub struct World {
+    /// Of its Postgres.
+    pub url: Option<String>,
     pub store: Store,
     pub clock: ManualClock,
     pub registration: Arc<Registration>,
@@ -73,9 +75,9 @@ pub async fn worlds() -> Vec<World> {
 impl World {
     async fn on(postgres: Option<String>) -> World {
         let directory = tempfile::tempdir().unwrap();
-        let db = match postgres {
+        let db = match &postgres {
             None => Db::open_sqlite(&directory.path().join("chancery.db")).await.unwrap(),
-            Some(url) => Db::open_postgres(&url, 8).await.unwrap(),
+            Some(url) => Db::open_postgres(url, 8, "chancery").await.unwrap(),
         };
         migrate::run(&db).await.unwrap();
         let clock = ManualClock::at(SystemClock.now().truncated());
@@ -115,6 +117,7 @@ impl World {
         let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await.unwrap();
         let router = router(&registration, &clock, &entropy);
         World {
+            url: postgres,
             store,
             clock,
             registration,

@@ -234,7 +234,7 @@ fn both_folders_have_the_same_migrations() {
 
 #[tokio::test]
 async fn a_database_out_of_reach_is_unavailable() {
-    let nowhere = Db::open_postgres("postgres://nobody@127.0.0.1:1/none", 1).await;
+    let nowhere = Db::open_postgres("postgres://nobody@127.0.0.1:1/none", 1, "chancery").await;
     assert_eq!(nowhere.unwrap_err().kind, ErrorKind::Unavailable);
     let nowhere = Db::open_sqlite(std::path::Path::new("/nonexistent/chancery.db")).await;
     assert_eq!(nowhere.unwrap_err().kind, ErrorKind::Unavailable);

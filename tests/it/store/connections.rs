@@ -80,7 +80,10 @@ on_both_engines! {
 #[tokio::test]
 async fn a_server_that_ended_its_connections_is_no_trouble_of_a_transaction() {
     let url = create_database().await;
-    let (db, other) = (Db::open_postgres(&url, 4).await.unwrap(), Db::open_postgres(&url, 1).await.unwrap());
+    let (db, other) = (
+        Db::open_postgres(&url, 4, "chancery").await.unwrap(),
+        Db::open_postgres(&url, 1, "chancery").await.unwrap(),
+    );
     let end = plain(
         "SELECT COUNT(pg_terminate_backend(pid)) AS n FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
     );

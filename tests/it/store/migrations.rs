@@ -68,6 +68,6 @@ async fn orders_of_schema_5_keep_their_authorizations_on_sqlite() {
 #[tokio::test]
 async fn orders_of_schema_5_keep_their_authorizations_on_postgres() {
     let url = create_database().await;
-    orders_keep_their_authorizations(Db::open_postgres(&url, 4).await.unwrap()).await;
+    orders_keep_their_authorizations(Db::open_postgres(&url, 4, "chancery").await.unwrap()).await;
     drop_database(&url).await;
 }

@@ -110,7 +110,7 @@ impl Place {
     async fn connect(&self) -> Db {
         match self {
             Place::File(folder) => Db::open_sqlite(&folder.path().join("chancery.db")).await.unwrap(),
-            Place::Url(url) => Db::open_postgres(url, 8).await.unwrap(),
+            Place::Url(url) => Db::open_postgres(url, 8, "chancery").await.unwrap(),
         }
     }
 }
