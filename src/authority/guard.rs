@@ -86,6 +86,8 @@ pub(super) struct Group {
     accounts: HashMap<OrderId, Ordering>,
     grants: HashMap<GrantId, Grant>,
     sets: BTreeMap<String, Timestamp>,
+    /// `NameSet::own` that had a certificate before.
+    before: BTreeSet<String>,
     /// `NameSet::own` of what gets its certificate.
     had: BTreeSet<String>,
     /// Orders that moved to processing for a certificate of the group.
@@ -113,6 +115,12 @@ impl Group {
         group.accounts = guards::ordering_accounts(tx, rows.iter().filter_map(|(guard, ..)| guard.order)).await?;
         let sets: Vec<&NameSet> = rows.iter().filter_map(|(guard, ..)| guard.set.as_ref()).collect();
         let kept = limits::lock(tx, sets.iter().flat_map(|set| [set.row.clone(), set.own.clone()])).await?;
+        let own: BTreeSet<&str> = sets.iter().map(|set| set.own.as_str()).collect();
+        group.before = kept
+            .iter()
+            .filter(|(row, at)| own.contains(row.as_str()) && at.micros() > 0)
+            .map(|(row, _)| row.clone())
+            .collect();
         let shared: BTreeSet<&str> = sets.iter().map(|set| set.row.as_str()).collect();
         group.sets = kept.into_iter().filter(|(row, _)| shared.contains(row.as_str())).collect();
         for id in rows.iter().filter_map(|(guard, ..)| Some(guard.grant.as_ref()?.id)).collect::<BTreeSet<_>>() {
@@ -134,6 +142,11 @@ impl Group {
         let made: Vec<_> = good.filter_map(|((guard, c, _), _)| Some((guard.order?, c.id))).collect();
         group.moved = guards::orders_to_processing(tx, &made, now).await?;
         Ok(group)
+    }
+
+    /// The account had a certificate for exactly these names.
+    pub(super) fn renews(&self, guard: &Guard) -> bool {
+        guard.set.as_ref().is_some_and(|set| self.before.contains(&set.own))
     }
 
     /// What takes nothing.

@@ -60,6 +60,8 @@ pub struct Issued {
     pub der: Vec<u8>,
     /// Intermediates in DER, nearest first, without the root.
     pub chain: Vec<Vec<u8>>,
+    /// Its ACME account had a certificate for exactly these names before.
+    pub renews: bool,
 }
 
 impl Authority {
@@ -158,13 +160,13 @@ impl Authority {
             guard: issuance.guard.clone(),
             common_name: profile.profile.common_name(issuance.common_name.as_deref(), &prepared.facts().names)?,
         };
-        self.commit_intent(row).await?;
+        let renews = self.commit_intent(row).await?;
         if let Some(intended) = intended {
             // who waits may be gone
             let _ = intended.send(());
         }
         match self.finish(actor, issuance, certificate.clone(), &key, prepared).await {
-            Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), ..issued }),
+            Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), renews, ..issued }),
             Err(error) => {
                 // it may have been signed: nobody gets it, and it goes on the CRL now rather than after the deadline
                 if let Err(later) = self.abandon(actor, certificate.id, &error.detail).await {
@@ -203,16 +205,20 @@ impl Authority {
         certificate.status = CertificateStatus::Valid;
         certificate.fingerprint = Some(outcome.fingerprint);
         certificate.issued_at = Some(outcome.issued_at);
-        Ok(Issued { certificate, der: outcome.der, chain: Vec::new() })
+        Ok(Issued { certificate, der: outcome.der, chain: Vec::new(), renews: false })
     }
 
     /// An error on COMMIT means unknown, and a retry of the group then meets its own rows: the intent is read again
-    /// by id, and one that is there is ours, with nothing signed yet.
-    async fn commit_intent(&self, row: IntentRow) -> Result<()> {
+    /// by id, and one that is there is ours, with nothing signed yet. Says whether the account had a certificate for
+    /// the same names, as far as that is known then.
+    async fn commit_intent(&self, row: IntentRow) -> Result<bool> {
         let id = row.intent.certificate.id;
-        let Err(error) = self.intents.commit(row).await else { return Ok(()) };
+        let error = match self.intents.commit(row).await {
+            Ok(renews) => return Ok(renews),
+            Err(error) => error,
+        };
         match certificates::find(&self.store, id).await {
-            Ok(Some(found)) if found.status == CertificateStatus::Intended => Ok(()),
+            Ok(Some(found)) if found.status == CertificateStatus::Intended => Ok(false),
             _ => Err(error),
         }
     }
@@ -362,7 +368,8 @@ pub(super) struct OutcomeRow {
 /// Writes both kinds of groups.
 pub(super) struct Writer(pub(super) Store);
 
-impl WriteGroup<IntentRow> for Writer {
+/// Says whether the account had a certificate for the same names.
+impl WriteGroup<IntentRow, bool> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
@@ -373,7 +380,7 @@ impl WriteGroup<IntentRow> for Writer {
         self.0.lanes()
     }
 
-    async fn write(&self, mut tx: Tx, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<()>>> {
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<bool>>> {
         let judged: Vec<guard::Judged<'_>> =
             rows.iter().map(|row| (&row.guard, &row.intent.certificate, row.common_name.as_deref())).collect();
         let mut group = guard::Group::read(&mut tx, &judged).await?;
@@ -384,7 +391,7 @@ impl WriteGroup<IntentRow> for Writer {
                 Ok(()) => {
                     held.push(row.intent.clone());
                     audit_intent(&mut tx, row);
-                    results.push(Ok(()));
+                    results.push(Ok(group.renews(&row.guard)));
                 }
                 Err(error) if error.is_refusal() => results.push(Err(error)),
                 // a failed statement has ended the transaction: the group goes row by row

@@ -44,7 +44,7 @@ pub struct Authority {
     /// The CA's own host names and addresses: reserved names.
     own_hosts: Vec<String>,
     snapshot: ArcSwap<Snapshot>,
-    intents: Batcher<IntentRow>,
+    intents: Batcher<IntentRow, bool>,
     outcomes: Batcher<OutcomeRow>,
     /// The CRL in force of each issuer, as last read.
     crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,

@@ -19,7 +19,7 @@ use crate::authority::recovery::Processing;
 use crate::clock::monotonic;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
-use crate::model::certificate::{Certificate, CertificateFilter};
+use crate::model::certificate::Certificate;
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
@@ -27,9 +27,6 @@ use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
 use crate::pki::request::CertificateRequest;
 use crate::store::{accounts, authorizations, certificates};
-
-/// How many earlier certificates of an account may have a name in common before one stops looking.
-const RENEWALS_LOOKED_AT: i64 = 50;
 
 /// How long a client is kept waiting; a slower signature is polled for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -86,7 +83,7 @@ impl Registration {
         match done {
             Some(Ok(Ok(issued))) => {
                 let certificate_id = Some(issued.certificate.id);
-                self.note_renewal(issued.certificate, order.replaces.is_some());
+                note_renewal(order.replaces.is_some(), issued.renews);
                 let order = Order { status: OrderStatus::Valid, certificate_id, ..order };
                 Ok(OrderView { order, authorizations })
             }
@@ -113,34 +110,6 @@ impl Registration {
                 Processing::Elsewhere | Processing::Here => return Ok(view),
             }
         }
-    }
-
-    /// Counts a certificate that replaces one (RFC 9773 §5), or whose account had one for the same names before; nobody
-    /// waits for it.
-    fn note_renewal(self: &Arc<Self>, certificate: Certificate, replaces: bool) {
-        if replaces {
-            metrics::counter!("chancery_acme_renewals_total", "ari" => "replaced").increment(1);
-            return;
-        }
-        let registration = Arc::clone(self);
-        tokio::spawn(async move {
-            if registration.renews(&certificate).await.unwrap_or(false) {
-                metrics::counter!("chancery_acme_renewals_total", "ari" => "none").increment(1);
-            }
-        });
-    }
-
-    async fn renews(&self, certificate: &Certificate) -> Result<bool> {
-        let filter = CertificateFilter {
-            name: certificate.names.first().map(Identifier::value),
-            account_id: certificate.account_id,
-            ..CertificateFilter::default()
-        };
-        let before =
-            certificates::list(&self.store, &filter, Some(certificate.id), RENEWALS_LOOKED_AT, self.store.now())
-                .await?;
-        let names = |c: &Certificate| c.names.iter().cloned().collect::<BTreeSet<_>>();
-        Ok(before.iter().any(|earlier| names(earlier) == names(certificate)))
     }
 
     async fn checked(&self, account: &Account, order: &Order, csr: &[u8]) -> Result<Issuance> {
@@ -218,6 +187,15 @@ impl Registration {
         let der = der.ok_or_else(missing)?;
         let chains = self.authority.chains_of(&certificate, &der)?;
         Ok(Download { certificate, der, chains })
+    }
+}
+
+/// Counts a certificate that replaces one (RFC 9773 §5), or whose account had one for the same names before.
+fn note_renewal(replaces: bool, renews: bool) {
+    match (replaces, renews) {
+        (true, _) => metrics::counter!("chancery_acme_renewals_total", "ari" => "replaced").increment(1),
+        (false, true) => metrics::counter!("chancery_acme_renewals_total", "ari" => "none").increment(1),
+        (false, false) => {}
     }
 }
 

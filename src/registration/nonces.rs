@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -14,11 +14,12 @@ use aws_lc_rs::{constant_time, hmac};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::authority::batch::{Batcher, WriteGroup};
 use crate::clock::{Timestamp, hours, minutes};
 use crate::entropy::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::store::Store;
-use crate::store::nonces::{self, Epoch};
+use crate::store::nonces::{self, Epoch, Shown};
 
 pub const LIFETIME: Duration = hours(1);
 
@@ -37,6 +38,22 @@ pub struct Nonces {
     /// SQLite only: (time, random) of every spent nonce of the current epoch. The lock guards the check together
     /// with the insertion, so that of two equal nonces one wins.
     spent: Mutex<BTreeSet<(i64, [u8; 16])>>,
+    /// Postgres only: who shows a nonce while others are being spent is spent with the next ones.
+    spending: Option<Batcher<Shown, bool>>,
+}
+
+struct Spender(Store);
+
+impl WriteGroup<Shown, bool> for Spender {
+    type Begun = ();
+
+    async fn begin(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn write(&self, (): (), shown: Arc<Vec<Shown>>) -> Result<Vec<Result<bool>>> {
+        Ok(nonces::spend(&self.0, &shown).await?.into_iter().map(Ok).collect())
+    }
 }
 
 impl fmt::Debug for Nonces {
@@ -54,8 +71,10 @@ struct Parts {
 
 impl Nonces {
     pub async fn open(store: Store) -> Result<Self> {
-        let epoch = if store.db.is_postgres() { shared_epoch(&store).await? } else { fresh_epoch(&store)? };
-        Ok(Nonces { store, current: ArcSwap::from_pointee(epoch), spent: Mutex::new(BTreeSet::new()) })
+        let shared = store.db.is_postgres();
+        let epoch = if shared { shared_epoch(&store).await? } else { fresh_epoch(&store)? };
+        let spending = shared.then(|| Batcher::start(Spender(store.clone())));
+        Ok(Nonces { store, current: ArcSwap::from_pointee(epoch), spent: Mutex::default(), spending })
     }
 
     pub fn mint(&self) -> Result<String> {
@@ -85,7 +104,10 @@ impl Nonces {
         if age > i64::try_from(LIFETIME.as_secs()).unwrap_or(i64::MAX) || age < -300 {
             return Err(bad("it has expired"));
         }
-        if self.store.db.is_postgres() { self.redeem_shared(&parts).await } else { self.redeem_here(&parts, now) }
+        match &self.spending {
+            Some(spending) => self.redeem_shared(spending, &parts).await,
+            None => self.redeem_here(&parts, now),
+        }
     }
 
     fn redeem_here(&self, parts: &Parts, now: Timestamp) -> Result<()> {
@@ -100,7 +122,7 @@ impl Nonces {
             *spent = spent.split_off(&(oldest, [0; 16]));
         }
         if spent.len() >= MAX_SPENT {
-            self.current.store(std::sync::Arc::new(fresh_epoch(&self.store)?));
+            self.current.store(Arc::new(fresh_epoch(&self.store)?));
             spent.clear();
             return Err(bad("too many were spent within the hour, so all have been renewed"));
         }
@@ -111,12 +133,12 @@ impl Nonces {
         if spent.insert((parts.time, parts.random)) { Ok(()) } else { Err(bad("it was used before")) }
     }
 
-    async fn redeem_shared(&self, parts: &Parts) -> Result<()> {
+    async fn redeem_shared(&self, spending: &Batcher<Shown, bool>, parts: &Parts) -> Result<()> {
         let mut epoch = **self.current.load();
         if parts.epoch != epoch.number {
             // another replica began a new one: what this one gives out of the old one would be refused there
             epoch = shared_epoch(&self.store).await?;
-            self.current.store(std::sync::Arc::new(epoch));
+            self.current.store(Arc::new(epoch));
         }
         if parts.epoch != epoch.number {
             // from a race at the first start
@@ -127,12 +149,13 @@ impl Nonces {
         if !authentic(&epoch, parts) {
             return Err(bad("this server did not give it out"));
         }
-        let expires = Timestamp::from_secs(parts.time) + LIFETIME;
-        if nonces::spend(&self.store, &parts.bytes, epoch.number, expires).await? {
+        let expires_at = Timestamp::from_secs(parts.time) + LIFETIME;
+        let shown = Shown { nonce: parts.bytes.clone(), epoch: epoch.number, expires_at };
+        if spending.commit(shown).await? {
             return Ok(());
         }
         if nonces::find(&self.store, epoch.number).await?.is_none() {
-            self.current.store(std::sync::Arc::new(shared_epoch(&self.store).await?));
+            self.current.store(Arc::new(shared_epoch(&self.store).await?));
             return Err(bad("the database has restarted since it was given out"));
         }
         Err(bad("it was used before"))
@@ -162,7 +185,7 @@ impl Nonces {
         }
         if nonces::count(&self.store, most).await? >= most {
             nonces::renew(&self.store, &fresh_epoch(&self.store)?, self.store.now()).await?;
-            self.current.store(std::sync::Arc::new(shared_epoch(&self.store).await?));
+            self.current.store(Arc::new(shared_epoch(&self.store).await?));
         }
         Ok(())
     }

@@ -1,8 +1,10 @@
 //! Epochs and spent nonces of Postgres, in UNLOGGED tables written without a durable commit: losing them loses
 //! the epoch too, so that no nonce of the time before is ever good again. SQLite keeps both in memory.
 
+use std::collections::HashSet;
+
 use super::Store;
-use super::engine::{On, q, statements};
+use super::engine::{On, fetch_many_alone, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -10,7 +12,11 @@ statements! {
     LATEST = "SELECT epoch, nonce_key FROM nonce_epochs ORDER BY created_at DESC, epoch LIMIT 1";
     BY_EPOCH = "SELECT epoch, nonce_key FROM nonce_epochs WHERE epoch = $1";
     INSERT_EPOCH = "INSERT INTO nonce_epochs (epoch, nonce_key, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    SPEND = "INSERT INTO nonces_spent (nonce, expires_at) SELECT $1, $2 WHERE EXISTS (SELECT 1 FROM nonce_epochs WHERE epoch = $3) ON CONFLICT DO NOTHING";
+    /// In one order, so that two groups cannot wait for each other.
+    SPEND = "WITH asked (nonce, expires_at, epoch) AS (VALUES ($1, $2, $3)) INSERT INTO nonces_spent (nonce, expires_at) SELECT nonce, expires_at FROM asked \
+             WHERE EXISTS (SELECT 1 FROM nonce_epochs e WHERE e.epoch = asked.epoch) ON CONFLICT DO NOTHING RETURNING nonce",
+        postgres "INSERT INTO nonces_spent (nonce, expires_at) SELECT nonce, expires_at FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[]) AS asked (nonce, expires_at, epoch) \
+             WHERE EXISTS (SELECT 1 FROM nonce_epochs e WHERE e.epoch = asked.epoch) ORDER BY nonce ON CONFLICT DO NOTHING RETURNING nonce";
     // as far as the bound only: what is beyond is not worth counting
     COUNT = "SELECT COUNT(*) AS held FROM (SELECT 1 FROM nonces_spent LIMIT $1) AS bounded";
     EPOCHS = "SELECT epoch, nonce_key, created_at FROM nonce_epochs LIMIT 2";
@@ -38,10 +44,20 @@ pub async fn insert_epoch<'a>(on: impl Into<On<'a>>, epoch: &Epoch, now: Timesta
     q(INSERT_EPOCH).bind(epoch.number).bind(epoch.key.to_vec()).bind(now).execute(on).await.map(drop)
 }
 
-/// True for exactly one caller on any replica, and only while the epoch is there.
-pub async fn spend(store: &Store, nonce: &[u8], epoch: i64, expires_at: Timestamp) -> Result<bool> {
-    let db = store.db.volatile();
-    Ok(q(SPEND).bind(nonce).bind(expires_at).bind(epoch).execute(&db).await? == 1)
+/// A nonce that somebody shows.
+#[derive(Debug, Clone)]
+pub struct Shown {
+    pub nonce: Vec<u8>,
+    pub epoch: i64,
+    pub expires_at: Timestamp,
+}
+
+/// True for exactly one of those who show a nonce, on any replica, and only while its epoch is there.
+pub async fn spend(store: &Store, shown: &[Shown]) -> Result<Vec<bool>> {
+    let row = |s: &Shown| vec![s.nonce.clone().into(), s.expires_at.into(), s.epoch.into()];
+    let rows = fetch_many_alone(&store.db.volatile(), SPEND, shown.iter().map(row).collect()).await?;
+    let mut spent: HashSet<Vec<u8>> = rows.iter().map(|row| row.get("nonce")).collect::<Result<_>>()?;
+    Ok(shown.iter().map(|s| spent.remove(&s.nonce)).collect())
 }
 
 pub async fn forget(store: &Store, before: Timestamp) -> Result<u64> {

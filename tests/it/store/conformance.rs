@@ -11,7 +11,7 @@ use chancery::model::id::GrantId;
 use chancery::model::identifier::Identifier;
 use chancery::store::engine::{Db, q};
 use chancery::store::faults::CommitFault;
-use chancery::store::nonces::{self, Epoch};
+use chancery::store::nonces::{self, Epoch, Shown};
 use chancery::store::{audit, certificates, grants, guards, hierarchy, migrate};
 use serde_json::json;
 
@@ -210,12 +210,19 @@ crate::on_both_engines! {
     async fn a_nonce_is_spent_once_on_any_replica(at) {
         let other = at.restarted().await;
         nonces::insert_epoch(&at.store, &Epoch { number: 5, key: [1; 32] }, START).await.unwrap();
-        let spend = |store| nonces::spend(store, b"nonce", 5, START);
-        let (a, b) = tokio::join!(spend(&at.store), spend(&other));
-        assert_eq!(u8::from(a.unwrap()) + u8::from(b.unwrap()), 1);
-        assert!(!nonces::spend(&other, b"of a lost epoch", 6, START).await.unwrap());
+        let shown = |nonce: &[u8], epoch| Shown { nonce: nonce.to_vec(), epoch, expires_at: START };
+        // the same nonces at once in two groups, in another order, and one of them twice in a group
+        let (one, two) = (shown(b"one", 5), shown(b"two", 5));
+        let (here, there) = ([one.clone(), two.clone(), one.clone()], [two, one]);
+        let (here, there) = tokio::join!(nonces::spend(&at.store, &here), nonces::spend(&other, &there));
+        let (here, there) = (here.unwrap(), there.unwrap());
+        let times = |all: &[bool]| all.iter().filter(|good| **good).count();
+        assert_eq!(times(&[here[0], here[2], there[1]]), 1, "{here:?} {there:?}");
+        assert_eq!(times(&[here[1], there[0]]), 1, "{here:?} {there:?}");
+        let lost = [shown(b"of a lost epoch", 6), shown(b"three", 5)];
+        assert_eq!(nonces::spend(&other, &lost).await.unwrap(), [false, true]);
         assert!(nonces::latest(&other).await.unwrap() == nonces::find(&other, 5).await.unwrap());
-        assert_eq!(nonces::forget(&other, START + std::time::Duration::from_secs(1)).await.unwrap(), 1);
+        assert_eq!(nonces::forget(&other, START + std::time::Duration::from_secs(1)).await.unwrap(), 3);
     }
 }
 
