@@ -70,6 +70,10 @@ pub async fn put(
 ) -> Result<Reply<Directory>> {
     let before = found(&api, &slug)?;
     allowed(&api, &caller, &format!("directory:{}", before.slug)).await?;
+    if let Some(other) = asked.slug.as_ref().filter(|slug| **slug != before.slug) {
+        let (value, fix) = (format!("\"{}\"", shown(other)), "make another directory");
+        return Err(Error::refused(ErrorKind::Unprocessable, "directory.slug", value, &before.slug, fix));
+    }
     let first = First {
         profiles: asked.profiles.clone(),
         challenges: asked.challenges.clone(),

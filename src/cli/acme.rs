@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::acme_accounts::{self, AccountsCommand};
 use super::acme_explain::{self, ExplainArgs};
 use super::acme_limits::{self, LimitsArgs, ResumeArgs};
-use super::acme_orders::{self, OrdersCommand};
+use super::acme_orders::{self, AttemptsArgs, OrdersCommand};
 use super::acme_test::{self, TestArgs};
 use super::failure::{Result, Trying};
 use super::grant::BoundsArgs;
@@ -29,6 +29,8 @@ pub enum AcmeCommand {
         #[command(subcommand)]
         command: OrdersCommand,
     },
+    /// List requests that were refused, newest first, with the sentence that the client was told
+    Attempts(AttemptsArgs),
     /// Tell why an order or the last attempt for a name is as it is
     ///
     /// Ends with 0 when it got its certificate, 10 while it is under way, 11 when it failed, 3 when it was refused,
@@ -184,6 +186,7 @@ pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
     match command {
         AcmeCommand::Accounts { command } => acme_accounts::run(context, &client, command).await,
         AcmeCommand::Orders { command } => acme_orders::run(context, &client, command).await,
+        AcmeCommand::Attempts(args) => acme_orders::attempts(context, &client, args).await,
         AcmeCommand::Explain(args) => acme_explain::explain(context, &client, args).await,
         AcmeCommand::Test(args) => acme_test::test(context, &client, args).await,
         AcmeCommand::Eab { command } => eab(context, &client, command).await,

@@ -1,4 +1,4 @@
-//! `acme orders list|show`.
+//! `acme orders list|show` and `acme attempts`.
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
@@ -37,6 +37,40 @@ pub struct ListArgs {
     /// How many at most
     #[arg(long, value_name = "N", default_value_t = 100)]
     limit: u32,
+}
+
+#[derive(Debug, Args)]
+pub struct AttemptsArgs {
+    /// A name that was asked for: whole, or the beginning with * behind it
+    name: Option<String>,
+    #[arg(long, value_name = "ID")]
+    account: Option<String>,
+    #[arg(long, value_name = "SLUG")]
+    directory: Option<String>,
+    /// At this time or later (RFC 3339, or a date)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: u32,
+}
+
+/// The same request again within a minute is one line with its number.
+pub async fn attempts(context: &Context, client: &Client, args: AttemptsArgs) -> Result<()> {
+    let filters =
+        [("name", args.name), ("account", args.account), ("directory", args.directory), ("since", args.since)];
+    let found = listing::all(client, ATTEMPTS, &filters, args.limit).await;
+    let (items, next) = found.trying(|| "cannot list refused ACME requests".into())?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"items": items, "next_cursor": next}))?);
+    }
+    listing::more(next.as_deref());
+    let mut table = Table::new(&["AT", "TIMES", "WHAT", "NAMES", "ACCOUNT", "ORDER", "FROM", "WHY"]);
+    for attempt in &items {
+        let members = ["at", "times", "action", "names", "account", "order", "from", "detail"];
+        table.row(members.map(|member| output::text(attempt, member)).to_vec());
+    }
+    Ok(table.print()?)
 }
 
 pub async fn run(context: &Context, client: &Client, command: OrdersCommand) -> Result<()> {

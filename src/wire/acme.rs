@@ -306,6 +306,9 @@ directory! {
     #[schema(example = json!({"profiles": ["tls-server"], "challenges": ["http-01", "dns-01"], "external_account_required": true,
         "resolvers": ["10.0.0.53:53"]}))]
     DirectoryRules {
+        /// As in the path, for who sends back what GET gave; a slug never changes.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub slug: Option<String>,
         /// Slugs of profiles; the first one is used when an order names none.
         pub profiles: Vec<String>,
         /// What control over a name can be proved by; empty: only names within the grant of an account.

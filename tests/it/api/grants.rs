@@ -234,6 +234,11 @@ crate::on_both_engines! {
         assert_eq!(room.post(&room.admin, DIRECTORIES, &asked).await.refusal(), (409, "conflict".into()));
         let path = format!("{DIRECTORIES}/cluster-a");
         let mut rules = made.json();
+        // what GET gives may be sent back
+        assert_eq!(put(&room, &path, &rules).await.json(), made.json());
+        rules["slug"] = json!("cluster-b");
+        let renamed = put(&room, &path, &rules).await;
+        assert_eq!((renamed.refusal().0, &renamed.json()["rule"]), (422, &json!("directory.slug")));
         rules.as_object_mut().unwrap().remove("slug");
         for (member, value, rule) in [
             ("profiles", json!(["none"]), "directory.profiles"),

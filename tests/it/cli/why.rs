@@ -70,6 +70,16 @@ async fn explain_ends_with_what_became_of_it() {
         }
     }
     assert_eq!(code(&run(at, &["acme", "explain"])), 2);
+
+    let listed = run(at, &["acme", "attempts"]);
+    let table = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(code(&listed) == 0 && table.contains("order.refused") && table.contains("localhost"), "{table}");
+    let one = run(at, &["acme", "attempts", "local*", "-o", "json"]);
+    let one: serde_json::Value = serde_json::from_slice(&one.stdout).unwrap();
+    assert_eq!(one["items"].as_array().unwrap().len(), 1, "{one}");
+    let none = run(at, &["acme", "attempts", "nobody.lab.example", "-o", "json"]);
+    assert_eq!(serde_json::from_slice::<serde_json::Value>(&none.stdout).unwrap()["items"], json!([]));
+    assert_eq!(code(&run(at, &["acme", "attempts", "--since", "soon"])), 2);
 }
 
 #[test]
