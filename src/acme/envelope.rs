@@ -93,13 +93,19 @@ impl Envelope {
 
     /// Signed with the key of a valid account of this directory.
     pub async fn by_account(&self) -> Result<(Account, Payload)> {
+        let (account, payload) = self.by_holder().await?;
+        Ok((active(account)?, payload))
+    }
+
+    /// The same, whatever has become of the account.
+    pub async fn by_holder(&self) -> Result<(Account, Payload)> {
         let Signed::ByAccount(kid) = &self.jws.signer else {
             return Err(Error::malformed("this request is signed by an account: send \"kid\", not \"jwk\""));
         };
         let (account, payload) = self.verified(self.account_of(kid).await?).await?;
         Who::is(&self.extensions, self.origin.account(&account));
         self.fresh(Some(&account)).await?;
-        Ok((active(account)?, payload))
+        Ok((account, payload))
     }
 
     /// The account may be what is remembered of it, and have another key since, which another process gave it.

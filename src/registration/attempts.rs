@@ -13,6 +13,7 @@ use super::orders::AskedName;
 use super::{Origin, Registration};
 use crate::clock::{Timestamp, days, minutes};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::Account;
 use crate::model::actor::{Actor, ActorKind};
 use crate::model::attempt::{Attempt, Downloads};
 use crate::model::audit::AuditEvent;
@@ -87,11 +88,11 @@ impl<'a> Tried<'a> {
         }
     }
 
-    pub fn change(origin: &'a Origin, account: &'a crate::model::acme::Account) -> Self {
+    pub fn change(origin: &'a Origin, account: &'a Account) -> Self {
         Tried { object: super::accounts::object(account.id), ..Tried::account(origin, &account.directory) }
     }
 
-    pub fn terms(origin: &'a Origin, account: &'a crate::model::acme::Account) -> Self {
+    pub fn terms(origin: &'a Origin, account: &'a Account) -> Self {
         Tried { action: "order.refused", ..Tried::change(origin, account) }
     }
 
@@ -185,6 +186,18 @@ impl Attempts {
 }
 
 impl Registration {
+    /// An order of an account that may make none.
+    pub async fn refused_order<T>(
+        &self,
+        origin: &Origin,
+        account: &Account,
+        asked: &[AskedName],
+        error: Error,
+    ) -> Result<T> {
+        let tried = Tried::order(origin, &account.directory, asked);
+        self.refused_attempt(&origin.account(account), tried, error).await
+    }
+
     /// A refusal that changes nothing else: event and attempt in one transaction, or one more in a count. A fault of
     /// ours is none.
     pub(super) async fn refused_attempt<T>(&self, actor: &Actor, tried: Tried<'_>, error: Error) -> Result<T> {

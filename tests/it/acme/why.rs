@@ -213,6 +213,26 @@ async fn a_refused_finalize_stands_in_the_timeline() {
     }
 }
 
+/// Somebody ended an account, and its client goes on: the name leads to the reason.
+#[tokio::test]
+async fn what_an_ended_account_asks_for_is_found_by_its_name() {
+    for world in worlds().await {
+        let (room, client) = (room(&world).await, Client::register(&world).await);
+        client.post(&client.kid, r#"{"status":"deactivated"}"#).await.expect(200);
+        for _ in 0..3 {
+            client.order(&["web.example.org"]).await.refused(401, "unauthorized");
+        }
+        world.registration.write_attempts(true).await;
+        let found = read(&room, "attempts?name=web.example.org").await;
+        let [only] = &found["items"].as_array().unwrap()[..] else { panic!("{found:#}") };
+        assert_eq!((&only["action"], &only["times"]), (&json!("order.refused"), &json!(3)), "{found:#}");
+        assert_eq!(only["account"], id(&client.kid));
+        assert!(only["detail"].as_str().unwrap().contains("deactivated"), "{found:#}");
+        // what is no order is refused all the same
+        client.post(&url("new-order"), r#"{"identifiers":7}"#).await.refused(401, "unauthorized");
+    }
+}
+
 #[tokio::test]
 async fn an_order_that_ended_otherwise_says_why() {
     for world in worlds().await {
