@@ -34,6 +34,9 @@ const ROOT_LIFE: Duration = days(120);
 /// A revoked certificate stays on the list for at least one CRL past its end.
 const KEPT_PAST_END: Duration = hours(30);
 
+/// How long an issuer that is over is not looked at again.
+const OVER_FOR: Duration = hours(1);
+
 /// One window of a CRL to be signed.
 #[derive(Debug, Clone, Copy)]
 struct Window {
@@ -42,29 +45,45 @@ struct Window {
 }
 
 impl Authority {
-    /// Publishes the CRL of every issuer whose key is at hand and whose CRL is dirty or old. Returns how many.
+    /// Publishes the CRL of every issuer whose key is at hand and whose CRL is dirty or old. Returns how many. One
+    /// that cannot be published does not keep the others waiting: the first such error comes when all were tried.
     pub async fn publish_due(&self) -> Result<usize> {
-        let mut published = 0;
+        let (mut published, mut failed) = (0, None);
         let snapshot = self.snapshot();
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
-            let due = match crls::current_window(&self.store, issuer.id, self.store.now()).await? {
-                Some((this_update, _)) => self.store.now().since(this_update) >= CRL_EVERY,
-                None => true,
-            };
-            let over =
-                issuer.status == IssuerStatus::Retired && !issuer.crl_dirty && due && self.is_over(issuer.id).await?;
-            if (issuer.crl_dirty || due) && !over && self.publish(issuer.id, &key, due).await? {
-                published += 1;
+            match self.publish_if_due(&issuer, &key).await {
+                Ok(done) => published += usize::from(done),
+                Err(error) => failed = failed.or(Some(error)),
             }
         }
-        Ok(published)
+        failed.map_or(Ok(published), Err)
     }
 
-    /// Has the last certificate of an issuer ended? Asked of retired ones alone: a full scan.
+    async fn publish_if_due(&self, issuer: &Issuer, key: &IssuerKey) -> Result<bool> {
+        let due = match crls::current_window(&self.store, issuer.id, self.store.now()).await? {
+            Some((this_update, _)) => self.store.now().since(this_update) >= CRL_EVERY,
+            None => true,
+        };
+        if !issuer.crl_dirty && (!due || issuer.status == IssuerStatus::Retired && self.is_over(issuer.id).await?) {
+            return Ok(false);
+        }
+        self.publish(issuer.id, key, due).await
+    }
+
+    /// Has the last certificate of an issuer ended? Asked of retired ones alone: a full scan, and so once an hour.
     pub(super) async fn is_over(&self, id: IssuerId) -> Result<bool> {
+        let now = self.store.now();
+        let known = || self.over.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known().get(&id).is_some_and(|seen| now.since(*seen) < OVER_FOR) {
+            return Ok(true);
+        }
         let last = hierarchy::last_end(&self.store, id).await?;
-        Ok(last.is_none_or(|end| end + KEPT_PAST_END < self.store.now()))
+        let over = last.is_none_or(|end| end + KEPT_PAST_END < now);
+        if over {
+            known().insert(id, now);
+        }
+        Ok(over)
     }
 
     async fn publish(&self, id: IssuerId, key: &IssuerKey, due: bool) -> Result<bool> {

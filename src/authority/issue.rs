@@ -225,10 +225,15 @@ impl Authority {
 
     /// The same for the outcome: what the row says counts.
     async fn commit_outcome(&self, row: OutcomeRow) -> Result<()> {
-        let (id, fingerprint) = (row.outcome.id, row.outcome.fingerprint);
+        let (id, fingerprint, order) = (row.outcome.id, row.outcome.fingerprint, row.guard.order);
         let Err(error) = self.outcomes.commit(row).await else { return Ok(()) };
         match certificates::find(&self.store, id).await {
             Ok(Some(c)) if c.status == CertificateStatus::Valid && c.fingerprint == Some(fingerprint) => Ok(()),
+            // taken back (`recovery::processing`): its order is another one's
+            Ok(Some(c)) if order.is_some() && c.order_id.is_none() => Err(Error::new(
+                ErrorKind::OrderNotReady,
+                "another server went on with the order, because this one was out of reach: poll it, or finalize it again",
+            )),
             _ => Err(error),
         }
     }

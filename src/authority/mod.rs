@@ -27,6 +27,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::IssuerId;
 use crate::pki::signer::KeyStore;
@@ -50,6 +51,8 @@ pub struct Authority {
     crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,
     ocsp: OcspCache,
     stuck: recovery::Stuck,
+    /// Retired issuers without a certificate that lasts, and when that was seen. Guards only itself.
+    over: Mutex<HashMap<IssuerId, Timestamp>>,
     renewals: ArcSwap<renewal::Rules>,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
@@ -72,6 +75,7 @@ impl Authority {
             crls: Mutex::default(),
             ocsp: OcspCache::default(),
             stuck: recovery::Stuck::default(),
+            over: Mutex::default(),
             renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),
             revoked: Notify::new(),
             own_hosts,

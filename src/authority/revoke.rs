@@ -7,6 +7,7 @@ use super::guard::{self, IdempotencyClaim};
 use super::{Authority, compromise};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::AuthorizationStatus;
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
@@ -14,7 +15,7 @@ use crate::model::id::{CertificateId, OrderId};
 use crate::model::reason::RevocationReason;
 use crate::store::revocations::Revocation;
 use crate::store::versions::{self, Topic};
-use crate::store::{Tx, certificates, guards, hierarchy, revocations};
+use crate::store::{Tx, authorizations, certificates, guards, hierarchy, revocations};
 
 impl Authority {
     /// Revokes one certificate. A second time is `AlreadyRevoked`; an expired one is refused.
@@ -64,7 +65,8 @@ impl Authority {
         self.give_up(actor, id, why, Order::Ends).await
     }
 
-    /// The same, with its order ready for another certificate. One that got its outcome meanwhile stays as it is.
+    /// The same, with its order ready for another certificate when what it rests on still holds; endings of accounts
+    /// and authorizations pass over orders that are processing. One that got its outcome meanwhile stays as it is.
     pub(super) async fn take_back(&self, actor: &Actor, id: CertificateId, why: &str) -> Result<()> {
         self.give_up(actor, id, why, Order::IsReady).await
     }
@@ -78,7 +80,7 @@ impl Authority {
         let now = tx.now();
         let certificate = write_revocation(&mut tx, certificate, now, RevocationReason::Unspecified).await?;
         match (then, certificate.order_id) {
-            (Order::IsReady, Some(order)) => {
+            (Order::IsReady, Some(order)) if proofs_hold(&mut tx, order).await? => {
                 if guards::order_to_ready(&mut tx, order, id).await? {
                     let detail = json!({"certificate": id, "serial": certificate.serial});
                     tx.audit(AuditEvent::done("order.reopened", format!("order:{order}"), detail));
@@ -94,6 +96,14 @@ impl Authority {
         self.revoked.notify_one();
         Ok(())
     }
+}
+
+/// Every authorization of the order is valid, and stays so until this transaction ends.
+async fn proofs_hold(tx: &mut Tx, order: OrderId) -> Result<bool> {
+    let now = tx.now();
+    let proofs = authorizations::of_order(&mut *tx, order).await?;
+    let locked = authorizations::lock_all(tx, proofs.iter().map(|proof| proof.id)).await?;
+    Ok(locked.iter().all(|proof| proof.shown_status(now) == AuthorizationStatus::Valid))
 }
 
 /// What becomes of the order of an intent that is given up.

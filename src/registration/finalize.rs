@@ -167,7 +167,7 @@ impl Registration {
     /// Each is valid at this moment, whatever the order's own time says: nothing is certified on a proof that is over.
     async fn check_authorizations(&self, order: &Order) -> Result<()> {
         let now = self.store.now();
-        for authorization in authorizations::of_order(&self.store, order.id).await? {
+        for authorization in authorizations::of_order(&self.store.db.keyed(), order.id).await? {
             let status = authorization.shown_status(now);
             if status != AuthorizationStatus::Valid {
                 let (name, status) = (authorization.name()?, status.name());

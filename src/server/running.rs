@@ -60,7 +60,10 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
 
     server_metrics::stand_once();
     server_metrics::measure(&app).await?;
-    server_metrics::census(&app).await?;
+    // numbers for operators, which a large database is slow with: they are no reason not to serve
+    if let Err(error) = server_metrics::census(&app).await {
+        tracing::warn!(error = %error.chain(), "certificates and orders could not be counted; it is tried again");
+    }
 
     let readiness = Readiness::new(readiness::checks(&app));
     let (stop, watched) = watch::channel(Stop::Running);

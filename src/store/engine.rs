@@ -107,7 +107,6 @@ impl Db {
             .map_err(|e| Error::new(ErrorKind::Config, "the database URL cannot be read").because(e))?
             .application_name(name)
             .options([("statement_timeout", "30000"), ("idle_in_transaction_session_timeout", "60000")])
-            .options(BY_INDEX)
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(connections)
@@ -158,6 +157,16 @@ impl Db {
         match self {
             Db::Pg { volatile, .. } => {
                 Db::Pg { pool: volatile.clone(), groups: volatile.clone(), volatile: volatile.clone() }
+            }
+            Db::Lite { .. } => self.clone(),
+        }
+    }
+
+    /// The same database through connections that look up by keys alone (Postgres; SQLite as it is).
+    pub fn keyed(&self) -> Db {
+        match self {
+            Db::Pg { groups, volatile, .. } => {
+                Db::Pg { pool: groups.clone(), groups: groups.clone(), volatile: volatile.clone() }
             }
             Db::Lite { .. } => self.clone(),
         }
@@ -219,15 +228,20 @@ fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-/// Every statement finds its rows by an index. A planner that saw a table when it was empty reads all of it, and a
-/// prepared plan stays: under load a new installation was several times as slow.
-const BY_INDEX: [(&str, &str); 2] = [("enable_seqscan", "off"), ("jit", "off")];
-/// Statements that take arrays of keys look each of them up, by a plan that is made once.
-const KEYED: [(&str, &str); 3] =
-    [("plan_cache_mode", "force_generic_plan"), ("enable_hashjoin", "off"), ("enable_mergejoin", "off")];
+/// Statements that look each of their keys up by an index, planned once. A planner that saw a table when it was empty
+/// would read all of it, and a prepared plan stays: under load a new installation was several times as slow. What
+/// reads whole tables runs on the other connections, by the plan that is best for that.
+const KEYED: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
-/// Connections for group commits: two lanes of intents and of outcomes, one of each kind of ACME.
-const GROUPS: u32 = 7;
+/// Connections for group commits (two lanes of intents and of outcomes, one of each kind of ACME) and for what is
+/// looked up by keys besides.
+const GROUPS: u32 = 10;
 
 /// The database holds wrapped keys and hashed tokens: for its owner alone. SQLite gives the files beside it
 /// (`-wal`, `-shm`) the mode of the database.

@@ -81,7 +81,15 @@ async fn an_order_whose_server_ended_is_finalized_by_another() {
             assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "processing");
             alive.close().await;
         }
-        let answer = at(&other, &client.key, &client.kid, finalize, &payload).await.expect(200).json();
+        // at two others at once: one certificate
+        let third = world.elsewhere().await;
+        let (one, two) = tokio::join!(
+            at(&other, &client.key, &client.kid, finalize, &payload),
+            at(&third, &client.key, &client.kid, finalize, &payload)
+        );
+        let (done, late) = if one.status == 200 { (one, two) } else { (two, one) };
+        late.refused(403, "orderNotReady");
+        let answer = done.expect(200).json();
         assert_eq!(answer["status"], "valid", "{answer}");
         let pem = client.get(answer["certificate"].as_str().unwrap()).await.expect(200).text;
         at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
@@ -105,9 +113,36 @@ async fn an_order_whose_server_ended_is_finalized_by_another() {
             1
         );
 
+        assert_eq!(world.authority.fsck().await.unwrap().findings, Vec::<String>::new());
         let id = order_url.rsplit('/').next().unwrap().parse().unwrap();
         let told = other.0.timeline(id).await.unwrap().unwrap();
         let told: Vec<_> = told.entries.iter().map(|entry| entry.detail.as_str()).collect();
         assert!(told.iter().any(|detail| detail.contains("ended before it was done")), "{told:?}");
+    }
+}
+
+/// What ended while the order was processing passed over it: it is not made ready on a proof that was given up.
+#[tokio::test]
+async fn an_order_whose_proof_ended_with_its_server_is_over() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        let (request, _) = csr(&["a.example.org"]);
+        let payload = json!({"csr": b64(request)}).to_string();
+        let finalize = order["finalize"].as_str().unwrap();
+        *world.trouble.signer.lock().unwrap() = SignerState::Waits;
+        client.post(finalize, &payload).await.expect(200);
+        let authorization = order["authorizations"][0].as_str().unwrap();
+        client.post(authorization, r#"{"status":"deactivated"}"#).await.expect(200);
+
+        let other = world.elsewhere().await;
+        at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
+        assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "invalid");
+        assert_eq!(
+            number(&world, "SELECT COUNT(*) AS held FROM certificates WHERE issued_at IS NOT NULL AND via = 'acme'")
+                .await,
+            0
+        );
+        world.trouble.gate.add_permits(1);
     }
 }
