@@ -1,13 +1,18 @@
 //! A signature that takes longer than a client is kept waiting: `processing`, then polling (RFC 8555 §7.4).
 
+use std::time::Duration;
+
+use chancery::clock::minutes;
 use chancery::error::ErrorKind;
+use chancery::model::actor::Actor;
 use chancery::store::engine::Db;
+use chancery::store::jobs;
 use chancery::store::replicas::connection_name;
 use serde_json::json;
 
 use super::client::{Client, at, b64, csr};
 use super::state::number;
-use super::world::worlds;
+use super::world::{Zone, worlds};
 use crate::issuance::rig::SignerState;
 use crate::support::wait::until;
 
@@ -144,5 +149,36 @@ async fn an_order_whose_proof_ended_with_its_server_is_over() {
             0
         );
         world.trouble.gate.add_permits(1);
+    }
+}
+
+/// A server ends while it validates: another one does it while the client still waits (certbot for 90 seconds), and a
+/// verdict that comes later all the same counts for nothing.
+#[tokio::test]
+async fn a_validation_whose_server_ended_is_done_by_another() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let made = client.order(&["a.example.org"]).await.expect(201).json();
+        let authorization = made["authorizations"][0].as_str().unwrap();
+        let challenge = client.challenge(authorization, "http-01").await;
+        let token = challenge["token"].as_str().unwrap();
+        world.tokens.lock().unwrap().insert(token.to_owned(), format!("{token}.{}", client.key.thumbprint()));
+        world.zone.lock().unwrap().insert("a.example.org".into(), Zone::Silent);
+        client.post(challenge["url"].as_str().unwrap(), "{}").await.expect(200);
+
+        let (other, _) = world.elsewhere().await;
+        let claim = async || {
+            let mut tx = world.store.begin(&Actor::job("test")).await.unwrap();
+            let claimed = jobs::claim(&mut tx, world.now() + minutes(1), 10).await.unwrap();
+            tx.commit().await.unwrap();
+            claimed
+        };
+        world.clock.advance(Duration::from_secs(58));
+        assert_eq!(claim().await, [], "its server may still be at it");
+        world.clock.advance(Duration::from_secs(3));
+        world.zone.lock().unwrap().remove("a.example.org");
+        let [job] = &claim().await[..] else { panic!("one job") };
+        other.validate(job).await.unwrap();
+        assert_eq!(client.get(authorization).await.expect(200).json()["status"], "valid");
     }
 }
