@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::acme::OrderStatus;
 use crate::model::id::OrderId;
-use crate::registration::active;
+use crate::registration::must_be_valid;
 use crate::registration::orders::{AskedName, NewOrder, OrderView, PAGE};
 
 const WHAT: &str = "the payload";
@@ -23,14 +23,11 @@ pub async fn create(request: Envelope) -> Result<Response> {
     let (account, payload) = request.by_holder().await?;
     let registration = &request.acme.registration;
     let ask = payload.object().and_then(|members| asked(&members));
-    let account = match active(account.clone()) {
-        Ok(account) => account,
+    if let Err(error) = must_be_valid(account.status) {
         // its client goes on for years, and somebody asks why the name has no certificate
-        Err(error) => {
-            let names = ask.map(|ask| ask.identifiers).unwrap_or_default();
-            return registration.refused_order(&request.origin, &account, &names, error).await;
-        }
-    };
+        let names = ask.map(|ask| ask.identifiers).unwrap_or_default();
+        return registration.refused_order(&request.origin, &account, &names, error).await;
+    }
     let ask = ask?;
     registration.check_terms(&request.origin, &request.directory, &account).await?;
     let view = registration.new_order(&request.origin, &request.directory, &account, ask).await?;

@@ -86,8 +86,8 @@ pub(super) struct Group {
     accounts: HashMap<OrderId, Ordering>,
     grants: HashMap<GrantId, Grant>,
     sets: BTreeMap<String, Timestamp>,
-    /// `NameSet::own` that had a certificate before.
-    before: BTreeSet<String>,
+    /// Each `NameSet::own`, with the time of the certificate before, or zero.
+    before: BTreeMap<String, Timestamp>,
     /// `NameSet::own` of what gets its certificate.
     had: BTreeSet<String>,
     /// Orders that moved to processing for a certificate of the group.
@@ -116,13 +116,7 @@ impl Group {
         let sets: Vec<&NameSet> = rows.iter().filter_map(|(guard, ..)| guard.set.as_ref()).collect();
         let kept = limits::lock(tx, sets.iter().flat_map(|set| [set.row.clone(), set.own.clone()])).await?;
         let own: BTreeSet<&str> = sets.iter().map(|set| set.own.as_str()).collect();
-        group.before = kept
-            .iter()
-            .filter(|(row, at)| own.contains(row.as_str()) && at.micros() > 0)
-            .map(|(row, _)| row.clone())
-            .collect();
-        let shared: BTreeSet<&str> = sets.iter().map(|set| set.row.as_str()).collect();
-        group.sets = kept.into_iter().filter(|(row, _)| shared.contains(row.as_str())).collect();
+        (group.before, group.sets) = kept.into_iter().partition(|(row, _)| own.contains(row.as_str()));
         for id in rows.iter().filter_map(|(guard, ..)| Some(guard.grant.as_ref()?.id)).collect::<BTreeSet<_>>() {
             let missing = || Error::inconsistent(format!("grant {id} is missing"));
             // its bounds never change, its end and its count do
@@ -146,7 +140,7 @@ impl Group {
 
     /// The account had a certificate for exactly these names.
     pub(super) fn renews(&self, guard: &Guard) -> bool {
-        guard.set.as_ref().is_some_and(|set| self.before.contains(&set.own))
+        guard.set.as_ref().and_then(|set| self.before.get(&set.own)).is_some_and(|at| at.micros() > 0)
     }
 
     /// What takes nothing.

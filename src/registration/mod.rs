@@ -145,7 +145,7 @@ pub fn active(account: Account) -> Result<Account> {
     must_be_valid(account.status).map(|()| account)
 }
 
-fn must_be_valid(status: AccountStatus) -> Result<()> {
+pub fn must_be_valid(status: AccountStatus) -> Result<()> {
     match status {
         AccountStatus::Valid => Ok(()),
         status => Err(Error::new(

@@ -8,11 +8,11 @@ use chancery::model::actor::Actor;
 use chancery::store::engine::Db;
 use chancery::store::jobs;
 use chancery::store::replicas::connection_name;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, at, b64, csr};
 use super::state::number;
-use super::world::{Zone, worlds};
+use super::world::{World, Zone, worlds};
 use crate::issuance::rig::SignerState;
 use crate::support::wait::until;
 
@@ -63,41 +63,55 @@ async fn a_signer_that_is_away_ends_the_order() {
     }
 }
 
+/// An order that is processing and has no outcome until `gate` lets it; other signatures work.
+struct CutOff {
+    order_url: String,
+    order: Value,
+    finalize: String,
+    payload: String,
+}
+
+async fn cut_off(client: &Client<'_>, world: &World) -> CutOff {
+    let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+    let finalize = order["finalize"].as_str().unwrap().to_owned();
+    let payload = json!({"csr": b64(csr(&["a.example.org"]).0)}).to_string();
+    *world.trouble.signer.lock().unwrap() = SignerState::Waits;
+    let answer = client.post(&finalize, &payload).await.expect(200).json();
+    assert_eq!(answer["status"], "processing", "{answer}");
+    *world.trouble.signer.lock().unwrap() = SignerState::Works;
+    CutOff { order_url, order, finalize, payload }
+}
+
 /// A server ends between the intent and the outcome of a finalize, and its client repeats that at another one: who
 /// reached a dead server must not wait for recovery, let alone lose the order.
 #[tokio::test]
 async fn an_order_whose_server_ended_is_finalized_by_another() {
     for world in worlds().await {
         let client = Client::register(&world).await;
-        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
-        let (request, _) = csr(&["a.example.org"]);
-        let payload = json!({"csr": b64(request)}).to_string();
-        let finalize = order["finalize"].as_str().unwrap();
-        *world.trouble.signer.lock().unwrap() = SignerState::Waits;
-        client.post(finalize, &payload).await.expect(200);
-        *world.trouble.signer.lock().unwrap() = SignerState::Works;
+        let CutOff { order_url, finalize, payload, .. } = cut_off(&client, &world).await;
+        let (finalize, payload) = (finalize.as_str(), payload.as_str());
         let other = world.elsewhere().await;
 
         if let Some(url) = &world.url {
             // the first one lives as long as it has a connection
             let name = connection_name(world.store.replica());
             let alive = Db::open_postgres(url, 1, &name).await.unwrap();
-            at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
+            at(&other, &client.key, &client.kid, finalize, payload).await.refused(403, "orderNotReady");
             assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "processing");
             alive.close().await;
         }
         // at two others at once: one certificate
         let third = world.elsewhere().await;
         let (one, two) = tokio::join!(
-            at(&other, &client.key, &client.kid, finalize, &payload),
-            at(&third, &client.key, &client.kid, finalize, &payload)
+            at(&other, &client.key, &client.kid, finalize, payload),
+            at(&third, &client.key, &client.kid, finalize, payload)
         );
         let (done, late) = if one.status == 200 { (one, two) } else { (two, one) };
         late.refused(403, "orderNotReady");
         let answer = done.expect(200).json();
         assert_eq!(answer["status"], "valid", "{answer}");
         let pem = client.get(answer["certificate"].as_str().unwrap()).await.expect(200).text;
-        at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
+        at(&other, &client.key, &client.kid, finalize, payload).await.refused(403, "orderNotReady");
         let revoked = "SELECT COUNT(*) AS held FROM revocations r JOIN certificates c ON c.id = r.certificate_id \
                        WHERE c.status = 'revoked' AND c.issued_at IS NULL";
         assert_eq!(number(&world, revoked).await, 1, "what may have been signed");
@@ -131,17 +145,13 @@ async fn an_order_whose_server_ended_is_finalized_by_another() {
 async fn an_order_whose_proof_ended_with_its_server_is_over() {
     for world in worlds().await {
         let client = Client::register(&world).await;
-        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
-        let (request, _) = csr(&["a.example.org"]);
-        let payload = json!({"csr": b64(request)}).to_string();
-        let finalize = order["finalize"].as_str().unwrap();
-        *world.trouble.signer.lock().unwrap() = SignerState::Waits;
-        client.post(finalize, &payload).await.expect(200);
+        let CutOff { order_url, order, finalize, payload } = cut_off(&client, &world).await;
+        let (finalize, payload) = (finalize.as_str(), payload.as_str());
         let authorization = order["authorizations"][0].as_str().unwrap();
         client.post(authorization, r#"{"status":"deactivated"}"#).await.expect(200);
 
         let other = world.elsewhere().await;
-        at(&other, &client.key, &client.kid, finalize, &payload).await.refused(403, "orderNotReady");
+        at(&other, &client.key, &client.kid, finalize, payload).await.refused(403, "orderNotReady");
         assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "invalid");
         assert_eq!(
             number(&world, "SELECT COUNT(*) AS held FROM certificates WHERE issued_at IS NOT NULL AND via = 'acme'")
