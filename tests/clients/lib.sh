@@ -155,8 +155,26 @@ start_dns() {
   DNS_PORT=$(cat "$WORK/dns.port")
 }
 
+# free_port : below the ports that the system gives out by itself, and in a thousand of this part's own, so that between
+# the choice and its use no other part and no client takes it.
 free_port() {
-  /usr/bin/python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
+  PORTS="${CHANCERY_TEST_PORTS:-31000}" TAKEN="$WORK/ports" /usr/bin/python3 - <<'PY'
+import os, random, socket
+first, taken = int(os.environ["PORTS"]), os.environ["TAKEN"]
+given = set(open(taken).read().split()) if os.path.exists(taken) else set()
+for port in random.sample(range(first, first + 1000), 1000):
+    with socket.socket() as one:
+        if str(port) in given or one.connect_ex(("127.0.0.1", port)) == 0:
+            continue
+    with socket.socket() as one:
+        try:
+            one.bind(("", port))
+        except OSError:
+            continue
+    print(port)
+    print(port, file=open(taken, "a"))
+    break
+PY
 }
 
 # external DIRECTORY SUFFIX : a key for accounts of the directory that get names under SUFFIX; sets KID and HMAC.

@@ -28,6 +28,16 @@ pub async fn create_database() -> String {
     format!("{}/{name}", cluster.url)
 }
 
+/// A database with what `pg_dump --inserts` wrote.
+pub async fn load(dump: &Path) -> String {
+    let url = create_database().await;
+    let sql = std::fs::read_to_string(dump).unwrap();
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(sql))).await.unwrap();
+    connection.close().await.unwrap();
+    url
+}
+
 pub async fn drop_database(url: &str) {
     let (_, name) = url.rsplit_once('/').unwrap();
     let cluster = CLUSTER.get().expect("a database exists, so does its cluster");

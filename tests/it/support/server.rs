@@ -69,6 +69,22 @@ impl TestServer {
         TestServer::with(tempfile::tempdir().unwrap(), clock, database, more).await
     }
 
+    /// On a copy of what an earlier version left in `stored`; of Postgres the dump there is loaded first.
+    pub async fn stored(stored: &std::path::Path, postgres: bool) -> TestServer {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().join("data");
+        std::fs::create_dir(&data).unwrap();
+        for entry in std::fs::read_dir(stored).unwrap() {
+            let file = entry.unwrap();
+            let copy = data.join(file.file_name());
+            std::fs::copy(file.path(), &copy).unwrap();
+            std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+        let database = if postgres { Some(super::postgres::load(&stored.join("dump.sql")).await) } else { None };
+        let clock = ManualClock::at(SystemClock.now().truncated());
+        TestServer::with(home, clock, database, &[]).await
+    }
+
     async fn with(
         home: tempfile::TempDir,
         clock: ManualClock,
