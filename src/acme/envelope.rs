@@ -1,12 +1,11 @@
 //! From an HTTP request to a signed request of somebody (RFC 8555 §6.2–§6.5): media type, size, shape, key,
 //! signature, url, nonce, in this order. The signature comes before the nonce, so that nobody else can spend it.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::to_bytes;
-use axum::extract::{ConnectInfo, FromRequest, OriginalUri, Path, Request};
+use axum::extract::{FromRequest, OriginalUri, Path, Request};
 use axum::http::{Extensions, header};
 use std::collections::HashMap;
 
@@ -15,6 +14,7 @@ use super::jwk::Jwk;
 use super::jws::{Jws, MAX_BODY, Payload, Signed};
 use super::urls::Urls;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::client_address::ClientAddress;
 use crate::http::layers::{Tracked, Who};
 use crate::model::acme::{Account, AccountKey};
 use crate::model::id::AccountId;
@@ -62,10 +62,7 @@ impl FromRequest<Acme> for Envelope {
             accept: text(header::ACCEPT),
             query: uri.query().map(str::to_owned),
             origin: Origin {
-                address: parts
-                    .extensions
-                    .get::<ConnectInfo<SocketAddr>>()
-                    .map_or_else(String::new, |peer| peer.0.ip().to_canonical().to_string()),
+                address: ClientAddress::text(&parts.extensions),
                 request_id: parts.extensions.get::<Tracked>().map_or_else(String::new, |t| t.0.to_string()),
             },
             acme: acme.clone(),

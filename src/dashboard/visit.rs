@@ -2,9 +2,7 @@
 //! (Sec-Fetch-Site, else Origin) and, in a session, when it carries that session's token: a handler that takes
 //! `Posted` cannot forget either.
 
-use std::net::SocketAddr;
-
-use axum::extract::{ConnectInfo, FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -13,6 +11,7 @@ use super::Dash;
 use crate::access::session::{ABSOLUTE, Cookie, Place, SignedIn};
 use crate::access::{Caller, Permission};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::client_address::ClientAddress;
 use crate::http::extract::read;
 use crate::http::html::see_other;
 use crate::http::layers::Tracked;
@@ -38,9 +37,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
         let text = |name| parts.headers.get(name).and_then(|v: &HeaderValue| v.to_str().ok()).unwrap_or_default();
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         let place = Place {
-            address: peer.map_or_else(String::new, |peer| peer.0.ip().to_canonical().to_string()),
+            address: ClientAddress::text(&parts.extensions),
             user_agent: text(header::USER_AGENT).to_owned(),
             request_id: parts.extensions.get::<Tracked>().map_or_else(String::new, |t| t.0.to_string()),
         };

@@ -2,18 +2,18 @@
 //! failures in the router's dialect. Layers nest: the inner one renders, the outer one leaves it as it is.
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use futures_util::FutureExt;
 
+use super::client_address::ClientAddress;
 use super::drain;
 use super::problem::{self, Context, Dialect, Failure};
 use crate::clock::{Clock, monotonic};
@@ -124,7 +124,7 @@ struct Line {
     start: std::time::Instant,
     method: Method,
     route: Arc<str>,
-    remote: Option<SocketAddr>,
+    remote: Option<ClientAddress>,
     who: Who,
 }
 
@@ -132,7 +132,7 @@ impl Line {
     fn begin(request: &mut Request) -> Line {
         let who = Who::default();
         request.extensions_mut().insert(who.clone());
-        let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0);
+        let remote = ClientAddress::of(request.extensions());
         Line { start: monotonic(), method: request.method().clone(), route: route(request), remote, who }
     }
 
@@ -149,7 +149,7 @@ impl Line {
                     route = &*self.route,
                     status,
                     ms = (micros / 100) as f64 / 10.0,
-                    remote = self.remote.map(|r| tracing::field::display(r.ip().to_canonical())),
+                    remote = self.remote.map(|client| tracing::field::display(client.ip())),
                     actor = self.who.0.get().map(String::as_str),
                     code = told.map(ErrorKind::code),
                     "request"

@@ -2,9 +2,11 @@
 
 pub mod assets;
 pub mod caller;
+pub mod client_address;
 mod drain;
 pub mod error_page;
 pub mod extract;
+mod forwarded;
 pub mod html;
 pub mod kinds;
 pub mod layers;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::proxies::{ListenerName, trusted_network};
 use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, config_error};
 use crate::error::{Error, Result};
 use crate::model::network::IpNetwork;
@@ -28,6 +29,10 @@ pub struct Config {
     pub locked: bool,
     pub drain: Duration,
     pub tls: Option<OwnCertificate>,
+    /// Networks of the reverse proxies whose X-Forwarded-For and Forwarded count.
+    pub trusted_proxies: Vec<IpNetwork>,
+    /// Listeners whose connections begin with PROXY protocol v2.
+    pub proxy_protocol: Vec<ListenerName>,
     pub acme: AcmeConfig,
     given: Given,
 }
@@ -89,6 +94,12 @@ impl Config {
             locked: given.parse("locked", switch)?.unwrap_or(false),
             drain: given.parse("drain", duration)?.unwrap_or(Duration::from_secs(5)),
             tls: own_certificate(&given)?,
+            trusted_proxies: given
+                .parse("trusted_proxies", |v| items(v).map(trusted_network).collect())?
+                .unwrap_or_default(),
+            proxy_protocol: given
+                .parse("proxy_protocol", |v| items(v).map(ListenerName::parse).collect())?
+                .unwrap_or_default(),
             acme: AcmeConfig::from_given(&given)?,
             data,
             given,
@@ -459,6 +470,22 @@ mod tests {
         assert!(!of("postgres://u@[::1]/c").contains("sslmode"));
         assert!(!of("postgres:///c?host=/run/postgresql").contains("verify"));
         assert!(of("postgres://u@db.example/c?sslmode=require").ends_with("sslmode=require"));
+    }
+
+    #[test]
+    fn proxies_are_networks_and_listeners_are_named() {
+        let config = load(
+            &[],
+            &[("CHANCERY_TRUSTED_PROXIES", "10.0.0.0/8, ::1"), ("CHANCERY_PROXY_PROTOCOL", "https,listen_http")],
+        )
+        .unwrap();
+        assert_eq!(config.trusted_proxies.len(), 2);
+        assert_eq!(config.proxy_protocol, [ListenerName::Https, ListenerName::Http]);
+        let refused = refusal(&[], &[("CHANCERY_TRUSTED_PROXIES", "0.0.0.0/0")]);
+        assert!(refused.contains("every client name its own address"), "{refused}");
+        assert!(refusal(&[], &[("CHANCERY_PROXY_PROTOCOL", "smtp")]).contains("the listeners are https, http"));
+        let (_dir, path) = file("trusted_proxies = [\"192.0.2.0/24\"]\nproxy_protocol = [\"https\"]\n");
+        assert_eq!(load(&[("config", &path)], &[]).unwrap().proxy_protocol, [ListenerName::Https]);
     }
 
     #[test]

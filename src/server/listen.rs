@@ -2,14 +2,13 @@
 //! HTTP/1.1 and HTTP/2, and a stop that lets requests in flight finish.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::ConnectInfo;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -20,8 +19,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::config::{Config, Listen, Only};
+use super::proxies::Proxies;
 use super::stall::{Activity, Watched};
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::client_address::TrustedProxies;
 
 /// For the last bytes of a connection that stood still.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -164,6 +165,7 @@ pub async fn serve(
     mut stop: watch::Receiver<Stop>,
     connections: Connections,
     limits: Limits,
+    proxies: Proxies,
 ) {
     let room = Arc::new(Semaphore::new(limits.connections));
     let acceptor = tls.map(TlsAcceptor::from);
@@ -186,32 +188,39 @@ pub async fn serve(
                 continue;
             }
         };
-        let (acceptor, router, stop) = (acceptor.clone(), router.clone(), stop.clone());
+        let (acceptor, router, stop, proxies) = (acceptor.clone(), router.clone(), stop.clone(), proxies.clone());
         let entered = connections.enter();
         tokio::spawn(async move {
-            connection(stream, peer, acceptor, router, stop, limits).await;
+            connection(stream, peer.ip(), acceptor, router, stop, limits, proxies).await;
             drop((permit, entered));
         });
     }
 }
 
 async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    mut stream: TcpStream,
+    peer: IpAddr,
     acceptor: Option<TlsAcceptor>,
     router: Router,
     mut stop: watch::Receiver<Stop>,
     limits: Limits,
+    proxies: Proxies,
 ) {
     // small answers must not wait for Nagle; a socket that refuses the option is about to fail anyway
     let _ = stream.set_nodelay(true);
-    let Some(acceptor) = acceptor else { return speak(stream, peer, router, stop, limits).await };
+    let peer = tokio::select! {
+        address = proxies.address(&mut stream, peer, limits.handshake) => address,
+        () = stopped(&mut stop) => return,
+    };
+    let Some(peer) = peer else { return };
+    let trusted = proxies.trusted;
+    let Some(acceptor) = acceptor else { return speak(stream, peer, trusted, router, stop, limits).await };
     let handshake = tokio::select! {
         outcome = tokio::time::timeout(limits.handshake, acceptor.accept(stream)) => outcome,
         () = stopped(&mut stop) => return,
     };
     match handshake {
-        Ok(Ok(stream)) => speak(stream, peer, router, stop, limits).await,
+        Ok(Ok(stream)) => speak(stream, peer, trusted, router, stop, limits).await,
         Ok(Err(error)) => {
             metrics::counter!("chancery_tls_handshake_failures_total").increment(1);
             tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -220,15 +229,23 @@ async fn connection(
     }
 }
 
-async fn speak<S>(stream: S, peer: SocketAddr, router: Router, mut stop: watch::Receiver<Stop>, limits: Limits)
-where
+/// `peer` is the other side of the connection, or who a load balancer says it is.
+async fn speak<S>(
+    stream: S,
+    peer: IpAddr,
+    trusted: Arc<TrustedProxies>,
+    router: Router,
+    mut stop: watch::Receiver<Stop>,
+    limits: Limits,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::start();
     let stream = Watched::new(stream, activity.clone());
     let requests = activity.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        let client = trusted.client_of(peer, request.headers());
+        request.extensions_mut().insert(client);
         let (in_flight, answer) = (requests.enter(), router.clone().oneshot(request.map(Body::new)));
         async move {
             let answer = answer.await;

@@ -13,6 +13,8 @@ pub mod open;
 mod operator_certificate;
 pub mod ops;
 mod own_certificate;
+pub mod proxies;
+mod proxy_protocol;
 mod readiness;
 pub mod receipt;
 mod routes;

@@ -13,6 +13,7 @@ use super::names::fqdn;
 use super::open::{self, Opened};
 use super::ops::{self, Readiness};
 use super::own_certificate::{Source, own_names};
+use super::proxies::{ListenerName, Proxies};
 use super::tls::{self, HotCertificate};
 use super::{assemble, background, claim, metrics as server_metrics, readiness, shutdown};
 use crate::access::Access;
@@ -69,19 +70,26 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let (stop, watched) = watch::channel(Stop::Running);
     let (halt, halted) = watch::channel(false);
     let connections = Connections::default();
-    let serve = |listener, tls, router, connections| {
-        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections, Limits::default()))
+    let serve = |name, listener, tls, router, connections| {
+        let proxies = Proxies::of(config, name);
+        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections, Limits::default(), proxies))
     };
     // probes and scrapes are not waited for at a stop
     let ops = ops::router(readiness.clone(), metrics);
-    let mut listeners = vec![serve(sockets.ops, None, ops, Connections::default())];
+    let mut listeners = vec![serve(ListenerName::Ops, sockets.ops, None, ops, Connections::default())];
     let mut shown = None;
     if let Some((https, http)) = sockets.web {
         let source = Source::of(config, &app);
         let hot = HotCertificate::new(source.first().await?);
         let secure = assemble::https(&app, &readiness);
-        listeners.push(serve(https, Some(tls::server_config(hot.clone())?), secure, connections.clone()));
-        listeners.push(serve(http, None, assemble::plain(&app, &readiness), connections.clone()));
+        listeners.push(serve(
+            ListenerName::Https,
+            https,
+            Some(tls::server_config(hot.clone())?),
+            secure,
+            connections.clone(),
+        ));
+        listeners.push(serve(ListenerName::Http, http, None, assemble::plain(&app, &readiness), connections.clone()));
         shown = Some((source, hot));
     }
     let background = background::start(&app, config.only != Only::Web, readiness.clone(), shown, &halted);

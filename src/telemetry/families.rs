@@ -31,6 +31,7 @@ families! {
     "connections" GAUGE "Connections that are open now" [];
     "server_certificate_not_after_timestamp_seconds" GAUGE "End of the server's own TLS certificate" [];
     "tls_handshake_failures_total" COUNTER "TLS handshakes that failed or took too long" [];
+    "proxy_headers_refused_total" COUNTER "Connections closed because their PROXY protocol v2 header was absent, broken or from a peer that is not trusted" [];
     "http_requests_total" COUNTER "HTTP requests by route and status class" ["listener" = OPEN, "route" = OPEN, "method" = OPEN, "status" = CLASSES];
     "http_request_duration_seconds" SECONDS "From a request's headers to its answer's headers" ["listener" = OPEN, "route" = OPEN, "method" = OPEN];
     "rate_limited_total" COUNTER "Requests that a limit refused" ["limit" = &["acme.open_orders"]];

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::ConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode};
 use chancery::access::Access;
 use chancery::access::password::Password;
@@ -15,6 +14,7 @@ use chancery::acme;
 use chancery::authority::Authority;
 use chancery::clock::ManualClock;
 use chancery::dashboard::{Dash, room};
+use chancery::http::client_address::ClientAddress;
 use chancery::http::layers::Manners;
 use chancery::model::actor::{Actor, Role};
 use chancery::model::user::{User, UserName};
@@ -152,7 +152,7 @@ impl Browser {
             head = head.header("cookie", cookie);
         }
         let mut request = head.body(body).unwrap();
-        request.extensions_mut().insert(ConnectInfo(self.peer));
+        request.extensions_mut().insert(ClientAddress::new(self.peer.ip()));
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         if let Some(set) = parts.headers.get("set-cookie") {
             let pair = set.to_str().unwrap().split(';').next().unwrap();

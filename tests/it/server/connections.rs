@@ -8,6 +8,7 @@ use axum::Router;
 use axum::routing::get;
 use chancery::clock::monotonic;
 use chancery::server::listen::{self, Connections, Limits, Stop};
+use chancery::server::proxies::{ListenerName, Proxies};
 use chancery::server::tls::{HotCertificate, ephemeral, server_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -42,7 +43,8 @@ async fn listening(secure: bool) -> Listening {
         Router::new().route("/", get(|| async { "hello" })).route("/huge", get(|| async { vec![0u8; HUGE] }));
     let (stop, watched) = watch::channel(Stop::Running);
     let connections = Connections::default();
-    tokio::spawn(listen::serve(listener, tls, router, watched, connections.clone(), SHORT));
+    let proxies = Proxies::none(ListenerName::Http);
+    tokio::spawn(listen::serve(listener, tls, router, watched, connections.clone(), SHORT, proxies));
     Listening { address, connections, stop }
 }
 

@@ -8,3 +8,4 @@ mod lifecycle;
 mod logs;
 mod metrics;
 mod own_certificate;
+mod proxies;

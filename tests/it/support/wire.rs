@@ -68,6 +68,16 @@ pub async fn tls_with(
     now: Timestamp,
     protocols: &[&[u8]],
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    tls_over(TcpStream::connect(address).await?, root_pem, now, protocols).await
+}
+
+/// The same over a connection that has begun already.
+pub async fn tls_over(
+    stream: TcpStream,
+    root_pem: &[u8],
+    now: Timestamp,
+    protocols: &[&[u8]],
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(CertificateDer::pem_slice_iter(root_pem).map(Result::unwrap));
     let mut config = ClientConfig::builder_with_details(provider(), Arc::new(At(now)))
@@ -76,7 +86,6 @@ pub async fn tls_with(
         .with_root_certificates(roots)
         .with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|p| p.to_vec()).collect();
-    let stream = TcpStream::connect(address).await?;
     TlsConnector::from(Arc::new(config)).connect(ServerName::try_from("localhost").unwrap(), stream).await
 }
 
