@@ -12,6 +12,7 @@ use crate::access::Caller;
 use crate::access::caller::Wish;
 use crate::authority::guard::{Granted, Guard, IdempotencyClaim};
 use crate::authority::issue::{Issuance, Issued};
+use crate::authority::signers::Candidates;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::http::extract::{Json, Query};
 use crate::model::id::CertificateId;
@@ -159,11 +160,11 @@ fn permit(
 ) -> Result<Vec<Identifier>> {
     let snapshot = api.authority.snapshot();
     let profile = &snapshot.profile(&asked.profile).map_err(|e| at("/profile", &e))?.profile;
+    let names = source.names(profile);
     let issuer = match &asked.issuer {
         Some(slug) => snapshot.issuer(slug),
-        None => snapshot.issuer_for(profile.domain()),
+        None => snapshot.signer(profile.domain(), Candidates::Any, &names, api.authority.store().now()),
     };
-    let names = source.names(profile);
     let common_name = subject.common_name.clone().or_else(|| source.common_name());
     let given = profile.subject(common_name.as_deref(), subject, &names)?;
     subject::is_given(profile, subject, &given)?;

@@ -8,7 +8,7 @@ use super::snapshot::LoadedIssuer;
 use crate::clock::{Timestamp, days, hours};
 use crate::error::Result;
 use crate::model::id::CertificateId;
-use crate::model::issuer::{IssuerRole, IssuerStatus};
+use crate::model::issuer::IssuerRole;
 use crate::pki::signer::KeyPurpose;
 use crate::store::{certificates, crls, hierarchy};
 
@@ -134,7 +134,7 @@ impl Authority {
 
 fn ending(loaded: &LoadedIssuer, now: Timestamp) -> Option<(Severity, String)> {
     let slug = &loaded.issuer.slug;
-    if loaded.issuer.status == IssuerStatus::Retired {
+    if !loaded.issuer.state.signs() {
         return None;
     }
     let Some(newest) = loaded.certificates.first() else {

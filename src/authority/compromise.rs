@@ -1,5 +1,5 @@
 //! A key that is no longer its owner's alone. The revocation that says so blocks the key, ends the ACME accounts that it
-//! signs for and retires the issuer whose key it is, all in its own transaction; a job that is enqueued there revokes
+//! signs for and revokes the issuer whose key it is, all in its own transaction; a job that is enqueued there revokes
 //! the key's other certificates. Issuances under way are refused at their intent or at their outcome, whichever comes
 //! after the block. Running the job twice is harmless: it revokes what is not revoked, each under its row's lock.
 
@@ -32,15 +32,15 @@ pub(super) async fn block(tx: &mut Tx, certificate: &Certificate, reason: Revoca
     let (now, by, key) = (tx.now(), tx.actor().to_string(), certificate.spki_sha256);
     revocations::block_key(&mut *tx, &key, reason.name(), now, &by).await?;
     let ended = end_accounts(tx, certificate.id).await?;
-    let retired = hierarchy::retire_of_certificate(&mut *tx, certificate.id).await? > 0;
-    if retired {
+    let revoked = hierarchy::revoke_of_certificate(&mut *tx, certificate.id).await? > 0;
+    if revoked {
         versions::bump(&mut *tx, Topic::Hierarchy).await?;
     }
     let payload = RevokeKey { certificate: certificate.id };
     let text = serde_json::to_string(&payload).map_err(|e| Error::internal("a job does not serialise", e))?;
     jobs::enqueue(tx, RevokeKey::KIND, &text, now).await?;
     let detail = json!({"certificate": certificate.id, "reason": reason.name(), "accounts_ended": ended,
-        "issuer_retired": retired});
+        "issuer_revoked": revoked});
     tx.audit(AuditEvent::done("key.blocked", format!("key:{}", to_hex(&key)), detail));
     Ok(())
 }
@@ -90,7 +90,7 @@ impl Authority {
         }
         let reason = RevocationReason::KeyCompromise;
         let certificate = revoke_locked(&mut tx, certificate, reason, Some(cause)).await?;
-        if hierarchy::retire_of_certificate(&mut tx, id).await? > 0 {
+        if hierarchy::revoke_of_certificate(&mut tx, id).await? > 0 {
             versions::bump(&mut tx, Topic::Hierarchy).await?;
         }
         tx.commit().await?;

@@ -14,7 +14,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::crl::CrlNumber;
 use crate::model::id::{CrlId, IssuerId};
-use crate::model::issuer::{Issuer, IssuerStatus};
+use crate::model::issuer::Issuer;
 use crate::model::key::SignatureAlgorithm;
 use crate::pki::crl::{CrlEntries, CrlError, CrlInput, CrlScope, prepare_crl, seal_crl};
 use crate::pki::issuer::IssuerKey;
@@ -65,7 +65,9 @@ impl Authority {
             Some((this_update, _)) => self.store.now().since(this_update) >= CRL_EVERY,
             None => true,
         };
-        if !issuer.crl_dirty && (!due || issuer.status == IssuerStatus::Retired && self.is_over(issuer.id).await?) {
+        if !issuer.crl_dirty
+            && (!due || issuer.state.is_over_without_certificates() && self.is_over(issuer.id).await?)
+        {
             return Ok(false);
         }
         self.publish(issuer.id, key, due).await

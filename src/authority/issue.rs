@@ -11,6 +11,7 @@ use super::Authority;
 use super::batch::WriteGroup;
 use super::guard::{self, Guard};
 use super::recovery::ISSUANCE_DEADLINE;
+use super::signers::Candidates;
 use super::snapshot::{LoadedIssuer, LoadedProfile};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::{Actor, ActorKind};
@@ -18,7 +19,6 @@ use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::id::{AccountId, CertificateId};
 use crate::model::identifier::Identifier;
-use crate::model::issuer::IssuerStatus;
 use crate::model::serial::SerialNumber;
 use crate::model::validity::RequestedValidity;
 use crate::pki::issuer::{Ask, IssuerKey};
@@ -101,10 +101,10 @@ impl Authority {
         outcome
     }
 
-    /// What would be issued, without a trace: the same checks on the same bytes, nothing committed.
-    pub fn preview(&self, actor: &Actor, issuance: &Issuance) -> Result<Prepared> {
+    /// What would be issued and by which issuer, without a trace: the same checks on the same bytes, nothing committed.
+    pub fn preview(&self, actor: &Actor, issuance: &Issuance) -> Result<(String, Prepared)> {
         let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
-        self.prepare(actor, issuance, serial).map(|chosen| chosen.prepared)
+        self.prepare(actor, issuance, serial).map(|chosen| (chosen.issuer.issuer.slug.clone(), chosen.prepared))
     }
 
     /// The same with what else the intent's transaction would judge: the key block, and the end of the grant. Says
@@ -242,11 +242,12 @@ impl Authority {
         let snapshot = self.snapshot();
         let profile = Arc::clone(snapshot.profile(&issuance.profile)?);
         let domain = profile.profile.domain();
-        let issuer = match &issuance.issuer {
-            Some(slug) => Arc::clone(snapshot.issuer(slug)?),
-            None => Arc::clone(snapshot.issuer_for(domain)?),
-        };
-        check_issuer(&issuer, domain, &issuance.profile)?;
+        let now = self.store.now();
+        let issuer = Arc::clone(match (&issuance.issuer, &issuance.names) {
+            (Some(slug), _) => snapshot.named_signer(slug, domain, &issuance.profile, now)?,
+            (None, Some(names)) => snapshot.signer(domain, Candidates::Any, names, now)?,
+            (None, None) => snapshot.signer(domain, Candidates::Any, issuance.request.san(), now)?,
+        });
         let key = issuer.key.clone().ok_or_else(|| {
             Error::new(
                 ErrorKind::Locked,
@@ -255,7 +256,7 @@ impl Authority {
         })?;
         let ask = Ask {
             serial,
-            now: self.store.now(),
+            now,
             names: issuance.names.clone(),
             common_name: issuance.common_name.clone(),
             subject: issuance.subject.clone(),
@@ -320,29 +321,6 @@ async fn timed<T, E>(issuer: &str, sealing: impl Future<Output = Result<T, E>>) 
             .increment(1);
     }
     sealed
-}
-
-fn check_issuer(issuer: &LoadedIssuer, domain: &str, profile: &str) -> Result<()> {
-    let slug = &issuer.issuer.slug;
-    if issuer.issuer.domain != domain {
-        return Err(Error::refused(
-            ErrorKind::Refused,
-            "profile.domain",
-            format!("issuer {slug} of domain {}", issuer.issuer.domain),
-            format!("an issuer of domain {domain} for profile {profile}"),
-            "leave the issuer out to get the current one",
-        ));
-    }
-    match issuer.issuer.status {
-        IssuerStatus::Active => Ok(()),
-        IssuerStatus::Retired => Err(Error::refused(
-            ErrorKind::Refused,
-            "issuer.active",
-            format!("issuer {slug}, which is retired"),
-            "an active issuer",
-            "leave the issuer out to get the current one",
-        )),
-    }
 }
 
 fn account_of(actor: &Actor) -> Option<AccountId> {

@@ -18,6 +18,7 @@ pub mod recovery;
 pub mod renewal;
 pub mod responders;
 pub mod revoke;
+pub mod signers;
 pub mod snapshot;
 
 use std::collections::HashMap;

@@ -5,7 +5,6 @@ use super::Authority;
 use super::hierarchy::make::{NewKey, RESPONDER_LIFE, add_responder, responder_algorithm};
 use crate::error::Result;
 use crate::model::actor::Actor;
-use crate::model::issuer::IssuerStatus;
 use crate::pki::signer::KeyPurpose;
 use crate::store::hierarchy;
 use crate::store::versions::{self, Topic};
@@ -24,7 +23,7 @@ impl Authority {
             if young || key.validity().not_after() <= now {
                 continue;
             }
-            if issuer.status == IssuerStatus::Retired && self.is_over(issuer.id).await? {
+            if issuer.state.is_over_without_certificates() && self.is_over(issuer.id).await? {
                 continue;
             }
             let algorithm = responder_algorithm(key.signer().algorithm());

@@ -7,7 +7,7 @@ use super::chain;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
-use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
+use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, Responder};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::ocsp_request::IssuerHashes;
@@ -169,48 +169,10 @@ impl Snapshot {
         self.issuers.values().find(|i| i.issuer.id == id)
     }
 
-    /// The issuer that signs for a domain: active, issuing, its certificate ending last.
-    pub fn issuer_for(&self, domain: &str) -> Result<&Arc<LoadedIssuer>> {
-        self.latest(domain, |_| true).ok_or_else(|| {
-            Error::refused(
-                ErrorKind::Refused,
-                "profile.domain",
-                format!("trust domain \"{domain}\", which has no active issuer"),
-                "a domain with an active issuer",
-                format!("run chancery ca create {domain}"),
-            )
-        })
-    }
-
-    /// The same among these issuers only.
-    pub fn issuer_among(&self, domain: &str, slugs: &[String]) -> Result<&Arc<LoadedIssuer>> {
-        self.latest(domain, |slug| slugs.iter().any(|s| s == slug)).ok_or_else(|| {
-            Error::refused(
-                ErrorKind::Refused,
-                "directory.issuers",
-                format!(
-                    "trust domain \"{domain}\", of which no issuer in the list ({}) is active",
-                    if slugs.is_empty() { "it is empty".to_owned() } else { slugs.join(", ") }
-                ),
-                "a domain with an active issuer in the list",
-                "ask an operator to change the directory's issuers or profiles",
-            )
-        })
-    }
-
-    fn latest(&self, domain: &str, among: impl Fn(&str) -> bool) -> Option<&Arc<LoadedIssuer>> {
-        let fit = |i: &&Arc<LoadedIssuer>| {
-            i.issuer.domain == domain
-                && i.issuer.role == IssuerRole::Issuing
-                && i.issuer.status == IssuerStatus::Active
-                && among(&i.issuer.slug)
-        };
-        self.issuers.values().filter(fit).max_by_key(|i| i.certificates.first().map(|c| c.not_after))
-    }
-
-    /// The roots of a domain in DER: its own, then those of others above its issuers.
+    /// The roots of a domain in DER: its own that are trusted, then those of others above its issuers.
     pub fn roots(&self, domain: &str) -> Vec<&[u8]> {
-        let roots = self.issuers.values().filter(|i| i.issuer.domain == domain && i.issuer.role == IssuerRole::Root);
+        let is_root = |i: &&Arc<LoadedIssuer>| i.issuer.domain == domain && i.issuer.role == IssuerRole::Root;
+        let roots = self.issuers.values().filter(is_root).filter(|i| i.issuer.state.is_trusted());
         let own = roots.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice()));
         let others = self.anchors.iter().filter(|a| a.domain == domain && chain::is_self_issued(&a.der));
         own.chain(others.map(|a| a.der.as_slice())).collect()

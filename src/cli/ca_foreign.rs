@@ -84,7 +84,7 @@ pub async fn import(context: &Context, args: ImportArgs) -> Result<()> {
     output::say(&format!("imported  {}", args.file.display()));
     ca::issuer(&context.client().await?, &slug).await?;
     let snapshot = app.authority.snapshot();
-    if snapshot.issuer_for(&args.domain).is_err() {
+    if snapshot.signers(&args.domain, app.clock.now()).is_empty() {
         output::say(&format!("next      chancery ca create {} --under {slug}", args.domain));
     }
     Ok(())

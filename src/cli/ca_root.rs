@@ -11,6 +11,7 @@ use super::files;
 use super::output;
 use super::session::{Context, host_actor};
 use crate::error::Error;
+use crate::model::issuer::IssuerMove;
 
 #[derive(Debug, Subcommand)]
 pub enum RootCommand {
@@ -129,7 +130,7 @@ pub async fn renew(context: &Context, name: &str, years: Option<u32>, root: &Roo
 pub async fn retire(context: &Context, name: &str) -> Result<()> {
     let what = || format!("cannot retire {name}");
     let app = context.host_app(None).await.trying(what)?;
-    app.authority.retire_issuer(&host_actor(), name).await.trying(what)?;
+    app.authority.move_issuer(&host_actor(), name, IssuerMove::Retire).await.trying(what)?;
     output::say(&format!("retired   {name}; it publishes until its last certificate ends"));
     Ok(())
 }

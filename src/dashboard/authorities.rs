@@ -13,7 +13,7 @@ use crate::access::Permission;
 use crate::authority::snapshot::LoadedIssuer;
 use crate::error::Result;
 use crate::http::html::page;
-use crate::model::issuer::{IssuerRole, IssuerStatus};
+use crate::model::issuer::IssuerRole;
 use crate::model::renewal::{RenewalFilter, RenewalRule};
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
@@ -148,7 +148,7 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
         key: i.sealed_key.algorithm.name(),
         until: until.map(day).unwrap_or_default(),
         left: until.map(|at| relative(at, now)).unwrap_or_default(),
-        status: i.issuer.status.name(),
+        status: i.issuer.state.name(),
         class: state(i, dash),
         has_key: i.key.is_some(),
     });
@@ -160,11 +160,7 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
 }
 
 fn state(i: &LoadedIssuer, dash: &Dash) -> &'static str {
-    match (i.issuer.status, i.certificates.first()) {
-        (_, Some(c)) if c.not_after <= dash.now() => "expired",
-        (IssuerStatus::Active, _) => "active",
-        (IssuerStatus::Retired, _) => "retired",
-    }
+    if i.is_expired(dash.now()) { "expired" } else { i.issuer.state.name() }
 }
 
 #[derive(Template)]
@@ -268,7 +264,7 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         is_root: issuer.role == IssuerRole::Root,
         key: loaded.sealed_key.algorithm.name(),
         has_key: loaded.key.is_some(),
-        status: issuer.status.name(),
+        status: issuer.state.name(),
         class: state(loaded, &dash),
         publication: Publication::of(&dash, loaded).await,
         crl_url: issuer.crl_url(),

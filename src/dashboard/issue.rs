@@ -13,6 +13,7 @@ use crate::access::Permission;
 use crate::access::caller::Wish;
 use crate::authority::guard::{Granted, Guard};
 use crate::authority::issue::Issuance;
+use crate::authority::signers::Candidates;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::model::certificate::Certificate;
@@ -98,8 +99,7 @@ enum Outcome {
 
 async fn preview(dash: &Dash, signed: &Signed, given: &Form) -> Result<Preview> {
     let issuance = read(dash, signed, given).await?;
-    let issuer = issuer_of(dash, &issuance.profile)?;
-    let prepared = dash.authority.preview(signed.caller().actor(), &issuance)?;
+    let (issuer, prepared) = dash.authority.preview(signed.caller().actor(), &issuance)?;
     let facts = prepared.facts();
     let (from, until) = (facts.validity.not_before(), facts.validity.not_after());
     Ok(Preview {
@@ -179,8 +179,8 @@ fn permit(
 ) -> Result<Vec<Identifier>> {
     let snapshot = dash.authority.snapshot();
     let profile = &snapshot.profile(slug)?.profile;
-    let issuer = &snapshot.issuer_for(profile.domain())?.issuer.slug;
     let names = names(request, profile);
+    let issuer = &snapshot.signer(profile.domain(), Candidates::Any, &names, dash.now())?.issuer.slug;
     let common_name = subject.common_name.as_deref().or(request.common_name());
     let will = profile.subject(common_name, subject, &names)?;
     let lost = [
@@ -209,12 +209,6 @@ fn permit(
     Ok(names)
 }
 
-fn issuer_of(dash: &Dash, profile: &str) -> Result<String> {
-    let snapshot = dash.authority.snapshot();
-    let domain = snapshot.profile(profile)?.profile.domain();
-    Ok(snapshot.issuer_for(domain)?.issuer.slug.clone())
-}
-
 fn form<'a>(
     dash: &Dash,
     signed: &Signed,
@@ -225,7 +219,8 @@ fn form<'a>(
     let snapshot = dash.authority.snapshot();
     let choices = snapshot.profiles.iter().filter(|(slug, _)| signed.caller().sees_profile(slug));
     let choices = choices.filter_map(|(slug, loaded)| {
-        let issuer = snapshot.issuer_for(loaded.profile.domain()).ok()?.issuer.slug.clone();
+        let issuer =
+            snapshot.signer(loaded.profile.domain(), Candidates::Any, &[], dash.now()).ok()?.issuer.slug.clone();
         Some(Choice { slug: slug.clone(), lifetime: loaded.config.lifetime.default.to_string(), issuer })
     });
     New {

@@ -24,7 +24,9 @@ pub struct Issuer {
     pub role: IssuerRole,
     pub key_id: KeyId,
     pub parent_id: Option<IssuerId>,
-    pub status: IssuerStatus,
+    pub state: IssuerState,
+    /// Signs for its domain when a request names no issuer. At most one a domain.
+    pub is_default: bool,
     /// Base of the CRL, OCSP and issuer pointers, without a slash at its end.
     pub status_url: String,
     pub crl_counter: i64,
@@ -67,24 +69,115 @@ impl IssuerRole {
     }
 }
 
+/// What an issuer or a root does. That it has expired follows from its certificate and is no state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum IssuerStatus {
+pub enum IssuerState {
+    /// Stands in the bundle ahead of its time, so that clients trust it before it signs for them.
+    Prepared,
+    /// Signs and publishes.
     Active,
-    /// Signs no certificate any more and publishes until its last one ends.
-    Retired,
+    /// Signs no certificate, publishes CRLs and OCSP answers.
+    Retiring,
+    /// Has left the bundle of its domain; publishes as long as a certificate of it is valid.
+    Removed,
+    /// Its key is not its own any more: signs no certificate, publishes, and never comes back.
+    Revoked,
 }
 
-impl IssuerStatus {
+/// A change of state that an operator asks for, or that a revocation brings about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IssuerMove {
+    Activate,
+    Retire,
+    Remove,
+    Revoke,
+}
+
+impl IssuerState {
+    pub const ALL: [IssuerState; 5] = [
+        IssuerState::Prepared,
+        IssuerState::Active,
+        IssuerState::Retiring,
+        IssuerState::Removed,
+        IssuerState::Revoked,
+    ];
+
     pub const fn name(self) -> &'static str {
         match self {
-            IssuerStatus::Active => "active",
-            IssuerStatus::Retired => "retired",
+            IssuerState::Prepared => "prepared",
+            IssuerState::Active => "active",
+            IssuerState::Retiring => "retiring",
+            IssuerState::Removed => "removed",
+            IssuerState::Revoked => "revoked",
         }
     }
 
     pub fn from_name(name: &str) -> Option<Self> {
-        [IssuerStatus::Active, IssuerStatus::Retired].into_iter().find(|r| r.name() == name)
+        IssuerState::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// The state after a move; none where the move is not allowed. What left the bundle comes back as retiring first:
+    /// clients that have dropped it get it again before anything new stands under it.
+    pub const fn after(self, step: IssuerMove) -> Option<IssuerState> {
+        match (self, step) {
+            (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Activate) => Some(IssuerState::Active),
+            (IssuerState::Active | IssuerState::Removed, IssuerMove::Retire) => Some(IssuerState::Retiring),
+            (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Remove) => Some(IssuerState::Removed),
+            (
+                IssuerState::Prepared | IssuerState::Active | IssuerState::Retiring | IssuerState::Removed,
+                IssuerMove::Revoke,
+            ) => Some(IssuerState::Revoked),
+            (IssuerState::Active | IssuerState::Removed, IssuerMove::Activate)
+            | (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Retire)
+            | (IssuerState::Active | IssuerState::Removed, IssuerMove::Remove)
+            | (
+                IssuerState::Revoked,
+                IssuerMove::Activate | IssuerMove::Retire | IssuerMove::Remove | IssuerMove::Revoke,
+            ) => None,
+        }
+    }
+
+    /// May new certificates for clients stand under it?
+    pub const fn signs(self) -> bool {
+        match self {
+            IssuerState::Active => true,
+            IssuerState::Prepared | IssuerState::Retiring | IssuerState::Removed | IssuerState::Revoked => false,
+        }
+    }
+
+    /// Does a root in this state stand in the bundle of its domain?
+    pub const fn is_trusted(self) -> bool {
+        match self {
+            IssuerState::Prepared | IssuerState::Active | IssuerState::Retiring => true,
+            IssuerState::Removed | IssuerState::Revoked => false,
+        }
+    }
+
+    /// May it stop to publish once its last certificate has expired? What may sign again goes on.
+    pub const fn is_over_without_certificates(self) -> bool {
+        match self {
+            IssuerState::Prepared | IssuerState::Active => false,
+            IssuerState::Retiring | IssuerState::Removed | IssuerState::Revoked => true,
+        }
+    }
+
+    /// What an older binary reads in the column `status`: everything that signs nothing is retired there.
+    pub const fn status(self) -> &'static str {
+        if self.signs() { "active" } else { "retired" }
+    }
+
+    /// The state that the two columns tell together: an older binary retires an issuer in `status` alone.
+    pub fn of_columns(state: &str, status: &str) -> Option<Self> {
+        match (IssuerState::from_name(state)?, status) {
+            (IssuerState::Active, "active") => Some(IssuerState::Active),
+            (IssuerState::Active, "retired") => Some(IssuerState::Retiring),
+            (
+                other @ (IssuerState::Prepared | IssuerState::Retiring | IssuerState::Removed | IssuerState::Revoked),
+                "active" | "retired",
+            ) => Some(other),
+            (_, _) => None,
+        }
     }
 }
 
@@ -134,4 +227,34 @@ pub struct IssuerRequest {
     pub status_url: String,
     pub csr: Vec<u8>,
     pub created_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_revoked_issuer_never_comes_back_and_what_signs_was_activated() {
+        let moves = [IssuerMove::Activate, IssuerMove::Retire, IssuerMove::Remove, IssuerMove::Revoke];
+        for state in IssuerState::ALL {
+            for step in moves {
+                let after = state.after(step);
+                assert!(state != IssuerState::Revoked || after.is_none(), "{state:?} {step:?}");
+                assert_eq!(after.is_some_and(IssuerState::signs), after.is_some() && step == IssuerMove::Activate);
+                assert_ne!(after, Some(state));
+            }
+            assert_eq!(IssuerState::from_name(state.name()), Some(state));
+        }
+    }
+
+    #[test]
+    fn what_an_older_binary_wrote_is_understood() {
+        for state in IssuerState::ALL {
+            assert_eq!(IssuerState::of_columns(state.name(), state.status()), Some(state));
+        }
+        assert_eq!(IssuerState::of_columns("active", "retired"), Some(IssuerState::Retiring));
+        assert_eq!(IssuerState::of_columns("removed", "active"), Some(IssuerState::Removed));
+        assert_eq!(IssuerState::of_columns("active", "asleep"), None);
+        assert_eq!(IssuerState::of_columns("asleep", "active"), None);
+    }
 }

@@ -132,6 +132,11 @@ impl IssuerKey {
         self.pointers.ocsp.is_some()
     }
 
+    /// May this name stand below it (RFC 5280 §4.2.1.10)?
+    pub fn permits(&self, name: &Identifier) -> bool {
+        self.constraints.as_ref().is_none_or(|constraints| constraints.refuses(name).is_none())
+    }
+
     /// How many CAs may stand below it in a row; none says that there is no bound.
     pub fn path_len(&self) -> Option<u32> {
         self.path_len

@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{ORDER_LIFETIME, Registration};
+use crate::authority::signers::Candidates;
 use crate::authority::snapshot::{LoadedIssuer, Snapshot};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -173,11 +175,21 @@ impl Directory {
         })
     }
 
-    /// Who signs here for a profile's domain.
-    pub fn issuer<'s>(&self, snapshot: &'s Snapshot, domain: &str) -> Result<&'s Arc<LoadedIssuer>> {
+    /// The issuer that signs here for a profile's domain and these names.
+    pub fn issuer<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        domain: &str,
+        names: &[Identifier],
+        now: Timestamp,
+    ) -> Result<&'s Arc<LoadedIssuer>> {
+        snapshot.signer(domain, self.issuers(), names, now)
+    }
+
+    fn issuers(&self) -> Candidates<'_> {
         match self.config.issuers.iter().any(|slug| slug == ANY) {
-            true => snapshot.issuer_for(domain),
-            false => snapshot.issuer_among(domain, &self.config.issuers),
+            true => Candidates::Any,
+            false => Candidates::Listed(&self.config.issuers),
         }
     }
 

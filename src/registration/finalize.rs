@@ -138,7 +138,9 @@ impl Registration {
         let domain = snapshot.profile(&order.profile)?.profile.domain();
         let set = name_set(&order.directory, &order.identifiers);
         Ok(Issuance {
-            issuer: Some(directory.issuer(&snapshot, domain)?.issuer.slug.clone()),
+            issuer: Some(
+                directory.issuer(&snapshot, domain, &order.identifiers, self.store.now())?.issuer.slug.clone(),
+            ),
             profile: order.profile.clone(),
             request,
             names: Some(order.identifiers.clone()),

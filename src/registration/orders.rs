@@ -212,7 +212,7 @@ impl Registration {
         {
             return refuse("not_after", to, format!("a time after now, {now}, and after notBefore"));
         }
-        let issuer = directory.issuer(&snapshot, profile.profile.domain())?.certificate()?;
+        let issuer = directory.issuer(&snapshot, profile.profile.domain(), names, now)?.certificate()?;
         let outside = |at: &Timestamp| *at < issuer.not_before || *at > issuer.not_after;
         if let Some(at) = ask.not_before.into_iter().chain(ask.not_after).find(outside) {
             return refuse(
@@ -240,7 +240,7 @@ impl Registration {
         let rules = grant.map(|g| g.scope.names.as_slice()).unwrap_or_default();
         let snapshot = self.authority.snapshot();
         let profile = &snapshot.profile(profile)?.profile;
-        directory.issuer(&snapshot, profile.domain())?;
+        directory.issuer(&snapshot, profile.domain(), &[], self.store.now())?;
         let (mut good, mut bad) = (Vec::<Wanted>::new(), Vec::new());
         for asked in asked {
             let checked = offered(&asked.kind, &asked.value).and_then(|name| {

@@ -34,7 +34,8 @@ impl Registration {
         };
         grant.check_alive(self.store.now())?;
         grant.scope.check_profile(slug)?;
-        grant.scope.check_issuer(&directory.issuer(&snapshot, profile.domain())?.issuer.slug)?;
+        let issuer = directory.issuer(&snapshot, profile.domain(), &[], self.store.now())?;
+        grant.scope.check_issuer(&issuer.issuer.slug)?;
         Ok(Some(grant))
     }
 

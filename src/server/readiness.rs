@@ -13,7 +13,7 @@ use super::metrics::clock_offset;
 use super::ops::{Answer, Check};
 use crate::app::App;
 use crate::clock::monotonic;
-use crate::model::issuer::{IssuerRole, IssuerStatus};
+use crate::model::issuer::IssuerRole;
 use crate::pki::algorithm::verify;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::signer::{KeyPurpose, KeyStore};
@@ -69,7 +69,7 @@ async fn issuers(app: &App, tested: &Mutex<SelfTests>) -> Vec<Answer> {
     let mut tested = tested.lock().await;
     let mut answers = Vec::new();
     for (slug, loaded) in &app.authority.snapshot().issuers {
-        if loaded.issuer.role != IssuerRole::Issuing || loaded.issuer.status != IssuerStatus::Active {
+        if loaded.issuer.role != IssuerRole::Issuing || !loaded.issuer.state.signs() {
             continue;
         }
         let name = format!("issuer/{slug}");

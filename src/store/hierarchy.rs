@@ -1,17 +1,18 @@
 //! The installation, domains, keys, issuers with their certificates, and OCSP responders.
 
+use super::Tx;
 use super::engine::{On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CertificateId, IssuerId, KeyId};
 use crate::model::issuer::{
-    Anchor, Domain, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerStatus, Responder,
+    Anchor, Domain, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerState, Responder,
 };
 use crate::pki::signer::{KeyPurpose, SealedKey};
 
 macro_rules! issuer_columns {
     () => {
-        "id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at"
+        "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, crl_dirty, created_at"
     };
 }
 
@@ -32,15 +33,18 @@ statements! {
     ISSUERS = concat!("SELECT ", issuer_columns!(), " FROM issuers ORDER BY slug");
     LOCK_ISSUER = concat!("SELECT ", issuer_columns!(), " FROM issuers WHERE id = $1"),
         postgres concat!("SELECT ", issuer_columns!(), " FROM issuers WHERE id = $1 FOR UPDATE");
-    INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, crl_dirty, created_at) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";
-    RETIRE_OF_CERTIFICATE = "UPDATE issuers SET status = 'retired' WHERE status = 'active' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
+    REVOKE_OF_CERTIFICATE = "UPDATE issuers SET state = 'revoked', status = 'retired', is_default = FALSE \
+                             WHERE state <> 'revoked' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
     CRL_STORED = "UPDATE issuers SET crl_counter = $2, crl_dirty = FALSE WHERE id = $1";
     ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
     INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     SET_SEALED = "UPDATE keys SET sealed = $2 WHERE id = $1 AND sealed = $3";
-    SET_STATUS = "UPDATE issuers SET status = $2 WHERE id = $1 AND status <> $2";
+    SET_STATE = "UPDATE issuers SET state = $2, status = $3, is_default = FALSE WHERE id = $1";
+    CLEAR_DEFAULT = "UPDATE issuers SET is_default = FALSE WHERE domain = $1 AND is_default";
+    SET_DEFAULT = "UPDATE issuers SET is_default = TRUE WHERE id = $1 AND role = 'issuing' AND state = 'active' AND status = 'active'";
     SET_CRL_COUNTER = "UPDATE issuers SET crl_counter = $2, crl_dirty = $3 WHERE id = $1";
     ANCHORS = "SELECT domain, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
     INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
@@ -151,7 +155,9 @@ pub async fn insert_issuer<'a>(on: impl Into<On<'a>>, issuer: &Issuer) -> Result
         .bind(issuer.role.name())
         .bind(issuer.key_id.to_vec())
         .bind(issuer.parent_id.map(IssuerId::to_vec))
-        .bind(issuer.status.name())
+        .bind(issuer.state.status())
+        .bind(issuer.state.name())
+        .bind(issuer.is_default)
         .bind(&issuer.status_url)
         .bind(issuer.crl_counter)
         .bind(issuer.crl_dirty)
@@ -166,9 +172,9 @@ pub async fn mark_crl_dirty<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<(
     q(MARK_CRL_DIRTY).bind(id.to_vec()).execute(on).await.map(drop)
 }
 
-/// Retires the issuer whose own certificate this is, if any: its key is no longer its own.
-pub async fn retire_of_certificate<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<u64> {
-    q(RETIRE_OF_CERTIFICATE).bind(id.to_vec()).execute(on).await
+/// Revokes the issuer whose own certificate this is, if any: its key is no longer its own. Returns how many.
+pub async fn revoke_of_certificate<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<u64> {
+    q(REVOKE_OF_CERTIFICATE).bind(id.to_vec()).execute(on).await
 }
 
 /// In the transaction that stores the CRL of this counter.
@@ -246,8 +252,17 @@ pub async fn set_sealed<'a>(on: impl Into<On<'a>>, id: KeyId, new: &[u8], old: &
     Ok(q(SET_SEALED).bind(id.to_vec()).bind(new).bind(old).execute(on).await? == 1)
 }
 
-pub async fn set_status<'a>(on: impl Into<On<'a>>, id: IssuerId, status: IssuerStatus) -> Result<bool> {
-    Ok(q(SET_STATUS).bind(id.to_vec()).bind(status.name()).execute(on).await? == 1)
+/// Writes a state for this binary and the status that goes with it for an older one. An issuer that changes its state is
+/// no default: `set_default` follows where it becomes one. The caller holds the lock of the installation.
+pub async fn set_state<'a>(on: impl Into<On<'a>>, id: IssuerId, state: IssuerState) -> Result<()> {
+    q(SET_STATE).bind(id.to_vec()).bind(state.name()).bind(state.status()).execute(on).await.map(drop)
+}
+
+/// Makes one issuer the default of its domain, or none. False when it is no active issuer.
+pub async fn set_default(tx: &mut Tx, domain: &str, id: Option<IssuerId>) -> Result<bool> {
+    q(CLEAR_DEFAULT).bind(domain).execute(&mut *tx).await?;
+    let Some(id) = id else { return Ok(true) };
+    Ok(q(SET_DEFAULT).bind(id.to_vec()).execute(tx).await? == 1)
 }
 
 /// After a CRL that was signed elsewhere.
@@ -341,9 +356,11 @@ fn key_row(row: &Row) -> Result<SealedKey> {
 }
 
 fn issuer_row(row: &Row) -> Result<Issuer> {
-    let (role, status): (String, String) = (row.get("role")?, row.get("status")?);
+    let role: String = row.get("role")?;
+    let (state, status): (String, String) = (row.get("state")?, row.get("status")?);
     let slug: String = row.get("slug")?;
     let wrong = |what: &str| Error::inconsistent(format!("issuer {slug} has an unknown {what}"));
+    let state = IssuerState::of_columns(&state, &status).ok_or_else(|| wrong("state"))?;
     Ok(Issuer {
         id: row.id("id")?,
         domain: row.get("domain")?,
@@ -351,7 +368,9 @@ fn issuer_row(row: &Row) -> Result<Issuer> {
         role: IssuerRole::from_name(&role).ok_or_else(|| wrong("role"))?,
         key_id: row.id("key_id")?,
         parent_id: row.id_opt("parent_id")?,
-        status: IssuerStatus::from_name(&status).ok_or_else(|| wrong("status"))?,
+        state,
+        // an older binary retires an issuer and leaves the mark
+        is_default: row.get::<bool>("is_default")? && state.signs(),
         status_url: row.get("status_url")?,
         crl_counter: row.get("crl_counter")?,
         crl_dirty: row.get("crl_dirty")?,

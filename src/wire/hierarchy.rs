@@ -63,8 +63,12 @@ pub struct Issuer {
     pub name: String,
     /// `root` or `issuing`.
     pub role: String,
-    /// `active` or `retired`.
+    /// `active` or `retired`; `state` says more.
     pub status: String,
+    /// `prepared`, `active`, `retiring`, `removed` or `revoked`.
+    pub state: String,
+    /// Signs for its domain when a request names no issuer.
+    pub is_default: bool,
     pub key_algorithm: String,
     /// Can this replica sign by it now? A root never in `serve`.
     pub can_sign: bool,

@@ -18,7 +18,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::DomainId;
 use crate::model::identifier::shown;
-use crate::model::issuer::{Domain, Issuer, IssuerRole, IssuerStatus};
+use crate::model::issuer::{Domain, Issuer, IssuerRole, IssuerState};
 use crate::model::key::KeyAlgorithm;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::signer::KeyPurpose;
@@ -104,7 +104,9 @@ impl Authority {
             ));
         }
         let Some(slug) = under else {
-            let root = |i: &&Arc<LoadedIssuer>| i.issuer.domain == plan.domain && i.issuer.role == IssuerRole::Root;
+            let root = |i: &&Arc<LoadedIssuer>| {
+                i.issuer.domain == plan.domain && i.issuer.role == IssuerRole::Root && i.issuer.state.signs()
+            };
             let mut roots: Vec<_> = snapshot.issuers.values().filter(root).collect();
             roots.sort_by_key(|i| (i.key.is_some(), i.certificates.first().map(|c| c.not_after)));
             let missing = || Error::not_found(format!("root of trust domain {} here: name --under", plan.domain));
@@ -120,17 +122,16 @@ impl Authority {
                 "leave --under out, or name a root of this domain",
             ));
         }
-        if above.issuer.status != IssuerStatus::Active {
-            let value = format!("issuer {slug}, which is retired");
-            return Err(Error::refused(
+        match above.issuer.state {
+            IssuerState::Active | IssuerState::Prepared => Ok(Arc::clone(above)),
+            state @ (IssuerState::Retiring | IssuerState::Removed | IssuerState::Revoked) => Err(Error::refused(
                 ErrorKind::Refused,
                 "issuer.active",
-                value,
-                "an active issuer",
-                "name another one",
-            ));
+                format!("issuer {slug}, which is {}", state.name()),
+                "an active or prepared issuer",
+                format!("name another one, or run `chancery ca create {} --new-root`", plan.domain),
+            )),
         }
-        Ok(Arc::clone(above))
     }
 
     /// A delegate for the issuer above when the one that it has ends before what it signs now.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::create::{add_missing_profiles, taken};
 use super::crls::inherit;
-use super::make::{NewKey, Place, RESPONDER_LIFE, add_responder, new_issuer, responder_algorithm};
+use super::make::{NewKey, Place, RESPONDER_LIFE, add_responder, is_first_signer, new_issuer, responder_algorithm};
 use super::plan::{Plan, Wanted, check_slug, free_slug, title};
 use crate::authority::Authority;
 use crate::authority::crl::{sign_first, sign_root_series};
@@ -145,6 +145,7 @@ impl Authority {
         let parent = self.parent_of(judged, issuers);
         let mut issuer = new_issuer(tx, place, role, key.id, parent)?;
         issuer.id = earlier.id.unwrap_or(issuer.id);
+        issuer.is_default = is_first_signer(tx, &issuer).await?;
         hierarchy::insert_issuer(&mut *tx, &issuer).await?;
         add_foreign(tx, &issuer, judged).await?;
         if let Some(crl) = earlier.crl {

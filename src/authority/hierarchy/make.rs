@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::id::{CertificateId, IssuerCertificateId, IssuerId, KeyId, ProfileId};
-use crate::model::issuer::{Issuer, IssuerCertificate, IssuerRole, IssuerStatus, Responder};
+use crate::model::issuer::{Issuer, IssuerCertificate, IssuerRole, IssuerState, Responder};
 use crate::model::key::KeyAlgorithm;
 use crate::model::serial::{SerialNumber, to_hex};
 use crate::model::validity::Validity;
@@ -124,7 +124,12 @@ pub async fn found_issuing(
 ) -> Result<Ready> {
     keys.own.store(tx).await?;
     let signer = keys.own.signer.clone();
-    let issuer = new_issuer(tx, place, IssuerRole::Issuing, keys.own.sealed.id, Some(above.0.id))?;
+    let mut issuer = new_issuer(tx, place, IssuerRole::Issuing, keys.own.sealed.id, Some(above.0.id))?;
+    // under a root that clients do not have yet nothing signs for them
+    if !above.0.state.signs() {
+        issuer.state = IssuerState::Prepared;
+    }
+    issuer.is_default = is_first_signer(tx, &issuer).await?;
     let below = NewIssuer {
         name: &issuer.name,
         spki: signer.public_key(),
@@ -158,13 +163,21 @@ pub fn new_issuer(
         role,
         key_id,
         parent_id,
-        status: IssuerStatus::Active,
+        state: IssuerState::Active,
+        is_default: false,
         status_url: place.status_url,
         crl_counter: 0,
         // until the first CRL is signed
         crl_dirty: true,
         created_at: tx.now(),
     })
+}
+
+/// Is this the first issuer of its domain that signs? Then it is the default.
+pub async fn is_first_signer(tx: &mut Tx, issuer: &Issuer) -> Result<bool> {
+    let signs = |i: &Issuer| i.role == IssuerRole::Issuing && i.state.signs();
+    let others = hierarchy::issuers(&mut *tx).await?;
+    Ok(signs(issuer) && !others.iter().any(|other| other.domain == issuer.domain && signs(other)))
 }
 
 /// Four digits of the key's digest tell the roots of two installations apart.

@@ -11,7 +11,7 @@ mod offline;
 pub mod plan;
 mod renew;
 mod request;
-mod retire;
+mod states;
 
 use std::time::Duration;
 

@@ -8,6 +8,7 @@ use chancery::authority::hierarchy::plan::Wanted;
 use chancery::error::ErrorKind;
 use chancery::keys::seal::KeyMaterial;
 use chancery::keys::store::Keys;
+use chancery::model::issuer::IssuerMove;
 use chancery::model::key::KeyAlgorithm;
 use chancery::pki::signer::KeyStore;
 use openssl::x509::X509;
@@ -86,12 +87,15 @@ on_both_engines! {
         assert_eq!(at.count(refusals).await, 8, "every refusal is audited");
     }
 
-    async fn one_more_issuer_takes_over_and_its_slug_is_new(at) {
+    async fn one_more_issuer_signs_once_it_is_activated_and_its_slug_is_new(at) {
         let (authority, _) = founded(&at.store).await;
         let first = issue(&authority, "tls-server", None, &["a.lab.example"]).await.unwrap();
         at.clock.advance(std::time::Duration::from_secs(86_400));
         let asked = Wanted { key: Some(KeyAlgorithm::P384), usages: vec!["serverauth".into()], ..wanted("tls") };
         assert_eq!(authority.create_issuer(&actor(), &asked, None).await.unwrap(), "tls-2");
+        let still = issue(&authority, "tls-server", None, &["a.lab.example"]).await.unwrap();
+        assert_eq!(still.certificate.issuer, "tls-1", "the default goes on");
+        authority.move_issuer(&actor(), "tls-2", IssuerMove::Activate).await.unwrap();
         let second = issue(&authority, "tls-server", None, &["a.lab.example"]).await.unwrap();
         assert_eq!((first.certificate.issuer.as_str(), second.certificate.issuer.as_str()), ("tls-1", "tls-2"));
         assert_eq!(judged(&first.der, &first.chain, &roots(&authority, "tls")), "ok");

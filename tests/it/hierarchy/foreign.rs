@@ -6,7 +6,7 @@ use chancery::authority::Authority;
 use chancery::authority::hierarchy::import::Import;
 use chancery::authority::hierarchy::plan::Wanted;
 use chancery::error::{ErrorKind, Result};
-use chancery::model::issuer::{IssuerRole, IssuerStatus};
+use chancery::model::issuer::{IssuerMove, IssuerRole, IssuerState};
 use chancery::pki::name::SubjectFields;
 use chancery::pki::{pkcs12, private_key};
 use openssl::pkcs12::Pkcs12;
@@ -171,9 +171,9 @@ on_both_engines! {
         let (authority, _) = founded(&at.store).await;
         authority.create_domain(&actor(), &wanted("lab")).await.unwrap();
         works(&authority, "lab", "active").await;
-        authority.retire_issuer(&actor(), "lab-1").await.unwrap();
-        assert_eq!(authority.snapshot().issuer("lab-1").unwrap().issuer.status, IssuerStatus::Retired);
-        assert_eq!(rule(authority.retire_issuer(&actor(), "lab-1").await), "issuer.active");
+        authority.move_issuer(&actor(), "lab-1", IssuerMove::Retire).await.unwrap();
+        assert_eq!(authority.snapshot().issuer("lab-1").unwrap().issuer.state, IssuerState::Retiring);
+        assert_eq!(rule(authority.move_issuer(&actor(), "lab-1", IssuerMove::Retire).await), "issuer.state");
         assert_eq!(rule(issue(&authority, "lab-client", Some("till"), &[]).await), "profile.domain");
         let published = async || {
             at.clock.advance(chancery::clock::days(1));

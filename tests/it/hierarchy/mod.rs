@@ -5,6 +5,7 @@ mod domains;
 mod first_crls;
 mod foreign;
 mod offline;
+mod states;
 
 use std::sync::Arc;
 

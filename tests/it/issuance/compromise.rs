@@ -10,7 +10,7 @@ use chancery::error::{Error, ErrorKind};
 use chancery::model::actor::Actor;
 use chancery::model::certificate::{CertificateStatus, RevokeKey};
 use chancery::model::id::CertificateId;
-use chancery::model::issuer::IssuerStatus;
+use chancery::model::issuer::IssuerState;
 use chancery::model::reason::RevocationReason;
 use chancery::store::jobs::{self, ClaimedJob};
 use chancery::store::{certificates, hierarchy};
@@ -162,7 +162,7 @@ crate::on_both_engines! {
         rig.authority.revoke(&actor(), own.certificate_id.unwrap(), RevocationReason::CaCompromise).await.unwrap();
         assert!(rig.authority.refresh().await.unwrap());
         let snapshot = rig.authority.snapshot();
-        assert_eq!(snapshot.issuer("tls-1").unwrap().issuer.status, IssuerStatus::Retired);
+        assert_eq!(snapshot.issuer("tls-1").unwrap().issuer.state, IssuerState::Revoked);
         assert_eq!(rig.issue(issuance(Default::default())).await.unwrap_err().rule.unwrap().name, "profile.domain");
         assert_eq!(drain(&rig).await, 1);
     }

@@ -3,7 +3,7 @@
 use chancery::model::acme::ChallengeStatus;
 use chancery::model::id::{AuthorizationId, ChallengeId, OrderId};
 use chancery::store::engine::{Db, q};
-use chancery::store::{authorizations, challenges, migrate, orders};
+use chancery::store::{authorizations, challenges, hierarchy, migrate, orders};
 
 use crate::support::postgres::{create_database, drop_database};
 use crate::support::stores::plain;
@@ -69,5 +69,77 @@ async fn orders_of_schema_5_keep_their_authorizations_on_sqlite() {
 async fn orders_of_schema_5_keep_their_authorizations_on_postgres() {
     let url = create_database().await;
     orders_keep_their_authorizations(Db::open_postgres(&url, 4, "chancery").await.unwrap()).await;
+    drop_database(&url).await;
+}
+
+/// Two roots and three issuers, as schema 11 has them: `etcd-1` retired, `tls-10` the one that signs.
+async fn stored_at_eleven(db: &Db) {
+    let bytes = |n: u8| vec![n; 16];
+    let run = |text: &'static str| q(plain(text));
+    run("INSERT INTO keys (id, purpose, algorithm, public_key, sealed, created_at) VALUES ($1, 'issuer', 'P-256', $1, $1, 1)")
+        .bind(bytes(1)).execute(db).await.unwrap();
+    for (n, domain) in [(2u8, "tls"), (3, "etcd")] {
+        run("INSERT INTO domains (id, slug, name, created_at) VALUES ($1, $2, $2, 1)")
+            .bind(bytes(n))
+            .bind(domain)
+            .execute(db)
+            .await
+            .unwrap();
+    }
+    for (n, slug, domain, role, status, end) in [
+        (10u8, "tls-root", "tls", "root", "active", 9_000i64),
+        (11, "tls-9", "tls", "issuing", "active", 500),
+        (12, "tls-10", "tls", "issuing", "active", 700),
+        (13, "tls-3", "tls", "issuing", "retired", 900),
+        (14, "etcd-root", "etcd", "root", "retired", 9_000),
+        (15, "etcd-1", "etcd", "issuing", "retired", 900),
+    ] {
+        run("INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at) \
+             VALUES ($1, $2, $3, $2, $4, $5, $1, $6, 'http://ca.test', 0, $7, 1)")
+            .bind(bytes(n)).bind(slug).bind(domain).bind(role).bind(bytes(1)).bind(status).bind(false)
+            .execute(db).await.unwrap();
+        for (of, end) in [(n, end), (n + 100, end - 400)] {
+            run("INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $1, $1, 1, $3, 1)")
+                .bind(bytes(of)).bind(bytes(n)).bind(end).execute(db).await.unwrap();
+        }
+    }
+}
+
+async fn issuers_get_states(db: Db) {
+    migrate::up_to(&db, 11).await.unwrap();
+    stored_at_eleven(&db).await;
+    migrate::run(&db).await.unwrap();
+    let found = hierarchy::issuers(&db).await.unwrap();
+    let found: Vec<_> = found.iter().map(|i| (i.slug.as_str(), i.state.name(), i.is_default)).collect();
+    assert_eq!(
+        found,
+        [
+            ("etcd-1", "retiring", false),
+            ("etcd-root", "retiring", false),
+            ("tls-10", "active", true),
+            ("tls-3", "retiring", false),
+            ("tls-9", "active", false),
+            ("tls-root", "active", false),
+        ]
+    );
+    // an older binary that runs on makes one more
+    q(plain("INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, status_url, crl_counter, crl_dirty, created_at) \
+             SELECT $1, 'tls-11', domain, name, role, key_id, parent_id, status, status_url, 0, crl_dirty, 2 FROM issuers WHERE slug = 'tls-9'"))
+        .bind(vec![16u8; 16]).execute(&db).await.unwrap();
+    let made = hierarchy::issuers(&db).await.unwrap().into_iter().find(|i| i.slug == "tls-11").unwrap();
+    assert_eq!((made.state.name(), made.is_default), ("active", false));
+    db.close().await;
+}
+
+#[tokio::test]
+async fn issuers_of_schema_11_get_states_on_sqlite() {
+    let folder = tempfile::tempdir().unwrap();
+    issuers_get_states(Db::open_sqlite(&folder.path().join("chancery.db")).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn issuers_of_schema_11_get_states_on_postgres() {
+    let url = create_database().await;
+    issuers_get_states(Db::open_postgres(&url, 4, "chancery").await.unwrap()).await;
     drop_database(&url).await;
 }

@@ -1,0 +1,133 @@
+//! States of issuers and roots: who signs, what stands in the bundle, each move and its way back.
+
+use std::sync::Arc;
+
+use chancery::authority::Authority;
+use chancery::authority::hierarchy::plan::Wanted;
+use chancery::authority::signers::Candidates;
+use chancery::clock::days;
+use chancery::model::issuer::{IssuerMove, IssuerState};
+
+use super::{actor, issue, roots, rule, wanted};
+use crate::on_both_engines;
+use crate::support::stores::founded;
+
+use IssuerMove::{Activate, Remove, Retire};
+
+async fn go(authority: &Arc<Authority>, slug: &str, step: IssuerMove) {
+    authority.move_issuer(&actor(), slug, step).await.unwrap();
+}
+
+async fn signer(authority: &Arc<Authority>, name: &str) -> String {
+    issue(authority, "tls-server", None, &[name]).await.unwrap().certificate.issuer
+}
+
+fn state(authority: &Authority, slug: &str) -> (IssuerState, bool) {
+    let snapshot = authority.snapshot();
+    let issuer = &snapshot.issuer(slug).unwrap().issuer;
+    (issuer.state, issuer.is_default)
+}
+
+on_both_engines! {
+    async fn a_constrained_further_issuer_does_not_take_over_the_domain(at) {
+        let (authority, _) = founded(&at.store).await;
+        at.clock.advance(days(1));
+        let partner = Wanted { permit: vec!["partner.example".into()], ..wanted("tls") };
+        assert_eq!(authority.create_issuer(&actor(), &partner, Some("tls-root")).await.unwrap(), "tls-2");
+        assert_eq!(state(&authority, "tls-2"), (IssuerState::Active, false));
+        assert_eq!(signer(&authority, "www.other.example").await, "tls-1");
+        assert_eq!(signer(&authority, "www.partner.example").await, "tls-1", "the default takes what it may");
+        // as the default it signs what fits it, and the oldest that fits the rest
+        go(&authority, "tls-2", Activate).await;
+        assert_eq!((state(&authority, "tls-1"), state(&authority, "tls-2")), ((IssuerState::Active, false), (IssuerState::Active, true)));
+        assert_eq!(signer(&authority, "www.partner.example").await, "tls-2");
+        assert_eq!(signer(&authority, "www.other.example").await, "tls-1");
+        // where none fits, the default says why
+        go(&authority, "tls-1", Retire).await;
+        assert_eq!(rule(issue(&authority, "tls-server", None, &["www.other.example"]).await), "lint.san.constraints");
+        go(&authority, "tls-1", Activate).await;
+        assert_eq!(signer(&authority, "www.partner.example").await, "tls-1");
+    }
+
+    async fn a_listed_issuer_signs_though_another_is_the_default(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_issuer(&actor(), &wanted("tls"), Some("tls-root")).await.unwrap();
+        let (snapshot, now) = (authority.snapshot(), at.store.now());
+        let among = |slugs: &[&str]| {
+            let slugs: Vec<String> = slugs.iter().map(|s| (*s).to_owned()).collect();
+            snapshot.signer("tls", Candidates::Listed(&slugs), &[], now).map(|i| i.issuer.slug.clone())
+        };
+        assert_eq!(among(&["tls-2"]).unwrap(), "tls-2");
+        assert_eq!(among(&["tls-2", "tls-1"]).unwrap(), "tls-1");
+        assert_eq!(rule(among(&[])), "directory.issuers");
+        assert_eq!(rule(among(&["tls-root"])), "directory.issuers");
+    }
+
+    async fn every_move_has_a_way_back_and_a_revoked_issuer_has_none(at) {
+        let (authority, _) = founded(&at.store).await;
+        let root = roots(&authority, "tls");
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-1", Remove).await), "issuer.state");
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-1", Activate).await), "issuer.state");
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-root", Remove).await), "issuer.state");
+        go(&authority, "tls-1", Retire).await;
+        assert_eq!(rule(issue(&authority, "tls-server", None, &["a.example"]).await), "profile.domain");
+        go(&authority, "tls-1", Remove).await;
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-1", Activate).await), "issuer.state");
+        go(&authority, "tls-1", Retire).await;
+        go(&authority, "tls-1", Activate).await;
+        assert_eq!(state(&authority, "tls-1"), (IssuerState::Active, true));
+        // a retiring root stays in the bundle and what stands below it signs
+        go(&authority, "tls-root", Retire).await;
+        assert_eq!(signer(&authority, "a.example").await, "tls-1");
+        assert_eq!(roots(&authority, "tls"), root);
+        assert_eq!(rule(authority.create_issuer(&actor(), &wanted("tls"), Some("tls-root")).await), "issuer.active");
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-root", Remove).await), "issuer.removal");
+        go(&authority, "tls-1", Retire).await;
+        go(&authority, "tls-root", Remove).await;
+        assert_eq!(roots(&authority, "tls"), Vec::<Vec<u8>>::new());
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-1", Activate).await), "issuer.activation");
+        go(&authority, "tls-root", Retire).await;
+        go(&authority, "tls-root", Activate).await;
+        go(&authority, "tls-1", Activate).await;
+        assert_eq!((signer(&authority, "a.example").await.as_str(), roots(&authority, "tls")), ("tls-1", root));
+        go(&authority, "tls-1", IssuerMove::Revoke).await;
+        for step in [Activate, Retire, Remove, IssuerMove::Revoke] {
+            assert_eq!(rule(authority.move_issuer(&actor(), "tls-1", step).await), "issuer.state");
+        }
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+        let moves = "SELECT COUNT(*) AS n FROM audit_events WHERE action IN ('issuer.activated', 'issuer.retired', 'issuer.removed', 'issuer.revoked') AND outcome = 'done'";
+        assert_eq!(at.count(moves).await, 11);
+    }
+
+    async fn an_issuer_that_an_older_binary_retired_or_made_is_understood(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_issuer(&actor(), &wanted("tls"), Some("tls-root")).await.unwrap();
+        at.sql("UPDATE issuers SET status = 'retired' WHERE slug = 'tls-1'").await;
+        authority.reload().await.unwrap();
+        assert_eq!(state(&authority, "tls-1"), (IssuerState::Retiring, false));
+        assert_eq!(signer(&authority, "a.example").await, "tls-2");
+        go(&authority, "tls-1", Activate).await;
+        assert_eq!((state(&authority, "tls-1"), state(&authority, "tls-2")), ((IssuerState::Active, true), (IssuerState::Active, false)));
+        // what signs nothing is retired for it
+        go(&authority, "tls-2", Retire).await;
+        go(&authority, "tls-2", Remove).await;
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM issuers WHERE slug = 'tls-2' AND status = 'retired'").await, 1);
+        // it knows no defaults: the oldest active issuer signs
+        at.sql("UPDATE issuers SET is_default = FALSE").await;
+        authority.reload().await.unwrap();
+        assert_eq!(signer(&authority, "a.example").await, "tls-1");
+    }
+
+    async fn of_two_that_activate_at_once_one_is_the_default(at) {
+        let (one, keys) = founded(&at.store).await;
+        for _ in 0..2 {
+            one.create_issuer(&actor(), &wanted("tls"), Some("tls-root")).await.unwrap();
+        }
+        let two = Authority::open(at.restarted().await, keys, vec![]).await.unwrap();
+        let me = actor();
+        let (a, b) = tokio::join!(one.move_issuer(&me, "tls-2", Activate), two.move_issuer(&me, "tls-3", Activate));
+        a.unwrap();
+        b.unwrap();
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM issuers WHERE is_default").await, 1);
+    }
+}
