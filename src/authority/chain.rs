@@ -1,5 +1,5 @@
-//! Which certificate stands above which: by name byte for byte and key identifier (RFC 5280 §6.1.3, §4.2.1.1), over
-//! the certificates of our issuers and those of others above them. Signatures were verified when they came.
+//! The chains of an issuer: every way up (`pki::path_finder`) over the certificates of our issuers and those of others
+//! above them.
 
 use aws_lc_rs::digest::{Context, SHA256};
 
@@ -11,9 +11,8 @@ use crate::model::issuer::{Anchor, IssuerCertificate};
 use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::certificate_facts::CertificateFacts;
-
-/// A hierarchy is a few levels; the bound stops a loop that a damaged database might hold.
-const LONGEST: usize = 8;
+use crate::pki::path::IssuingPath;
+use crate::pki::path_finder;
 
 /// Ways up that one issuer has at most: renewed or cross-signed a few times.
 const MOST: usize = 16;
@@ -63,62 +62,64 @@ impl Authority {
 
 /// Every CA certificate that is known.
 #[derive(Debug)]
-pub(super) struct Above(Vec<CaCertificate>);
+pub(super) struct Above {
+    all: Vec<CaCertificate>,
+    now: Timestamp,
+}
 
 impl Above {
     /// One that cannot be read stands above nothing; fsck tells of it.
-    pub fn read(issuers: &[IssuerCertificate], anchors: &[Anchor]) -> Self {
+    pub fn read(issuers: &[IssuerCertificate], anchors: &[Anchor], now: Timestamp) -> Self {
         let all = issuers.iter().map(|c| &c.der).chain(anchors.iter().map(|a| &a.der));
-        Above(all.filter_map(|der| CaCertificate::read(der).ok()).collect())
+        Above { all: all.filter_map(|der| CaCertificate::read(der).ok()).collect(), now }
     }
 
-    /// The certificate itself and those above it in DER, without the root.
-    pub fn chain(&self, der: &[u8]) -> Vec<Vec<u8>> {
-        let mut chain = Vec::new();
-        let mut next = CaCertificate::read(der).ok();
-        while let Some(one) = next.take().filter(|one| one.subject != one.issuer && chain.len() < LONGEST) {
-            // of several the one that lives longest
-            let above =
-                self.0.iter().filter(|above| above.fits_above(&one)).max_by_key(|above| above.validity.not_after());
-            next = above.cloned();
-            chain.push(one.der);
+    /// The usual path of a certificate: the best one that is valid, else any that is known.
+    pub fn path(&self, der: &[u8]) -> Result<IssuingPath> {
+        let unreadable = |e: Error| Error::inconsistent("the certificate of an issuer cannot be read").because(e);
+        let own = CaCertificate::read(der).map_err(unreadable)?;
+        if let Ok(path) = path_finder::best(&own, &self.all, self.now) {
+            return Ok(path);
         }
-        chain
+        let found = path_finder::find(&own, &self.all, self.now);
+        let known = found.complete.into_iter().chain(found.open.into_iter().map(|(path, _)| path));
+        known.flat_map(IssuingPath::new).next().map_or_else(|| IssuingPath::new(vec![own]), Ok)
     }
-}
 
-impl Above {
     /// Every way up from the certificates of an issuer, each once. Roots are left out, so that a way up to another
     /// certificate of the same root is no other way.
     pub fn chains(&self, own: &[IssuerCertificate]) -> Vec<Chain> {
-        let mut found = Vec::new();
+        let mut chains: Vec<Chain> = Vec::new();
         for certificate in own.iter().filter_map(|c| CaCertificate::read(&c.der).ok()) {
-            self.climb(vec![certificate], &mut found);
-        }
-        found
-    }
-
-    fn climb(&self, path: Vec<CaCertificate>, found: &mut Vec<Chain>) {
-        let Some(last) = path.last().filter(|last| last.subject != last.issuer) else { return };
-        let above: Vec<_> = self.0.iter().filter(|above| above.fits_above(last)).collect();
-        if above.is_empty() || above.iter().any(|above| above.subject == above.issuer) {
-            let chain = Chain {
-                ders: path.iter().map(|c| c.der.clone()).collect(),
-                until: path.iter().map(|c| c.validity.not_after()).min().unwrap_or(last.validity.not_after()),
-                key_id: path.first().and_then(|c| c.subject_key_id.clone()),
-            };
-            if found.len() < MOST && !found.iter().any(|other| other.ders == chain.ders) {
-                found.push(chain);
+            let found = path_finder::find(&certificate, &self.all, self.now);
+            let ways = found.complete.into_iter().chain(found.open.into_iter().map(|(path, _)| path));
+            for chain in ways.filter_map(|path| Chain::of(&path)) {
+                if chains.len() < MOST && !chains.iter().any(|other| other.ders == chain.ders) {
+                    chains.push(chain);
+                }
             }
         }
-        for next in above.into_iter().filter(|above| above.subject != above.issuer) {
-            if path.len() < LONGEST && found.len() < MOST && !path.iter().any(|c| c.der == next.der) {
-                self.climb(path.iter().cloned().chain([next.clone()]).collect(), found);
-            }
-        }
+        chains
     }
 }
 
+impl Chain {
+    fn of(path: &[CaCertificate]) -> Option<Self> {
+        let first = path.first()?;
+        let below: Vec<_> = path.iter().filter(|ca| !ca.is_root()).collect();
+        Some(Chain {
+            until: below.iter().map(|ca| ca.validity.not_after()).min().unwrap_or(first.validity.not_after()),
+            ders: below.into_iter().map(|ca| ca.der.clone()).collect(),
+            key_id: first.subject_key_id.clone(),
+        })
+    }
+}
+
+/// The certificates of a path in DER, without the root.
+pub(super) fn without_root(path: &IssuingPath) -> Vec<Vec<u8>> {
+    path.cas().iter().filter(|ca| !ca.is_root()).map(|ca| ca.der.clone()).collect()
+}
+
 pub(super) fn is_self_issued(der: &[u8]) -> bool {
-    CaCertificate::read(der).is_ok_and(|c| c.subject == c.issuer)
+    CaCertificate::read(der).is_ok_and(|c| c.is_self_issued())
 }

@@ -72,9 +72,9 @@ impl LoadedIssuer {
         self.not_after().is_none_or(|end| end <= now)
     }
 
-    /// May all these names stand below it? True while its key, which knows the constraints, is not loaded.
+    /// Whether all these names may stand below it and every CA above it.
     fn fits(&self, names: &[Identifier]) -> bool {
-        self.key.as_ref().is_none_or(|key| names.iter().all(|name| key.permits(name)))
+        self.path.check_names(names).is_ok()
     }
 }
 

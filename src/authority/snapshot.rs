@@ -12,6 +12,7 @@ use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::ocsp_request::IssuerHashes;
 use crate::pki::ocsp_response::OcspResponder;
+use crate::pki::path::IssuingPath;
 use crate::pki::profile::{Profile, ProfileConfig};
 use crate::pki::signer::{KeyStore, SealedKey};
 use crate::pki::tbs::{TbsView, key_identifier, split_certificate};
@@ -35,6 +36,8 @@ pub struct Snapshot {
 pub struct LoadedIssuer {
     pub issuer: Issuer,
     pub certificates: Vec<IssuerCertificate>,
+    /// Its certificate with every CA above it: what they permit together.
+    pub path: IssuingPath,
     /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
     pub chain: Vec<Vec<u8>>,
     /// The same by every way up; `chain` is one of them.
@@ -93,16 +96,17 @@ impl Snapshot {
         let certificates = hierarchy::issuer_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
         let anchors = hierarchy::anchors(store).await?;
-        let above = chain::Above::read(&certificates, &anchors);
+        let above = chain::Above::read(&certificates, &anchors, store.now());
         let mut issuers = BTreeMap::new();
         for issuer in hierarchy::issuers(store).await? {
             let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
             let sealed_key = sealed_key
                 .ok_or_else(|| Error::inconsistent(format!("the key of issuer {} is missing", issuer.slug)))?;
             let own: Vec<_> = certificates.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect();
+            let path = own.first().map(|newest| above.path(&newest.der)).transpose()?.unwrap_or_default();
             let key = match own.first() {
-                Some(newest) if keys.can_open(sealed_key.purpose) && !sealed_key.is_offline() => {
-                    Some(Arc::new(IssuerKey::new(&issuer, &newest.der, keys.open(&sealed_key)?)?))
+                Some(_) if keys.can_open(sealed_key.purpose) && !sealed_key.is_offline() => {
+                    Some(Arc::new(IssuerKey::new(&issuer, path.clone(), keys.open(&sealed_key)?)?))
                 }
                 _ => None,
             };
@@ -113,7 +117,7 @@ impl Snapshot {
             let hashes = hashes(&issuer, own.first(), &sealed_key)?;
             let chain = match issuer.role {
                 IssuerRole::Root => Vec::new(),
-                IssuerRole::Issuing => own.first().map(|newest| above.chain(&newest.der)).unwrap_or_default(),
+                IssuerRole::Issuing => chain::without_root(&path),
             };
             let chains = match issuer.role {
                 IssuerRole::Root => Vec::new(),
@@ -123,6 +127,7 @@ impl Snapshot {
             let key_ids = key_ids(&own);
             let loaded = LoadedIssuer {
                 certificates: own,
+                path,
                 chain,
                 chains,
                 subject,

@@ -1,5 +1,5 @@
-//! CA certificates that others made: read, judged, and put in a path up to a root. Names and keys stay byte for byte
-//! as they came (repeated RDNs, T61 and BMP strings), because that is how verifiers compare them.
+//! CA certificates, ours and those that others made, as paths are built of them. Names and keys stay byte for byte as
+//! they came (repeated RDNs, T61 and BMP strings), because that is how verifiers compare them.
 
 use ::der::oid::ObjectIdentifier;
 
@@ -7,7 +7,10 @@ use super::algorithm::{SignatureScheme, VerifyError, verify_with};
 use super::der::DerError;
 use super::key_policy::KeyPolicy;
 use super::name::DistinguishedName;
+use super::name_constraints::NameConstraints;
 use super::oids;
+use super::policies::PolicyExtensions;
+use super::subtree::ConstrainedName;
 use super::tbs::{CRL_SIGN, KEY_CERT_SIGN, TbsView, split_certificate};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -25,7 +28,29 @@ pub struct CaCertificate {
     pub usages: Vec<ObjectIdentifier>,
     pub subject_key_id: Option<Vec<u8>>,
     pub authority_key_id: Option<Vec<u8>>,
+    pub(super) constraints: Option<NameConstraints>,
+    pub(super) policies: PolicyExtensions,
+    /// Its alternative names, of any form.
+    pub(super) names: Vec<ConstrainedName>,
+    /// A critical extension that we do not process.
+    unknown: Option<ObjectIdentifier>,
 }
+
+/// The extensions of a CA certificate that are processed where they are critical.
+const PROCESSED: [ObjectIdentifier; 12] = [
+    oids::BASIC_CONSTRAINTS,
+    oids::KEY_USAGE,
+    oids::EXTENDED_KEY_USAGE,
+    oids::SUBJECT_KEY_ID,
+    oids::AUTHORITY_KEY_ID,
+    oids::SUBJECT_ALT_NAME,
+    oids::NAME_CONSTRAINTS,
+    oids::CERTIFICATE_POLICIES,
+    oids::POLICY_MAPPINGS,
+    oids::POLICY_CONSTRAINTS,
+    oids::INHIBIT_ANY_POLICY,
+    oids::CRL_DISTRIBUTION_POINTS,
+];
 
 impl CaCertificate {
     pub fn read(der: &[u8]) -> Result<Self> {
@@ -59,6 +84,8 @@ impl CaCertificate {
             ));
         }
         KeyPolicy::with_any_rsa_length().check(view.spki)?;
+        let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| NameConstraints::parse(value));
+        let unknown = view.extensions.iter().find(|(id, critical, _)| *critical && !PROCESSED.contains(id));
         Ok(CaCertificate {
             der: der.to_vec(),
             subject: view.subject.to_vec(),
@@ -69,6 +96,10 @@ impl CaCertificate {
             usages: view.extended_key_usage().map_err(unreadable)?,
             subject_key_id: view.subject_key_id().map_err(unreadable)?.map(<[u8]>::to_vec),
             authority_key_id: view.authority_key_id().map_err(unreadable)?.map(<[u8]>::to_vec),
+            constraints: constraints.transpose().map_err(unreadable)?,
+            policies: PolicyExtensions::read(&view).map_err(unreadable)?,
+            names: names(&view).map_err(unreadable)?,
+            unknown: unknown.map(|(id, ..)| *id),
         })
     }
 
@@ -77,6 +108,37 @@ impl CaCertificate {
         let Ok(subject) = DistinguishedName::from_der(&self.subject) else { return "(unreadable name)".into() };
         let common = subject.texts(&oids::COMMON_NAME).ok().and_then(|mut texts| texts.pop());
         common.unwrap_or_else(|| subject.to_string())
+    }
+
+    /// What it is and its CN, as in `root Corporate Root`.
+    pub fn described(&self) -> String {
+        format!("{} {}", if self.is_self_issued() { "root" } else { "CA" }, self.name())
+    }
+
+    pub(super) fn issuer_name(&self) -> String {
+        shown(&self.issuer)
+    }
+
+    /// Issuer and subject are one name: a root, or a certificate for a new key of the same CA (RFC 5280 §3.2).
+    pub fn is_self_issued(&self) -> bool {
+        self.subject == self.issuer
+    }
+
+    /// Its extended key usages allow this one: none at all and anyExtendedKeyUsage allow every usage.
+    pub fn allows_usage(&self, usage: &ObjectIdentifier) -> bool {
+        let all = self.usages.is_empty() || self.usages.contains(&oids::ANY_EXTENDED_KEY_USAGE);
+        all || self.usages.contains(usage)
+    }
+
+    /// Refuses a critical extension that is not processed (RFC 5280 §6.1.4 o).
+    pub fn check_extensions(&self) -> Result<()> {
+        let Some(id) = self.unknown else { return Ok(()) };
+        Err(refuse(
+            "issuer.extensions",
+            &format!("{}, with the critical extension {id}", self.name()),
+            "critical extensions that every verifier processes (RFC 5280 §4.2)",
+            "have it signed without this extension, or with it as not critical",
+        ))
     }
 
     /// Signed by its own key. A weak hash does not count against a root, whose signature nobody relies on.
@@ -104,64 +166,20 @@ impl CaCertificate {
         self.subject == below.issuer && ids.is_none_or(|(own, named)| own == named)
     }
 
-    fn signed_by(&self, spki: &[u8]) -> std::result::Result<(), VerifyError> {
+    pub(super) fn signed_by(&self, spki: &[u8]) -> std::result::Result<(), VerifyError> {
         let (tbs, algorithm, signature) = split_certificate(&self.der)?;
         verify_with(SignatureScheme::parse(algorithm)?, spki, tbs, signature)
     }
 }
 
-/// The certificates above `lowest` out of `pool`, the root last. Refuses a gap, an end of validity, a path length or
-/// usages that do not leave room for it.
-pub fn path(lowest: &CaCertificate, pool: &[CaCertificate], now: Timestamp) -> Result<Vec<CaCertificate>> {
-    const LONGEST: usize = 8;
-    let mut path: Vec<CaCertificate> = Vec::new();
-    let mut below = lowest;
-    while !below.is_root() {
-        let above = next(below, pool)?;
-        above.check_time(now)?;
-        leaves_room(above, lowest, path.len())?;
-        path.push(above.clone());
-        below = above;
-        if path.len() > LONGEST {
-            return Err(Error::malformed("the certificates above the CA do not end in a root"));
-        }
+fn names(view: &TbsView<'_>) -> std::result::Result<Vec<ConstrainedName>, DerError> {
+    let Some((_, value)) = view.extension(&oids::SUBJECT_ALT_NAME) else { return Ok(Vec::new()) };
+    let mut list = super::der::only_sequence(value)?;
+    let mut names = Vec::new();
+    while !list.is_empty() {
+        names.push(ConstrainedName::read(list.any()?)?);
     }
-    Ok(path)
-}
-
-fn next<'a>(below: &CaCertificate, pool: &'a [CaCertificate]) -> Result<&'a CaCertificate> {
-    let mut weak = None;
-    for above in pool.iter().filter(|above| above.subject == below.issuer) {
-        match below.signed_by(&above.spki) {
-            Ok(()) => return Ok(above),
-            Err(VerifyError::Weak(hash)) => weak = Some(hash),
-            Err(_) => {}
-        }
-    }
-    if let Some(hash) = weak {
-        let value = format!("{}, signed with {hash}", below.name());
-        return Err(refuse("issuer.signature", &value, "SHA-256 or better", "have it signed again"));
-    }
-    let value = format!("{}, whose issuer {} is not given", below.name(), shown(&below.issuer));
-    let allowed = "the certificates above it, up to its root";
-    Err(refuse("issuer.chain", &value, allowed, "give them with --chain FILE"))
-}
-
-fn leaves_room(above: &CaCertificate, lowest: &CaCertificate, between: usize) -> Result<()> {
-    let room = above.path_len.is_none_or(|length| usize::try_from(length).is_ok_and(|length| length > between));
-    if !room {
-        let value =
-            format!("{} below {} with path length {}", lowest.name(), above.name(), above.path_len.unwrap_or(0));
-        let allowed = format!("a path length of {} or more (RFC 5280 §4.2.1.9)", between + 1);
-        return Err(refuse("issuer.path_len", &value, &allowed, "have it signed by a CA that may have CAs below it"));
-    }
-    let outside = lowest.usages.iter().find(|usage| !above.usages.is_empty() && !above.usages.contains(usage));
-    if let Some(usage) = outside {
-        let value = format!("usage {usage} of {} below {}", lowest.name(), above.name());
-        let allowed = "only usages that every CA above has too";
-        return Err(refuse("issuer.extended_key_usage", &value, allowed, "have it signed without this usage"));
-    }
-    Ok(())
+    Ok(names)
 }
 
 fn shown(name: &[u8]) -> String {

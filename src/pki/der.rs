@@ -157,6 +157,11 @@ impl<'a> Cursor<'a> {
         if self.is_empty() { Ok(()) } else { Err(DerError("there are bytes after the last value")) }
     }
 
+    /// The octets that were not read yet.
+    pub fn rest(self) -> Vec<u8> {
+        self.0.to_vec()
+    }
+
     pub fn peek(&self) -> Option<u8> {
         self.0.first().copied()
     }

@@ -9,6 +9,8 @@ use crate::model::identifier::Identifier;
 
 pub const EMAIL: u8 = der::context(1);
 pub const DNS: u8 = der::context(2);
+/// Explicitly tagged, because Name is a CHOICE.
+pub const DIRECTORY: u8 = der::context_constructed(4);
 pub const URI: u8 = der::context(6);
 pub const IP: u8 = der::context(7);
 

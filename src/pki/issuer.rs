@@ -10,8 +10,8 @@ use super::algorithm::{algorithm_identifier, verify};
 use super::der::{self as asn1, DerError};
 use super::lint::{self, Above, Kind};
 use super::name::{DistinguishedName, SubjectFields};
-use super::name_constraints::NameConstraints;
 use super::oids;
+use super::path::IssuingPath;
 use super::policy;
 use super::prepared::{Facts, Prepared, SealedCertificate};
 use super::profile::{ExtendedKeyUsage, Profile};
@@ -48,7 +48,7 @@ pub struct Ask {
     pub reserved_allowed: bool,
 }
 
-/// A name and a key, with the certificate that new ones chain to.
+/// A name and a key, with the certificates that new ones chain to.
 pub struct IssuerKey {
     id: IssuerId,
     slug: String,
@@ -56,8 +56,7 @@ pub struct IssuerKey {
     key_id: Vec<u8>,
     validity: Validity,
     usages: Vec<der::oid::ObjectIdentifier>,
-    path_len: Option<u32>,
-    constraints: Option<NameConstraints>,
+    path: IssuingPath,
     pointers: Pointers,
     signer: Arc<dyn Signer>,
 }
@@ -69,43 +68,32 @@ impl std::fmt::Debug for IssuerKey {
 }
 
 impl IssuerKey {
-    /// Refuses a certificate that is no CA's or whose key is not the signer's.
-    pub fn new(issuer: &Issuer, certificate: &[u8], signer: Arc<dyn Signer>) -> Result<Self> {
+    /// `path` is the issuer's own certificate with those above it. Refuses one whose key is not the signer's.
+    pub fn new(issuer: &Issuer, path: IssuingPath, signer: Arc<dyn Signer>) -> Result<Self> {
         let wrong = |why: &str| Error::inconsistent(format!("the certificate of issuer {} {why}", issuer.slug));
-        let unreadable = |e: DerError| wrong("cannot be read").because(e);
-        let (raw, ..) = tbs::split_certificate(certificate).map_err(unreadable)?;
-        let view = TbsView::parse(raw).map_err(unreadable)?;
-        if view.spki != signer.public_key() {
+        let own = path.cas().first().ok_or_else(|| wrong("is missing"))?;
+        if own.spki != signer.public_key() {
             return Err(wrong("has another public key than its key row"));
         }
-        let Some(path_len) = view.ca().map_err(unreadable)? else {
-            return Err(wrong("is no CA certificate"));
+        let key_id = match &own.subject_key_id {
+            Some(id) => id.clone(),
+            None => tbs::key_identifier(&own.spki).map_err(|e| wrong("cannot be read").because(e))?,
         };
-        if view.key_usage().map_err(unreadable)?.is_some_and(|bits| bits & tbs::KEY_CERT_SIGN == 0) {
-            return Err(wrong("may not sign certificates (RFC 5280 §4.2.1.3)"));
-        }
-        let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| NameConstraints::parse(value));
-        let key_id = match view.subject_key_id().map_err(unreadable)? {
-            Some(id) => id.to_vec(),
-            None => tbs::key_identifier(view.spki).map_err(unreadable)?,
-        };
-        let usages = view.extended_key_usage().map_err(unreadable)?;
-        let delegates = usages.is_empty() || usages.contains(&oids::EKU_OCSP_SIGNING);
+        let delegates = own.can_delegate();
         Ok(IssuerKey {
             id: issuer.id,
             slug: issuer.slug.clone(),
-            subject: view.subject.to_vec(),
+            subject: own.subject.clone(),
             key_id,
-            validity: view.validity,
-            usages,
-            path_len,
-            constraints: constraints.transpose().map_err(unreadable)?,
+            validity: path.validity().unwrap_or(own.validity),
+            usages: own.usages.clone(),
             pointers: Pointers {
                 crl: issuer.crl_url(),
                 // an imported CA whose usages leave its delegate out has CRLs alone
                 ocsp: delegates.then(|| issuer.ocsp_url()),
                 issuer: issuer.certificate_url(),
             },
+            path,
             signer,
         })
     }
@@ -123,23 +111,19 @@ impl IssuerKey {
         &self.key_id
     }
 
+    /// The time in which every CA of the path is valid.
     pub fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// Its own certificate with those above it, and what they permit together.
+    pub fn path(&self) -> &IssuingPath {
+        &self.path
     }
 
     /// Does its OCSP delegate verify?
     pub fn can_delegate(&self) -> bool {
         self.pointers.ocsp.is_some()
-    }
-
-    /// May this name stand below it (RFC 5280 §4.2.1.10)?
-    pub fn permits(&self, name: &Identifier) -> bool {
-        self.constraints.as_ref().is_none_or(|constraints| constraints.refuses(name).is_none())
-    }
-
-    /// How many CAs may stand below it in a row; none says that there is no bound.
-    pub fn path_len(&self) -> Option<u32> {
-        self.path_len
     }
 
     /// Empty when it sets none.
@@ -159,16 +143,7 @@ impl IssuerKey {
         let names = distinct(names);
         let key = request.public_key();
         profile.check_key(key.algorithm())?;
-        let fields = profile.subject(ask.common_name.as_deref(), &ask.subject, &names)?;
-        let subject = DistinguishedName::build(&fields).map_err(|e| {
-            Error::refused(
-                ErrorKind::Refused,
-                format!("subject.{}", e.attribute),
-                e.value,
-                e.why,
-                "ask for another value",
-            )
-        })?;
+        let subject = policy::subject(profile, &self.path, ask, &names)?;
         let validity = self.choose_validity(profile, &names, ask)?;
         let template = Template {
             serial: &ask.serial,
@@ -181,8 +156,10 @@ impl IssuerKey {
             key_usage: profile.key_usage(key.algorithm()),
             usages: profile.usages(),
             critical_usages: profile.critical_usages(),
+            policies: profile.policies(),
             ca: None,
             name_constraints: None,
+            subject_key_id: None,
             authority_key_id: Some(&self.key_id),
             pointers: (!profile.no_revocation()).then(|| self.pointers.clone()),
             ocsp_no_check: false,
@@ -209,14 +186,16 @@ impl IssuerKey {
             signature: SignatureAlgorithm::for_key(self.signer.algorithm()),
             issuer: &self.subject,
             validity,
-            subject: common_name(&format!("{} OCSP responder", self.slug))?,
+            subject: self.path.subject(&format!("{} OCSP responder", self.slug))?,
             spki,
             names: &[],
             key_usage: tbs::DIGITAL_SIGNATURE,
             usages: &[ExtendedKeyUsage::OcspSigning],
             critical_usages: false,
+            policies: &self.path.inherited_policies(),
             ca: None,
             name_constraints: None,
+            subject_key_id: None,
             authority_key_id: Some(&self.key_id),
             pointers: None,
             ocsp_no_check: true,
@@ -227,7 +206,7 @@ impl IssuerKey {
 
     /// A CA certificate below this one, path length 0, with the usages of its domain.
     pub fn prepare_issuing(&self, below: &NewIssuer<'_>, serial: SerialNumber) -> Result<Prepared> {
-        self.issuing(common_name(below.name)?, below, serial)
+        self.issuing(self.path.subject(below.name)?, below, None, serial)
     }
 
     /// One more certificate for a CA below this one: name, key, usages and constraints of `certificate`, byte for byte.
@@ -239,10 +218,18 @@ impl IssuerKey {
         let usages: Vec<_> = ExtendedKeyUsage::ALL.into_iter().filter(|usage| given.contains(&usage.oid())).collect();
         let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| value);
         let below = NewIssuer { name: "", spki: view.spki, usages: &usages, constraints, validity };
-        self.issuing(DistinguishedName::from_der(view.subject).map_err(unreadable)?, &below, serial)
+        let key_id = view.subject_key_id().map_err(unreadable)?;
+        self.issuing(DistinguishedName::from_der(view.subject).map_err(unreadable)?, &below, key_id, serial)
     }
 
-    fn issuing(&self, subject: DistinguishedName, below: &NewIssuer<'_>, serial: SerialNumber) -> Result<Prepared> {
+    fn issuing(
+        &self,
+        subject: DistinguishedName,
+        below: &NewIssuer<'_>,
+        key_id: Option<&[u8]>,
+        serial: SerialNumber,
+    ) -> Result<Prepared> {
+        let policies = self.path.inherited_policies();
         let not_after = below.validity.not_after().min(self.validity.not_after());
         let template = Template {
             serial: &serial,
@@ -255,14 +242,18 @@ impl IssuerKey {
             key_usage: tbs::KEY_CERT_SIGN | tbs::CRL_SIGN | tbs::DIGITAL_SIGNATURE,
             usages: below.usages,
             critical_usages: false,
+            policies: &policies,
             ca: Some(Some(0)),
             name_constraints: below.constraints,
+            subject_key_id: key_id,
             authority_key_id: Some(&self.key_id),
             pointers: Some(self.pointers.clone()),
             ocsp_no_check: false,
             no_rev_avail: false,
         };
-        self.prepared(template.build()?, Kind::Issuing)
+        let tbs = template.build()?;
+        let above = Above { below_key_id: key_id, ..self.above() };
+        self.linted(tbs, Kind::Issuing, &above)
     }
 
     /// Signs, and verifies the signature before anybody sees it.
@@ -274,8 +265,12 @@ impl IssuerKey {
     }
 
     fn prepared(&self, tbs: Vec<u8>, kind: Kind) -> Result<Prepared> {
+        self.linted(tbs, kind, &self.above())
+    }
+
+    fn linted(&self, tbs: Vec<u8>, kind: Kind, above: &Above<'_>) -> Result<Prepared> {
         let signature = SignatureAlgorithm::for_key(self.signer.algorithm());
-        lint::refuse(lint::lint(&tbs, kind, signature, &self.above()))?;
+        lint::refuse(lint::lint(&tbs, kind, signature, above))?;
         let facts = facts(&tbs)?;
         Ok(Prepared { issuer: self.id, tbs, facts })
     }
@@ -285,9 +280,8 @@ impl IssuerKey {
             subject: &self.subject,
             key_id: &self.key_id,
             validity: self.validity,
-            usages: &self.usages,
-            path_len: self.path_len,
-            constraints: self.constraints.as_ref(),
+            path: &self.path,
+            below_key_id: None,
         }
     }
 
@@ -344,8 +338,10 @@ pub fn prepare_root(
         key_usage: tbs::KEY_CERT_SIGN | tbs::CRL_SIGN,
         usages: &[],
         critical_usages: false,
+        policies: &[],
         ca: Some(None),
         name_constraints: None,
+        subject_key_id: None,
         authority_key_id: None,
         pointers: None,
         ocsp_no_check: false,
@@ -354,7 +350,8 @@ pub fn prepare_root(
     let tbs = template.build()?;
     let key_id = tbs::key_identifier(signer.public_key());
     let key_id = key_id.map_err(|e| Error::internal("the public key of a new root cannot be read", e))?;
-    let above = Above { subject: &issuer, key_id: &key_id, validity, usages: &[], path_len: None, constraints: None };
+    let path = IssuingPath::none();
+    let above = Above { subject: &issuer, key_id: &key_id, validity, path, below_key_id: None };
     lint::refuse(lint::lint(&tbs, Kind::Root, SignatureAlgorithm::for_key(signer.algorithm()), &above))?;
     let facts = facts(&tbs)?;
     Ok(Prepared { issuer: id, tbs, facts })

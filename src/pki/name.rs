@@ -49,6 +49,9 @@ pub struct NameError {
     pub why: String,
 }
 
+/// The attributes of one RDN as they are compared: type and folded value, in order.
+pub type ComparableRdn = Vec<(ObjectIdentifier, Vec<u8>)>;
+
 /// One attribute as it was read: its type and its text, or none when it is no string.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attribute {
@@ -97,10 +100,39 @@ impl DistinguishedName {
         Ok(rdns)
     }
 
+    /// The RDNs for comparison (RFC 5280 §7.1): the string type does not count, nor case, nor how many blanks there are.
+    pub fn comparable(&self) -> Result<Vec<ComparableRdn>, DerError> {
+        let fold = |rdn: Vec<Attribute>| {
+            let mut folded: Vec<_> = rdn.iter().map(|attribute| (attribute.id, attribute.folded())).collect();
+            folded.sort_unstable();
+            folded
+        };
+        Ok(self.rdns()?.into_iter().map(fold).collect())
+    }
+
+    /// This name with one CN below it.
+    pub fn with_common_name(&self, text: &str) -> Result<Self, NameError> {
+        let own = DistinguishedName::build(&SubjectFields::common_name(text))?;
+        let inside = |name: &DistinguishedName| der::only_sequence(&name.0).map(Cursor::rest).unwrap_or_default();
+        Ok(DistinguishedName(der::sequence(&[&inside(self), &inside(&own)])))
+    }
+
     /// The texts of one attribute type, in order. An attribute that is no string is an error.
     pub fn texts(&self, id: &ObjectIdentifier) -> Result<Vec<String>, DerError> {
         let attributes = self.rdns()?.into_iter().flatten().filter(|a| a.id == *id);
         attributes.map(|a| a.text.ok_or(DerError("an attribute of a name is not a readable string"))).collect()
+    }
+}
+
+impl Attribute {
+    fn folded(&self) -> Vec<u8> {
+        match &self.text {
+            Some(text) => {
+                let words: Vec<_> = text.split_whitespace().map(str::to_lowercase).collect();
+                [b"text ", words.join(" ").as_bytes()].concat()
+            }
+            None => [b"raw ", self.raw.as_slice()].concat(),
+        }
     }
 }
 

@@ -1,11 +1,9 @@
-//! Name constraints of an issuer (RFC 5280 §4.2.1.10), read from its certificate and applied to what stands
-//! below it. What we cannot apply refuses.
-
-use std::net::IpAddr;
+//! Name constraints of one CA certificate (RFC 5280 §4.2.1.10), applied to a name below it. A name that cannot be
+//! judged is refused.
 
 use super::der::{self, Cursor, DerError};
-use super::general_name;
 use super::name::DistinguishedName;
+use super::subtree::{ConstrainedName, Form, Subtree, uri_host};
 use crate::model::identifier::Identifier;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -14,172 +12,86 @@ pub struct NameConstraints {
     excluded: Vec<Subtree>,
 }
 
+/// Why a name may not stand below a CA.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Subtree {
-    /// The name and all below it; empty is every name.
-    Dns(String),
-    Network {
-        base: Vec<u8>,
-        mask: Vec<u8>,
-    },
-    /// A mailbox, a host, or with a leading dot the hosts of a domain.
-    Email(String),
-    /// The host of a URI, or with a leading dot the hosts of a domain.
-    Uri(String),
-    /// A Name prefix in DER, RDN by RDN.
-    Directory(Vec<Vec<u8>>),
-    /// A kind that no name of ours has.
-    Other,
+pub struct ConstraintViolation {
+    /// The name that was refused.
+    pub name: String,
+    /// What the CA says of names of this form, such as `permits lab.example only`.
+    pub rule: String,
 }
 
 impl NameConstraints {
-    /// From the value of the extension.
+    /// From the value of the extension, which has one list at least.
     pub fn parse(value: &[u8]) -> Result<Self, DerError> {
         let mut fields = der::only_sequence(value)?;
         let mut read = |tag| fields.optional(der::context_constructed(tag)).map(|f| f.map(|f| f.inside()));
         let (permitted, excluded) = (read(0)?, read(1)?);
         fields.finish()?;
+        if permitted.is_none() && excluded.is_none() {
+            return Err(DerError("name constraints neither permit nor exclude anything"));
+        }
         Ok(NameConstraints {
             permitted: permitted.map(subtrees).transpose()?.unwrap_or_default(),
             excluded: excluded.map(subtrees).transpose()?.unwrap_or_default(),
         })
     }
 
-    /// Why a name may not stand below this issuer; none when it may.
-    pub fn refuses(&self, name: &Identifier) -> Option<String> {
-        if self.excluded.iter().any(|tree| tree.touches(name)) {
-            return Some(format!("{name} is excluded by the issuer"));
-        }
-        let mut same_kind = self.permitted.iter().filter(|tree| tree.is_for(name)).peekable();
-        if same_kind.peek().is_some() && !same_kind.any(|tree| tree.covers(name)) {
-            return Some(format!("{name} is not permitted by the issuer"));
-        }
-        None
+    /// Why a name may not stand below this CA; none when it may.
+    pub fn refuses(&self, name: &Identifier) -> Option<ConstraintViolation> {
+        self.judge(&ConstrainedName::from(name))
     }
 
-    /// Why a subject may not stand below this issuer (directoryName constraints).
-    pub fn refuses_subject(&self, subject: &DistinguishedName) -> Option<String> {
+    /// Why a subject may not stand below this CA: directoryName constraints on the whole of it, rfc822Name constraints on
+    /// mail addresses in it. An empty subject is free.
+    pub fn refuses_subject(&self, subject: &DistinguishedName) -> Option<ConstraintViolation> {
         if subject.is_empty() {
             return None;
         }
-        let rdns = match rdns(subject.as_der()) {
-            Ok(rdns) => rdns,
-            Err(error) => return Some(error.to_string()),
-        };
-        let holds = |tree: &Subtree| matches!(tree, Subtree::Directory(prefix) if rdns.starts_with(prefix));
-        let directories = |trees: &[Subtree]| trees.iter().any(|t| matches!(t, Subtree::Directory(_)));
-        if self.excluded.iter().any(holds) {
-            return Some(format!("the subject {subject} is excluded by the issuer"));
+        let mail = subject.texts(&super::oids::EMAIL_ADDRESS).unwrap_or_default();
+        let whole = self.judge(&ConstrainedName::Directory(subject.clone()));
+        whole.or_else(|| mail.into_iter().find_map(|text| self.judge(&ConstrainedName::Email(text))))
+    }
+
+    pub(super) fn judge(&self, name: &ConstrainedName) -> Option<ConstraintViolation> {
+        let form = name.form();
+        let violation = |rule: String| Some(ConstraintViolation { name: name.to_string(), rule });
+        let all = || self.permitted.iter().chain(&self.excluded).filter(|tree| tree.form() == form);
+        if all().next().is_none() {
+            return None;
         }
-        if directories(&self.permitted) && !self.permitted.iter().any(holds) {
-            return Some(format!("the subject {subject} is not permitted by the issuer"));
+        if all().any(Subtree::is_bounded) {
+            return violation("bounds how deep such names may lie, which RFC 5280 does not define".into());
         }
-        None
+        if matches!(form, Form::Other(_)) {
+            return violation("constrains names of this form, which Chancery cannot judge".into());
+        }
+        if matches!(name, ConstrainedName::Uri(text) if uri_host(text).is_none()) {
+            return violation("constrains URIs, so that only URIs with a host name are allowed".into());
+        }
+        if let Some(tree) = self.excluded.iter().find(|tree| tree.touches(name)) {
+            return violation(format!("excludes {tree}"));
+        }
+        let permitted: Vec<_> = self.permitted.iter().filter(|tree| tree.form() == form).collect();
+        if permitted.is_empty() || permitted.iter().any(|tree| tree.covers(name)) {
+            return None;
+        }
+        let list: Vec<_> = permitted.iter().map(ToString::to_string).collect();
+        violation(format!("permits {} only", list.join(", ")))
+    }
+
+    /// The directory names of which a subject below this CA must begin with one; empty when it may be any.
+    pub(super) fn directories(&self) -> impl Iterator<Item = &DistinguishedName> {
+        self.permitted.iter().filter_map(Subtree::directory)
     }
 }
 
 fn subtrees(mut list: Cursor<'_>) -> Result<Vec<Subtree>, DerError> {
     let mut trees = Vec::new();
     while !list.is_empty() {
-        let mut tree = list.sequence()?;
-        let base = tree.any()?;
-        // minimum is 0 and maximum absent (RFC 5280 §4.2.1.10)
-        tree.finish()?;
-        let text = || {
-            let text = general_name::ascii(base.content).map_err(|_| DerError("a constraint is not ASCII"))?;
-            Ok(text.to_ascii_lowercase())
-        };
-        trees.push(match base.tag {
-            general_name::DNS => Subtree::Dns(text()?.trim_start_matches('.').to_owned()),
-            general_name::EMAIL => Subtree::Email(text()?),
-            general_name::URI => Subtree::Uri(text()?),
-            general_name::IP => {
-                let half = base.content.len() / 2;
-                match base.content.split_at_checked(half) {
-                    Some((base, mask)) if matches!(half, 4 | 16) && base.len() == mask.len() => {
-                        Subtree::Network { base: base.to_vec(), mask: mask.to_vec() }
-                    }
-                    _ => return Err(DerError("an address constraint has neither 8 nor 32 octets")),
-                }
-            }
-            // directoryName is explicitly tagged, because Name is a CHOICE
-            0xa4 => {
-                let mut inside = base.inside();
-                let name = inside.expect(der::SEQUENCE)?;
-                inside.finish()?;
-                Subtree::Directory(rdns(name.raw)?)
-            }
-            _ => Subtree::Other,
-        });
+        trees.push(Subtree::read(list.sequence()?)?);
     }
     if trees.is_empty() { Err(DerError("a list of constraints is empty")) } else { Ok(trees) }
-}
-
-fn rdns(name: &[u8]) -> Result<Vec<Vec<u8>>, DerError> {
-    let mut name = der::only_sequence(name)?;
-    let mut found = Vec::new();
-    while !name.is_empty() {
-        found.push(name.expect(der::SET)?.raw.to_vec());
-    }
-    Ok(found)
-}
-
-impl Subtree {
-    fn is_for(&self, name: &Identifier) -> bool {
-        match self {
-            Subtree::Dns(_) => matches!(name, Identifier::Dns(_)),
-            Subtree::Network { .. } => matches!(name, Identifier::Ip(_)),
-            Subtree::Email(_) => matches!(name, Identifier::Email(_)),
-            Subtree::Uri(_) => matches!(name, Identifier::Uri(_)),
-            Subtree::Directory(_) | Subtree::Other => false,
-        }
-    }
-
-    /// Does it hold everything that the name stands for?
-    fn covers(&self, name: &Identifier) -> bool {
-        match (self, name) {
-            (Subtree::Dns(suffix), Identifier::Dns(dns)) => suffix.is_empty() || dns.is_within(suffix),
-            (Subtree::Network { base, mask }, Identifier::Ip(ip)) => in_network(ip, base, mask),
-            (Subtree::Email(rule), Identifier::Email(text)) => match text.rsplit_once('@') {
-                Some(_) if rule.contains('@') => text.eq_ignore_ascii_case(rule),
-                Some((_, host)) => host_fits(host, rule),
-                None => false,
-            },
-            (Subtree::Uri(rule), Identifier::Uri(text)) => uri_host(text).is_some_and(|host| host_fits(&host, rule)),
-            _ => false,
-        }
-    }
-
-    /// Does it hold anything that the name stands for? A wildcard must not cover an excluded child (RUSTSEC-2026-0099,
-    /// CVE-2025-61727), and a URI without a host cannot be judged.
-    fn touches(&self, name: &Identifier) -> bool {
-        let child = |suffix: &str, base: &str| suffix.split_once('.').is_some_and(|(_, parent)| parent == base);
-        self.covers(name)
-            || match (self, name) {
-                (Subtree::Dns(suffix), Identifier::Dns(dns)) => dns.is_wildcard() && child(suffix, dns.base()),
-                (Subtree::Uri(_), Identifier::Uri(text)) => uri_host(text).is_none(),
-                _ => false,
-            }
-    }
-}
-
-fn in_network(ip: &IpAddr, base: &[u8], mask: &[u8]) -> bool {
-    let octets = match ip {
-        IpAddr::V4(v4) => v4.octets().to_vec(),
-        IpAddr::V6(v6) => v6.octets().to_vec(),
-    };
-    octets.len() == base.len() && octets.iter().zip(base).zip(mask).all(|((a, b), m)| a & m == b & m)
-}
-
-fn host_fits(host: &str, rule: &str) -> bool {
-    let host = host.to_ascii_lowercase();
-    if rule.starts_with('.') { host.ends_with(rule) } else { host == rule }
-}
-
-fn uri_host(text: &str) -> Option<String> {
-    let host = text.split_once("://")?.1.split(['/', '?', '#']).next()?.rsplit('@').next()?;
-    let host = host.split(':').next()?;
-    (!host.is_empty()).then(|| host.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -249,8 +161,73 @@ mod tests {
 
     #[test]
     fn crooked_constraints_are_refused() {
-        for value in [&[0x30, 0x02, 0xa0, 0x00][..], &[0x31, 0], &tree(0x87, &[1, 2, 3])] {
+        for value in [&[0x30, 0x02, 0xa0, 0x00][..], &[0x30, 0], &[0x31, 0], &tree(0x87, &[1, 2, 3])] {
             assert!(NameConstraints::parse(value).is_err());
         }
+    }
+
+    #[test]
+    fn a_leading_dot_leaves_the_apex_out_of_permitted_and_in_excluded() {
+        for (tag, apex, below) in [
+            (0x82, "example.org", "a.example.org"),
+            (0x81, "a@example.org", "a@b.example.org"),
+            (0x86, "https://example.org/x", "https://a.example.org/x"),
+        ] {
+            let permitted = constraints(&[tree(tag, b".example.org")], &[]);
+            assert!(!allows(&permitted, apex) && allows(&permitted, below), "permitted and {apex}");
+            let excluded = constraints(&[], &[tree(tag, b".example.org")]);
+            assert!(!allows(&excluded, apex) && !allows(&excluded, below), "excluded and {apex}");
+        }
+        let permitted = constraints(&[tree(0x82, b".example.org")], &[]);
+        assert!(allows(&permitted, "*.example.org") && !allows(&permitted, "*.org"));
+    }
+
+    #[test]
+    fn the_local_part_of_a_mailbox_compares_exactly() {
+        let rules = constraints(&[tree(0x81, b"Ann@Example.ORG")], &[]);
+        assert!(allows(&rules, "Ann@example.org") && !allows(&rules, "ann@example.org"));
+        let rules = constraints(&[], &[tree(0x81, b"Ann@Example.ORG")]);
+        assert!(!allows(&rules, "Ann@example.org") && allows(&rules, "ann@example.org"));
+    }
+
+    #[test]
+    fn any_uri_constraint_refuses_a_uri_without_a_host_name() {
+        for rules in [constraints(&[tree(0x86, b".example.org")], &[]), constraints(&[], &[tree(0x86, b".bad.test")])]
+        {
+            for name in [
+                "urn:uuid:1",
+                "https://192.0.2.1/x",
+                "https://[2001:db8::1]/x",
+                "https:///x",
+                "https://%65.example.org/",
+            ] {
+                assert!(!allows(&rules, name), "{name}");
+            }
+            assert!(allows(&rules, "https://user@a.example.org:8443/x"));
+        }
+        assert!(allows(&constraints(&[tree(0x82, b"x.test")], &[]), "urn:uuid:1"), "another form is free");
+    }
+
+    #[test]
+    fn bounded_and_unknown_forms_refuse_only_names_of_that_form() {
+        let bounded = der::sequence(&[&der::tlv(0x82, b"example.org"), &der::tlv(0x81, &[3])]);
+        let rules = constraints(&[bounded], &[]);
+        assert!(!allows(&rules, "a.example.org") && allows(&rules, "10.0.0.1"));
+        let zero = der::sequence(&[&der::tlv(0x82, b"example.org"), &der::tlv(0x80, &[0])]);
+        assert!(allows(&constraints(&[zero], &[]), "a.example.org"));
+        let other = constraints(&[tree(0x88, &[0x2a, 3])], &[]);
+        assert!(allows(&other, "a.example.org") && allows(&other, "urn:uuid:1"));
+    }
+
+    #[test]
+    fn directory_names_compare_without_string_type_case_and_blanks() {
+        use crate::pki::{name::SubjectFields, oids};
+        let attribute =
+            der::sequence(&[&der::oid(&oids::ORGANIZATION), &der::tlv(der::PRINTABLE_STRING, b"EXAMPLE   corp")]);
+        let base = der::sequence(&[&der::tlv(der::SET, &attribute)]);
+        let fields = SubjectFields { organization: vec!["Example Corp".into()], ..SubjectFields::common_name("x") };
+        let subject = DistinguishedName::build(&fields).unwrap();
+        assert_eq!(constraints(&[tree(0xa4, &base)], &[]).refuses_subject(&subject), None);
+        assert!(constraints(&[], &[tree(0xa4, &base)]).refuses_subject(&subject).is_some());
     }
 }

@@ -5,20 +5,25 @@ use super::algorithm::Spki;
 use super::der::DerError;
 use super::issuer::Ask;
 use super::lint::Above;
-use super::name::DistinguishedName;
+use super::name::{DistinguishedName, SubjectFields};
 use super::oids;
+use super::path::IssuingPath;
+use super::policies;
 use super::profile::Profile;
 use super::tbs::TbsView;
 use crate::clock::{Timestamp, hours};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::identifier::Identifier;
 
 /// Profile and issuer, told in words that help who asked; what is left is lint's (`pki::lint`).
 pub fn judge_leaf(bytes: &[u8], profile: &Profile, above: &Above<'_>, ask: &Ask) -> Result<()> {
     let view = TbsView::parse(bytes).map_err(broken)?;
-    names(&view, profile, ask)?;
+    names(&view, profile, above, ask)?;
     subject_or_names(&view)?;
+    constraints(&view, above)?;
     validity(&view, profile, above, ask)?;
-    usages(&view, profile, above)
+    usages(&view, profile, above)?;
+    policies(&view, profile, above)
 }
 
 fn broken(error: DerError) -> Error {
@@ -41,6 +46,21 @@ fn subject_or_names(view: &TbsView<'_>) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// What every CA of the path permits (RFC 5280 §6.1.3 b, c).
+fn constraints(view: &TbsView<'_>, above: &Above<'_>) -> Result<()> {
+    above.path.check_names(&view.names().map_err(broken)?)?;
+    above.path.check_subject(&DistinguishedName::from_der(view.subject).map_err(broken)?)
+}
+
+fn policies(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>) -> Result<()> {
+    let own = view.extension(&oids::CERTIFICATE_POLICIES).map(|(_, value)| policies::policies(value));
+    let own = own.transpose().map_err(broken)?.unwrap_or_default();
+    if own != profile.policies().iter().copied().collect() {
+        return Err(built_wrongly("policies", "other certificate policies", "those of the profile"));
+    }
+    above.path.check_policies(&own)
 }
 
 fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask) -> Result<()> {
@@ -85,27 +105,53 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
         );
     }
     if from < above.validity.not_before() || to > above.validity.not_after() {
-        return refuse(
-            "issuer",
-            to,
-            format!("within the issuer's own {} to {}", above.validity.not_before(), above.validity.not_after()),
-            "ask for a shorter ttl, or an operator for a new issuer",
-        );
+        return refuse("issuer", to, within(above), "ask for a shorter ttl, or an operator for a new issuer");
     }
     Ok(())
 }
 
-fn names(view: &TbsView<'_>, profile: &Profile, ask: &Ask) -> Result<()> {
+/// The issuer's own validity, or that of the CA above it that expires first.
+fn within(above: &Above<'_>) -> String {
+    let (from, to) = (above.validity.not_before(), above.validity.not_after());
+    match above.path.first_to_expire().filter(|ca| ca.subject != above.subject) {
+        Some(ca) => format!("within {from} to {to}, when {} expires", ca.described()),
+        None => format!("within the issuer's own {from} to {to}"),
+    }
+}
+
+/// The subject that the profile gives. A CN that only repeats a DNS name is left out where a directoryName constraint
+/// of the path forbids it: such constraints leave an empty subject free (RFC 5280 §4.2.1.10).
+pub(super) fn subject(
+    profile: &Profile,
+    path: &IssuingPath,
+    ask: &Ask,
+    names: &[Identifier],
+) -> Result<DistinguishedName> {
+    let mut fields = profile.subject(ask.common_name.as_deref(), &ask.subject, names)?;
+    let build = |fields: &SubjectFields| {
+        DistinguishedName::build(fields).map_err(|e| {
+            let rule = format!("subject.{}", e.attribute);
+            Error::refused(ErrorKind::Refused, rule, e.value, e.why, "ask for another value")
+        })
+    };
+    let subject = build(&fields)?;
+    if !profile.common_name_is_a_name() || path.check_subject(&subject).is_ok() {
+        return Ok(subject);
+    }
+    fields.common_name = None;
+    build(&fields)
+}
+
+fn names(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask) -> Result<()> {
     let names = view.names().map_err(broken)?;
     if ask.reserved_allowed {
         profile.check_shape(&names)?;
     } else {
         profile.check_names(&names, &ask.own_hosts, &ask.granted)?;
     }
-    let subject = DistinguishedName::from_der(view.subject).map_err(broken)?;
-    let expected = profile.subject(ask.common_name.as_deref(), &ask.subject, &names)?;
-    if subject != DistinguishedName::build(&expected).map_err(|e| built_wrongly("subject", e, "a name"))? {
-        return Err(built_wrongly("subject", subject, "the subject that the profile gives"));
+    let found = DistinguishedName::from_der(view.subject).map_err(broken)?;
+    if found != subject(profile, above.path, ask, &names)? {
+        return Err(built_wrongly("subject", found, "the subject that the profile gives"));
     }
     Ok(())
 }
@@ -116,17 +162,7 @@ fn usages(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>) -> Result<()
     if usages != expected || usages.is_empty() || usages.contains(&oids::ANY_EXTENDED_KEY_USAGE) {
         return Err(built_wrongly("extended_key_usage", "other usages", "those of the profile (RFC 5280 §4.2.1.12)"));
     }
-    if !above.usages.is_empty()
-        && let Some(outside) = usages.iter().find(|u| !above.usages.contains(u))
-    {
-        return Err(Error::refused(
-            ErrorKind::Refused,
-            "issuer.extended_key_usage",
-            outside,
-            "the usages of the issuer's certificate",
-            "use an issuer of the profile's domain",
-        ));
-    }
+    above.path.check_usages(&usages)?;
     let algorithm = Spki::parse(view.spki).and_then(|spki| spki.algorithm());
     let key = algorithm.map_err(|e| Error::internal("a public key that was just copied cannot be read", e))?;
     if view.key_usage().map_err(broken)? != Some(profile.key_usage(key)) {

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use ::der::oid::ObjectIdentifier;
+
 use super::name::SubjectFields;
 pub use super::profile_config::*;
 use super::profile_rules;
@@ -23,6 +25,7 @@ pub struct Profile {
     backdate: Duration,
     acme_order: Option<Duration>,
     rules: NameRules,
+    policies: Vec<ObjectIdentifier>,
 }
 
 impl Profile {
@@ -36,7 +39,8 @@ impl Profile {
             text => parse_duration(text)?,
         };
         let rules = NameRules { allow: config.names.allow.clone(), deny: config.names.deny.clone() };
-        let profile = Profile { default, max, acme_ip, backdate, acme_order, rules, config };
+        let policies = profile_rules::policies(&config)?;
+        let profile = Profile { default, max, acme_ip, backdate, acme_order, rules, policies, config };
         profile_rules::check(&profile)?;
         Ok(profile)
     }
@@ -73,6 +77,11 @@ impl Profile {
 
     pub fn critical_usages(&self) -> bool {
         self.config.critical_extended_key_usage
+    }
+
+    /// The certificate policies that every certificate asserts.
+    pub fn policies(&self) -> &[ObjectIdentifier] {
+        &self.policies
     }
 
     pub fn no_revocation(&self) -> bool {

@@ -26,6 +26,9 @@ pub struct ProfileConfig {
     /// RFC 3161 §2.3 wants it critical for timeStamping.
     #[serde(default)]
     pub critical_extended_key_usage: bool,
+    /// Certificate policies as dotted numbers (RFC 5280 §4.2.1.4); a CA above may require one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
     /// noRevAvail (RFC 9608) and no CRL or OCSP pointer.
     #[serde(default)]
     pub no_revocation: bool,

@@ -1,7 +1,10 @@
 //! What the fields of a profile may say together: each refusal names the RFC or the policy line behind it.
 
+use ::der::oid::ObjectIdentifier;
+
 use super::name::{DistinguishedName, SubjectFields};
-use super::profile::{AskedField, CommonNameRule, ExtendedKeyUsage as Usage, KeyUsage, Profile};
+use super::oids;
+use super::profile::{AskedField, CommonNameRule, ExtendedKeyUsage as Usage, KeyUsage, Profile, ProfileConfig};
 use crate::clock::{days, hours, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
@@ -16,6 +19,20 @@ pub(super) fn check(profile: &Profile) -> Result<()> {
     let Some((_, rule, value, allowed)) = broken else { return Ok(()) };
     let fix = format!("change profile \"{}\"", shown(profile.name()));
     Err(Error::refused(ErrorKind::Unprocessable, format!("profile.{rule}"), value, allowed, fix))
+}
+
+/// The policies of a profile, read. anyPolicy says nothing about a certificate of a person or a machine.
+pub(super) fn policies(config: &ProfileConfig) -> Result<Vec<ObjectIdentifier>> {
+    let mut found: Vec<ObjectIdentifier> = Vec::new();
+    for text in &config.policies {
+        let id = text.parse::<ObjectIdentifier>().ok().filter(|id| *id != oids::ANY_POLICY && !found.contains(id));
+        found.push(id.filter(|_| found.len() < 16).ok_or_else(|| {
+            let allowed = "up to 16 different object identifiers, such as 1.3.6.1.4.1.32473.1, without anyPolicy";
+            let fix = format!("change profile \"{}\"", shown(&config.name));
+            Error::refused(ErrorKind::Unprocessable, "profile.policies", format!("\"{}\"", shown(text)), allowed, fix)
+        })?);
+    }
+    Ok(found)
 }
 
 fn slugs(profile: &Profile) -> Vec<Check> {

@@ -186,6 +186,7 @@ fn leaf(
         key_encipherment_for_rsa: usages.contains(&ServerAuth),
         extended_key_usage: usages.to_vec(),
         critical_extended_key_usage: false,
+        policies: Vec::new(),
         no_revocation: false,
     }
 }

@@ -30,10 +30,13 @@ pub struct Template<'a> {
     pub key_usage: u16,
     pub usages: &'a [ExtendedKeyUsage],
     pub critical_usages: bool,
+    pub policies: &'a [ObjectIdentifier],
     /// `Some(path length)` for a CA.
     pub ca: Option<Option<u8>>,
     /// The value of the extension, for a CA.
     pub name_constraints: Option<&'a [u8]>,
+    /// The key identifier that a CA has already; otherwise it is made of the public key.
+    pub subject_key_id: Option<&'a [u8]>,
     /// The issuer's key identifier; none for a root.
     pub authority_key_id: Option<&'a [u8]>,
     pub pointers: Option<Pointers>,
@@ -92,8 +95,16 @@ impl Template<'_> {
             let usages: Vec<_> = usages.iter().map(Vec::as_slice).collect();
             add(&oids::EXTENDED_KEY_USAGE, self.critical_usages, &asn1::sequence(&usages));
         }
-        let own =
-            key_identifier(self.spki).map_err(|e| Error::malformed("the public key cannot be read").because(e))?;
+        if !self.policies.is_empty() {
+            let policies: Vec<_> = self.policies.iter().map(|id| asn1::sequence(&[&asn1::oid(id)])).collect();
+            let policies: Vec<_> = policies.iter().map(Vec::as_slice).collect();
+            add(&oids::CERTIFICATE_POLICIES, false, &asn1::sequence(&policies));
+        }
+        let unreadable = |e| Error::malformed("the public key cannot be read").because(e);
+        let own = match self.subject_key_id {
+            Some(id) => id.to_vec(),
+            None => key_identifier(self.spki).map_err(unreadable)?,
+        };
         add(&oids::SUBJECT_KEY_ID, false, &asn1::octet_string(&own));
         if let Some(id) = self.authority_key_id {
             add(&oids::AUTHORITY_KEY_ID, false, &asn1::sequence(&[&asn1::tlv(asn1::context(0), id)]));

@@ -36,6 +36,9 @@ pub struct ProfileRules {
     pub extended_key_usage: Vec<String>,
     #[serde(default)]
     pub critical_extended_key_usage: bool,
+    /// Certificate policies as dotted numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub policies: Vec<String>,
     /// noRevAvail (RFC 9608) in place of CRL and OCSP pointers.
     #[serde(default)]
     pub no_revocation: bool,

@@ -262,25 +262,17 @@ pub(super) async fn add_missing_profiles(tx: &mut Tx, plan: &Plan) -> Result<Vec
 /// What the issuer above leaves room for: a CA below it, these usages, this long.
 fn check_room(plan: &Plan, above: &Issuer, key: &IssuerKey, now: Timestamp) -> Result<()> {
     let slug = &above.slug;
-    if key.path_len() == Some(0) {
+    if let Some((0, limit)) = key.path().path_len() {
         return Err(Error::refused(
             ErrorKind::Refused,
             "issuer.path_len",
-            format!("issuer {slug} with path length 0"),
+            format!("issuer {slug}, below which {} allows no CA", limit.described()),
             "an issuer whose path length leaves room for a CA below it (RFC 5280 §4.2.1.9)",
             format!("name a root, such as --under {}-root", above.domain),
         ));
     }
-    let outside = plan.usages.iter().find(|u| !key.usages().is_empty() && !key.usages().contains(&u.oid()));
-    if let Some(usage) = outside {
-        return Err(Error::refused(
-            ErrorKind::Refused,
-            "issuer.extended_key_usage",
-            format!("{} below issuer {slug}", usage.name()),
-            "only usages that the issuer above has too",
-            "ask for others with --eku, or name another issuer",
-        ));
-    }
+    let usages: Vec<_> = plan.usages.iter().map(|usage| usage.oid()).collect();
+    key.path().check_usages(&usages)?;
     let end = key.validity().not_after();
     if plan.exact && now + plan.life > end {
         return Err(Error::refused(

@@ -16,8 +16,10 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::{DomainId, IssuerCertificateId, IssuerId, KeyId};
 use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole};
-use crate::pki::ca_certificate::{self, CaCertificate};
+use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
+use crate::pki::path::IssuingPath;
+use crate::pki::path_finder;
 use crate::pki::signer::{KeyPurpose, SealedKey};
 use crate::store::{Tx, hierarchy};
 
@@ -35,10 +37,17 @@ pub struct Import {
     pub crl: Option<Vec<u8>>,
 }
 
-/// A certificate that is judged, with what stands above it.
+/// A certificate that is judged, with its path up to a root.
 pub(super) struct Judged {
     pub own: CaCertificate,
-    pub above: Vec<CaCertificate>,
+    pub path: IssuingPath,
+}
+
+impl Judged {
+    /// The certificates above, the root last.
+    pub fn above(&self) -> &[CaCertificate] {
+        self.path.cas().get(1..).unwrap_or_default()
+    }
 }
 
 /// What an issuer had before it was one here.
@@ -126,8 +135,8 @@ impl Authority {
         for der in snapshot.ca_certificates(&plan.domain) {
             certificates.push(CaCertificate::read(der)?);
         }
-        let above = ca_certificate::path(&own, &certificates, now)?;
-        Ok(Judged { own, above })
+        let path = path_finder::best(&own, &certificates, now)?;
+        Ok(Judged { own, path })
     }
 
     /// The rows of an issuer whose key is stored: itself, its certificate, what stands above it, its delegate, and its
@@ -152,7 +161,7 @@ impl Authority {
             issuer.crl_counter = inherit(tx, &issuer, &judged.own, crl).await?;
         }
         let signer = self.keys.open(&key)?;
-        let own = IssuerKey::new(&issuer, &judged.own.der, signer)?;
+        let own = IssuerKey::new(&issuer, judged.path.clone(), signer)?;
         if judged.own.can_delegate() {
             let algorithm = responder_algorithm(own.signer().algorithm());
             let responder = NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder)?;
@@ -167,7 +176,7 @@ impl Authority {
     }
 
     fn parent_of(&self, judged: &Judged, issuers: &[Issuer]) -> Option<IssuerId> {
-        let above = judged.above.first()?;
+        let above = judged.above().first()?;
         let snapshot = self.snapshot();
         let ours = snapshot.issuers.values().find(|i| i.sealed_key.public_key == above.spki)?;
         issuers.iter().find(|i| i.id == ours.issuer.id).map(|i| i.id)
@@ -226,7 +235,7 @@ pub(super) async fn add_foreign(tx: &mut Tx, issuer: &Issuer, judged: &Judged) -
         hierarchy::issuers(&mut *tx).await?.into_iter().filter(|i| i.domain == issuer.domain).collect();
     let ours = hierarchy::issuer_certificates(&mut *tx).await?;
     let is_ours = |der: &[u8]| ours.iter().any(|c| c.der == der && of_domain.iter().any(|i| i.id == c.issuer_id));
-    for above in judged.above.iter().filter(|above| !is_ours(&above.der)) {
+    for above in judged.above().iter().filter(|above| !is_ours(&above.der)) {
         let anchor = Anchor {
             domain: issuer.domain.clone(),
             der: above.der.clone(),

@@ -16,7 +16,9 @@ use crate::model::issuer::{Issuer, IssuerCertificate, IssuerRole, IssuerState, R
 use crate::model::key::KeyAlgorithm;
 use crate::model::serial::{SerialNumber, to_hex};
 use crate::model::validity::Validity;
+use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::{IssuerKey, NewIssuer, prepare_root, seal_root};
+use crate::pki::path::IssuingPath;
 use crate::pki::prepared::{Prepared, SealedCertificate};
 use crate::pki::profile::{ExtendedKeyUsage, ProfileConfig};
 use crate::pki::signer::{KeyPurpose, KeyStore, SealedKey, Signer};
@@ -99,7 +101,7 @@ pub async fn found_root(
     let tbs = prepared.tbs().to_vec();
     let sealed = seal_root(signer.as_ref(), prepared).await?;
     hierarchy::insert_issuer(&mut *tx, &issuer).await?;
-    let key = IssuerKey::new(&issuer, sealed.der(), signer.clone())?;
+    let key = IssuerKey::new(&issuer, IssuingPath::read(&[sealed.der()])?, signer.clone())?;
     add_issuer_certificate(tx, &issuer, "root", &issuer, signer.algorithm(), tbs, sealed).await?;
     add_responder(tx, keys.responder, &issuer, &key, responder_life).await?;
     sign_root_series(tx, &issuer, &key).await?;
@@ -141,7 +143,8 @@ pub async fn found_issuing(
     let tbs = prepared.tbs().to_vec();
     let sealed = above.1.seal(prepared).await?;
     hierarchy::insert_issuer(&mut *tx, &issuer).await?;
-    let key = IssuerKey::new(&issuer, sealed.der(), signer.clone())?;
+    let path = above.1.path().below(CaCertificate::read(sealed.der())?)?;
+    let key = IssuerKey::new(&issuer, path, signer.clone())?;
     add_issuer_certificate(tx, &issuer, "issuing", above.0, signer.algorithm(), tbs, sealed).await?;
     add_responder(tx, keys.responder, &issuer, &key, RESPONDER_LIFE).await?;
     sign_first(tx, &issuer, &key).await?;

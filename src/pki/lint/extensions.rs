@@ -17,6 +17,7 @@ fn criticality(id: &ObjectIdentifier) -> Option<bool> {
         | oids::AUTHORITY_KEY_ID
         | oids::CRL_DISTRIBUTION_POINTS
         | oids::AUTHORITY_INFO_ACCESS
+        | oids::CERTIFICATE_POLICIES
         | oids::OCSP_NOCHECK
         | oids::NO_REV_AVAIL => Some(false),
         _ => None,
@@ -27,6 +28,7 @@ const LEAF: &[ObjectIdentifier] = &[
     oids::BASIC_CONSTRAINTS,
     oids::KEY_USAGE,
     oids::EXTENDED_KEY_USAGE,
+    oids::CERTIFICATE_POLICIES,
     oids::SUBJECT_KEY_ID,
     oids::AUTHORITY_KEY_ID,
     oids::SUBJECT_ALT_NAME,
@@ -39,6 +41,7 @@ const RESPONDER: &[ObjectIdentifier] = &[
     oids::BASIC_CONSTRAINTS,
     oids::KEY_USAGE,
     oids::EXTENDED_KEY_USAGE,
+    oids::CERTIFICATE_POLICIES,
     oids::SUBJECT_KEY_ID,
     oids::AUTHORITY_KEY_ID,
     oids::OCSP_NOCHECK,
@@ -48,6 +51,7 @@ const ISSUING: &[ObjectIdentifier] = &[
     oids::BASIC_CONSTRAINTS,
     oids::KEY_USAGE,
     oids::EXTENDED_KEY_USAGE,
+    oids::CERTIFICATE_POLICIES,
     oids::SUBJECT_KEY_ID,
     oids::AUTHORITY_KEY_ID,
     oids::NAME_CONSTRAINTS,
@@ -91,8 +95,8 @@ fn basic_constraints(checked: &Checked<'_>, findings: &mut Findings) -> Outcome 
         (None, Kind::Issuing | Kind::Root) => findings.add("basic_constraints.ca", cites, "no CA:TRUE in a CA"),
         (Some(_), Kind::Root) => {}
         (Some(own), Kind::Issuing) => {
-            let nested = match (own, checked.above.path_len) {
-                (Some(own), Some(above)) => own < above,
+            let nested = match (own, checked.above.path.path_len()) {
+                (Some(own), Some((above, _))) => own < above,
                 (None, Some(_)) => false,
                 (_, None) => true,
             };
@@ -100,7 +104,7 @@ fn basic_constraints(checked: &Checked<'_>, findings: &mut Findings) -> Outcome 
             findings.require(nested, "basic_constraints.path_len", cites, "a path length not below the issuer's");
         }
     }
-    if checked.above.path_len == Some(0) && checked.kind == Kind::Issuing {
+    if checked.above.path.path_len().is_some_and(|(left, _)| left == 0) && checked.kind == Kind::Issuing {
         findings.add("basic_constraints.path_len", cites, "the issuer may have no CA below it");
     }
     Ok(())
@@ -109,8 +113,8 @@ fn basic_constraints(checked: &Checked<'_>, findings: &mut Findings) -> Outcome 
 fn key_identifiers(checked: &Checked<'_>, findings: &mut Findings) -> Outcome {
     let own = checked.view.subject_key_id()?;
     let derived = key_identifier(checked.view.spki)?;
-    let right = own == Some(derived.as_slice());
-    findings.require(right, "subject_key_id", "RFC 5280 §4.2.1.2, RFC 7093 §2", "not made of the public key");
+    let right = own == Some(checked.above.below_key_id.unwrap_or(&derived));
+    findings.require(right, "subject_key_id", "RFC 5280 §4.2.1.2, RFC 7093 §2", "not that of the public key");
     let cites = "RFC 5280 §4.2.1.1";
     let expected = der::sequence(&[&der::tlv(der::context(0), checked.above.key_id)]);
     match (checked.view.extension(&oids::AUTHORITY_KEY_ID), checked.kind) {

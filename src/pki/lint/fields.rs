@@ -24,7 +24,9 @@ pub(super) fn check(checked: &Checked<'_>, findings: &mut Findings) -> Outcome {
     findings.require(alone, "subject.self_issued", "RFC 5280 §3.2", "only a root has its own name as issuer");
     let empty_ca = checked.kind.is_ca() && view.subject.len() <= 2;
     findings.require(!empty_ca, "subject.empty", "RFC 5280 §4.1.2.6", "a CA without a name");
-    for broken in name::strictness(view.subject)? {
+    // a CA or a delegate below the directory name of another CA keeps its string types
+    let copied = matches!(checked.kind, Kind::Issuing | Kind::Responder);
+    for broken in name::strictness(view.subject)?.into_iter().filter(|_| !copied) {
         findings.add("subject.strings", "RFC 5280 App. A", broken);
     }
     validity(checked, findings)?;

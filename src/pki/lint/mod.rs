@@ -7,11 +7,10 @@ mod kubernetes;
 mod san;
 mod usages;
 
-use ::der::oid::ObjectIdentifier;
 use x509_parser::prelude::FromDer;
 
 use super::der::DerError;
-use super::name_constraints::NameConstraints;
+use super::path::IssuingPath;
 use super::tbs::TbsView;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::SignatureAlgorithm;
@@ -41,10 +40,10 @@ pub struct Above<'a> {
     pub subject: &'a [u8],
     pub key_id: &'a [u8],
     pub validity: Validity,
-    /// Empty when it has no extended key usages and so sets none.
-    pub usages: &'a [ObjectIdentifier],
-    pub path_len: Option<u32>,
-    pub constraints: Option<&'a NameConstraints>,
+    /// The issuer with the CAs above it; empty above a root.
+    pub path: &'a IssuingPath,
+    /// The key identifier that a CA below has already; otherwise it is made of the public key.
+    pub below_key_id: Option<&'a [u8]>,
 }
 
 /// One broken rule: its dotted name, who says so, and what was found.

@@ -33,11 +33,10 @@ pub(super) fn check(checked: &Checked<'_>, findings: &mut Findings) -> Outcome {
     if server {
         common_name(&subject, &names, findings)?;
     }
-    if let Some(constraints) = checked.above.constraints {
-        let broken = names.iter().filter_map(|name| constraints.refuses(name));
-        broken.for_each(|detail| findings.add("san.constraints", "RFC 5280 §4.2.1.10", detail));
-        if let Some(detail) = constraints.refuses_subject(&subject) {
-            findings.add("san.constraints", "RFC 5280 §4.2.1.10", detail);
+    let path = checked.above.path;
+    for judged in [path.check_names(&names), path.check_subject(&subject)] {
+        if let Err(error) = judged {
+            findings.add("san.constraints", "RFC 5280 §4.2.1.10", error.detail);
         }
     }
     Ok(())

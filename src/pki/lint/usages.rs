@@ -45,13 +45,9 @@ fn extended_key_usage(checked: &Checked<'_>, findings: &mut Findings) -> Outcome
     findings.require(!any, "extended_key_usage.any", cites, "anyExtendedKeyUsage");
     let twice = usages.iter().enumerate().any(|(i, id)| usages.iter().take(i).any(|other| other == id));
     findings.require(!twice, "extended_key_usage.once", cites, "a usage stands twice");
-    let nested = checked.above.usages.is_empty() || usages.iter().all(|id| checked.above.usages.contains(id));
-    findings.require(
-        nested,
-        "extended_key_usage.nested",
-        "BR §7.1.2.4, Windows and webpki",
-        "not among the issuer's",
-    );
+    if let Err(error) = checked.above.path.check_usages(&usages) {
+        findings.add("extended_key_usage.nested", "BR §7.1.2.4, Windows and webpki", error.detail);
+    }
     match checked.kind {
         Kind::Root => {
             findings.require(usages.is_empty(), "extended_key_usage.root", "BR §7.1.2.1", "a root has none")

@@ -35,6 +35,8 @@ pub struct Shape {
     pub path_len: Option<u32>,
     pub signs_crls: bool,
     pub usages: Vec<&'static str>,
+    /// More extensions: dotted number, critical, value.
+    pub more: Vec<(&'static str, bool, Vec<u8>)>,
     /// From START.
     pub from: i64,
     pub days: i64,
@@ -42,7 +44,15 @@ pub struct Shape {
 
 impl Default for Shape {
     fn default() -> Self {
-        Shape { ca: true, path_len: None, signs_crls: true, usages: Vec::new(), from: -1, days: 3_000 }
+        Shape {
+            ca: true,
+            path_len: None,
+            signs_crls: true,
+            usages: Vec::new(),
+            more: Vec::new(),
+            from: -1,
+            days: 3_000,
+        }
     }
 }
 
@@ -136,6 +146,9 @@ fn build(
             AuthorityKeyIdentifier::new().keyid(true).build(&builder.x509v3_context(Some(issuer), None)).unwrap();
         builder.append_extension(above).unwrap();
     }
+    for (oid, critical, value) in &shape.more {
+        builder.append_extension(extension(oid, *critical, value)).unwrap();
+    }
     builder.sign(signer, MessageDigest::sha256()).unwrap();
     builder.build()
 }
@@ -157,8 +170,10 @@ pub fn with_name(name: &[u8], above: Option<(&[u8], &SoftwareSigner)>) -> (Vec<u
         key_usage: 0x0600,
         usages: &[],
         critical_usages: false,
+        policies: &[],
         ca: Some(None),
         name_constraints: None,
+        subject_key_id: None,
         authority_key_id: above_id.as_deref(),
         pointers: None,
         ocsp_no_check: false,
@@ -200,4 +215,12 @@ pub fn old_names() -> Vec<(&'static str, Vec<u8>)> {
         ("a mail address", name(&[c(), rdn(&[one(oids::EMAIL_ADDRESS, der::IA5_STRING, b"ca@example.com")])])),
         ("CN before C", name(&[cn(der::UTF8_STRING, "Größe".as_bytes()), c()])),
     ]
+}
+
+/// An extension in DER beside those of the shape.
+pub fn extension(oid: &str, critical: bool, value: &[u8]) -> openssl::x509::X509Extension {
+    use openssl::asn1::{Asn1Object, Asn1OctetString};
+    let oid = Asn1Object::from_str(oid).unwrap();
+    let value = Asn1OctetString::new_from_bytes(value).unwrap();
+    openssl::x509::X509Extension::new_from_der(&oid, critical, &value).unwrap()
 }

@@ -157,7 +157,7 @@ on_both_engines! {
         // each leaf stands under either certificate of its issuer
         assert_eq!(super::openssl_at(&first.der, &second.chain, &roots(&authority, "dev"), at.store.now()), "ok");
         assert_eq!(super::openssl_at(&second.der, &second.chain, &roots(&authority, "dev"), at.store.now()), "ok");
-        assert_eq!(rule(issue(&authority, "dev-server", None, &["a.example"]).await), "lint.san.constraints");
+        assert_eq!(rule(issue(&authority, "dev-server", None, &["a.example"]).await), "issuer.name_constraints");
         authority.publish_due().await.unwrap();
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
@@ -182,6 +182,6 @@ on_both_engines! {
                 assert_eq!(judged(&issued.der, &issued.chain, &roots(&authority, "mtls")), "ok");
             }
         }
-        assert_eq!(rule(issue(&authority, "tls-client", Some("a"), &["a@lab.example"]).await), "lint.san.constraints");
+        assert_eq!(rule(issue(&authority, "tls-client", Some("a"), &["a@lab.example"]).await), "issuer.name_constraints");
     }
 }

@@ -5,6 +5,7 @@ mod domains;
 mod first_crls;
 mod foreign;
 mod offline;
+mod paths;
 mod states;
 
 use std::sync::Arc;

@@ -15,6 +15,7 @@ use chancery::model::validity::{RequestedValidity, Validity};
 use chancery::pki::issuer::{Ask, IssuerKey, NewIssuer, prepare_root, seal_root};
 use chancery::pki::key_policy::KeyPolicy;
 use chancery::pki::name::SubjectFields;
+use chancery::pki::path::IssuingPath;
 use chancery::pki::prepared::{Prepared, SealedCertificate};
 use chancery::pki::profile::{ExtendedKeyUsage, Profile, shipped};
 use chancery::pki::request::CertificateRequest;
@@ -49,7 +50,7 @@ impl Ca {
         let record = issuer("tls-root", IssuerRole::Root);
         let prepared = prepare_root(record.id, "Test Root", root_signer.as_ref(), serial(), life(3650)).unwrap();
         let root = seal_root(root_signer.as_ref(), prepared).now_or_never().unwrap().unwrap().into_der();
-        let root_key = IssuerKey::new(&record, &root, root_signer).unwrap();
+        let root_key = IssuerKey::new(&record, IssuingPath::read(&[&root]).unwrap(), root_signer).unwrap();
 
         let signer: Arc<dyn Signer> = Arc::new(signer(issuing));
         let below = NewIssuer {
@@ -61,7 +62,12 @@ impl Ca {
         };
         let prepared = root_key.prepare_issuing(&below, serial()).unwrap();
         let issuing = seal(&root_key, prepared).into_der();
-        let key = IssuerKey::new(&issuer("tls-1", IssuerRole::Issuing), &issuing, signer).unwrap();
+        let key = IssuerKey::new(
+            &issuer("tls-1", IssuerRole::Issuing),
+            IssuingPath::read(&[&issuing, &root]).unwrap(),
+            signer,
+        )
+        .unwrap();
         Ca { root, root_key, issuing, key }
     }
 

@@ -8,6 +8,7 @@ use chancery::pki::constraint_list::ConstraintList;
 use chancery::pki::der;
 use chancery::pki::issuer::{IssuerKey, NewIssuer};
 use chancery::pki::name::{DistinguishedName, SubjectFields};
+use chancery::pki::path::IssuingPath;
 use chancery::pki::profile::ExtendedKeyUsage;
 use chancery::pki::signer::Signer;
 use chancery::pki::tbs::Template;
@@ -66,7 +67,12 @@ fn openssl_refuses_every_form_that_is_not_permitted() {
             validity: life(900),
         };
         let narrow = seal(&ca.root_key, ca.root_key.prepare_issuing(&below, serial()).unwrap()).into_der();
-        let own = IssuerKey::new(&issuer("narrow-1", IssuerRole::Issuing), &narrow, key.clone()).unwrap();
+        let own = IssuerKey::new(
+            &issuer("narrow-1", IssuerRole::Issuing),
+            IssuingPath::read(&[&narrow]).unwrap(),
+            key.clone(),
+        )
+        .unwrap();
         for name in names {
             let verdict = judge(&ca.root, &narrow, &rogue(&own, &Identifier::guess(name).unwrap()));
             assert_eq!(verdict, open.contains(&name), "{permit:?} without {exclude:?}: {name}");
@@ -89,8 +95,10 @@ fn rogue(issuer: &IssuerKey, name: &Identifier) -> Vec<u8> {
         key_usage: 0x8000,
         usages: &[ExtendedKeyUsage::ServerAuth],
         critical_usages: false,
+        policies: &[],
         ca: None,
         name_constraints: None,
+        subject_key_id: None,
         authority_key_id: Some(issuer.key_id()),
         pointers: None,
         ocsp_no_check: false,

@@ -7,6 +7,7 @@ use chancery::model::validity::RequestedValidity;
 use chancery::pki::issuer::{Ask, IssuerKey};
 use chancery::pki::key_policy::KeyPolicy;
 use chancery::pki::name::SubjectFields;
+use chancery::pki::path::IssuingPath;
 use chancery::pki::profile::ExtendedKeyUsage;
 use chancery::pki::request::CertificateRequest;
 use chancery::pki::signer::{SignError, Signer};
@@ -165,7 +166,7 @@ fn a_repeated_and_a_multi_valued_rdn_chain_in_openssl() {
     let ca_der = foreign_ca(&key, &name);
     let issuer_key = IssuerKey::new(
         &issuer("ad-1", chancery::model::issuer::IssuerRole::Issuing),
-        &ca_der,
+        IssuingPath::read(&[&ca_der]).unwrap(),
         std::sync::Arc::new(key),
     )
     .unwrap();
@@ -393,12 +394,15 @@ fn an_issuer_takes_only_its_own_key_and_certificate() {
     let ca = Ca::new(P384, P256);
     let other: std::sync::Arc<dyn Signer> = std::sync::Arc::new(signer(P256));
     let record = issuer("x", IssuerRole::Issuing);
-    assert_eq!(IssuerKey::new(&record, &ca.issuing, other).unwrap_err().kind, ErrorKind::Inconsistent);
+    assert_eq!(
+        IssuerKey::new(&record, IssuingPath::read(&[&ca.issuing]).unwrap(), other).unwrap_err().kind,
+        ErrorKind::Inconsistent
+    );
     let leaf: std::sync::Arc<dyn Signer> = std::sync::Arc::new(signer(P256));
     let profile = shipped_profile("tls-server");
     let prepared = ca.key.prepare(&profile, &request(leaf.public_key()), &ask(&["a.example.org"])).unwrap();
     let certificate = seal(&ca.key, prepared).into_der();
-    assert_eq!(IssuerKey::new(&record, &certificate, leaf).unwrap_err().kind, ErrorKind::Inconsistent);
+    assert_eq!(rule(IssuingPath::read(&[&certificate])), "issuer.ca");
 }
 
 #[test]
@@ -432,7 +436,9 @@ fn a_wrong_signature_is_not_released() {
     let named = chancery::pki::name::DistinguishedName::build(&SubjectFields::common_name("X")).unwrap();
     let certificate = foreign_ca(&key, named.as_der());
     let record = issuer("x", chancery::model::issuer::IssuerRole::Issuing);
-    let faulty = IssuerKey::new(&record, &certificate, std::sync::Arc::new(Faulty(key))).unwrap();
+    let faulty =
+        IssuerKey::new(&record, IssuingPath::read(&[&certificate]).unwrap(), std::sync::Arc::new(Faulty(key)))
+            .unwrap();
     let leaf = signer(P256);
     let profile = shipped_profile("tls-server");
     let prepared = faulty.prepare(&profile, &request(leaf.public_key()), &ask(&["a.example.org"])).unwrap();

@@ -5,6 +5,7 @@ use chancery::model::key::KeyAlgorithm::{self, Ed25519, P256, P384};
 use chancery::model::key::SignatureAlgorithm;
 use chancery::model::validity::Validity;
 use chancery::pki::lint::{Above, Finding, Kind, lint};
+use chancery::pki::path::IssuingPath;
 use chancery::pki::tbs::{TbsView, split_certificate};
 use chancery::pki::{der, oids};
 use der::oid as oid_der;
@@ -84,16 +85,15 @@ impl Bench {
     }
 
     fn judge(&self, kind: Kind, parts: &Parts) -> Vec<Finding> {
-        let usages: Vec<Id> = super::ca::ALL_USAGES.iter().map(|u| u.oid()).collect();
         let below_issuing = matches!(kind, Kind::Leaf | Kind::Responder);
         let key = if below_issuing { &self.ca.key } else { &self.ca.root_key };
+        let path = if kind == Kind::Root { IssuingPath::none() } else { key.path() };
         let above = Above {
             subject: key.subject(),
             key_id: key.key_id(),
             validity: key.validity(),
-            usages: if below_issuing { &usages } else { &[] },
-            path_len: below_issuing.then_some(0),
-            constraints: None,
+            path,
+            below_key_id: None,
         };
         let algorithm: KeyAlgorithm = key.signer().algorithm();
         lint(&parts.build(), kind, SignatureAlgorithm::for_key(algorithm), &above)
@@ -266,9 +266,8 @@ fn no_octet_of_a_certificate_can_be_cut_or_spoiled_into_a_panic() {
         subject: bench.ca.key.subject(),
         key_id: bench.ca.key.key_id(),
         validity: Validity::new(NOW - days(1), NOW + days(1000)).unwrap(),
-        usages: &[],
-        path_len: None,
-        constraints: None,
+        path: IssuingPath::none(),
+        below_key_id: None,
     };
     let algorithm = SignatureAlgorithm::for_key(Ed25519);
     for at in 0..tbs.len() {

@@ -1,0 +1,338 @@
+//! One subtree of a name constraint (RFC 5280 §4.2.1.10) and the names that stand in it. A permitted subtree is read
+//! narrowly and an excluded one broadly, so that a verifier that reads it the other way finds no more than we do.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::der::{self, DerError, Tlv};
+use super::general_name;
+use super::name::{ComparableRdn, DistinguishedName};
+use crate::model::identifier::Identifier;
+
+/// The form of a GeneralName, by its tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Form {
+    Dns,
+    Ip,
+    Email,
+    Uri,
+    Directory,
+    /// A form that no name of ours has, by its tag number.
+    Other(u8),
+}
+
+/// A name as constraints judge it, whoever wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum ConstrainedName {
+    /// In lower case, without a dot at its end.
+    Dns(String),
+    Ip(Vec<u8>),
+    Email(String),
+    Uri(String),
+    Directory(DistinguishedName),
+    Other(u8),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subtree {
+    base: Base,
+    /// `minimum` is not 0 or `maximum` is there: the RFC lets nobody judge the names of this form.
+    bounded: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Base {
+    /// In lower case; empty is every name, a leading dot leaves the name itself out.
+    Dns(String),
+    Network {
+        address: Vec<u8>,
+        mask: Vec<u8>,
+    },
+    /// A mailbox, a host, or with a leading dot the hosts of a domain.
+    Email(String),
+    /// The host of a URI, or with a leading dot the hosts of a domain.
+    Uri(String),
+    Directory {
+        name: DistinguishedName,
+        rdns: Vec<ComparableRdn>,
+    },
+    Other(u8),
+}
+
+impl Form {
+    pub fn of(tag: u8) -> Self {
+        match tag {
+            general_name::DNS => Form::Dns,
+            general_name::IP => Form::Ip,
+            general_name::EMAIL => Form::Email,
+            general_name::URI => Form::Uri,
+            general_name::DIRECTORY => Form::Directory,
+            other => Form::Other(other & 0x1f),
+        }
+    }
+}
+
+impl ConstrainedName {
+    /// From one GeneralName of a CA certificate, which may be of any form.
+    pub fn read(entry: Tlv<'_>) -> Result<Self, DerError> {
+        let text = || general_name::ascii(entry.content).map_err(|_| DerError("a name is not ASCII"));
+        Ok(match Form::of(entry.tag) {
+            Form::Dns => ConstrainedName::Dns(host(text()?)),
+            Form::Ip => ConstrainedName::Ip(entry.content.to_vec()),
+            Form::Email => ConstrainedName::Email(text()?.to_owned()),
+            Form::Uri => ConstrainedName::Uri(text()?.to_owned()),
+            Form::Directory => ConstrainedName::Directory(directory(entry)?),
+            Form::Other(tag) => ConstrainedName::Other(tag),
+        })
+    }
+
+    pub fn form(&self) -> Form {
+        match self {
+            ConstrainedName::Dns(_) => Form::Dns,
+            ConstrainedName::Ip(_) => Form::Ip,
+            ConstrainedName::Email(_) => Form::Email,
+            ConstrainedName::Uri(_) => Form::Uri,
+            ConstrainedName::Directory(_) => Form::Directory,
+            ConstrainedName::Other(tag) => Form::Other(*tag),
+        }
+    }
+}
+
+impl From<&Identifier> for ConstrainedName {
+    fn from(name: &Identifier) -> Self {
+        match name {
+            Identifier::Dns(dns) => ConstrainedName::Dns(dns.as_str().to_owned()),
+            Identifier::Ip(IpAddr::V4(v4)) => ConstrainedName::Ip(v4.octets().to_vec()),
+            Identifier::Ip(IpAddr::V6(v6)) => ConstrainedName::Ip(v6.octets().to_vec()),
+            Identifier::Email(text) => ConstrainedName::Email(text.clone()),
+            Identifier::Uri(text) => ConstrainedName::Uri(text.clone()),
+        }
+    }
+}
+
+impl fmt::Display for ConstrainedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConstrainedName::Dns(text) | ConstrainedName::Email(text) | ConstrainedName::Uri(text) => {
+                f.write_str(text)
+            }
+            ConstrainedName::Ip(octets) => write!(f, "{}", address(octets)),
+            ConstrainedName::Directory(name) => write!(f, "the subject {name}"),
+            ConstrainedName::Other(tag) => write!(f, "a name of form [{tag}]"),
+        }
+    }
+}
+
+impl Subtree {
+    /// From one GeneralSubtree.
+    pub fn read(mut tree: der::Cursor<'_>) -> Result<Self, DerError> {
+        let base = Base::read(tree.any()?)?;
+        let minimum = tree.optional(der::context(0))?.is_some_and(|value| value.content != [0]);
+        let maximum = tree.optional(der::context(1))?.is_some();
+        tree.finish()?;
+        Ok(Subtree { base, bounded: minimum || maximum })
+    }
+
+    pub fn form(&self) -> Form {
+        match &self.base {
+            Base::Dns(_) => Form::Dns,
+            Base::Network { .. } => Form::Ip,
+            Base::Email(_) => Form::Email,
+            Base::Uri(_) => Form::Uri,
+            Base::Directory { .. } => Form::Directory,
+            Base::Other(tag) => Form::Other(*tag),
+        }
+    }
+
+    /// Names of its form cannot be judged (RFC 5280 §4.2.1.10 on minimum and maximum).
+    pub fn is_bounded(&self) -> bool {
+        self.bounded
+    }
+
+    /// The base of a directoryName.
+    pub fn directory(&self) -> Option<&DistinguishedName> {
+        match &self.base {
+            Base::Directory { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether everything that the name stands for is in the subtree.
+    pub fn covers(&self, name: &ConstrainedName) -> bool {
+        match (&self.base, name) {
+            (Base::Dns(base), ConstrainedName::Dns(dns)) => dns_covers(base, dns),
+            (Base::Network { address, mask }, ConstrainedName::Ip(ip)) => in_network(ip, address, mask),
+            (Base::Email(base), ConstrainedName::Email(text)) => email_covers(base, text),
+            (Base::Uri(base), ConstrainedName::Uri(text)) => {
+                uri_host(text).is_some_and(|host| host_fits(&host, base))
+            }
+            (Base::Directory { rdns, .. }, ConstrainedName::Directory(name)) => {
+                name.comparable().is_ok_and(|own| own.starts_with(rdns))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether anything that the name stands for may be in the subtree. A wildcard must not cover an excluded child
+    /// (RUSTSEC-2026-0099, CVE-2025-61727); what verifiers read in two ways counts as excluded.
+    pub fn touches(&self, name: &ConstrainedName) -> bool {
+        self.covers(name)
+            || match (&self.base, name) {
+                (Base::Dns(base), ConstrainedName::Dns(dns)) => dns_touches(base, dns),
+                (Base::Email(base), ConstrainedName::Email(text)) => base.is_empty() || email_touches(base, text),
+                (Base::Uri(base), ConstrainedName::Uri(text)) => {
+                    base.is_empty() || uri_host(text).is_none_or(|host| host_touches(&host, base))
+                }
+                (Base::Directory { name: base, .. }, ConstrainedName::Directory(name)) => {
+                    base.comparable().is_err() || name.comparable().is_err()
+                }
+                (Base::Other(tag), ConstrainedName::Other(other)) => tag == other,
+                _ => false,
+            }
+    }
+}
+
+impl fmt::Display for Subtree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.base {
+            Base::Dns(base) if base.is_empty() => f.write_str("every DNS name"),
+            Base::Dns(base) | Base::Email(base) => f.write_str(base),
+            Base::Uri(base) => write!(f, "URIs of {base}"),
+            Base::Network { address: octets, mask } => {
+                let length: u32 = mask.iter().map(|octet| octet.count_ones()).sum();
+                write!(f, "{}/{length}", address(octets))
+            }
+            Base::Directory { name, .. } => write!(f, "{name}"),
+            Base::Other(tag) => write!(f, "names of form [{tag}]"),
+        }
+    }
+}
+
+impl Base {
+    fn read(base: Tlv<'_>) -> Result<Self, DerError> {
+        let text = || {
+            let text = general_name::ascii(base.content).map_err(|_| DerError("a constraint is not ASCII"))?;
+            Ok(text.to_owned())
+        };
+        Ok(match Form::of(base.tag) {
+            Form::Dns => Base::Dns(host(&text()?)),
+            Form::Email => Base::Email(mailbox(&text()?)),
+            Form::Uri => Base::Uri(host(&text()?)),
+            Form::Ip => {
+                let half = base.content.len() / 2;
+                match base.content.split_at_checked(half) {
+                    Some((address, mask)) if matches!(half, 4 | 16) && address.len() == mask.len() => {
+                        Base::Network { address: address.to_vec(), mask: mask.to_vec() }
+                    }
+                    _ => return Err(DerError("an address constraint has neither 8 nor 32 octets")),
+                }
+            }
+            Form::Directory => {
+                let name = directory(base)?;
+                Base::Directory { rdns: name.comparable()?, name }
+            }
+            Form::Other(tag) => Base::Other(tag),
+        })
+    }
+}
+
+fn directory(entry: Tlv<'_>) -> Result<DistinguishedName, DerError> {
+    let mut inside = entry.inside();
+    let name = inside.expect(der::SEQUENCE)?;
+    inside.finish()?;
+    DistinguishedName::from_der(name.raw)
+}
+
+/// A host for comparison: in lower case, without the dot that may stand at its end.
+fn host(text: &str) -> String {
+    let lower = text.to_ascii_lowercase();
+    lower.strip_suffix('.').filter(|rest| !rest.is_empty()).map_or(lower.clone(), str::to_owned)
+}
+
+/// The local part stays as it is: only its host knows whether case counts (RFC 5321 §2.4).
+fn mailbox(text: &str) -> String {
+    match text.rsplit_once('@') {
+        Some((local, domain)) => format!("{local}@{}", host(domain)),
+        None => host(text),
+    }
+}
+
+/// The name or a name below it, label by label.
+fn is_within(name: &str, suffix: &str) -> bool {
+    name == suffix || name.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.'))
+}
+
+/// A wildcard stands for the names below its base, never for the base itself (RFC 9525 §6.3).
+fn dns_covers(base: &str, dns: &str) -> bool {
+    let (wildcard, own) = dns.strip_prefix("*.").map_or((false, dns), |own| (true, own));
+    match base.strip_prefix('.') {
+        Some(below) => is_within(own, below) && (wildcard || own != below),
+        None => base.is_empty() || is_within(own, base),
+    }
+}
+
+fn dns_touches(base: &str, dns: &str) -> bool {
+    let base = base.strip_prefix('.').unwrap_or(base);
+    let base = base.strip_prefix("*.").unwrap_or(base);
+    let (wildcard, own) = dns.strip_prefix("*.").map_or((false, dns), |own| (true, own));
+    let is_child = || base.split_once('.').is_some_and(|(_, parent)| parent == own);
+    base.is_empty() || is_within(own, base) || (wildcard && is_child())
+}
+
+fn email_covers(base: &str, text: &str) -> bool {
+    let Some((local, domain)) = text.rsplit_once('@') else { return false };
+    match base.rsplit_once('@') {
+        Some((own, at)) => local == own && host(domain) == at,
+        None => host_fits(&host(domain), base),
+    }
+}
+
+fn email_touches(base: &str, text: &str) -> bool {
+    match (text.rsplit_once('@'), base.rsplit_once('@')) {
+        (None, _) => true,
+        // no mailbox: some read it as its host
+        (Some((_, domain)), Some(("", at))) => host_touches(&host(domain), at),
+        (Some(_), Some(_)) => false,
+        (Some((_, domain)), None) => host_touches(&host(domain), base),
+    }
+}
+
+fn host_fits(host: &str, base: &str) -> bool {
+    match base.strip_prefix('.') {
+        Some(below) => host != below && is_within(host, below),
+        None => host == base,
+    }
+}
+
+/// A leading dot leaves the domain itself out by the RFC; some verifiers read it as the domain with all below.
+fn host_touches(host: &str, base: &str) -> bool {
+    match base.strip_prefix('.') {
+        Some(below) => is_within(host, below),
+        None => host == base,
+    }
+}
+
+fn in_network(ip: &[u8], address: &[u8], mask: &[u8]) -> bool {
+    ip.len() == address.len() && ip.iter().zip(address).zip(mask).all(|((a, b), m)| a & m == b & m)
+}
+
+/// The host of a URI when it is a host name: no authority, an empty one, an IP address and a percent-encoded host are
+/// none (RFC 5280 §4.2.1.10).
+pub(super) fn uri_host(text: &str) -> Option<String> {
+    let authority = text.split_once(':')?.1.strip_prefix("//")?;
+    let authority = authority.split(['/', '?', '#']).next()?;
+    let place = authority.rsplit('@').next()?;
+    if place.starts_with('[') {
+        return None;
+    }
+    let name = host(place.split(':').next()?);
+    let is_name = !name.is_empty() && !name.contains('%') && !name.split('.').any(str::is_empty);
+    (is_name && name.parse::<IpAddr>().is_err()).then_some(name)
+}
+
+fn address(octets: &[u8]) -> String {
+    if let Ok(v4) = <[u8; 4]>::try_from(octets) {
+        return Ipv4Addr::from(v4).to_string();
+    }
+    <[u8; 16]>::try_from(octets).map_or_else(|_| "an address".to_owned(), |v6| Ipv6Addr::from(v6).to_string())
+}
