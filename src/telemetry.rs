@@ -4,7 +4,7 @@
 
 pub mod families;
 
-use std::io::IsTerminal;
+use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
@@ -24,10 +24,11 @@ pub const REQUESTS: &str = "chancery::request";
 const LIBRARIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=error,hickory_resolver=error,hickory_proto=error,tower_http=warn";
 const QUIET: &str = "info,chancery::request=warn";
 
-/// Starts logging for this process. A second call changes nothing.
-pub fn start_logs(filter: Option<&str>) -> Result<()> {
+/// Starts logging for this process, to stderr by way of `writer`. A second call changes nothing.
+pub fn start_logs<W: io::Write>(filter: Option<&str>, writer: impl Fn() -> W + Send + Sync + 'static) -> Result<()> {
     let levels = levels(filter.unwrap_or(QUIET))?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    // no colours: their escapes cannot be told from those that a name brings along
+    let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
     // fails only when a subscriber is set already, which is the state that was asked for
     let _ = if std::io::stderr().is_terminal() {
         registry().with(levels).with(lines.with_target(false)).try_init()

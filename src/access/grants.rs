@@ -13,7 +13,9 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::grant::{Grant, Scope};
 use crate::model::id::GrantId;
+use crate::model::identifier::shown;
 use crate::model::names::NameRule;
+use crate::model::text::is_deceptive;
 use crate::store::versions::{self, Topic};
 use crate::store::{self, Tx};
 
@@ -153,10 +155,19 @@ fn scope(new: &NewGrant) -> Result<Scope> {
     let all = || vec!["*".to_owned()];
     Ok(Scope {
         names: names(new.allow_names.as_deref().unwrap_or_default())?,
-        subjects: new.subjects.clone().unwrap_or_default(),
+        subjects: subjects(new.subjects.as_deref().unwrap_or_default())?,
         profiles: new.profiles.clone().unwrap_or_else(all),
         issuers: new.issuers.clone().unwrap_or_else(all),
     })
+}
+
+/// A subject is compared and shown as text: one that looks like another is refused.
+pub(super) fn subjects(texts: &[String]) -> Result<Vec<String>> {
+    let Some(bad) = texts.iter().find(|text| text.trim().is_empty() || text.chars().any(is_deceptive)) else {
+        return Ok(texts.to_vec());
+    };
+    let (value, fix) = (format!("\"{}\"", shown(bad)), "leave out control, bidirectional and invisible characters");
+    Err(Error::refused(ErrorKind::Unprocessable, "grant.subjects", value, "visible characters, or *", fix))
 }
 
 pub(super) fn names(texts: &[String]) -> Result<Vec<NameRule>> {

@@ -19,6 +19,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::SessionId;
 use crate::model::serial::to_hex;
+use crate::model::text::is_deceptive;
 use crate::model::user::{Session, User, UserName};
 use crate::store::{Tx, sessions, users};
 
@@ -189,7 +190,7 @@ pub(super) async fn begin(tx: &mut Tx, user: &User, place: &Place) -> Result<Coo
         last_seen_at: now,
         expires_at: now + ABSOLUTE,
         address: place.address.clone(),
-        user_agent: place.user_agent.chars().filter(|c| !c.is_control()).take(200).collect(),
+        user_agent: place.user_agent.chars().filter(|c| !is_deceptive(*c)).take(200).collect(),
     };
     sessions::insert(&mut *tx, &session, &cookie.hash()).await?;
     let detail = json!({"session": session.id, "address": session.address});

@@ -14,6 +14,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::grant::{Grant, Scope};
 use crate::model::id::{GrantId, TokenId};
 use crate::model::names::NameRule;
+use crate::model::text::is_deceptive;
 use crate::model::token::Token;
 use crate::store::versions::{self, Topic};
 use crate::store::{self, Store};
@@ -170,7 +171,7 @@ fn life(asked: Option<Duration>) -> Result<Duration> {
 
 pub(super) fn name(of: &str, text: &str) -> Result<String> {
     let text = text.trim();
-    let fits = !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control);
+    let fits = !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(is_deceptive);
     if fits {
         return Ok(text.to_owned());
     }
@@ -196,7 +197,11 @@ fn scope(role: Role, new: &NewToken) -> Result<Option<Scope>> {
     let mut scope = Scope {
         profiles: new.profiles.clone().unwrap_or_else(all),
         issuers: new.issuers.clone().unwrap_or_else(all),
-        subjects: new.subjects.clone().unwrap_or_else(|| if free { all() } else { Vec::new() }),
+        subjects: match &new.subjects {
+            None if free => all(),
+            None => Vec::new(),
+            Some(texts) => grants::subjects(texts)?,
+        },
         ..Scope::default()
     };
     match &new.allow_names {

@@ -8,6 +8,7 @@ use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess,
 use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::model::text::is_deceptive;
 
 /// Deep enough for every message of RFC 8555, far from any stack.
 const MAX_DEPTH: usize = 16;
@@ -49,7 +50,7 @@ pub fn flag(members: &Map<String, Value>, name: &str, what: &str) -> Result<bool
 }
 
 fn bounded(error: &serde_json::Error) -> String {
-    error.to_string().chars().filter(|c| !c.is_control()).take(120).collect()
+    error.to_string().chars().filter(|c| !is_deceptive(*c)).take(120).collect()
 }
 
 /// Carries how many levels are left.

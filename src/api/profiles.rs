@@ -13,6 +13,7 @@ use crate::api::document::{Problems, WriteProblems};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
+use crate::model::text::is_deceptive;
 use crate::pki::profile::ProfileConfig;
 use crate::wire::hierarchy::Profile;
 use crate::wire::page::Page;
@@ -154,7 +155,7 @@ fn config(rules: &ProfileRules) -> Result<ProfileConfig> {
 /// What serde says names the member and what is allowed there.
 fn parse(rules: Value) -> Result<ProfileConfig> {
     serde_json::from_value(rules).map_err(|e| {
-        let why: String = e.to_string().chars().filter(|c| !c.is_control()).take(300).collect();
+        let why: String = e.to_string().chars().filter(|c| !is_deceptive(*c)).take(300).collect();
         Error::new(ErrorKind::Unprocessable, format!("these are no rules of a profile: {why}"))
     })
 }

@@ -16,6 +16,7 @@ use crate::model::certificate::Certificate;
 use crate::model::id::RenewalWindowId;
 use crate::model::identifier::{Identifier, shown};
 use crate::model::renewal::{Renewal, RenewalFilter, RenewalId, RenewalRule, Window};
+use crate::model::text::is_deceptive;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::store::versions::{self, Topic};
 use crate::store::{Store, Tx, certificates, orders, renewals};
@@ -208,7 +209,7 @@ fn made(tx: &Tx, asked: MoveRenewals) -> Result<RenewalRule> {
         return Err(refuse("issued_before", issued_before.to_string(), &allowed, "leave it out"));
     }
     let reason = asked.reason.trim().to_owned();
-    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(char::is_control) {
+    if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(is_deceptive) {
         let value = format!("\"{}\"", shown(&reason));
         return Err(refuse("reason", value, "1 to 200 characters", "say why the certificates should be renewed"));
     }

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use serde_json::Value;
 
 use crate::error::{Error, Result};
+use crate::model::text::{printable, printable_lines};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
@@ -15,9 +16,10 @@ pub enum Format {
     Pem,
 }
 
-/// Writes to stdout; a reader that went away (`| head`) is no failure.
+/// Writes to stdout; a reader that went away (`| head`) is no failure. Names that others chose reach a terminal only
+/// without characters that could steer it.
 pub fn data(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
+    let (text, mut out) = (printable_lines(text), std::io::stdout().lock());
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::internal("cannot write to stdout", e)),
         _ => Ok(()),
@@ -46,7 +48,22 @@ pub fn object(format: Option<Format>, value: &Value) -> super::failure::Result<(
 
 /// Talk for people.
 pub fn say(line: &str) {
-    eprintln!("{line}");
+    eprintln!("{}", printable_lines(line));
+}
+
+/// Stderr for the log, whose lines may hold what others wrote.
+#[derive(Debug)]
+pub struct Log;
+
+impl Write for Log {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        std::io::stderr().lock().write_all(printable_lines(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        std::io::stderr().lock().flush()
+    }
 }
 
 /// Rows under headings.
@@ -71,11 +88,13 @@ impl Table {
 
     fn render(&self, aligned: bool) -> String {
         let mut text = String::new();
+        // a cell is one line: a name with a line break or a tab in it makes no second row and no further column
+        let cells = |row: &Vec<String>| row.iter().map(|cell| printable(cell).into_owned()).collect::<Vec<_>>();
         let headings: Vec<String> = self.headings.iter().map(|h| (*h).to_owned()).collect();
-        let widths: Vec<usize> = (0..headings.len())
-            .map(|i| self.rows.iter().chain([&headings]).map(|r| r[i].chars().count()).max().unwrap_or(0))
-            .collect();
-        for row in [&headings].into_iter().chain(&self.rows) {
+        let rows: Vec<Vec<String>> = [headings].into_iter().chain(self.rows.iter().map(cells)).collect();
+        let widths: Vec<usize> =
+            (0..self.headings.len()).map(|i| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0)).collect();
+        for row in &rows {
             let line = match aligned {
                 true => row.iter().zip(&widths).map(|(c, w)| format!("{c:<w$}")).collect::<Vec<_>>().join("  "),
                 false => row.join("\t"),
@@ -118,6 +137,13 @@ mod tests {
         table.row(vec!["web.example".into(), "valid".into()]);
         assert_eq!(table.render(true), "NAME         STATUS\nweb.example  valid\n");
         assert_eq!(table.render(false), "NAME\tSTATUS\nweb.example\tvalid\n");
+    }
+
+    #[test]
+    fn a_cell_cannot_steer_a_terminal_or_make_a_row() {
+        let mut table = Table::new(&["NAME", "STATUS"]);
+        table.row(vec!["a\u{1b}[2J\u{202e}b\nx\ty".into(), "valid".into()]);
+        assert_eq!(table.render(false), "NAME\tSTATUS\na\\u001b[2J\\u202eb\\u000ax\\u0009y\tvalid\n");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::server::{limits, open, receipt, running};
 use crate::telemetry;
 
 pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
-    telemetry::start_logs(Environment::of_process().text("CHANCERY_LOG").as_deref())?;
+    telemetry::start_logs(Environment::of_process().text("CHANCERY_LOG").as_deref(), || output::Log)?;
     limits::raise_open_files();
     let mut signals = Signals::listen()?;
     let config = context.config(&flags.0)?;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::clock::{Timestamp, exact};
+use crate::model::text::printable;
 
 /// `2026-11-29`
 pub fn day(at: Timestamp) -> String {
@@ -73,11 +74,7 @@ pub fn bounded(n: i64, bound: u16) -> String {
 
 /// What others wrote, with characters that would hide or turn text around made visible.
 pub fn clean(text: &str) -> String {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-    };
-    text.chars().map(|c| if hides(c) { format!("\\u{{{:x}}}", u32::from(c)) } else { c.to_string() }).collect()
+    printable(text).into_owned()
 }
 
 /// The last characters of a serial or fingerprint, by which people tell two apart.
@@ -139,7 +136,7 @@ mod tests {
 
     #[test]
     fn text_that_hides_is_shown() {
-        assert_eq!(clean("a\u{202e}b\n"), "a\\u{202e}b\\u{a}");
+        assert_eq!(clean("a\u{202e}b\n"), "a\\u202eb\\u000a");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::scan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::text::is_deceptive;
 
 /// What a REST body may have.
 pub const BODY_LIMIT: usize = 1 << 20;
@@ -81,7 +82,7 @@ fn told(raw: &[u8], error: &serde_json::Error) -> Error {
     let pointer = scan::pointer_at(raw, line_start + error.column());
     let text = error.to_string();
     let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
-    let short: String = sentence.chars().filter(|c| !c.is_control()).take(300).collect();
+    let short: String = sentence.chars().filter(|c| !is_deceptive(*c)).take(300).collect();
     match error.classify() {
         serde_json::error::Category::Data => scan::pointed(ErrorKind::Malformed, pointer, short),
         _ => Error::malformed(format!(
@@ -126,7 +127,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
             }
         }
         let axum::extract::Query(value) = axum::extract::Query::try_from_uri(&parts.uri).map_err(|rejection| {
-            let text: String = rejection.body_text().chars().filter(|c| !c.is_control()).take(300).collect();
+            let text: String = rejection.body_text().chars().filter(|c| !is_deceptive(*c)).take(300).collect();
             Error::malformed(format!("the query cannot be read: {text}"))
         })?;
         Ok(Query(value))

@@ -8,6 +8,7 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use super::kinds::row;
 use super::problem::{log, public};
 use crate::error::{Error, Result, Rule};
+use crate::model::text::printable_lines;
 
 pub const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'";
@@ -28,7 +29,8 @@ pub fn refused_page(error: &Error, template: &impl Template) -> Result<Response>
 
 pub fn page_with(status: StatusCode, template: &impl Template) -> Result<Response> {
     let html = template.render().map_err(|e| Error::internal("a page could not be rendered", e))?;
-    let mut response = (status, Html(html)).into_response();
+    // also what a page did not think of as text of others
+    let mut response = (status, Html(printable_lines(&html).into_owned())).into_response();
     headers(response.headers_mut());
     Ok(response)
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 
 use crate::error::{Error, ErrorKind, Subproblem};
+use crate::model::text::is_deceptive;
 
 pub const MAX_DEPTH: usize = 64;
 
@@ -104,7 +105,7 @@ fn pointer(frames: &[Frame]) -> String {
         match frame {
             Frame::Array { index } => path.push_str(&format!("/{index}")),
             Frame::Object { key: Some(key), .. } => {
-                let shown: String = key.chars().filter(|c| !c.is_control()).take(60).collect();
+                let shown: String = key.chars().filter(|c| !is_deceptive(*c)).take(60).collect();
                 path.push('/');
                 path.push_str(&shown.replace('~', "~0").replace('/', "~1"));
             }

@@ -4,6 +4,7 @@
 use crate::clock::Timestamp;
 use crate::entropy::{Entropy, random};
 use crate::error::{Error, Result};
+use crate::model::text::is_deceptive;
 
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident $prefix:literal;)+) => {$(
@@ -139,6 +140,6 @@ fn ulid_bytes(now: Timestamp, entropy: &dyn Entropy) -> Result<[u8; 16]> {
 }
 
 fn bad_id(text: &str, prefix: &str) -> Error {
-    let shown: String = text.chars().take(40).filter(|c| !c.is_control()).collect();
+    let shown: String = text.chars().take(40).filter(|c| !is_deceptive(*c)).collect();
     Error::malformed(format!("\"{shown}\" is not an id of the form {prefix}_ and 26 letters or digits"))
 }

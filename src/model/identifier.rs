@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::text::is_deceptive;
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Identifier {
@@ -254,9 +255,9 @@ fn check_spiffe(text: &str) -> std::result::Result<(), &'static str> {
     }
 }
 
-/// What may be echoed of text from outside: 60 characters, no control characters.
+/// What may be echoed of text from outside: 60 characters, none that could steer a terminal or turn a page around.
 pub fn shown(text: &str) -> String {
-    let mut short: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
+    let mut short: String = text.chars().filter(|c| !is_deceptive(*c)).take(60).collect();
     if text.chars().count() > 60 {
         short.push('…');
     }

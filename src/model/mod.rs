@@ -18,6 +18,7 @@ pub mod network;
 pub mod reason;
 pub mod renewal;
 pub mod serial;
+pub mod text;
 pub mod token;
 pub mod user;
 pub mod validity;

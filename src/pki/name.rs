@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::der::{self, Cursor, DerError};
 use super::oids;
 use crate::model::identifier::shown;
+use crate::model::text::is_deceptive;
 
 /// A Name in DER. An empty one is an empty SEQUENCE.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -228,15 +229,14 @@ fn label(id: &ObjectIdentifier) -> Option<&'static str> {
     })
 }
 
-/// RFC 4514 §2.4; control characters and bidi marks are written as hex too, so that a page cannot be disturbed.
+/// RFC 4514 §2.4; characters that could disturb a page or a terminal are written as hex too.
 fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let last = text.chars().count().saturating_sub(1);
     for (i, c) in text.chars().enumerate() {
         let special = matches!(c, '"' | '+' | ',' | ';' | '<' | '>' | '\\');
         let edge = (c == ' ' && (i == 0 || i == last)) || (c == '#' && i == 0);
-        let bidi = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || bidi {
+        if is_deceptive(c) {
             let mut buffer = [0; 4];
             c.encode_utf8(&mut buffer).bytes().for_each(|b| out.push_str(&format!("\\{b:02x}")));
         } else {
@@ -267,8 +267,11 @@ impl Kind {
         if value.is_empty() || value.trim() != value {
             return Err(refuse("is empty or has blanks at its ends".into()));
         }
-        if value.chars().any(char::is_control) {
-            return Err(refuse("has control characters".into()));
+        if let Some(hidden) = value.chars().find(|c| is_deceptive(*c)) {
+            let code = u32::from(hidden);
+            return Err(refuse(format!(
+                "holds U+{code:04X}, a control, bidirectional or invisible character; leave it out"
+            )));
         }
         if value.chars().count() > self.max {
             return Err(refuse(format!("is longer than {} characters (RFC 5280 App. A)", self.max)));

@@ -19,6 +19,7 @@ use crate::model::attempt::{Attempt, Downloads};
 use crate::model::audit::AuditEvent;
 use crate::model::id::{AttemptId, ChallengeId, OrderId};
 use crate::model::identifier::shown;
+use crate::model::text::is_deceptive;
 use crate::store::{Store, Tx, attempts};
 
 const WINDOW: Duration = minutes(1);
@@ -235,7 +236,7 @@ impl Registration {
             address: tried.address.to_owned(),
             names: tried.names,
             code: error.kind.code().to_owned(),
-            detail: error.detail.chars().filter(|c| !c.is_control()).take(SENTENCE).collect(),
+            detail: error.detail.chars().filter(|c| !is_deceptive(*c)).take(SENTENCE).collect(),
             rule,
             request_id: actor.request_id.clone(),
         };

@@ -21,6 +21,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::eab::EabKey;
 use crate::model::id::{EabKeyId, GrantId};
 use crate::model::identifier::shown;
+use crate::model::text::is_deceptive;
 use crate::store::{self, Tx, accounts, eab_keys, orders};
 
 pub const DEFAULT_LIFE: Duration = days(90);
@@ -220,7 +221,7 @@ impl Registration {
 
 fn checked_name(text: &str) -> Result<String> {
     let text = text.trim();
-    if !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(char::is_control) {
+    if !text.is_empty() && text.chars().count() <= 100 && !text.chars().any(is_deceptive) {
         return Ok(text.to_owned());
     }
     let value = format!("\"{}\"", shown(text));

@@ -10,6 +10,7 @@ use crate::model::actor::Actor;
 use crate::model::attempt::{AccountFilter, Attempt, AttemptFilter, OrderFilter};
 use crate::model::audit::AuditEvent;
 use crate::model::id::{AccountId, AttemptId, OrderId};
+use crate::model::text::is_deceptive;
 use crate::store::{accounts, acme_lists, attempts, authorizations, orders};
 
 /// Characters of the reason that an operator gives.
@@ -44,7 +45,7 @@ impl Registration {
     pub async fn revoke_account(&self, actor: &Actor, id: AccountId, reason: &str) -> Result<Account> {
         let reason = reason.trim();
         let length = reason.chars().count();
-        if length == 0 || length > REASON || reason.chars().any(char::is_control) {
+        if length == 0 || length > REASON || reason.chars().any(is_deceptive) {
             return Err(Error::refused(
                 ErrorKind::Unprocessable,
                 "account.reason",

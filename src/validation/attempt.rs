@@ -17,6 +17,7 @@ use super::resolver::{DnsFailure, Resolver};
 use super::rules::{Ports, Rules};
 use crate::clock::{Timestamp, exact, monotonic};
 use crate::model::identifier::shown;
+use crate::model::text::is_deceptive;
 
 /// What an attempt came to, and how. The timeline is for operators; it holds no byte of any body.
 #[derive(Debug)]
@@ -151,7 +152,7 @@ impl<'a> Attempt<'a> {
         if self.timeline.len() >= MAX_STEPS && what != StepKind::Result {
             return;
         }
-        let detail = detail.into().chars().filter(|c| !c.is_control()).take(MAX_STEP).collect();
+        let detail = detail.into().chars().filter(|c| !is_deceptive(*c)).take(MAX_STEP).collect();
         self.timeline.push(Step { at: self.validator.clock.now(), what, detail });
     }
 

@@ -8,6 +8,7 @@ use super::guard::Denial;
 use super::resolver::DnsFailure;
 use crate::error::{Error, ErrorKind, sentence};
 use crate::model::identifier::shown;
+use crate::model::text::is_deceptive;
 use crate::pki::der::DerError;
 
 /// One reason. `target` and `place` are `ADDRESS port PORT` for addresses, `http://host:port` for redirects.
@@ -328,7 +329,7 @@ impl ValidationError {
 
     /// One sentence of at most 400 characters without control characters: where, what was seen, what to do.
     pub fn detail(&self) -> String {
-        let text: String = self.words().chars().filter(|c| !c.is_control()).collect();
+        let text: String = self.words().chars().filter(|c| !is_deceptive(*c)).collect();
         sentence(&text).into_owned()
     }
 

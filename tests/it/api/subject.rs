@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::room::{CERTIFICATES, Room, csr_of};
 
 /// A profile of the domain `tls` that takes a common name and an organization as asked.
-async fn with_named_servers(room: &Room) {
+pub async fn with_named_servers(room: &Room) {
     let store: &Store = room.authority.store();
     let base = shipped().into_iter().find(|config| config.name == "tls-server").unwrap();
     let config = ProfileConfig {
@@ -30,7 +30,7 @@ async fn with_named_servers(room: &Room) {
     room.authority.reload().await.unwrap();
 }
 
-fn named(subject: Value) -> Value {
+pub fn named(subject: Value) -> Value {
     json!({"names": ["a.lab.example"], "profile": "named-server", "subject": subject})
 }
 
