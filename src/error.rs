@@ -253,6 +253,12 @@ impl Error {
         Error { rule: Some(Box::new(Rule { name, value, allowed, fix })), ..Error::new(kind, detail) }
     }
 
+    /// Replaces the sentence that was made of a rule's four parts by one that reads better.
+    pub fn saying(mut self, sentence: impl Into<String>) -> Self {
+        self.detail = sentence.into();
+        self
+    }
+
     /// A fault of ours: `detail` and `source` go to the log, never to a client.
     pub fn internal(detail: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Error::new(ErrorKind::Internal, detail).because(source)

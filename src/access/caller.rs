@@ -1,5 +1,6 @@
 //! The caller of a request: an actor, its role and its scope, with one function for each decision.
 
+use super::operation::{Bounded, Needs, Operation};
 use super::permission::{self, Permission};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Order;
@@ -7,7 +8,8 @@ use crate::model::actor::{Actor, ActorKind, Role};
 use crate::model::certificate::Certificate;
 use crate::model::grant::Scope;
 use crate::model::id::{GrantId, TokenId};
-use crate::model::identifier::Identifier;
+use crate::model::identifier::{Identifier, shown};
+use crate::model::names::NameRule;
 use crate::model::token::Token;
 use crate::model::user::User;
 
@@ -79,9 +81,26 @@ impl Caller {
         self.grant.zip(self.scope.as_ref())
     }
 
-    /// May the role do this at all?
+    pub fn is_bounded(&self) -> bool {
+        self.scope.is_some()
+    }
+
+    /// May the role do this at all, and may any of it be done within a grant?
     pub fn may(&self, permission: Permission) -> Result<()> {
-        permission::require(self.role, permission)
+        permission::require(self.role, permission)?;
+        if permission::is_bounded(permission) { Ok(()) } else { self.unbounded(permission.name()) }
+    }
+
+    /// May it call this operation? Decided before the body of the request is read. `Ok` for a bounded caller means that
+    /// the handler narrows the operation to the grant.
+    pub fn may_call(&self, operation: &Operation) -> Result<()> {
+        if let Needs::Role(permission) = operation.needs {
+            permission::require(self.role, permission)?;
+        }
+        match operation.bounded {
+            Bounded::Narrowed(_) => Ok(()),
+            Bounded::Refused => self.unbounded(operation.name()),
+        }
     }
 
     /// May it have a certificate with these names? Every name, the subject, the profile and the issuer must fit.
@@ -115,48 +134,38 @@ impl Caller {
 
     /// Tokens are made by an administrator without bounds, so that none is wider than its maker.
     pub fn may_manage_tokens(&self) -> Result<()> {
-        self.may(Permission::ManageTokens)?;
-        self.unbounded("create it on the server's host with chancery token create")
+        self.may(Permission::ManageTokens)
     }
 
-    /// The hierarchy too is changed without bounds or not at all.
     pub fn may_manage_hierarchy(&self) -> Result<()> {
-        self.may(Permission::ManageHierarchy)?;
-        self.unbounded("run the chancery ca command on the server's host")
+        self.may(Permission::ManageHierarchy)
     }
 
     /// Grants and EAB keys, so that none is wider than its maker.
     pub fn may_manage_grants(&self) -> Result<()> {
-        self.may(Permission::ManageGrants)?;
-        self.unbounded("do it on the server's host with chancery grant or chancery acme eab")
+        self.may(Permission::ManageGrants)
     }
 
     /// Renewals of many certificates at once, whoever asked for them.
     pub fn may_move_renewals(&self) -> Result<()> {
-        self.may(Permission::MoveRenewals)?;
-        self.unbounded("do it on the server's host with chancery acme renewals")
+        self.may(Permission::MoveRenewals)
     }
 
     /// Profiles are the rules of issuance: whoever changes them changes what everybody may have.
     pub fn may_manage_profiles(&self) -> Result<()> {
-        self.may(Permission::ManageProfiles)?;
-        self.unbounded("do it on the server's host with chancery profile")
+        self.may(Permission::ManageProfiles)
     }
 
-    /// Accounts and what was refused belong to no profile and no name: whoever is bounded does not see them.
+    /// Accounts and what was refused belong to no profile and no name: a bounded caller does not see them.
     pub fn may_read_all_acme(&self) -> Result<()> {
         self.may(Permission::ReadAcme)?;
-        self.without_scope("use a token without a grant, or ask for acme/orders, which are narrowed to it")
+        self.unbounded(Permission::ReadAcme.name())
     }
 
     /// Orders within its scope; another one is not found, as one that does not exist.
     pub fn may_see_order(&self, order: &Order) -> Result<()> {
         self.may(Permission::ReadAcme)?;
-        let within = |scope: &Scope| {
-            scope.sees_profile(&order.profile)
-                && (!permission::allows(self.role, Permission::Revoke)
-                    || order.identifiers.iter().all(|name| scope.check_name(name).is_ok()))
-        };
+        let within = |scope: &Scope| scope.sees_profile(&order.profile) && self.holds(scope, &order.identifiers);
         match self.scope.as_ref().is_none_or(within) {
             true => Ok(()),
             false => Err(Error::not_found(format!("ACME order {}", order.id))),
@@ -165,34 +174,19 @@ impl Caller {
 
     /// End accounts, change their limits, resume what is paused, run challenge tests.
     pub fn may_manage_acme(&self) -> Result<()> {
-        self.may(Permission::ManageAcme)?;
-        self.without_scope("use a token without a grant, or do it on the server's host with chancery acme")
+        self.may(Permission::ManageAcme)
     }
 
-    fn without_scope(&self, fix: &str) -> Result<()> {
-        match self.scope {
-            None => Ok(()),
-            Some(_) => Err(Error::refused(
-                ErrorKind::Forbidden,
-                "token.scope",
-                "a token with a grant",
-                "a token without one",
-                fix,
-            )),
+    fn unbounded(&self, action: &str) -> Result<()> {
+        if self.scope.is_none() {
+            return Ok(());
         }
-    }
-
-    fn unbounded(&self, fix: &str) -> Result<()> {
-        match self.scope {
-            None => Ok(()),
-            Some(_) => Err(Error::refused(
-                ErrorKind::Forbidden,
-                "token.scope",
-                "an administrator's token with a grant",
-                "an administrator's token without one",
-                fix,
-            )),
-        }
+        let grant = self.grant.map_or_else(|| "a grant".to_owned(), |id| format!("grant {id}"));
+        let value = format!("a token within {grant} to {action}");
+        let fix = "use a token without a grant, or the chancery command on the server's host";
+        let sentence = format!("token {} is limited to {grant} and may not {action}; {fix}", shown(&self.actor.name));
+        Err(Error::refused(ErrorKind::Forbidden, "token.scope", value, "a token without a grant", fix)
+            .saying(sentence))
     }
 
     /// The requester that a list is narrowed to, if it must be.
@@ -213,10 +207,22 @@ impl Caller {
         let within = |scope: &Scope| {
             scope.sees_issuer(&certificate.issuer)
                 && scope.sees_profile(&certificate.profile)
-                && (!permission::allows(self.role, Permission::Revoke)
-                    || certificate.names.iter().all(|name| scope.check_name(name).is_ok()))
+                && self.holds(scope, &certificate.names)
         };
         self.scope.as_ref().is_none_or(within)
+    }
+
+    /// Whether names lie within the scope. A certificate without any name, such as that of an OCSP responder, lies only
+    /// in a scope of every name and subject. A reader's scope that lists no names narrows by profile and issuer only.
+    fn holds(&self, scope: &Scope, names: &[Identifier]) -> bool {
+        let reads_only = !permission::allows(self.role, Permission::Revoke);
+        if scope.names.is_empty() && reads_only {
+            return true;
+        }
+        match names {
+            [] => scope.names.contains(&NameRule::Any) && scope.subjects.iter().any(|subject| subject == "*"),
+            names => names.iter().all(|name| scope.check_name(name).is_ok()),
+        }
     }
 
     fn owns(&self, certificate: &Certificate) -> bool {

@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod grants;
 pub mod idempotency;
+pub mod operation;
 pub mod password;
 pub mod permission;
 pub mod refusals;

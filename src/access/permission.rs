@@ -96,6 +96,30 @@ pub const fn allows(role: Role, permission: Permission) -> bool {
     }
 }
 
+/// Whether a token with a grant may do any of it. What is refused here has no part that a grant could hold: it reads or
+/// changes what belongs to no name, or the rules by which others are bounded.
+pub const fn is_bounded(permission: Permission) -> bool {
+    match permission {
+        Permission::ReadHierarchy
+        | Permission::ReadCertificates
+        | Permission::ReadAcme
+        | Permission::Issue
+        | Permission::Revoke => true,
+        Permission::ReadAudit
+        | Permission::ReadTokens
+        | Permission::ReadChecks
+        | Permission::ReadGrants
+        | Permission::ManageTokens
+        | Permission::ManageHierarchy
+        | Permission::ManageUsers
+        | Permission::ManageGrants
+        | Permission::ManageDirectories
+        | Permission::ManageProfiles
+        | Permission::ManageAcme
+        | Permission::MoveRenewals => false,
+    }
+}
+
 /// May the role ask for a name without a grant?
 pub const fn is_free(role: Role) -> bool {
     match role {
@@ -109,13 +133,15 @@ pub fn require(role: Role, permission: Permission) -> Result<()> {
         return Ok(());
     }
     let able: Vec<_> = Role::ALL.into_iter().filter(|r| allows(*r, permission)).map(Role::name).collect();
-    Err(Error::refused(
-        ErrorKind::Forbidden,
-        "role",
-        format!("role {} to {}", role.name(), permission.name()),
-        able.join(", "),
-        "ask an administrator for such a role",
-    ))
+    let needed = match able.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, others)) => format!("{} or {last}", others.join(", ")),
+        None => "a role that nobody has".to_owned(),
+    };
+    let sentence = format!("role {} may not {}; it needs {needed}", role.name(), permission.name());
+    let value = format!("role {} to {}", role.name(), permission.name());
+    let fix = "ask an administrator for such a role";
+    Err(Error::refused(ErrorKind::Forbidden, "role", value, able.join(", "), fix).saying(sentence))
 }
 
 #[cfg(test)]

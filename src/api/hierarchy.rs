@@ -87,7 +87,8 @@ pub async fn profile(caller: Caller, State(api): State<Api>, Path(slug): Path<St
 pub async fn domains(caller: Caller, State(api): State<Api>) -> Result<Reply<Page<Domain>>> {
     caller.may(Permission::ReadHierarchy)?;
     let snapshot = api.authority.snapshot();
-    whole(snapshot.domains.iter().map(|domain| Ok(domain_shape(&snapshot, domain))))
+    let all = snapshot.domains.iter().map(|domain| domain_shape(&caller, &snapshot, domain));
+    whole(all.filter(|domain| sees_domain(&caller, domain)).map(Ok))
 }
 
 /// Get a trust domain
@@ -98,8 +99,9 @@ pub async fn domain(caller: Caller, State(api): State<Api>, Path(slug): Path<Str
     caller.may(Permission::ReadHierarchy)?;
     let snapshot = api.authority.snapshot();
     let found = snapshot.domains.iter().find(|domain| domain.slug == slug);
-    let found = found.ok_or_else(|| Error::not_found(format!("trust domain \"{}\"", shown(&slug))))?;
-    Ok(Reply(domain_shape(&snapshot, found)))
+    let found =
+        found.map(|found| domain_shape(&caller, &snapshot, found)).filter(|found| sees_domain(&caller, found));
+    found.map(Reply).ok_or_else(|| Error::not_found(format!("trust domain \"{}\"", shown(&slug))))
 }
 
 /// Create a trust domain
@@ -127,7 +129,7 @@ pub async fn create_domain(
     let made = snapshot.domains.iter().find(|domain| domain.slug == slug);
     let made = made.ok_or_else(|| Error::inconsistent("a trust domain was made and is not there"))?;
     let location = [(header::LOCATION, format!("/api/v1/domains/{slug}"))];
-    Ok((StatusCode::CREATED, location, Reply(domain_shape(&snapshot, made))).into_response())
+    Ok((StatusCode::CREATED, location, Reply(domain_shape(&caller, &snapshot, made))).into_response())
 }
 
 fn wanted(asked: IssuerRequest) -> Result<Wanted> {
@@ -176,7 +178,13 @@ pub(super) fn profile_shape(slug: &str, loaded: &LoadedProfile) -> Result<Profil
     Ok(Profile { slug: slug.to_owned(), revision: loaded.revision, updated_at: loaded.updated_at, rules })
 }
 
-fn domain_shape(snapshot: &Snapshot, domain: &issuer::Domain) -> Domain {
+/// A bounded caller sees the domains of the issuers in its grant.
+fn sees_domain(caller: &Caller, domain: &Domain) -> bool {
+    !caller.is_bounded() || !domain.issuers.is_empty()
+}
+
+/// With the issuers and profiles that the caller sees.
+fn domain_shape(caller: &Caller, snapshot: &Snapshot, domain: &issuer::Domain) -> Domain {
     let own = |issuer: &&std::sync::Arc<LoadedIssuer>| issuer.issuer.domain == domain.slug;
     Domain {
         id: domain.id.to_string(),
@@ -184,12 +192,19 @@ fn domain_shape(snapshot: &Snapshot, domain: &issuer::Domain) -> Domain {
         name: domain.name.clone(),
         created_at: domain.created_at,
         bundle: shape::chain(&snapshot.roots(&domain.slug)),
-        issuers: snapshot.issuers.values().filter(own).map(|i| i.issuer.slug.clone()).collect(),
+        issuers: snapshot
+            .issuers
+            .values()
+            .filter(own)
+            .map(|i| i.issuer.slug.clone())
+            .filter(|slug| caller.sees_issuer(slug))
+            .collect(),
         profiles: snapshot
             .profiles
             .iter()
             .filter(|(_, p)| p.config.domain == domain.slug)
             .map(|(s, _)| s.clone())
+            .filter(|slug| caller.sees_profile(slug))
             .collect(),
     }
 }

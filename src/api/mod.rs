@@ -13,6 +13,7 @@ mod challenge_tests;
 mod docs;
 mod document;
 mod eab_keys;
+mod gate;
 mod grants;
 mod hierarchy;
 mod idempotent;
@@ -84,7 +85,9 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// The whole room with its manners: /api/v1, its document, its readable form, and /errors.
 pub fn room(api: Api, manners: layers::Manners) -> Router {
-    let (routes, _) = routes().split_for_parts();
+    let (routes, document) = routes().split_for_parts();
+    let gate = gate::Gate::of(&document, api.clone());
+    let routes = routes.layer(from_fn_with_state(gate, gate::pass));
     let noted = from_fn_with_state(api.clone(), note_refusals);
     let router = routes.merge(docs::routes()).merge(error_page::routes()).layer(noted).with_state(api);
     layers::manners(router, manners, problem::Dialect::Rest)

@@ -2,6 +2,7 @@
 
 mod bad_bodies;
 mod bad_input;
+mod bounded;
 mod certificates;
 mod document;
 mod examples;
@@ -13,6 +14,7 @@ mod profiles;
 mod renewals;
 pub mod room;
 mod subject;
+mod text;
 mod tokens;
 
 pub use room::csr;
