@@ -46,6 +46,8 @@ use failure::Result;
 use flags::{EverywhereFlags, ServeFlags};
 use output::Format;
 
+use crate::server::limits;
+
 /// A private certificate authority: ACME, REST, CRL and OCSP in one binary.
 #[derive(Debug, Parser)]
 #[command(name = "chancery", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
@@ -162,6 +164,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return u8::try_from(error.exit_code()).unwrap_or(2);
         }
     };
+    limits::hide_memory();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {

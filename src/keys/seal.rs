@@ -9,6 +9,7 @@ use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
+use super::locked::LockedBytes;
 use crate::entropy::{Entropy, random};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -16,24 +17,25 @@ const VERSION: u8 = 1;
 const NONCE: usize = 12;
 const HEADER: usize = 1 + 8 + NONCE;
 
-/// 32 random bytes of a key-encryption key. Wiped when dropped, never printed.
-pub struct KeyMaterial(Zeroizing<[u8; 32]>);
+/// 32 random bytes of a key-encryption key, in memory that is not swapped. Wiped when dropped, never printed.
+pub struct KeyMaterial(LockedBytes);
 
 impl KeyMaterial {
     pub fn generate(entropy: &dyn Entropy) -> Result<Self> {
-        Ok(KeyMaterial(Zeroizing::new(random::<32>(entropy)?)))
+        Ok(KeyMaterial(LockedBytes::new(&Zeroizing::new(random::<32>(entropy)?))?))
     }
 
+    /// `None` when there are not 32 of them, or no memory.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        Some(KeyMaterial(Zeroizing::new(bytes.try_into().ok()?)))
+        LockedBytes::new(bytes.try_into().ok()?).ok().map(KeyMaterial)
     }
 
     pub fn bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.bytes()
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
-        let message = Zeroizing::new([b"chancery-key-fingerprint-v1".as_slice(), self.0.as_slice()].concat());
+        let message = Zeroizing::new([b"chancery-key-fingerprint-v1".as_slice(), self.bytes().as_slice()].concat());
         let mut short = [0; 8];
         for (to, from) in short.iter_mut().zip(digest(&SHA256, &message).as_ref()) {
             *to = *from;
@@ -76,17 +78,20 @@ pub enum OpenError {
     Tampered,
 }
 
-/// A key-encryption key ready for use.
+/// A key-encryption key ready for use. The cipher is set up for each use and wiped after it, so that between uses the
+/// key stands in locked memory alone.
 pub struct Seal {
-    key: LessSafeKey,
+    key: LockedBytes,
     fingerprint: Fingerprint,
 }
 
 impl Seal {
     pub fn new(material: &KeyMaterial) -> Result<Self> {
-        let key = UnboundKey::new(&AES_256_GCM, material.bytes())
-            .map_err(|e| Error::internal("a key-encryption key was not accepted", e))?;
-        Ok(Seal { key: LessSafeKey::new(key), fingerprint: material.fingerprint() })
+        Ok(Seal { key: LockedBytes::new(material.bytes())?, fingerprint: material.fingerprint() })
+    }
+
+    fn cipher(&self) -> std::result::Result<LessSafeKey, aws_lc_rs::error::Unspecified> {
+        UnboundKey::new(&AES_256_GCM, self.key.bytes()).map(LessSafeKey::new)
     }
 
     pub fn fingerprint(&self) -> Fingerprint {
@@ -99,8 +104,8 @@ impl Seal {
         let mut body = Zeroizing::new(Vec::with_capacity(plaintext.len() + AES_256_GCM.tag_len()));
         body.extend_from_slice(plaintext);
         let aad = Aad::from(associated(label, id, self.fingerprint));
-        self.key
-            .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *body)
+        self.cipher()
+            .and_then(|cipher| cipher.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), aad, &mut *body))
             .map_err(|e| Error::internal("sealing failed", e))?;
         Ok([&[VERSION], self.fingerprint.0.as_slice(), &nonce, &body].concat())
     }
@@ -119,7 +124,8 @@ impl Seal {
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Format)?;
         let mut body = Zeroizing::new(body.to_vec());
         let aad = Aad::from(associated(label, id, sealed_with));
-        let length = self.key.open_in_place(nonce, aad, &mut body).map_err(|_| OpenError::Tampered)?.len();
+        let cipher = self.cipher().map_err(|_| OpenError::Format)?;
+        let length = cipher.open_in_place(nonce, aad, &mut body).map_err(|_| OpenError::Tampered)?.len();
         body.truncate(length);
         Ok(body)
     }
