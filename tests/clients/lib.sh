@@ -102,7 +102,7 @@ settings() {
 }
 
 # start_server : waits for the ready line and sets HTTPS, HTTP, OPS, ACME, SERVER and ROOT_PEM. A second start in
-# the same directory takes the same ports, because the issuers' status URL is fixed.
+# the same directory takes the same ports, because the issuers' status URL is fixed. PROXIES are further settings.
 start_server() {
   [ -x "$BIN" ] || { not_ok "the server starts" "$BIN is not built"; return 1; }
   [ -n "${DNS_PORT:-}" ] || start_dns
@@ -110,7 +110,7 @@ start_server() {
   settings
   env "${SETTINGS[@]}" CHANCERY_LISTEN="${HTTPS_AT:-127.0.0.1:0}" CHANCERY_LISTEN_HTTP="${HTTP_AT:-127.0.0.1:0}" \
     CHANCERY_LISTEN_OPS="${OPS_AT:-127.0.0.1:0}" CHANCERY_ACME__HTTP01_PORT="$HTTP01_PORT" CHANCERY_ACME__TLS_ALPN01_PORT="$TLS_ALPN01_PORT" \
-    CHANCERY_ACME__ALLOW_LOOPBACK=true CHANCERY_ACME__RESOLVERS="127.0.0.1:$DNS_PORT" \
+    CHANCERY_ACME__ALLOW_LOOPBACK=true CHANCERY_ACME__RESOLVERS="127.0.0.1:$DNS_PORT" "${PROXIES[@]+"${PROXIES[@]}"}" \
     "$BIN" serve -o json >"$DIR/stdout" 2>>"$DIR/stderr" &
   SERVER=$!
   PIDS+=("$SERVER")
