@@ -15,6 +15,7 @@ use futures_util::FutureExt;
 
 use super::client_address::ClientAddress;
 use super::drain;
+use super::host;
 use super::problem::{self, Context, Dialect, Failure};
 use crate::clock::{Clock, monotonic};
 use crate::entropy::Entropy;
@@ -81,9 +82,19 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
     request.extensions_mut().insert(Tracked(id.clone()));
     let line = outer.is_none().then(|| Line::begin(&mut request));
     let context = Context { external_url: &manners.external_url, request_id: &id };
-    let (request, rest) = drain::keep(request);
-    let guarded = AssertUnwindSafe(next.run(request)).catch_unwind();
-    let response = match tokio::time::timeout(TIME_LIMIT, guarded).await {
+    // what came through a listener has a client; a request of the command line in its own process has no Host
+    let refused = match ClientAddress::of(request.extensions()) {
+        Some(_) if outer.is_none() => host::check(&request).err(),
+        _ => None,
+    };
+    let (request, rest) = drain::keep(request, outer.is_none());
+    let guarded = AssertUnwindSafe(async {
+        match refused {
+            Some(error) => bare(&error, dialect, &context),
+            None => next.run(request).await,
+        }
+    });
+    let response = match tokio::time::timeout(TIME_LIMIT, guarded.catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => bare(&Error::new(ErrorKind::Internal, panic_text(panic.as_ref())), dialect, &context),
         Err(_) => bare(&Error::new(ErrorKind::TimedOut, "the request ran into its time limit"), dialect, &context),

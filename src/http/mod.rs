@@ -7,6 +7,8 @@ mod drain;
 pub mod error_page;
 pub mod extract;
 mod forwarded;
+pub mod host;
+pub mod hsts;
 pub mod html;
 pub mod kinds;
 pub mod layers;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::middleware::{Next, from_fn};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 
 use super::ops::{self, Readiness, Reasons};
@@ -14,18 +14,23 @@ use crate::api;
 use crate::app::App;
 use crate::clock::monotonic;
 use crate::dashboard;
+use crate::http::hsts::{self, Hsts};
 use crate::http::layers::{Manners, class, known_method, manners, not_found, route};
 use crate::http::problem::Dialect;
 use crate::status;
 
 /// HTTPS: everything.
-pub fn https(app: &Arc<App>, readiness: &Readiness) -> Router {
+pub fn https(app: &Arc<App>, readiness: &Readiness, hsts: Option<Hsts>) -> Router {
     let acme = acme::router(Acme { registration: app.registration.clone(), external_url: app.urls.external.clone() });
     let acme = manners(acme, manners_of(app), Dialect::Acme);
     let health = ops::health(readiness.clone(), Reasons::Withheld);
     let router = api::router(app.clone()).merge(acme).merge(status(app)).merge(health);
     let router = router.merge(dashboard::router(app, manners_of(app))).fallback(not_found);
-    counted(manners(router, manners_of(app), Dialect::Rest), "https")
+    let router = counted(manners(router, manners_of(app), Dialect::Rest), "https");
+    match hsts {
+        Some(hsts) => router.layer(from_fn_with_state(hsts, hsts::add)),
+        None => router,
+    }
 }
 
 /// Plain HTTP: status, which must be readable without TLS, and nothing else.

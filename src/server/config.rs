@@ -29,6 +29,8 @@ pub struct Config {
     pub locked: bool,
     pub drain: Duration,
     pub tls: Option<OwnCertificate>,
+    /// How long browsers shall insist on HTTPS for the external URL's name.
+    pub hsts: Option<Duration>,
     /// Networks of the reverse proxies whose X-Forwarded-For and Forwarded count.
     pub trusted_proxies: Vec<IpNetwork>,
     /// Listeners whose connections begin with PROXY protocol v2.
@@ -94,6 +96,7 @@ impl Config {
             locked: given.parse("locked", switch)?.unwrap_or(false),
             drain: given.parse("drain", duration)?.unwrap_or(Duration::from_secs(5)),
             tls: own_certificate(&given)?,
+            hsts: given.parse("hsts", hsts)?.flatten(),
             trusted_proxies: given
                 .parse("trusted_proxies", |v| items(v).map(trusted_network).collect())?
                 .unwrap_or_default(),
@@ -141,6 +144,7 @@ impl Config {
                 Only::Worker => "worker",
             }
             .into(),
+            "hsts" => self.hsts.map_or_else(|| "off".to_owned(), |time| format!("{}s", time.as_secs())),
             "locked" => self.locked.to_string(),
             "drain" => format!("{}ms", self.drain.as_millis()),
             "acme.http01_port" => self.acme.http01_port.to_string(),
@@ -359,6 +363,15 @@ fn switch(text: &str) -> Result<bool, String> {
     }
 }
 
+/// `off`, or a time of at least a second such as `180d`.
+fn hsts(text: &str) -> Result<Option<Duration>, String> {
+    if text == "off" {
+        return Ok(None);
+    }
+    let time = crate::model::validity::parse_duration(text).ok().filter(|time| !time.is_zero());
+    time.map(Some).ok_or_else(|| format!("\"{text}\" is neither off nor a time such as 180d"))
+}
+
 /// `500ms`, `5s`, `2m` or `0`.
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
@@ -511,6 +524,8 @@ mod tests {
     #[test]
     fn a_wrong_value_names_the_setting_it_came_from() {
         assert!(refusal(&[("listen", "nonsense")], &[]).starts_with("--listen (flag): \"nonsense\""));
+        assert!(refusal(&[], &[("CHANCERY_HSTS", "true")]).contains("neither off nor a time"));
+        assert_eq!(load(&[], &[("CHANCERY_HSTS", "180d")]).unwrap().hsts, Some(Duration::from_secs(180 * 86_400)));
         assert!(refusal(&[], &[("CHANCERY_DRAIN", "soon")]).starts_with("CHANCERY_DRAIN (environment)"));
         assert!(refusal(&[("external_url", "http://x")], &[]).contains("https"));
         for (name, value) in [

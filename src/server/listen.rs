@@ -20,7 +20,7 @@ use tower::ServiceExt;
 
 use super::config::{Config, Listen, Only};
 use super::proxies::Proxies;
-use super::stall::{Activity, Watched};
+use super::stall::{Activity, Arriving, Watched};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client_address::TrustedProxies;
 
@@ -246,7 +246,9 @@ async fn speak<S>(
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = trusted.client_of(peer, request.headers());
         request.extensions_mut().insert(client);
-        let (in_flight, answer) = (requests.enter(), router.clone().oneshot(request.map(Body::new)));
+        let in_flight = Arc::new(requests.enter(request.version()));
+        let request = request.map(|body| Body::new(Arriving::new(body, Arc::clone(&in_flight))));
+        let answer = router.clone().oneshot(request);
         async move {
             let answer = answer.await;
             drop(in_flight);
@@ -254,7 +256,8 @@ async fn speak<S>(
         }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.headers).max_buf_size(64 * 1024);
+    // hyper would count the silence between two requests as the time of a head; `activity` tells them apart
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(64 * 1024);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -7,12 +7,14 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{RawQuery, State};
 use axum::http::{StatusCode, header};
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use futures_util::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::error::ErrorKind;
+use crate::http::host;
 use crate::http::problem::Told;
 
 /// One line of /readyz.
@@ -102,7 +104,7 @@ pub fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
         let kind = (header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8");
         ([kind], metrics.render())
     });
-    health(readiness, Reasons::Shown).route("/metrics", families)
+    health(readiness, Reasons::Shown).route("/metrics", families).layer(from_fn(host::require))
 }
 
 /// In the style of the kube-apiserver: `?verbose` for all lines, `?exclude=NAME` for what is not to count (`issuer`

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use url::Url;
 
 use super::config::{Config, Only, prepare_data};
 use super::listen::{self, Addresses, Connections, Limits, Sockets, Stop};
@@ -23,6 +24,7 @@ use crate::authority::Authority;
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::Result;
+use crate::http::hsts::Hsts;
 use crate::model::identifier::Identifier;
 use crate::registration::Registration;
 use crate::telemetry;
@@ -81,7 +83,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     if let Some((https, http)) = sockets.web {
         let source = Source::of(config, &app);
         let hot = HotCertificate::new(source.first().await?);
-        let secure = assemble::https(&app, &readiness);
+        let secure = assemble::https(&app, &readiness, hsts(config, &app));
         listeners.push(serve(
             ListenerName::Https,
             https,
@@ -126,6 +128,24 @@ impl Running {
         drop(self.claim);
         finished
     }
+}
+
+/// Strict-Transport-Security, if it is set and the external URL's host serves no status over plain HTTP.
+fn hsts(config: &Config, app: &App) -> Option<Hsts> {
+    let max_age = config.hsts?;
+    let host = |base: &str| Url::parse(base).ok().and_then(|url| url.host_str().map(str::to_owned));
+    let snapshot = app.authority.snapshot();
+    let bases = snapshot.issuers.values().map(|loaded| loaded.issuer.status_url.as_str()).chain([&*app.urls.status]);
+    let status: Vec<String> = bases.filter_map(host).collect();
+    let external = host(&app.urls.external).unwrap_or_default();
+    let made = Hsts::new(max_age, &external, &status.iter().map(String::as_str).collect::<Vec<_>>());
+    if made.is_none() {
+        tracing::warn!(
+            host = external,
+            "hsts is set and not sent: the external URL's host is an address, localhost, or the host of CRL and OCSP links, which are plain HTTP"
+        );
+    }
+    made
 }
 
 pub fn urls(config: &Config, addresses: &Addresses) -> Urls {

@@ -50,6 +50,7 @@ settings! {
     "only" "only" "CHANCERY_ONLY" "web|worker" Text "Run only the web or only the worker half";
     "locked" "locked" "CHANCERY_LOCKED" "" Switch "Start without the unlock key: issuing answers 503, status goes on";
     "drain" "" "CHANCERY_DRAIN" "TIME" Text "How long a stop waits for requests in flight";
+    "hsts" "" "CHANCERY_HSTS" "TIME" Text "Strict-Transport-Security of the external URL's name for so long, such as 180d; off when not given";
     "trusted_proxies" "" "CHANCERY_TRUSTED_PROXIES" "CIDR,…" List "Networks of reverse proxies whose X-Forwarded-For and Forwarded name the client";
     "proxy_protocol" "" "CHANCERY_PROXY_PROTOCOL" "https,http,ops" List "Listeners whose connections begin with PROXY protocol v2; without it they are closed";
     "tls.certificate" "" "CHANCERY_TLS__CERTIFICATE" "FILE" Text "Your own TLS certificate chain (PEM) instead of one issued by this CA";

@@ -4,11 +4,15 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use axum::body::Bytes;
+use axum::http::Version;
+use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::Notify;
 
 use crate::clock::monotonic;
 
@@ -20,6 +24,11 @@ pub struct Activity {
     moved: AtomicU64,
     in_flight: AtomicUsize,
     requests: AtomicU64,
+    /// Milliseconds after `start` at which the head of a further request over HTTP/1 began to arrive; 0 between requests.
+    head_began: AtomicU64,
+    /// Over HTTP/2 bytes between requests are frames of the connection, not the beginning of a head.
+    is_multiplexed: AtomicBool,
+    head: Notify,
 }
 
 impl Activity {
@@ -29,24 +38,36 @@ impl Activity {
             moved: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
+            head_began: AtomicU64::new(0),
+            is_multiplexed: AtomicBool::new(false),
+            head: Notify::new(),
         })
     }
 
     /// A request is in a handler until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
+    pub fn enter(self: &Arc<Self>, version: Version) -> InFlight {
+        if version == Version::HTTP_2 {
+            self.is_multiplexed.store(true, Ordering::SeqCst);
+        }
+        self.head_began.store(0, Ordering::SeqCst);
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight(Arc::clone(self))
     }
 
-    /// Returns when the first request did not come within `first`, or nothing has moved for `idle`.
-    pub async fn stalled(&self, first: Duration, idle: Duration) {
+    /// Returns when the first request, or the rest of a head that began, did not come within `head`, or nothing has
+    /// moved for `idle`.
+    pub async fn stalled(&self, head: Duration, idle: Duration) {
         loop {
-            let left = self.left(first, idle);
+            let left = self.left(head, idle);
             if left.is_zero() {
                 return;
             }
-            tokio::time::sleep(left).await;
+            // a head that begins shortens the time
+            tokio::select! {
+                () = tokio::time::sleep(left) => {}
+                () = self.head.notified() => {}
+            }
         }
     }
 
@@ -59,13 +80,30 @@ impl Activity {
         if self.requests.load(Ordering::SeqCst) == 0 {
             return first.saturating_sub(now);
         }
+        let began = self.head_began.load(Ordering::SeqCst);
+        if began > 0 {
+            return (Duration::from_millis(began) + first).saturating_sub(now);
+        }
         let moved = Duration::from_millis(self.moved.load(Ordering::SeqCst));
         (moved + idle).saturating_sub(now)
     }
 
     fn touch(&self) {
-        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.moved.store(now, Ordering::SeqCst);
+        self.moved.store(self.millis(), Ordering::SeqCst);
+    }
+
+    /// Bytes came in. Between two requests over HTTP/1 they are the beginning of a head.
+    fn arrived(&self) {
+        self.touch();
+        let between = self.requests.load(Ordering::SeqCst) > 0 && self.in_flight.load(Ordering::SeqCst) == 0;
+        if between && !self.is_multiplexed.load(Ordering::SeqCst) && self.head_began.load(Ordering::SeqCst) == 0 {
+            self.head_began.store(self.millis().max(1), Ordering::SeqCst);
+            self.head.notify_one();
+        }
+    }
+
+    fn millis(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 
@@ -77,6 +115,39 @@ impl Drop for InFlight {
         // an answer that took long to make is not idleness
         self.0.touch();
         self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The body of a request, which is in flight until it is read or dropped.
+#[derive(Debug)]
+pub struct Arriving {
+    body: Incoming,
+    _in_flight: Arc<InFlight>,
+}
+
+impl Arriving {
+    pub fn new(body: Incoming, in_flight: Arc<InFlight>) -> Self {
+        Arriving { body, _in_flight: in_flight }
+    }
+}
+
+impl Body for Arriving {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -105,7 +176,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.activity.touch();
+            self.activity.arrived();
         }
         outcome
     }

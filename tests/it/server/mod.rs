@@ -2,10 +2,12 @@
 
 mod acme_wire;
 mod connections;
+mod edge;
 mod health;
 mod housekeeping;
 mod lifecycle;
 mod logs;
+mod memory;
 mod metrics;
 mod own_certificate;
 mod proxies;
