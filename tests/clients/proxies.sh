@@ -7,7 +7,7 @@
 CLIENT=127.0.0.77
 
 # refused_from : the address in the newest refusal
-refused_from() { chancery audit list -o json 2>/dev/null | jq -r '[.[] | select(.action == "request.refused")][0].detail.from // empty'; }
+refused_from() { chancery audit list -o json 2>/dev/null | jq -r '[.items[] | select(.action == "request.refused")][0].detail.from // empty'; }
 
 # asks URL [options…] : with a bad token, from the client's address
 asks() {
