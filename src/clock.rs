@@ -4,7 +4,7 @@
 use std::fmt;
 use std::ops::{Add, Sub};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -46,6 +46,11 @@ impl Timestamp {
 
     pub fn to_utc(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// Time between the two, whichever is earlier.
+    pub fn distance(self, other: Timestamp) -> Duration {
+        Duration::from_micros(self.0.abs_diff(other.0))
     }
 
     /// Time from `earlier` to `self`; zero when `earlier` is later.
@@ -111,6 +116,20 @@ pub mod exact {
 /// Where the time comes from.
 pub trait Clock: Send + Sync + fmt::Debug {
     fn now(&self) -> Timestamp;
+
+    /// Microseconds since a fixed moment, suspended time included. A clock that is set does not move it.
+    fn ticks(&self) -> i64;
+
+    /// The kernel reports that this clock is synchronized (NTP, PTP).
+    fn is_synchronized(&self) -> bool {
+        false
+    }
+
+    /// The time to use in place of the database's own; None reads the database's clock. For tests, whose clocks
+    /// stand still.
+    fn database_time(&self) -> Option<Timestamp> {
+        None
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -122,29 +141,112 @@ impl Clock for SystemClock {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
     }
+
+    fn ticks(&self) -> i64 {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the kernel writes one timespec, which lives on this stack.
+        match unsafe { libc::clock_gettime(TICKS, &raw mut time) } {
+            0 => time.tv_sec * 1_000_000 + time.tv_nsec / 1_000,
+            _ => 0,
+        }
+    }
+
+    fn is_synchronized(&self) -> bool {
+        kernel_time().is_some_and(|kernel| self.now().distance(kernel) < Duration::from_secs(1))
+    }
 }
 
-/// A clock that tests move. Clones share the hand.
+/// Counts suspended time too: a laptop that slept has not jumped.
+#[cfg(target_os = "linux")]
+const TICKS: libc::clockid_t = libc::CLOCK_BOOTTIME;
+#[cfg(not(target_os = "linux"))]
+const TICKS: libc::clockid_t = libc::CLOCK_MONOTONIC;
+
+/// The kernel's time while a time daemon keeps it synchronized. Containers and many virtual machines have none.
+#[cfg(target_os = "linux")]
+fn kernel_time() -> Option<Timestamp> {
+    // SAFETY: timex is plain numbers, for which zero asks the kernel to change nothing and to fill it in.
+    let (state, timex) = unsafe {
+        let mut timex: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&raw mut timex), timex)
+    };
+    let fraction = if timex.status & libc::STA_NANO != 0 { timex.time.tv_usec / 1_000 } else { timex.time.tv_usec };
+    let synchronized = state >= 0 && state != libc::TIME_ERROR && timex.status & libc::STA_UNSYNC == 0;
+    synchronized.then_some(Timestamp(timex.time.tv_sec * 1_000_000 + fraction))
+}
+#[cfg(not(target_os = "linux"))]
+fn kernel_time() -> Option<Timestamp> {
+    None
+}
+
+/// The clock of one machine in a world that tests move. Clones are the same machine.
 #[derive(Debug, Clone)]
-pub struct ManualClock(Arc<AtomicI64>);
+pub struct ManualClock {
+    /// The right time, in microseconds.
+    world: Arc<AtomicI64>,
+    /// This machine's error.
+    error: Arc<AtomicI64>,
+    /// The database's error, the same for every machine.
+    database_error: Arc<AtomicI64>,
+    synchronized: Arc<AtomicBool>,
+}
 
 impl ManualClock {
     pub fn at(start: Timestamp) -> Self {
-        ManualClock(Arc::new(AtomicI64::new(start.micros())))
+        ManualClock {
+            world: Arc::new(AtomicI64::new(start.micros())),
+            error: Arc::default(),
+            database_error: Arc::default(),
+            synchronized: Arc::default(),
+        }
     }
 
+    /// Time passes for everybody.
     pub fn advance(&self, by: Duration) {
-        self.0.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
+        self.world.fetch_add(i64::try_from(by.as_micros()).unwrap_or(i64::MAX), Ordering::SeqCst);
     }
 
+    /// The same, until this clock shows `to`.
     pub fn set(&self, to: Timestamp) {
-        self.0.store(to.micros(), Ordering::SeqCst);
+        self.world.fetch_add(to.micros() - self.now().micros(), Ordering::SeqCst);
+    }
+
+    /// The clock of another machine in the same world.
+    pub fn of_another_machine(&self) -> Self {
+        ManualClock { error: Arc::default(), synchronized: Arc::default(), ..self.clone() }
+    }
+
+    /// This clock alone jumps, by seconds.
+    pub fn jump(&self, seconds: i64) {
+        self.error.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// The database's clock alone jumps, by seconds.
+    pub fn jump_database(&self, seconds: i64) {
+        self.database_error.fetch_add(seconds * 1_000_000, Ordering::SeqCst);
+    }
+
+    /// What the kernel of this machine reports from now on.
+    pub fn synchronize(&self, synchronized: bool) {
+        self.synchronized.store(synchronized, Ordering::SeqCst);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
+        Timestamp(self.world.load(Ordering::SeqCst) + self.error.load(Ordering::SeqCst))
+    }
+
+    fn ticks(&self) -> i64 {
+        self.world.load(Ordering::SeqCst)
+    }
+
+    fn is_synchronized(&self) -> bool {
+        self.synchronized.load(Ordering::SeqCst)
+    }
+
+    fn database_time(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.world.load(Ordering::SeqCst) + self.database_error.load(Ordering::SeqCst)))
     }
 }
 

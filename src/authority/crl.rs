@@ -49,6 +49,9 @@ impl Authority {
     /// that cannot be published does not keep the others waiting: the first such error comes when all were tried.
     pub async fn publish_due(&self) -> Result<usize> {
         let (mut published, mut failed) = (0, None);
+        if !self.store.is_clock_right().await? {
+            return Ok(0);
+        }
         let snapshot = self.snapshot();
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
@@ -159,6 +162,7 @@ pub(super) async fn sign_root_series(tx: &mut Tx, issuer: &Issuer, key: &IssuerK
 /// Signs one CRL for each window, withdraws those that stood ready, and moves the counter, in the caller's
 /// transaction, which holds the issuer's row.
 async fn sign_series(tx: &mut Tx, issuer: &Issuer, key: &IssuerKey, windows: &[Window]) -> Result<()> {
+    tx.store().check_clock()?;
     let now = tx.now();
     let epoch = hierarchy::installation(&mut *tx).await?.map_or(0, |i| i.epoch);
     let entries = collect(tx, issuer.id, now).await?;

@@ -12,6 +12,7 @@ use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
 use crate::model::identifier::Identifier;
 use crate::model::limits::{Limit, Rate};
 use crate::model::names::NameRule;
+use crate::model::validity::Validity;
 use crate::store::guards::Ordering;
 use crate::store::{Tx, grants, guards, limits, revocations};
 
@@ -20,6 +21,8 @@ use crate::store::{Tx, grants, guards, limits, revocations};
 pub struct Guard {
     /// The token that asks: not revoked, not expired.
     pub token: Option<TokenId>,
+    /// When that token expires: no certificate starts later.
+    pub token_expires_at: Option<Timestamp>,
     /// The grant that it acts under: alive, wide enough, and one use of its count is taken.
     pub grant: Option<Granted>,
     /// The ACME order that this finalizes: moves from ready to processing, its account being valid.
@@ -102,11 +105,11 @@ impl Group {
     /// Reads and locks in the order of the house (accounts, limits, orders), judges each row by what takes nothing, and
     /// moves the orders of the good ones at once.
     pub(super) async fn read(tx: &mut Tx, rows: &[Judged<'_>]) -> Result<Group> {
+        let keys = rows.iter().map(|(_, c, _)| c.spki_sha256);
+        let (blocked, database_time) = revocations::blocked_of(tx.raw(), keys).await?;
+        tx.store().check_clock_at(database_time).await?;
         let now = tx.now();
-        let mut group = Group {
-            blocked: revocations::blocked_of(tx.raw(), rows.iter().map(|(_, c, _)| c.spki_sha256)).await?,
-            ..Group::default()
-        };
+        let mut group = Group { blocked, ..Group::default() };
         for token in rows.iter().filter_map(|(guard, ..)| guard.token).collect::<HashSet<_>>() {
             if guards::token_alive(&mut *tx, token, now).await? {
                 group.alive.insert(token);
@@ -165,6 +168,7 @@ impl Group {
         let Some(granted) = &guard.grant else { return Ok(()) };
         let grant = self.grant(granted)?;
         within(grant, granted, certificate, *common_name)?;
+        check_start(certificate.validity, grant.expires_at, "grant")?;
         if grant.max_count.is_none() { grant.check_alive(now) } else { Ok(()) }
     }
 
@@ -298,6 +302,20 @@ pub(super) fn blocked(reason: &str) -> Error {
         format!("a key that was not reported as compromised ({reason})"),
         "make a new key",
     )
+}
+
+/// Nobody issues for a time in which he may not issue any more.
+pub(super) fn check_start(validity: Validity, expires_at: Option<Timestamp>, authority: &str) -> Result<()> {
+    match expires_at {
+        Some(end) if validity.not_before() > end => Err(Error::refused(
+            ErrorKind::Refused,
+            "validity.authority",
+            validity.not_before(),
+            format!("a start before {end}, when the {authority} that asks expires"),
+            format!("ask for an earlier start, or with a {authority} that lasts longer"),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// The grant as it is now allows this certificate.

@@ -118,7 +118,9 @@ impl Authority {
         if let Some(granted) = &issuance.guard.grant {
             let found = grants::find(&self.store, granted.id).await?;
             let missing = || Error::inconsistent(format!("grant {} is missing", granted.id));
-            found.ok_or_else(missing)?.check_alive(self.store.now())?;
+            let found = found.ok_or_else(missing)?;
+            found.check_alive(self.store.now())?;
+            guard::check_start(chosen.prepared.facts().validity, found.expires_at, "grant")?;
         }
         Ok((chosen.issuer.issuer.slug.clone(), chosen.prepared))
     }
@@ -188,6 +190,7 @@ impl Authority {
         if self.store.now().since(certificate.intended_at) > ISSUANCE_DEADLINE {
             return Err(Error::new(ErrorKind::TimedOut, "the database took too long; try again"));
         }
+        self.store.check_clock()?;
         let sealed = timed(&certificate.issuer, key.seal(prepared)).await?;
         let outcome = Outcome {
             id: certificate.id,
@@ -239,6 +242,7 @@ impl Authority {
     }
 
     fn prepare(&self, actor: &Actor, issuance: &Issuance, serial: SerialNumber) -> Result<Chosen> {
+        self.store.check_clock()?;
         let snapshot = self.snapshot();
         let profile = Arc::clone(snapshot.profile(&issuance.profile)?);
         let domain = profile.profile.domain();
@@ -266,7 +270,11 @@ impl Authority {
             granted: issuance.guard.grant.as_ref().map(|g| g.rules.clone()).unwrap_or_default(),
             reserved_allowed: matches!(actor.kind, ActorKind::System),
         };
+        // RFC 8555 §6.7: badPublicKey is about the key of an account
+        let kind = if ask.via_acme { ErrorKind::BadCsr } else { ErrorKind::BadKey };
+        snapshot.check_own_key(&issuance.request.public_key().sha256(), kind)?;
         let prepared = key.prepare(&profile.profile, &issuance.request, &ask)?;
+        guard::check_start(prepared.facts().validity, issuance.guard.token_expires_at, "token")?;
         Ok(Chosen { issuer, profile, key, prepared })
     }
 

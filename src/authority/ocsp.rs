@@ -93,6 +93,10 @@ impl Authority {
             ([one], None) => Some((issuer.issuer.id, one.raw.to_vec())),
             _ => None,
         };
+        // an answer is dated and says what holds at that time
+        if !self.store.reference().is_right() {
+            return Ok(unsigned(TRY_LATER, "try_later"));
+        }
         let now = self.store.now();
         let version = {
             let cache = self.ocsp.lock();

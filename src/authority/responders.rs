@@ -12,6 +12,9 @@ use crate::store::versions::{self, Topic};
 impl Authority {
     /// Renews what is due for every issuer whose key is at hand. Returns how many.
     pub async fn renew_responders(&self) -> Result<usize> {
+        if !self.store.is_clock_right().await? {
+            return Ok(0);
+        }
         let mut renewed = 0;
         for loaded in self.snapshot().issuers.values() {
             let Some(key) = loaded.key.as_ref().filter(|key| key.can_delegate()) else { continue };

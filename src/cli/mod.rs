@@ -13,6 +13,7 @@ mod ca;
 mod ca_foreign;
 mod ca_root;
 mod certificates;
+mod clock;
 mod config;
 mod contexts;
 mod failure;
@@ -72,6 +73,11 @@ enum Command {
     Serve(ServeFlags),
     /// Make the CA without serving
     Init(ServeFlags),
+    /// This machine's clock beside the reference time of the CA
+    Clock {
+        #[command(subcommand)]
+        command: clock::ClockCommand,
+    },
     /// Print the link that makes the first administrator: once, for 15 minutes
     SetupLink,
     /// Make a key here and get a certificate for it
@@ -189,6 +195,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Serve(flags) => serve::serve(&context, flags).await,
         Command::Init(flags) => serve::init(&context, flags).await,
+        Command::Clock { command } => clock::run(&context, command).await,
         Command::SetupLink => setup_link::run(&context).await,
         Command::Issue(args) => issue::issue(&context, args).await,
         Command::Sign(args) => issue::sign(&context, args).await,

@@ -29,6 +29,9 @@ pub async fn run(app: Arc<App>, mut stop: watch::Receiver<bool>) {
 
 /// Claims what is due and runs it to its end. Returns how many jobs there were.
 pub async fn turn(app: &Arc<App>) -> Result<usize> {
+    if !app.store.is_clock_right().await? {
+        return Ok(0);
+    }
     let mut tx = app.store.begin(&Actor::job("queue")).await?;
     let until = tx.now() + LEASE;
     let claimed = jobs::claim(&mut tx, until, AT_ONCE).await?;

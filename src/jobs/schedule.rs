@@ -15,10 +15,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// The names of periodic work, as metrics have them.
 pub const NAMES: &[&str] =
-    &["versions", "refusals", "crl", "recovery", "audit-checkpoint", "ocsp-responders", "housekeeping"];
+    &["clock", "versions", "refusals", "crl", "recovery", "audit-checkpoint", "ocsp-responders", "housekeeping"];
 
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
+    every(tasks, app, stop, "clock", SECOND, |app| async move { app.store.beat().await });
     every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
     every(tasks, app, stop, "refusals", minutes(1), |app| async move {
         app.write_refusals(false).await;

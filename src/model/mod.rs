@@ -5,6 +5,7 @@ pub mod actor;
 pub mod attempt;
 pub mod audit;
 pub mod certificate;
+pub mod clock_votes;
 pub mod crl;
 pub mod eab;
 pub mod grant;

@@ -11,7 +11,7 @@ use crate::jobs;
 use crate::model::issuer::IssuerRole;
 use crate::model::reason::RevocationReason;
 use crate::registration::directories::CHALLENGES;
-use crate::store::{certificates, crls, jobs as queue, orders, versions};
+use crate::store::{certificates, crls, jobs as queue, orders};
 use crate::telemetry::zero;
 
 /// Why an order or a request gets no certificate, most often.
@@ -155,14 +155,11 @@ pub async fn measure(app: &App) -> Result<()> {
     for ((kind, state), n) in queued {
         metrics::gauge!("chancery_jobs", "kind" => kind, "state" => state).set(seconds(n));
     }
-    metrics::gauge!("chancery_clock_offset_seconds").set(clock_offset(app).await?);
+    let reference = app.store.reference();
+    metrics::gauge!("chancery_clock_offset_seconds").set(reference.offset() as f64 / 1e6);
+    let database = reference.database_offset().unwrap_or(0);
+    metrics::gauge!("chancery_database_clock_offset_seconds").set(database as f64 / 1e6);
     Ok(())
-}
-
-/// This machine's clock minus the database's, in seconds.
-pub async fn clock_offset(app: &App) -> Result<f64> {
-    let theirs = versions::database_time(&app.store).await?;
-    Ok((app.clock.now().micros().saturating_sub(theirs.micros())) as f64 / 1e6)
 }
 
 /// Full counts: every few minutes.

@@ -51,7 +51,9 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn
         _ => error,
     })?;
     migrate::run(&db).await?;
-    Ok(Store::of(replica, db, clock, entropy))
+    let store = Store::of(replica, db, clock, entropy);
+    store.measure_clock().await?;
+    Ok(store)
 }
 
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers

@@ -93,8 +93,13 @@ impl OwnTls {
             note_end(not_after);
             return Ok(good);
         }
-        if self.app.locked {
-            tracing::warn!("the server is locked and has no certificate of its own: it shows a self-signed one");
+        let why = if self.app.locked {
+            Some("the server is locked".to_owned())
+        } else {
+            self.app.store.check_clock().err().map(|error| error.detail)
+        };
+        if let Some(why) = why {
+            tracing::warn!("{why}; it has no certificate of its own yet and shows a self-signed one");
             return tls::ephemeral(self.names.iter().map(Identifier::value).collect());
         }
         self.issue().await

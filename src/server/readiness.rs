@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
-use super::metrics::clock_offset;
 use super::ops::{Answer, Check};
 use crate::app::App;
 use crate::clock::monotonic;
@@ -22,8 +21,6 @@ use crate::store::crls;
 /// How long a signature that verified speaks for its key, and one that did not.
 const GOOD_FOR: Duration = Duration::from_secs(60);
 const BAD_FOR: Duration = Duration::from_secs(5);
-/// Leases, nonces and thisUpdate bear this much between replicas.
-const OFFSET: f64 = 30.0;
 
 pub fn checks(app: &Arc<App>) -> Vec<Check> {
     let tested: Arc<Mutex<SelfTests>> = Arc::default();
@@ -139,14 +136,9 @@ fn delegates(app: &App) -> Vec<Answer> {
 }
 
 async fn clock(app: Arc<App>) -> Vec<Answer> {
-    let failure = match clock_offset(&app).await {
+    let wrong = match app.store.measure_clock().await {
         Err(error) => Some(error.chain()),
-        Ok(offset) if offset.abs() > OFFSET => Some(format!(
-            "this machine's clock is {:.0} s {} that of the database; run NTP on both",
-            offset.abs(),
-            if offset > 0.0 { "ahead of" } else { "behind" }
-        )),
-        Ok(_) => None,
+        Ok(()) => app.store.check_clock().err().map(|error| error.detail),
     };
-    vec![Answer::new("clock", failure)]
+    vec![Answer::new("clock", wrong)]
 }

@@ -124,6 +124,8 @@ impl Running {
             task.abort();
         }
         self.app.write_refusals(true).await;
+        // a row that stays is old in a few seconds
+        let _ = self.app.store.leave_clocks().await;
         self.app.store.db.close().await;
         drop(self.claim);
         finished

@@ -24,9 +24,12 @@ pub mod migrate;
 pub mod nonces;
 pub mod orders;
 pub mod orphans;
+mod outages;
 mod pool;
 pub mod profiles;
+pub mod reference;
 pub mod renewals;
+pub mod replica_clocks;
 pub mod replicas;
 pub mod revocations;
 pub mod sessions;
@@ -47,6 +50,7 @@ use crate::model::id::ReplicaId;
 use audit::{Lane, Lanes};
 use engine::{Db, On, RawTx, Sql};
 use faults::{CommitFault, Commits};
+use reference::ReferenceClock;
 
 /// Every statement of the room, for the test that prepares them all on both engines.
 pub fn statements() -> Vec<Sql> {
@@ -72,6 +76,7 @@ pub fn statements() -> Vec<Sql> {
         orphans::ALL,
         profiles::ALL,
         renewals::ALL,
+        replica_clocks::ALL,
         replicas::ALL,
         revocations::ALL,
         sessions::ALL,
@@ -86,7 +91,9 @@ pub fn statements() -> Vec<Sql> {
 #[derive(Clone)]
 pub struct Store {
     pub db: Db,
+    /// Shows the reference time of the installation.
     pub clock: Arc<dyn Clock>,
+    reference: Arc<ReferenceClock>,
     pub entropy: Arc<dyn Entropy>,
     replica: ReplicaId,
     lanes: Arc<Lanes>,
@@ -109,9 +116,11 @@ impl Store {
 
     /// For a process whose connections bear the name of its id (`replicas::connection_name`).
     pub fn of(replica: ReplicaId, db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let reference = Arc::new(ReferenceClock::new(clock));
         Store {
             db,
-            clock,
+            clock: reference.clone(),
+            reference,
             entropy,
             replica,
             lanes: Arc::new(Lanes::default()),

@@ -21,8 +21,10 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
-    BLOCKED_OF = "SELECT spki_sha256, reason FROM blocked_keys WHERE spki_sha256 IN (VALUES ($1))",
-        postgres "SELECT spki_sha256, reason FROM blocked_keys WHERE spki_sha256 = ANY($1::bytea[])";
+    /// With the database's time on Postgres, also when none is blocked: an intent compares it with its own clock.
+    BLOCKED_OF = "SELECT NULL AS micros, spki_sha256, reason FROM blocked_keys WHERE spki_sha256 IN (VALUES ($1))",
+        postgres "SELECT t.micros, b.spki_sha256, b.reason FROM (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros) t \
+            LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[])";
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,11 +82,24 @@ pub async fn blocked<'a>(on: impl Into<On<'a>>, spki_sha256: &[u8; 32]) -> Resul
     q(BLOCKED).bind(spki_sha256.to_vec()).fetch_optional(on).await?.map(|row| row.get("reason")).transpose()
 }
 
-/// Which of these keys are blocked, and why.
-pub async fn blocked_of(tx: &mut RawTx, keys: impl Iterator<Item = [u8; 32]>) -> Result<HashMap<[u8; 32], String>> {
+/// Why each blocked key is blocked.
+pub type BlockedKeys = HashMap<[u8; 32], String>;
+
+/// Which of these keys are blocked, and the database's time where it has a clock of its own.
+pub async fn blocked_of(
+    tx: &mut RawTx,
+    keys: impl Iterator<Item = [u8; 32]>,
+) -> Result<(BlockedKeys, Option<Timestamp>)> {
     let keys = keys.map(|key| vec![key.to_vec().into()]).collect();
     let rows = fetch_many(tx, BLOCKED_OF, keys).await?;
-    rows.iter().map(|row| Ok((super::certificates::sha256(row.get("spki_sha256")?)?, row.get("reason")?))).collect()
+    let (mut blocked, mut time) = (HashMap::new(), None);
+    for row in &rows {
+        time = row.time_opt("micros")?;
+        if let Some(key) = row.get::<Option<Vec<u8>>>("spki_sha256")? {
+            blocked.insert(super::certificates::sha256(key)?, row.get("reason")?);
+        }
+    }
+    Ok((blocked, time))
 }
 
 fn revocation(row: &super::engine::Row) -> Result<Revocation> {

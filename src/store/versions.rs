@@ -2,15 +2,11 @@
 //! transaction that changes the topic.
 
 use super::engine::{On, q, statements};
-use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
 statements! {
     READ = "SELECT topic, version FROM versions";
     HOLD = "SELECT version FROM versions WHERE topic = $1", postgres "SELECT version FROM versions WHERE topic = $1 FOR SHARE";
-    /// The database's own time: the one thing beside row locks that the engines spell differently.
-    TIME = "SELECT CAST(unixepoch('subsec') * 1000000 AS INTEGER) AS micros",
-        postgres "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros";
     BUMP = "UPDATE versions SET version = version + 1 WHERE topic = $1";
 }
 
@@ -69,11 +65,6 @@ pub async fn read<'a>(on: impl Into<On<'a>>) -> Result<Versions> {
 /// Keeps the topic from moving until the transaction ends; what moved it before is seen from here on.
 pub async fn hold(tx: &mut super::Tx, topic: Topic) -> Result<()> {
     q(HOLD).bind(topic.name()).fetch_one(tx).await.map(drop)
-}
-
-/// What time the database has: replicas compare their clocks with it, because leases are told by time.
-pub async fn database_time<'a>(on: impl Into<On<'a>>) -> Result<Timestamp> {
-    q(TIME).fetch_one(on).await?.time("micros")
 }
 
 pub async fn bump<'a>(on: impl Into<On<'a>>, topic: Topic) -> Result<()> {

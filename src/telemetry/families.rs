@@ -72,7 +72,8 @@ families! {
     "db_commits_total" COUNTER "Transactions committed" [];
     "db_statements_total" COUNTER "Statements sent to the database" [];
     "commit_group_rows" ROWS "Rows that shared one commit" [];
-    "clock_offset_seconds" GAUGE "This machine's clock minus the database's" [];
+    "clock_offset_seconds" GAUGE "This machine's clock minus the reference time" [];
+    "database_clock_offset_seconds" GAUGE "The database's clock minus the reference time" [];
     "jobs" GAUGE "Queued jobs" ["kind" = OPEN, "state" = &["waiting", "running"]];
     "job_duration_seconds" SECONDS "One run of a queued job" ["kind" = OPEN];
     "periodic_runs_total" COUNTER "Turns of periodic work" ["job" = OPEN, "outcome" = &["done", "failed"]];

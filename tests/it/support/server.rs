@@ -105,10 +105,15 @@ impl TestServer {
 
     /// Another replica on the same database with the same unlock key: its disk is its own, the clock is shared.
     pub async fn replica_with(&self, settings: &[(&str, &str)]) -> TestServer {
+        self.replica_at(self.clock.clone(), settings).await
+    }
+
+    /// The same on a machine with this clock.
+    pub async fn replica_at(&self, clock: ManualClock, settings: &[(&str, &str)]) -> TestServer {
         let key = self.data().join("unlock.key").display().to_string();
         let home = tempfile::tempdir().unwrap();
         let settings = [settings, &[("CHANCERY_UNLOCK_KEY", &key)]].concat();
-        let mut server = TestServer::with(home, self.clock.clone(), self.database.clone(), &settings).await;
+        let mut server = TestServer::with(home, clock, self.database.clone(), &settings).await;
         server.keep_database();
         server
     }
@@ -178,10 +183,10 @@ impl TestServer {
         wire::ask(stream, method, path, headers, body).await.expect("an answer")
     }
 
-    /// A connection that was verified against the root at the time of the server's clock.
+    /// A connection that was verified against the root at the time that the server goes by.
     pub async fn tls(&self) -> TlsStream<TcpStream> {
         let root = self.root_pem().await;
-        wire::tls(self.running().addresses.https, &root, self.clock.now()).await.unwrap()
+        wire::tls(self.running().addresses.https, &root, self.app().clock.now()).await.unwrap()
     }
 
     /// The certificate that the HTTPS listener shows now, in DER.
