@@ -27,6 +27,8 @@ pub enum Seen {
     New { expires_at: Timestamp },
     /// It made or revoked this certificate.
     Certificate(CertificateId),
+    /// The request before is making this certificate, or its process has ended.
+    InFlight(CertificateId),
     /// It was answered by this body.
     Answer { status: u16, body: String },
 }
@@ -59,6 +61,7 @@ impl Access {
         match (known.status.map(u16::try_from), known.certificate_id, known.body) {
             (Some(Ok(_)), Some(id), None) => Ok(Seen::Certificate(id)),
             (Some(Ok(status)), _, Some(body)) => Ok(Seen::Answer { status, body }),
+            (None, Some(id), _) => Ok(Seen::InFlight(id)),
             (None, ..) => Err(in_flight()),
             _ => Err(Error::inconsistent("an Idempotency-Key has an answer that cannot be read")),
         }
@@ -75,7 +78,7 @@ pub async fn claim(tx: &mut Tx, actor: &Actor, key: &Key, status: u16, body: &st
     }
 }
 
-fn in_flight() -> Error {
+pub fn in_flight() -> Error {
     Error::new(ErrorKind::Conflict, "a request with this Idempotency-Key is under way; repeat it in a moment")
         .retry_after(Duration::from_secs(1))
 }

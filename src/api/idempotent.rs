@@ -5,8 +5,9 @@ use axum::response::{IntoResponse, Response};
 
 use super::Api;
 use crate::access::Caller;
-use crate::access::idempotency::{Key, Seen};
+use crate::access::idempotency::{Key, Seen, in_flight};
 use crate::authority::guard::IdempotencyClaim;
+use crate::authority::recovery::Processing;
 use crate::error::{Error, Result};
 use crate::model::id::CertificateId;
 
@@ -46,7 +47,7 @@ pub enum Claim {
 
 pub async fn claim(api: &Api, caller: &Caller, key: Option<Key>) -> Result<Claim> {
     let Some(key) = key else { return Ok(Claim::Go(None)) };
-    match api.access.seen(caller.actor(), &key).await? {
+    match settled(api, caller, &key).await? {
         Seen::New { expires_at } => Ok(Claim::Go(Some(IdempotencyClaim {
             actor: caller.actor().to_string(),
             key: key.text,
@@ -54,7 +55,19 @@ pub async fn claim(api: &Api, caller: &Caller, key: Option<Key>) -> Result<Claim
             expires_at,
         }))),
         Seen::Certificate(id) => Ok(Claim::Done(id)),
+        Seen::InFlight(_) => Err(in_flight()),
         Seen::Answer { .. } => Err(Error::inconsistent("an Idempotency-Key of another path was answered here")),
+    }
+}
+
+/// A key is its process's: when that has ended before it answered, nobody was given the certificate. It is revoked, and
+/// the key is free. One that was answered after all is answered again.
+async fn settled(api: &Api, caller: &Caller, key: &Key) -> Result<Seen> {
+    let seen = api.access.seen(caller.actor(), key).await?;
+    let Seen::InFlight(id) = seen else { return Ok(seen) };
+    match api.authority.settled(id).await? {
+        Processing::Over => api.access.seen(caller.actor(), key).await,
+        Processing::Here | Processing::Elsewhere => Ok(seen),
     }
 }
 
@@ -68,6 +81,6 @@ pub async fn earlier(api: &Api, caller: &Caller, key: Option<&Key>) -> Result<Op
             let json = [(header::CONTENT_TYPE, "application/json")];
             Ok(Some(replayed((status, json, body).into_response())))
         }
-        Seen::Certificate(id) => Err(Error::inconsistent(format!("an Idempotency-Key of another path made {id}"))),
+        Seen::InFlight(id) | Seen::Certificate(id) => Err(Error::inconsistent(format!("an Idempotency-Key of another path made {id}"))),
     }
 }

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -13,6 +14,10 @@ use crate::error::{Error, ErrorKind, Result};
 const GROUP: usize = 64;
 /// What may wait in one lane before callers are told to come back.
 const WAITING: usize = 2_048;
+
+/// How long a caller waits for its commit, a little less than the ten seconds that its client waits at most. What waits
+/// longer has given up and is not written any more.
+const PATIENCE: Duration = Duration::from_secs(9);
 
 struct Item<T, R> {
     row: T,
@@ -65,11 +70,15 @@ impl<T: Clone + Send + Sync + 'static, R: Send + 'static> Batcher<T, R> {
         let lane = self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len().max(1);
         let busy = || {
             Error::new(ErrorKind::Unavailable, "too many requests wait for the database; try again in a second")
-                .retry_after(std::time::Duration::from_secs(1))
+                .retry_after(Duration::from_secs(1))
         };
         let sender = self.lanes.get(lane).ok_or_else(busy)?;
         sender.try_send(Item { row, answer }).map_err(|_| busy())?;
-        committed.await.map_err(|_| Error::new(ErrorKind::Unavailable, "the writer stopped before the commit"))?
+        let Ok(answer) = tokio::time::timeout(PATIENCE, committed).await else {
+            let detail = "other requests hold what this one needs in the database; try again in a moment";
+            return Err(Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(1)));
+        };
+        answer.map_err(|_| Error::new(ErrorKind::Unavailable, "the writer stopped before the commit"))?
     }
 }
 
@@ -84,6 +93,10 @@ async fn work<T: Clone + Send + Sync + 'static, R: Send, W: WriteGroup<T, R>>(
             && let Ok(late) = queue.try_recv()
         {
             items.push(late);
+        }
+        items.retain(|item| !item.answer.is_closed());
+        if items.is_empty() {
+            continue;
         }
         let (rows, answers): (Vec<T>, Vec<_>) = items.drain(..).map(|item| (item.row, item.answer)).unzip();
         let rows = Arc::new(rows);
@@ -102,7 +115,9 @@ async fn work<T: Clone + Send + Sync + 'static, R: Send, W: WriteGroup<T, R>>(
             }
             Err(error) if answers.len() == 1 => {
                 for answer in answers {
-                    let _ = answer.send(Err(Error::new(error.kind, error.detail.clone()).because(error.chain())));
+                    let mut told = Error::new(error.kind, error.detail.clone()).because(error.chain());
+                    told.retry_after = error.retry_after;
+                    let _ = answer.send(Err(told));
                 }
             }
             Err(_) => one_by_one(rows.as_ref(), answers, writer.as_ref()).await,
@@ -117,25 +132,28 @@ async fn one_by_one<T: Clone + Send + Sync + 'static, R, W: WriteGroup<T, R>>(
 ) {
     let mut out_of_reach: Option<String> = None;
     for (row, answer) in rows.iter().zip(answers) {
-        // a database that is gone for one is gone for all: they need not wait for it one after the other
+        if answer.is_closed() {
+            continue;
+        }
+        // a database that is gone for one is gone for all: they need not wait for it one after the other. A row that
+        // waits for a lock fails alone.
         if let Some(why) = &out_of_reach {
-            let _ = answer.send(Err(Error::new(ErrorKind::Unavailable, why.clone())));
+            let error = Error::new(ErrorKind::Unavailable, why.clone()).retry_after(Duration::from_secs(1));
+            let _ = answer.send(Err(error));
             continue;
         }
         let written = match writer.begin().await {
             Ok(begun) => writer.write(begun, Arc::new(vec![row.clone()])).await,
-            Err(error) => Err(error),
+            Err(error) => {
+                out_of_reach = Some(error.detail.clone());
+                Err(error)
+            }
         };
         let outcome = match written {
             Ok(mut results) => {
                 results.pop().unwrap_or_else(|| Err(Error::inconsistent("a written row has no result")))
             }
-            Err(error) => {
-                if error.kind == ErrorKind::Unavailable {
-                    out_of_reach = Some(error.detail.clone());
-                }
-                Err(error)
-            }
+            Err(error) => Err(error),
         };
         let _ = answer.send(outcome);
     }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Authority;
+use crate::clock::monotonic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::certificate::CertificateStatus;
@@ -29,6 +30,9 @@ impl Authority {
     /// Revokes what is stale and returns how many there were. A row that cannot be given up does not keep the
     /// others waiting: it is counted, logged the first time, and tried again at the next turn.
     pub async fn recover(&self) -> Result<usize> {
+        if !self.store.is_clock_right().await? {
+            return Ok(0);
+        }
         let actor = Actor::job("recovery");
         let before = self.store.now() - STALE_AFTER;
         let (mut total, mut stuck) = (0, HashSet::new());
@@ -55,20 +59,24 @@ impl Authority {
     }
 }
 
-/// How an order stands that says processing.
+/// How long after a server's end the database may still list its connections, one machine or two.
+const GONE_WITHIN: Duration = Duration::from_millis(500);
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
+
+/// How an issuance stands whose intent has no outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Processing {
     /// In this process.
     Here,
     /// In another one that is connected to the database.
     Elsewhere,
-    /// No more: it has ended, or its process has and the order was made ready again.
+    /// No more: it has ended, or its process has: its order is ready again, its Idempotency-Key free.
     Over,
 }
 
 impl Authority {
-    /// Who makes this certificate of an order? When its process ended before the outcome, nobody was given it: it is
-    /// revoked as recovery would do later, and the order is ready for another one. Should the process live after
+    /// Who makes this certificate? When its process ended before the outcome, nobody was given it: it is
+    /// revoked as recovery would do later, and an order is ready for another one. Should the process live after
     /// all, its outcome finds the intent revoked and is refused.
     pub async fn processing(&self, id: CertificateId) -> Result<Processing> {
         let certificate = certificates::find(&self.store, id).await?;
@@ -81,9 +89,22 @@ impl Authority {
         if replicas::is_alive(&self.store, intent.replica_id).await? {
             return Ok(Processing::Elsewhere);
         }
-        let why = "the server that made it has ended; its order is finalized again";
+        let why = "the server that made it has ended; it is asked for again";
         self.take_back(&Actor::job("recovery"), id, why).await?;
         Ok(Processing::Over)
+    }
+}
+
+impl Authority {
+    /// The same. While another server runs it, a moment is given for the database to learn that the server has ended.
+    pub async fn settled(&self, id: CertificateId) -> Result<Processing> {
+        let started = monotonic();
+        loop {
+            match self.processing(id).await? {
+                Processing::Elsewhere if started.elapsed() < GONE_WITHIN => tokio::time::sleep(LOOK_AGAIN).await,
+                settled => return Ok(settled),
+            }
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
 
+use super::outages;
 use super::pool::{Held, Pool};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -81,18 +82,18 @@ impl Db {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
-            .busy_timeout(Duration::from_secs(10))
+            .busy_timeout(LOCK_WAIT)
             .statement_cache_capacity(256)
             .disable_statement_logging();
         let write = SqlitePoolOptions::new()
             .max_connections(1)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(CONNECTION_WAIT)
             .connect_with(options.clone())
             .await
             .map_err(unreachable_db)?;
         let read = SqlitePoolOptions::new()
             .max_connections(4)
-            .acquire_timeout(Duration::from_secs(10))
+            .acquire_timeout(CONNECTION_WAIT)
             .connect_with(options.read_only(true))
             .await
             .map_err(unreachable_db)?;
@@ -106,11 +107,17 @@ impl Db {
         let options = PgConnectOptions::from_str(url)
             .map_err(|e| Error::new(ErrorKind::Config, "the database URL cannot be read").because(e))?
             .application_name(name)
-            .options([("statement_timeout", "30000"), ("idle_in_transaction_session_timeout", "60000")])
+            .options([
+                ("statement_timeout", "30000"),
+                ("lock_timeout", "4000"),
+                ("idle_in_transaction_session_timeout", "60000"),
+            ])
+            // a process whose machine is gone holds no locks and is known to have ended after half a minute
+            .options([("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")])
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
             .max_connections(connections)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(CONNECTION_WAIT)
             .connect_with(options.clone())
             .await
             .map_err(unreachable_db)?;
@@ -118,11 +125,11 @@ impl Db {
         // the planner looks at the values (a range that is nearly empty, a filter that is not given)
         let groups = PgPoolOptions::new()
             .max_connections(connections.min(GROUPS))
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(CONNECTION_WAIT)
             .connect_lazy_with(options.clone().options(KEYED));
         let volatile = PgPoolOptions::new()
             .max_connections(4)
-            .acquire_timeout(Duration::from_secs(5))
+            .acquire_timeout(CONNECTION_WAIT)
             .connect_lazy_with(options.options(KEYED).options([("synchronous_commit", "off")]));
         Ok(Db::Pg { pool: Pool::new(pool), groups: Pool::new(groups), volatile: Pool::new(volatile) })
     }
@@ -132,7 +139,12 @@ impl Db {
         match self {
             Db::Pg { pool, .. } => {
                 let mut held = pool.take().await?;
+                // another process may be migrating a large database: this one waits for it
+                (&mut *held).execute("SET lock_timeout = 0").await?;
+                (&mut *held).execute("SET statement_timeout = 0").await?;
                 migrator.run(&mut *held).await?;
+                (&mut *held).execute("RESET lock_timeout").await?;
+                (&mut *held).execute("RESET statement_timeout").await?;
                 held.give_back();
             }
             Db::Lite { write, .. } => {
@@ -228,6 +240,11 @@ fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
     (a.0 + b.0, a.1 + b.1)
 }
 
+/// How long a statement waits for a lock (`lock_timeout` below says the same), and how long it waits for a connection
+/// before: together less than the ten seconds that a client waits at most.
+pub const LOCK_WAIT: Duration = Duration::from_secs(4);
+const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
 /// Statements that look each of their keys up by an index, planned once. A planner that saw a table when it was empty
 /// would read all of it, and a prepared plan stays: under load a new installation was several times as slow. What
 /// reads whole tables runs on the other connections, by the plan that is best for that.
@@ -304,6 +321,16 @@ impl RawTx {
             RawTx::Lite(tx) => (&mut **tx).execute(sql).await.map(drop),
         }
         .map_err(convert)
+    }
+
+    /// Waits for locks up to a minute in this transaction: for what no client waits for.
+    pub async fn wait_longer(&mut self) -> Result<()> {
+        match self {
+            RawTx::Pg(tx) => {
+                (&mut **tx).execute("SET LOCAL lock_timeout = '60s'").await.map(drop).map_err(convert)
+            }
+            RawTx::Lite(_) => Ok(()),
+        }
     }
 
     /// A lock of the whole installation until the transaction ends (migrations, initialisation). SQLite's one
@@ -665,10 +692,18 @@ where
 
 fn at(name: &str, error: impl Into<Error>) -> Error {
     let mut error = error.into();
-    if matches!(error.kind, ErrorKind::Internal | ErrorKind::Unavailable) {
-        error.detail = format!("{} ({name})", error.detail);
+    match error.kind {
+        ErrorKind::Internal => {
+            error.detail = format!("{} ({name})", error.detail);
+            error
+        }
+        // its sentence goes to the client, its cause to the log
+        ErrorKind::Unavailable => {
+            let cause = std::error::Error::source(&error).map_or(String::new(), ToString::to_string);
+            error.because(format!("{name}: {cause}"))
+        }
+        _ => error,
     }
-    error
 }
 
 impl From<sqlx::Error> for Error {
@@ -678,31 +713,15 @@ impl From<sqlx::Error> for Error {
 }
 
 pub(in crate::store) fn convert(error: sqlx::Error) -> Error {
-    let kind = match &error {
-        sqlx::Error::Database(e) if e.is_unique_violation() => ErrorKind::Conflict,
-        // 40001 serialization, 40P01 deadlock, 55P03 lock, 57xxx shutdown and cancel, 53xxx resources, SQLite busy and full
-        sqlx::Error::Database(e) => match e.code().as_deref() {
-            Some("40001" | "40P01" | "55P03" | "5" | "6" | "13" | "10") => ErrorKind::Unavailable,
-            Some(code) if code.starts_with("57") || code.starts_with("53") || code.starts_with("08") => {
-                ErrorKind::Unavailable
-            }
-            Some("517" | "261" | "262" | "778" | "1034" | "4874") => ErrorKind::Unavailable,
-            _ => ErrorKind::Internal,
-        },
-        sqlx::Error::PoolTimedOut
-        | sqlx::Error::PoolClosed
-        | sqlx::Error::Io(_)
-        | sqlx::Error::Tls(_)
-        | sqlx::Error::WorkerCrashed => ErrorKind::Unavailable,
-        _ => ErrorKind::Internal,
-    };
-    let detail = match kind {
-        ErrorKind::Conflict => "a row with this key exists already",
-        ErrorKind::Unavailable => "the database is out of reach or busy",
-        _ => "a database statement failed",
-    };
-    let made = Error::new(kind, detail).because(error);
-    if kind == ErrorKind::Unavailable { made.retry_after(Duration::from_secs(1)) } else { made }
+    if matches!(&error, sqlx::Error::Database(told) if told.is_unique_violation()) {
+        return Error::new(ErrorKind::Conflict, "a row with this key exists already").because(error);
+    }
+    match outages::sentence(&error) {
+        Some(sentence) => {
+            Error::new(ErrorKind::Unavailable, sentence).because(error).retry_after(Duration::from_secs(1))
+        }
+        None => Error::internal("a database statement failed", error),
+    }
 }
 
 fn unreachable_db(error: sqlx::Error) -> Error {

@@ -48,13 +48,14 @@ impl<D: Database> Pool<D> {
         Pool { inner, places: Arc::new(Semaphore::new(most)), rested: Arc::default() }
     }
 
-    /// Waits as long as the pool's own timeout says.
+    /// Waits as long as the pool's own timeout says, for a place and a connection together.
     pub async fn take(&self) -> Result<Held<D>, sqlx::Error> {
         let patience = self.inner.options().get_acquire_timeout();
-        let place = tokio::time::timeout(patience, Arc::clone(&self.places).acquire_owned())
-            .await
-            .map_err(|_| sqlx::Error::PoolTimedOut)?
-            .map_err(|_| sqlx::Error::PoolClosed)?;
+        tokio::time::timeout(patience, self.take_in_turn()).await.map_err(|_| sqlx::Error::PoolTimedOut)?
+    }
+
+    async fn take_in_turn(&self) -> Result<Held<D>, sqlx::Error> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
         let (connection, taken, rested_before) = match self.at_hand() {
             Some(found) => (found.connection, found.taken, true),
             None => (self.inner.acquire().await?, monotonic(), false),

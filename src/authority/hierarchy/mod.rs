@@ -55,6 +55,8 @@ pub struct Founding {
 pub async fn initialise(store: &Store, keys: &dyn KeyStore, founding: &Founding) -> Result<bool> {
     let actor = Actor::system("init");
     let mut tx = store.begin(&actor).await?;
+    // replicas that start together wait for the one that makes the hierarchy
+    tx.raw().wait_longer().await?;
     tx.raw().lock_installation().await?;
     if hierarchy::installation(&mut tx).await?.is_some() {
         return Ok(false);

@@ -102,6 +102,40 @@ crate::on_both_engines! {
         assert_eq!(room.count().await, before + 1);
     }
 
+    async fn the_key_of_a_killed_process_is_free_at_once(at) {
+        let room = Room::over(at).await;
+        let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
+        let first = post(&room, "k", CERTIFICATES, &body).await.json();
+        // as if its process had been killed between the two commits: no process of that id is connected
+        at.sql("UPDATE certificates SET status = 'intended', fingerprint = NULL, issued_at = NULL, replica_id = issuer_id WHERE via = 'rest'").await;
+        at.sql("UPDATE idempotency_keys SET status = NULL").await;
+        let second = post(&room, "k", CERTIFICATES, &body).await;
+        assert_eq!(second.status.as_u16(), 201, "{:?}", second.json());
+        assert!(!second.headers.contains_key("idempotent-replayed"));
+        assert_ne!(first["id"], second.json()["id"]);
+        // the first may have been signed: it is revoked, and the key belongs to the second
+        let path = format!("{CERTIFICATES}/{}", first["id"].as_str().unwrap());
+        assert_eq!(room.get(&room.admin, &path).await.json()["status"], "revoked");
+        let again = post(&room, "k", CERTIFICATES, &body).await;
+        assert_eq!((again.json()["id"].clone(), again.headers["idempotent-replayed"].as_bytes()), (second.json()["id"].clone(), &b"true"[..]));
+    }
+
+    async fn the_key_of_a_process_that_runs_stays_taken(at) {
+        let room = Room::over(at).await;
+        let body = json!({"names": ["a.lab.example"], "profile": "tls-server"});
+        post(&room, "k", CERTIFICATES, &body).await;
+        at.sql("UPDATE certificates SET status = 'intended', fingerprint = NULL, issued_at = NULL WHERE via = 'rest'").await;
+        at.sql("UPDATE idempotency_keys SET status = NULL").await;
+        let count = room.count().await;
+        assert_eq!(post(&room, "k", CERTIFICATES, &body).await.refusal(), (409, "conflict".into()));
+        // an outcome that was committed after all is answered again, and nothing is issued twice
+        at.sql("UPDATE certificates SET status = 'valid', replica_id = issuer_id WHERE via = 'rest'").await;
+        at.sql("UPDATE idempotency_keys SET status = 201").await;
+        let again = post(&room, "k", CERTIFICATES, &body).await;
+        assert_eq!((again.status.as_u16(), again.headers["idempotent-replayed"].as_bytes()), (201, &b"true"[..]));
+        assert_eq!(room.count().await, count);
+    }
+
     async fn revocations_at_once_with_one_key_are_one(at) {
         let room = Room::over(at).await;
         let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();

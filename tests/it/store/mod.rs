@@ -8,4 +8,5 @@ mod connections;
 mod jobs;
 mod migrations;
 mod orders;
+mod outages;
 mod tokens;

@@ -1,0 +1,223 @@
+//! A database that is away, starts, shuts down, takes no writes, or whose rows somebody else holds: the client is told
+//! to try again, within ten seconds, and never that the fault is ours.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chancery::authority::guard::Guard;
+use chancery::clock::monotonic;
+use chancery::error::{Error, ErrorKind};
+use chancery::model::actor::Actor;
+use chancery::store::engine::{Db, q};
+use chancery::store::versions::{self, Topic};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+
+use crate::issuance::rig::{Rig, guard, issuance};
+use crate::support::postgres::create_database;
+use crate::support::server::TestServer;
+use crate::support::stores::plain;
+use crate::support::wait;
+
+/// What stands between Chancery and Postgres.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Between {
+    Passes,
+    /// Accepts and closes, as a proxy does whose backends are gone.
+    Closes,
+    AnswersHttp,
+    /// Refuses the start of a session by this SQLSTATE.
+    Refuses(&'static str),
+    Silent,
+}
+
+/// A proxy that changes its ways, and cuts what it had when it does.
+struct Proxy {
+    address: SocketAddr,
+    ways: watch::Sender<Between>,
+}
+
+impl Proxy {
+    async fn before(upstream: String) -> Proxy {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (ways, watched) = watch::channel(Between::Passes);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (mut watched, upstream) = (watched.clone(), upstream.clone());
+                watched.mark_unchanged();
+                tokio::spawn(async move {
+                    let way = *watched.borrow();
+                    tokio::select! {
+                        () = serve(client, way, &upstream) => {}
+                        _ = watched.changed() => {}
+                    }
+                });
+            }
+        });
+        Proxy { address, ways }
+    }
+
+    fn turn(&self, way: Between) {
+        self.ways.send_replace(way);
+    }
+}
+
+async fn serve(mut client: TcpStream, way: Between, upstream: &str) {
+    let mut asked = [0; 512];
+    match way {
+        Between::Passes => {
+            let mut server = TcpStream::connect(upstream).await.unwrap();
+            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        }
+        Between::Closes => {}
+        Between::AnswersHttp => {
+            let _ = client.read(&mut asked).await;
+            let _ = client.write_all(b"HTTP/1.0 502 Bad Gateway\r\n\r\n").await;
+        }
+        Between::Refuses(code) => {
+            let _ = client.read(&mut asked).await;
+            let fields = format!("SFATAL\0VFATAL\0C{code}\0Mno\0\0");
+            let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
+            let _ = client.write_all(&[b"E", length.as_slice(), fields.as_bytes()].concat()).await;
+        }
+        Between::Silent => std::future::pending().await,
+    }
+}
+
+/// Host and port, and the URL through the proxy.
+async fn proxied(url: &str) -> (Proxy, String) {
+    let (user, rest) = url.split_once('@').unwrap();
+    let (host, name) = rest.split_once('/').unwrap();
+    let proxy = Proxy::before(host.to_owned()).await;
+    let through = format!("{user}@{}/{name}?sslmode=disable", proxy.address);
+    (proxy, through)
+}
+
+#[track_caller]
+fn passes_by_itself(error: &Error, what: &str) {
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{what}: {}", error.chain());
+    assert!(error.retry_after.is_some(), "{what}");
+    assert!(!error.detail.contains("::"), "{what}: {}", error.detail);
+}
+
+const AWAY: [Between; 8] = [
+    Between::Closes,
+    Between::AnswersHttp,
+    // starting or in recovery, shutting down, ended by an administrator, out of connections, out of memory
+    Between::Refuses("57P03"),
+    Between::Refuses("57P01"),
+    Between::Refuses("53300"),
+    Between::Refuses("53200"),
+    // a pooler that has lost its server, a password that is being changed
+    Between::Refuses("08006"),
+    Between::Refuses("28P01"),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_takes_the_place_of_postgres_is_no_fault_of_ours() {
+    let url = create_database().await;
+    let (proxy, through) = proxied(&url).await;
+    let db = Db::open_postgres(&through, 4, "chancery").await.unwrap();
+    let one = || q(plain("SELECT CAST(1 AS BIGINT) AS n"));
+    for way in AWAY {
+        proxy.turn(way);
+        let what = format!("{way:?}");
+        // also the first one, on a connection that was open before
+        passes_by_itself(&one().fetch_all(&db).await.unwrap_err(), &what);
+        passes_by_itself(&one().fetch_all(&db).await.unwrap_err(), &what);
+        passes_by_itself(&one().execute(&db).await.unwrap_err(), &what);
+        passes_by_itself(&one().fetch_all(&db.volatile()).await.unwrap_err(), &what);
+        passes_by_itself(&db.begin().await.unwrap_err(), &what);
+        passes_by_itself(&db.begin_group().await.unwrap_err(), &what);
+        proxy.turn(Between::Passes);
+        wait::until("the database is back", async || one().fetch_all(&db).await.ok()).await;
+    }
+    proxy.turn(Between::Silent);
+    let started = monotonic();
+    passes_by_itself(&db.begin().await.unwrap_err(), "silence");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    db.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_goes_on_when_the_proxy_before_its_database_does() {
+    let url = create_database().await;
+    let (proxy, through) = proxied(&url).await;
+    let mut server = TestServer::start(Some(through), &[]).await;
+    server.keep_database();
+    let issue = async || server.app().authority.issue(&Actor::host(0, "test"), issuance(Guard::default())).await;
+    issue().await.unwrap();
+    proxy.turn(Between::Closes);
+    for _ in 0..4 {
+        passes_by_itself(&issue().await.unwrap_err(), "an issuance");
+    }
+    assert_eq!(server.ops("/readyz").await.status, 503);
+    proxy.turn(Between::Passes);
+    wait::until("it issues again", async || issue().await.ok()).await;
+    wait::until("it is ready again", async || (server.ops("/readyz").await.status == 200).then_some(())).await;
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_became_a_standby_takes_no_writes_for_now() {
+    let at = crate::support::stores::At::postgres().await;
+    let name: String = at.rows("SELECT CAST(current_database() AS TEXT) AS n").await[0].get("n").unwrap();
+    let only: &'static str = Box::leak(format!("ALTER DATABASE {name} SET default_transaction_read_only = on").into_boxed_str());
+    at.sql(only).await;
+    let db = at.connect().await;
+    let error = versions::bump(&db, Topic::Access).await.unwrap_err();
+    passes_by_itself(&error, "a write");
+    assert!(error.detail.contains("takes no writes now"), "{}", error.detail);
+    versions::read(&db).await.unwrap();
+    db.close().await;
+    at.end().await;
+}
+
+crate::on_both_engines! {
+    async fn nobody_waits_longer_than_ten_seconds_for_a_row_that_somebody_else_holds(at) {
+        let other = at.connect().await;
+        let mut held = other.begin().await.unwrap();
+        versions::bump(&mut held, Topic::Access).await.unwrap();
+        let started = monotonic();
+        let change = async {
+            let mut tx = at.store.begin(&Actor::system("test")).await?;
+            versions::bump(&mut tx, Topic::Access).await?;
+            tx.commit().await
+        };
+        let error = change.await.unwrap_err();
+        passes_by_itself(&error, "a change");
+        assert!(error.detail.starts_with("other requests hold what this one needs"), "{}", error.detail);
+        assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+        drop(held);
+        versions::bump(&at.store, Topic::Access).await.unwrap();
+        other.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_issuance_whose_order_is_locked_fails_alone_within_ten_seconds() {
+    let at = crate::support::stores::At::postgres().await;
+    let rig = Arc::new(Rig::on(&at).await);
+    let (locked, free) = (rig.order().await, rig.order().await);
+    let other = at.connect().await;
+    let mut held = other.begin().await.unwrap();
+    let lock = q(plain("UPDATE acme_orders SET status = status WHERE id = $1")).bind(locked.to_vec());
+    lock.execute(&mut held).await.unwrap();
+    let started = monotonic();
+    let (waits, goes) = tokio::join!(
+        rig.issue(issuance(Guard { idempotency: None, ..guard(locked) })),
+        rig.issue(issuance(Guard { idempotency: None, ..guard(free) })),
+    );
+    passes_by_itself(&waits.unwrap_err(), "the locked one");
+    // it may have shared the other's group, and was then written on its own
+    goes.unwrap();
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    drop(held);
+    rig.issue(issuance(Guard { idempotency: None, ..guard(locked) })).await.unwrap();
+    other.close().await;
+    rig.store.db.close().await;
+    at.end().await;
+}
