@@ -2,6 +2,7 @@
 
 use super::operation::{Bounded, Needs, Operation};
 use super::permission::{self, Permission};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::Order;
 use crate::model::actor::{Actor, ActorKind, Role};
@@ -20,6 +21,7 @@ pub struct Caller {
     token: Option<TokenId>,
     grant: Option<GrantId>,
     scope: Option<Scope>,
+    expires_at: Option<Timestamp>,
 }
 
 /// What somebody asks to be certified.
@@ -40,7 +42,14 @@ impl Caller {
             request_id: request_id.to_owned(),
             grant: token.grant_id,
         };
-        Caller { actor, role: token.role, token: Some(token.id), grant: token.grant_id, scope: token.scope.clone() }
+        Caller {
+            actor,
+            role: token.role,
+            token: Some(token.id),
+            grant: token.grant_id,
+            scope: token.scope.clone(),
+            expires_at: Some(token.expires_at),
+        }
     }
 
     /// Somebody who signed in. Bounds beyond the role come with grants.
@@ -51,12 +60,12 @@ impl Caller {
             request_id: request_id.to_owned(),
             grant: None,
         };
-        Caller { actor, role: user.role, token: None, grant: None, scope: None }
+        Caller { actor, role: user.role, token: None, grant: None, scope: None, expires_at: None }
     }
 
     /// Somebody on the host who can read the unlock key and write the database: nothing is left to keep from them.
     pub fn of_host(actor: Actor) -> Self {
-        Caller { actor, role: Role::Admin, token: None, grant: None, scope: None }
+        Caller { actor, role: Role::Admin, token: None, grant: None, scope: None, expires_at: None }
     }
 
     pub fn actor(&self) -> &Actor {
@@ -70,6 +79,11 @@ impl Caller {
     /// None for a person.
     pub fn token(&self) -> Option<TokenId> {
         self.token
+    }
+
+    /// When its token expires; nobody else's authority has an end that is known beforehand.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.expires_at
     }
 
     pub fn grant(&self) -> Option<GrantId> {

@@ -78,12 +78,17 @@ async fn read(
     let validity = validity(&asked)?;
     let mut subject = subject::read(&asked)?;
     let source = source(&asked)?;
+    if let Source::Csr(request) = &source {
+        let own = api.registration.check_account_key(request.public_key(), ErrorKind::BadKey).await;
+        refused(api, caller, "certificate.rejected", "", own).await?;
+    }
     let permitted = permit(api, caller, &asked, &source, &subject);
     let names = refused(api, caller, "certificate.rejected", "", permitted).await?;
     let common_name = subject.common_name.take().or_else(|| source.common_name());
     let (request, private_key) = source.into_request().await?;
     let grant = caller.bounds().map(|(id, scope)| Granted::all(id, scope));
-    let guard = Guard { token: caller.token(), grant, idempotency, ..Guard::default() };
+    let (token, token_expires_at) = (caller.token(), caller.expires_at());
+    let guard = Guard { token, token_expires_at, grant, idempotency, ..Guard::default() };
     let names = Some(names);
     let (profile, issuer) = (asked.profile, asked.issuer);
     Ok((Issuance { profile, issuer, request, names, common_name, subject, validity, guard }, private_key))

@@ -1,6 +1,6 @@
 //! Issuers, profiles and responders, read once and immutable; swapped whole when a version row moves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::chain;
@@ -10,6 +10,7 @@ use crate::model::id::IssuerId;
 use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, Responder};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
+use crate::pki::key_policy;
 use crate::pki::ocsp_request::IssuerHashes;
 use crate::pki::ocsp_response::OcspResponder;
 use crate::pki::path::IssuingPath;
@@ -29,6 +30,8 @@ pub struct Snapshot {
     pub issuers: BTreeMap<String, Arc<LoadedIssuer>>,
     /// By slug.
     pub profiles: BTreeMap<String, Arc<LoadedProfile>>,
+    /// SHA-256 of the public key of every key that this installation holds: CAs, OCSP responders, audit.
+    own_keys: HashSet<[u8; 32]>,
 }
 
 /// An issuer with its certificates, the longest-lived first, and its key when the seal is loaded.
@@ -93,6 +96,7 @@ impl Snapshot {
         // the versions are read first: a change in between is read again by the next refresh
         let versions = versions::read(store).await?;
         let sealed: BTreeMap<_, _> = hierarchy::keys(store).await?.into_iter().map(|k| (k.id.bytes(), k)).collect();
+        let own_keys = sealed.values().map(|key| key_policy::sha256(&key.public_key)).collect();
         let certificates = hierarchy::issuer_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
         let anchors = hierarchy::anchors(store).await?;
@@ -149,7 +153,16 @@ impl Snapshot {
             loaded_profiles.insert(row.slug, Arc::new(loaded));
         }
         let domains = hierarchy::domains(store).await?;
-        Ok(Snapshot { versions, domains, anchors, issuers, profiles: loaded_profiles })
+        Ok(Snapshot { versions, domains, anchors, issuers, profiles: loaded_profiles, own_keys })
+    }
+
+    /// A certificate for a key of the CA itself would let the holder's name stand for the CA.
+    pub fn check_own_key(&self, spki_sha256: &[u8; 32], kind: ErrorKind) -> Result<()> {
+        if !self.own_keys.contains(spki_sha256) {
+            return Ok(());
+        }
+        let value = "a public key that this CA holds itself (an issuer's, an OCSP responder's or the audit's)";
+        Err(Error::refused(kind, "key.own", value, "a key of the certificate's own", "make a new key"))
     }
 
     pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {

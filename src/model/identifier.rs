@@ -188,6 +188,9 @@ impl Identifier {
         if !valid || rest.is_empty() {
             return Err(refuse("its scheme or its content is missing"));
         }
+        if rest.strip_prefix("//").is_some_and(|authority| host(authority).is_empty()) {
+            return Err(refuse("its host is empty (RFC 5280 §4.2.1.6)"));
+        }
         if scheme.eq_ignore_ascii_case("spiffe") {
             check_spiffe(text).map_err(refuse)?;
         }
@@ -237,6 +240,13 @@ impl Identifier {
             )),
         }
     }
+}
+
+/// The host in what follows `//`: without user, port, path, query and fragment (RFC 3986 §3.2).
+fn host(rest: &str) -> &str {
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    if host.starts_with('[') { host } else { host.split(':').next().unwrap_or_default() }
 }
 
 fn check_spiffe(text: &str) -> std::result::Result<(), &'static str> {

@@ -39,6 +39,9 @@ impl Validity {
     }
 }
 
+/// How far the clock of an ACME client may be off, either way, when it gives a notBefore.
+pub const START_SKEW: Duration = Duration::from_secs(60);
+
 /// What was asked of the validity. Explicit values are honoured exactly or refused; only defaults are
 /// backdated and capped by the issuer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

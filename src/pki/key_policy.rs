@@ -97,7 +97,8 @@ fn public_key_info(algorithm: KeyAlgorithm, spki_der: &[u8]) -> PublicKeyInfo {
     PublicKeyInfo { algorithm, spki: spki_der.to_vec(), sha256: sha256(spki_der) }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+/// The name under which a public key is known, of its SubjectPublicKeyInfo.
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest(&SHA256, bytes).as_ref());
     out
@@ -116,6 +117,8 @@ pub enum KeyRefusal {
     RsaExponent,
     #[error("an even RSA modulus")]
     RsaEven,
+    #[error("an RSA modulus that is a prime number")]
+    RsaPrime,
     #[error("an RSA modulus that {0} divides")]
     RsaSmallFactor(u32),
     #[error("an RSA modulus whose primes are close together")]
@@ -153,6 +156,7 @@ impl KeyRefusal {
             KeyRefusal::RsaBits(_) => "key.rsa_bits",
             KeyRefusal::RsaExponent => "key.rsa_exponent",
             KeyRefusal::RsaEven => "key.rsa_even",
+            KeyRefusal::RsaPrime => "key.rsa_prime",
             KeyRefusal::RsaSmallFactor(_) => "key.rsa_small_factor",
             KeyRefusal::RsaClosePrimes => "key.rsa_close_primes",
             KeyRefusal::RsaRoca => "key.rsa_roca",

@@ -14,6 +14,7 @@ use super::tbs::TbsView;
 use crate::clock::{Timestamp, hours};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::Identifier;
+use crate::model::validity::START_SKEW;
 
 /// Profile and issuer, told in words that help who asked; what is left is lint's (`pki::lint`).
 pub fn judge_leaf(bytes: &[u8], profile: &Profile, above: &Above<'_>, ask: &Ask) -> Result<()> {
@@ -83,15 +84,21 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
     if to < ask.now.truncated() {
         return refuse("not_after", to, format!("a time after now, {}", ask.now), "ask for a later notAfter");
     }
-    // an explicit start may lie an hour before it was asked for, never further; an order waits days for its finalize
-    let asked_at = ask.validity.asked_at.filter(|_| ask.validity.not_before.is_some()).unwrap_or(ask.now);
-    let earliest = (asked_at.min(ask.now) - profile.backdate().max(hours(1))).truncated();
+    let (earliest, latest) = start_bounds(profile, ask);
     if from < earliest {
         return refuse(
             "not_before",
             from,
             format!("{earliest} or later by profile {}", profile.name()),
             "leave not_before out",
+        );
+    }
+    if ask.validity.not_before.is_some() && from > latest {
+        return refuse(
+            "not_before",
+            from,
+            format!("{latest} or earlier by profile {}", profile.name()),
+            "ask for an earlier start, or again when it is nearer",
         );
     }
     // both ends count (Mozilla bug 1715455), and the backdate with them
@@ -108,6 +115,19 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
         return refuse("issuer", to, within(above), "ask for a shorter ttl, or an operator for a new issuer");
     }
     Ok(())
+}
+
+/// Between which times an explicit start may lie. An order's start was judged when the order was made, however late it
+/// is finalized; its creation may have been written down a little later.
+fn start_bounds(profile: &Profile, ask: &Ask) -> (Timestamp, Timestamp) {
+    match ask.validity.asked_at.filter(|_| ask.validity.not_before.is_some()) {
+        Some(made) => {
+            ((made.min(ask.now) - profile.backdate().max(START_SKEW) - START_SKEW).truncated(), made + START_SKEW)
+        }
+        None => {
+            ((ask.now - profile.backdate().max(hours(1))).truncated(), ask.now + profile.max_start_delay() + START_SKEW)
+        }
+    }
 }
 
 /// The issuer's own validity, or that of the CA above it that expires first.

@@ -9,11 +9,16 @@ use super::name::SubjectFields;
 pub use super::profile_config::*;
 use super::profile_rules;
 pub use super::profile_shipped::shipped;
+use crate::clock::days;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::key::KeyAlgorithm;
 use crate::model::names::{NameRule, NameRules};
 use crate::model::validity::parse_duration;
+
+/// How far after now an explicit notBefore may lie by a profile that says nothing else: certificates are made ahead
+/// of a planned change, not ahead of their reason.
+pub const MAX_START_DELAY: Duration = days(7);
 
 /// Checked rules.
 #[derive(Debug, Clone)]
@@ -24,6 +29,7 @@ pub struct Profile {
     acme_ip: Option<Duration>,
     backdate: Duration,
     acme_order: Option<Duration>,
+    max_start_delay: Duration,
     rules: NameRules,
     policies: Vec<ObjectIdentifier>,
 }
@@ -40,7 +46,13 @@ impl Profile {
         };
         let rules = NameRules { allow: config.names.allow.clone(), deny: config.names.deny.clone() };
         let policies = profile_rules::policies(&config)?;
-        let profile = Profile { default, max, acme_ip, backdate, acme_order, rules, policies, config };
+        let max_start_delay = match config.lifetime.max_start_delay.as_deref() {
+            None => MAX_START_DELAY,
+            Some("0s") => Duration::ZERO,
+            Some(text) => parse_duration(text)?,
+        };
+        let profile =
+            Profile { default, max, acme_ip, backdate, acme_order, max_start_delay, rules, policies, config };
         profile_rules::check(&profile)?;
         Ok(profile)
     }
@@ -64,6 +76,11 @@ impl Profile {
 
     pub fn backdate(&self) -> Duration {
         self.backdate
+    }
+
+    /// How far after now an explicit notBefore may lie.
+    pub fn max_start_delay(&self) -> Duration {
+        self.max_start_delay
     }
 
     /// How long an ACME order may be open, if the profile says so.

@@ -111,6 +111,9 @@ pub struct LifetimeRule {
     /// How long an ACME order under it may be open; a week when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acme_order: Option<String>,
+    /// How far after now an explicit notBefore may lie; a week when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_start_delay: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

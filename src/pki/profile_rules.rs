@@ -63,6 +63,12 @@ fn lifetimes(profile: &Profile) -> Vec<Check> {
             format!("{:?}", rule.acme_order),
             "1 m to 30 d",
         ),
+        (
+            profile.max_start_delay() <= days(366),
+            "lifetime.max_start_delay",
+            format!("{:?}", rule.max_start_delay),
+            "at most 1 y",
+        ),
         (profile.backdate() <= hours(24), "lifetime.backdate", value(&rule.backdate), "at most 1 d"),
         (profile.backdate() < default, "lifetime.backdate", value(&rule.backdate), "below the default lifetime"),
         (

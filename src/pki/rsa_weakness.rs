@@ -1,5 +1,5 @@
-//! Known weaknesses of RSA moduli, by arithmetic alone: small factors, close primes (CVE-2022-26320) and the
-//! ROCA fingerprint (CVE-2017-15361). Lists of known keys (Debian 2008) are not carried.
+//! Known weaknesses of RSA moduli, by arithmetic alone: small factors, a prime modulus, close primes
+//! (CVE-2022-26320) and the ROCA fingerprint (CVE-2017-15361). Lists of known keys (Debian 2008) are not carried.
 
 use num_bigint::BigUint;
 
@@ -19,7 +19,30 @@ pub fn check(modulus: &[u8]) -> Result<(), KeyRefusal> {
     if has_close_primes(&BigUint::from_bytes_be(modulus)) {
         return Err(KeyRefusal::RsaClosePrimes);
     }
+    if is_prime(modulus) {
+        return Err(KeyRefusal::RsaPrime);
+    }
     Ok(())
+}
+
+/// Rounds of Miller and Rabin. A sound modulus fails the first; each further one is for a prime alone.
+const PRIME_ROUNDS: i32 = 8;
+
+/// With one prime factor anybody computes the private key. False also when there is no memory for the answer.
+fn is_prime(modulus: &[u8]) -> bool {
+    let mut prime = 0;
+    // SAFETY: `number` and `context` are made here, checked for null, used by this call alone, and freed once; the
+    // library copies the octets of the slice, whose length is given.
+    unsafe {
+        let number = aws_lc_sys::BN_bin2bn(modulus.as_ptr(), modulus.len(), std::ptr::null_mut());
+        let context = aws_lc_sys::BN_CTX_new();
+        if !number.is_null() && !context.is_null() {
+            aws_lc_sys::BN_primality_test(&raw mut prime, number, PRIME_ROUNDS, context, 0, std::ptr::null_mut());
+        }
+        aws_lc_sys::BN_CTX_free(context);
+        aws_lc_sys::BN_free(number);
+    }
+    prime == 1
 }
 
 /// The odd primes below 1000; BR §6.1.6 asks for no factor below 752.
@@ -93,6 +116,16 @@ mod tests {
         let far = &p * ((&p << 3u32) + 5u32);
         assert!(!has_close_primes(&far));
         assert!(has_close_primes(&(&p * &p)), "a square is the closest of all");
+    }
+
+    #[test]
+    fn a_prime_is_told_from_a_product_of_primes() {
+        // 2^127 - 1 and 2^521 - 1 are prime
+        let mersenne = |n: u32| (BigUint::from(1u32) << n) - 1u32;
+        assert!(is_prime(&mersenne(127).to_bytes_be()) && is_prime(&mersenne(521).to_bytes_be()));
+        assert!(!is_prime(&(mersenne(127) * mersenne(521)).to_bytes_be()));
+        // 561 is a Carmichael number: Fermat's test alone takes it for a prime
+        assert!(!is_prime(&[2, 49]));
     }
 
     #[test]

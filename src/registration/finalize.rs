@@ -16,24 +16,19 @@ use crate::authority::chain::Chain;
 use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
 use crate::authority::recovery::Processing;
-use crate::clock::monotonic;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
 use crate::model::certificate::Certificate;
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
-use crate::pki::key_policy::KeyPolicy;
+use crate::pki::key_policy::{KeyPolicy, PublicKeyInfo};
 use crate::pki::name::SubjectFields;
 use crate::pki::request::CertificateRequest;
 use crate::store::{accounts, authorizations, certificates};
 
 /// How long a client is kept waiting; a slower signature is polled for.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long after a server's end the database may still list its connections, one machine or two.
-const GONE_WITHIN: Duration = Duration::from_millis(500);
-const LOOK_AGAIN: Duration = Duration::from_millis(25);
 
 /// A certificate as it is downloaded.
 #[derive(Debug, Clone)]
@@ -99,16 +94,12 @@ impl Registration {
     /// The order, made ready again when its finalization ended with the server that ran it. While another server runs
     /// it, a moment is given for the database to learn that the server has ended.
     async fn order_to_finalize(&self, account: &Account, id: OrderId) -> Result<OrderView> {
-        let started = monotonic();
-        loop {
-            let view = self.order_view(account, id).await?;
-            let processing = view.order.status == OrderStatus::Processing;
-            let Some(certificate) = view.order.certificate_id.filter(|_| processing) else { return Ok(view) };
-            match self.authority.processing(certificate).await? {
-                Processing::Over => return self.order_view(account, id).await,
-                Processing::Elsewhere if started.elapsed() < GONE_WITHIN => tokio::time::sleep(LOOK_AGAIN).await,
-                Processing::Elsewhere | Processing::Here => return Ok(view),
-            }
+        let view = self.order_view(account, id).await?;
+        let processing = view.order.status == OrderStatus::Processing;
+        let Some(certificate) = view.order.certificate_id.filter(|_| processing) else { return Ok(view) };
+        match self.authority.settled(certificate).await? {
+            Processing::Over => self.order_view(account, id).await,
+            Processing::Elsewhere | Processing::Here => Ok(view),
         }
     }
 
@@ -125,15 +116,7 @@ impl Registration {
             error
         })?;
         same_names(order, &request)?;
-        if accounts::has_key(&self.store, request.public_key().spki()).await? {
-            return Err(Error::refused(
-                ErrorKind::BadCsr,
-                "key.account",
-                "a public key that is an ACME account's",
-                "a key of the certificate's own",
-                "make a new key for the CSR (RFC 8555 §11.1)",
-            ));
-        }
+        self.check_account_key(request.public_key(), ErrorKind::BadCsr).await?;
         let snapshot = self.authority.snapshot();
         let domain = snapshot.profile(&order.profile)?.profile.domain();
         let set = name_set(&order.directory, &order.identifiers);
@@ -164,6 +147,15 @@ impl Registration {
                 ..Guard::default()
             },
         })
+    }
+
+    /// No account's key is certified, on any surface (RFC 8555 §11.1): whoever has it would speak for the account.
+    pub async fn check_account_key(&self, key: &PublicKeyInfo, kind: ErrorKind) -> Result<()> {
+        if !accounts::has_key(&self.store.db.keyed(), key.spki()).await? {
+            return Ok(());
+        }
+        let (value, allowed) = ("a public key that is an ACME account's", "a key of the certificate's own");
+        Err(Error::refused(kind, "key.account", value, allowed, "make a new key for the CSR (RFC 8555 §11.1)"))
     }
 
     /// Each is valid at this moment, whatever the order's own time says: nothing is certified on a proof that is over.

@@ -15,6 +15,7 @@ use crate::model::acme::{Account, Order, OrderStatus};
 use crate::model::grant::Grant;
 use crate::model::id::{AuthorizationId, OrderId};
 use crate::model::identifier::{Identifier, shown};
+use crate::model::validity::START_SKEW;
 use crate::pki::name::SubjectFields;
 use crate::store::orders;
 
@@ -198,8 +199,9 @@ impl Registration {
         let snapshot = self.authority.snapshot();
         let profile = snapshot.profile(profile)?;
         let now = self.store.now();
-        let earliest = (now - profile.profile.backdate()).truncated();
-        let from = ask.not_before.unwrap_or(earliest);
+        // the client's clock may be off a little, either way
+        let earliest = (now - profile.profile.backdate().max(START_SKEW)).truncated();
+        let from = ask.not_before.unwrap_or_else(|| (now - profile.profile.backdate()).truncated());
         let refuse = |rule: &str, value: Timestamp, allowed: String| {
             let fix = "leave it out to get the default: a time that is given is honoured exactly or refused";
             Err(Error::refused(ErrorKind::Malformed, format!("validity.{rule}"), value, allowed, fix))
@@ -220,6 +222,10 @@ impl Registration {
                 at,
                 format!("within the issuer's own {} to {}", issuer.not_before, issuer.not_after),
             );
+        }
+        let latest = now + START_SKEW;
+        if from > latest {
+            return refuse("not_before", from, format!("{latest} or earlier: an order is for a certificate to use now"));
         }
         let Some(to) = ask.not_after else { return Ok(()) };
         let max = profile.profile.max_lifetime(names, true);

@@ -99,6 +99,9 @@ pub struct LifetimeRules {
     /// How long an ACME order under it may be open: a week when absent, at most `30d`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acme_order: Option<String>,
+    /// How far after now an explicit not_before may lie: a week when absent, at most a year.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_start_delay: Option<String>,
 }
 
 /// A merge patch of the rules (RFC 7396): members that are absent stay, null ends what may be absent.

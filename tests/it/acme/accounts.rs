@@ -8,6 +8,7 @@ use super::eab::{admin, require};
 use super::signers::Signer;
 use super::state::{everything, number};
 use super::world::worlds;
+use crate::api::room::{CERTIFICATES, Room};
 
 #[tokio::test]
 async fn a1_an_account_is_made_and_read() {
@@ -417,6 +418,11 @@ async fn a13_a_certificate_does_not_get_an_accounts_key() {
             assert_eq!(everything(&world).await, before);
             assert_eq!(asking.get(&order_url).await.expect(200).json()["status"], "ready");
         }
+        // nor by REST
+        let room = Room::beside(&world.store, &world.clock, world.authority.clone(), world.registration.clone()).await;
+        let pem = params.serialize_request(&pair).unwrap().pem().unwrap();
+        let answer = room.post(&room.admin, CERTIFICATES, &json!({"csr": pem, "profile": "tls-server"})).await;
+        assert_eq!(answer.refusal(), (422, "bad_public_key".into()));
         // nor does an account get a certificate's key: see compromise.rs for one that was reported
         send(&world, &url("new-order"), "").await.refused(400, "malformed");
     }

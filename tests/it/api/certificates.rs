@@ -3,8 +3,9 @@
 use std::collections::HashSet;
 
 use axum::http::StatusCode;
+use chancery::access::tokens::NewToken;
 use chancery::clock::days;
-use chancery::model::actor::Role;
+use chancery::model::actor::{Actor, Role};
 use openssl::x509::X509;
 use serde_json::json;
 
@@ -31,6 +32,43 @@ crate::on_both_engines! {
             leaf.serial_number().to_bn().unwrap().to_hex_str().unwrap().to_lowercase(),
             made["serial"].as_str().unwrap()
         );
+    }
+
+    async fn a_certificate_starts_before_the_token_that_asks_for_it_expires(at) {
+        let room = Room::over(at).await;
+        let day = |n| (at.store.now() + days(n)).truncated();
+        let ask = |start| json!({"names": ["a.lab.example"], "profile": "tls-server", "not_before": start});
+        for (names, role) in [(None, Role::Operator), (Some(vec!["lab.example".to_owned()]), Role::Requester)] {
+            let new = NewToken {
+                name: "a day".into(),
+                role: Some(role),
+                allow_names: names,
+                expires_in: Some(days(1)),
+                ..NewToken::default()
+            };
+            let (_, secret) = room.access.create_token(&Actor::system("test"), &new).await.unwrap();
+            let late = room.post(secret.expose(), CERTIFICATES, &ask(day(2))).await;
+            assert_eq!(late.refusal(), (403, "refused".into()));
+            let detail = late.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.contains("when the token that asks expires"), "{detail}");
+            let path = format!("{CERTIFICATES}?dry_run=true");
+            assert_eq!(room.post(secret.expose(), &path, &ask(day(2))).await.refusal(), (403, "refused".into()));
+            let good = room.post(secret.expose(), CERTIFICATES, &ask(day(1))).await;
+            assert_eq!(good.status, StatusCode::CREATED, "{}", good.json());
+            // its end is the profile's: a token of a day renews certificates of 90
+            assert!(good.json()["not_after"].as_str().unwrap() > day(60).to_string().as_str());
+        }
+        assert_eq!(room.post(&room.admin, CERTIFICATES, &ask(day(900))).await.refusal(), (403, "refused".into()));
+    }
+
+    async fn a_uri_without_a_host_is_refused(at) {
+        let room = Room::over(at).await;
+        for uri in ["http:///path", "https://:8443/x", "https://user@/x", "spiffe:///workload", "ldap://?x"] {
+            let body = json!({"names": [uri], "profile": "tls-server"});
+            let answer = room.post(&room.admin, CERTIFICATES, &body).await;
+            assert_eq!(answer.status.as_u16(), 422, "{uri}: {}", answer.json());
+            assert!(answer.json()["detail"].as_str().unwrap().contains("its host is empty"), "{}", answer.json());
+        }
     }
 
     async fn a_key_made_by_the_server_is_told_once(at) {

@@ -4,6 +4,7 @@
 use std::sync::atomic::Ordering;
 
 use chancery::authority::guard::{Granted, Guard};
+use chancery::authority::issue::Issuance;
 use chancery::clock::days;
 use chancery::error::ErrorKind;
 use chancery::model::acme::OrderStatus;
@@ -11,6 +12,8 @@ use chancery::model::certificate::CertificateStatus;
 use chancery::model::grant::Grant;
 use chancery::model::id::OrderId;
 use chancery::model::reason::RevocationReason;
+use chancery::pki::key_policy::KeyPolicy;
+use chancery::pki::request::CertificateRequest;
 use chancery::store::faults::CommitFault;
 use chancery::store::{certificates, grants, idempotency, revocations};
 use tokio::task::JoinSet;
@@ -34,6 +37,19 @@ crate::on_both_engines! {
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM certificates WHERE status = 'valid' AND via = 'cli'").await, 64);
         assert_eq!(issued.len(), 64);
         assert!(commits * 10 <= 64 * 3, "{commits} commits for 64 certificates");
+    }
+
+    async fn no_key_of_the_ca_itself_is_certified(at) {
+        let rig = Rig::on(at).await;
+        let keys = chancery::store::hierarchy::keys(&at.store).await.unwrap();
+        assert!(keys.len() >= 4, "roots, issuers and their OCSP responders");
+        for key in keys {
+            let public = KeyPolicy::default().check(&key.public_key).unwrap();
+            let name = chancery::model::identifier::Identifier::dns("a.example.test").unwrap();
+            let request = CertificateRequest::for_key(public, vec![name]);
+            let refused = rig.issue(Issuance { request, ..issuance(Guard::default()) }).await.unwrap_err();
+            assert_eq!((refused.kind, refused.rule.unwrap().name.as_str()), (ErrorKind::BadKey, "key.own"));
+        }
     }
 
     async fn one_bad_row_does_not_fail_its_group(at) {

@@ -346,6 +346,41 @@ fn explicit_times_are_honoured_exactly_or_refused() {
 }
 
 #[test]
+fn an_explicit_start_lies_within_a_week_and_by_acme_within_a_minute_of_its_order() {
+    let ca = Ca::new(P384, P256);
+    let second = std::time::Duration::from_secs(1);
+    let starts = |at, asked_at| {
+        let asked = RequestedValidity { not_before: Some(at), asked_at, ..RequestedValidity::default() };
+        validity(&ca, asked, asked_at.is_some(), "a.example.org").map(|(from, _)| from)
+    };
+    let refused = || Err("validity.not_before".to_owned());
+    assert_eq!(starts(NOW + days(7), None), Ok(NOW + days(7)));
+    assert_eq!(starts(NOW + days(7) + minutes(1) + second, None), refused());
+    assert_eq!(starts(NOW + days(900), None), refused());
+    // an order that was made six hours ago
+    let made = NOW - hours(6);
+    assert_eq!(starts(made - minutes(1), Some(made)), Ok(made - minutes(1)));
+    assert_eq!(starts(made + minutes(1), Some(made)), Ok(made + minutes(1)));
+    assert_eq!(starts(made - minutes(2) - second, Some(made)), refused());
+    assert_eq!(starts(made + minutes(1) + second, Some(made)), refused());
+}
+
+#[test]
+fn a_profile_sets_how_far_ahead_a_certificate_may_start() {
+    let mut config = shipped_profile("tls-server").config().clone();
+    config.lifetime.max_start_delay = Some("0s".into());
+    let profile = chancery::pki::profile::Profile::new(config.clone()).unwrap();
+    let ca = Ca::new(P384, P256);
+    let key = signer(P256);
+    let asked = RequestedValidity { not_before: Some(NOW + minutes(2)), ..RequestedValidity::default() };
+    let asked = Ask { validity: asked, ..ask(&["a.example.org"]) };
+    assert_eq!(rule(ca.key.prepare(&profile, &request(key.public_key()), &asked)), "validity.not_before");
+    config.lifetime.max_start_delay = Some("2y".into());
+    let refused = chancery::pki::profile::Profile::new(config).unwrap_err();
+    assert_eq!(refused.rule.unwrap().name, "profile.lifetime.max_start_delay");
+}
+
+#[test]
 fn an_address_by_acme_lives_seven_days() {
     let ca = Ca::new(P384, P256);
     let (from, to) = validity(&ca, RequestedValidity::default(), true, "192.0.2.1").unwrap();

@@ -87,6 +87,13 @@ fn weak_moduli_are_refused_each_by_its_rule() {
     assert_eq!(judge_modulus(&product(&p, &q)), Err(KeyRefusal::RsaClosePrimes));
 }
 
+#[test]
+fn a_prime_modulus_is_refused() {
+    assert_eq!(judge_modulus(&prime(2048)), Err(KeyRefusal::RsaPrime));
+    let error = Error::from(KeyRefusal::RsaPrime);
+    assert_eq!((error.kind, error.rule.unwrap().name.as_str()), (ErrorKind::BadKey, "key.rsa_prime"));
+}
+
 /// 2048 bits, and no smaller odd factor than this one.
 fn with_factor(factor: u32) -> BigNum {
     let small = BigNum::from_u32(factor).unwrap();
