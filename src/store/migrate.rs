@@ -25,6 +25,9 @@ migrations!(1 "0001_core", 2 "0002_account_keys", 3 "0003_users", 4 "0004_grants
 /// The schema version of this binary.
 pub const LATEST: i64 = LIST[LIST.len() - 1].0;
 
+/// How many steps there are; their numbers may have gaps.
+pub const STEPS: usize = LIST.len();
+
 pub async fn run(db: &Db) -> Result<()> {
     up_to(db, LATEST).await
 }
