@@ -237,6 +237,10 @@ impl Store {
                 let before = (self.reference.machine.now(), self.reference.machine.ticks());
                 let reading = replica_clocks::beat(&self.db, self.replica, own).await?;
                 self.reference.learn(before, &reading);
+                // the others need not wait a second for a clock that was set
+                if let Some(now) = self.reference.known().own.filter(|now| !agree(now.offset, own.offset)) {
+                    replica_clocks::beat(&self.db, self.replica, now).await?;
+                }
             }
         }
         self.record_time().await
