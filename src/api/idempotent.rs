@@ -81,6 +81,8 @@ pub async fn earlier(api: &Api, caller: &Caller, key: Option<&Key>) -> Result<Op
             let json = [(header::CONTENT_TYPE, "application/json")];
             Ok(Some(replayed((status, json, body).into_response())))
         }
-        Seen::InFlight(id) | Seen::Certificate(id) => Err(Error::inconsistent(format!("an Idempotency-Key of another path made {id}"))),
+        Seen::InFlight(id) | Seen::Certificate(id) => {
+            Err(Error::inconsistent(format!("an Idempotency-Key of another path made {id}")))
+        }
     }
 }

@@ -124,9 +124,10 @@ fn start_bounds(profile: &Profile, ask: &Ask) -> (Timestamp, Timestamp) {
         Some(made) => {
             ((made.min(ask.now) - profile.backdate().max(START_SKEW) - START_SKEW).truncated(), made + START_SKEW)
         }
-        None => {
-            ((ask.now - profile.backdate().max(hours(1))).truncated(), ask.now + profile.max_start_delay() + START_SKEW)
-        }
+        None => (
+            (ask.now - profile.backdate().max(hours(1))).truncated(),
+            ask.now + profile.max_start_delay() + START_SKEW,
+        ),
     }
 }
 

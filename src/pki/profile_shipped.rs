@@ -192,7 +192,14 @@ fn leaf(
 }
 
 fn life(default: &str, max: &str) -> LifetimeRule {
-    LifetimeRule { default: default.into(), max: max.into(), acme_ip: None, backdate: "60s".into(), acme_order: None, max_start_delay: None }
+    LifetimeRule {
+        default: default.into(),
+        max: max.into(),
+        acme_ip: None,
+        backdate: "60s".into(),
+        acme_order: None,
+        max_start_delay: None,
+    }
 }
 
 impl ProfileConfig {

@@ -225,7 +225,11 @@ impl Registration {
         }
         let latest = now + START_SKEW;
         if from > latest {
-            return refuse("not_before", from, format!("{latest} or earlier: an order is for a certificate to use now"));
+            return refuse(
+                "not_before",
+                from,
+                format!("{latest} or earlier: an order is for a certificate to use now"),
+            );
         }
         let Some(to) = ask.not_after else { return Ok(()) };
         let max = profile.profile.max_lifetime(names, true);

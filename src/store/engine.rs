@@ -326,9 +326,7 @@ impl RawTx {
     /// Waits for locks up to a minute in this transaction: for what no client waits for.
     pub async fn wait_longer(&mut self) -> Result<()> {
         match self {
-            RawTx::Pg(tx) => {
-                (&mut **tx).execute("SET LOCAL lock_timeout = '60s'").await.map(drop).map_err(convert)
-            }
+            RawTx::Pg(tx) => (&mut **tx).execute("SET LOCAL lock_timeout = '60s'").await.map(drop).map_err(convert),
             RawTx::Lite(_) => Ok(()),
         }
     }

@@ -187,11 +187,13 @@ impl ReferenceClock {
                 "set it by NTP, or run `chancery clock trust` if it is right now",
             ),
             (Some(_), 0) => ("the database's clock".to_owned(), "set both by NTP"),
+            (Some(_), n) if known.database_is_wrong => (format!("the clocks of {n} other replicas"), "set it by NTP"),
             (Some(_), 1) => ("the clocks of the database and of another replica".to_owned(), "set it by NTP"),
             (Some(_), n) => (format!("the clocks of the database and of {n} other replicas"), "set it by NTP"),
         };
         let offset = difference(self.offset());
-        let detail = format!("this server's clock is {offset} {what}: it signs nothing until its clock is right; {fix}");
+        let detail =
+            format!("this server's clock is {offset} {what}: it signs nothing until its clock is right; {fix}");
         Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(30))
     }
 }
@@ -199,7 +201,9 @@ impl ReferenceClock {
 fn warn_of_leap(now: Timestamp, expected: Timestamp, more_than: Duration) {
     if now.distance(expected) > more_than {
         let offset = difference(now.micros() - expected.micros());
-        tracing::warn!("this machine's clock is {offset} the time expected from its records; it is taken to be right");
+        tracing::warn!(
+            "this machine's clock is {offset} the time expected from its records; it is taken to be right"
+        );
     }
 }
 

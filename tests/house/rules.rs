@@ -294,7 +294,8 @@ pub fn migration_faults(postgres: &[String], sqlite: &[String]) -> Vec<String> {
     // numbers may have gaps: a step that is dropped before a release leaves one
     let mut last = 0;
     for name in postgres {
-        let number = name.get(..4).filter(|_| name.get(4..5) == Some("_")).and_then(|digits| digits.parse::<u32>().ok());
+        let number =
+            name.get(..4).filter(|_| name.get(4..5) == Some("_")).and_then(|digits| digits.parse::<u32>().ok());
         match number {
             Some(number) if number > last && name.ends_with(".sql") => last = number,
             _ => found.push(format!("{name} is no migration after {last:04}")),

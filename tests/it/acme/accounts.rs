@@ -419,7 +419,8 @@ async fn a13_a_certificate_does_not_get_an_accounts_key() {
             assert_eq!(asking.get(&order_url).await.expect(200).json()["status"], "ready");
         }
         // nor by REST
-        let room = Room::beside(&world.store, &world.clock, world.authority.clone(), world.registration.clone()).await;
+        let room =
+            Room::beside(&world.store, &world.clock, world.authority.clone(), world.registration.clone()).await;
         let pem = params.serialize_request(&pair).unwrap().pem().unwrap();
         let answer = room.post(&room.admin, CERTIFICATES, &json!({"csr": pem, "profile": "tls-server"})).await;
         assert_eq!(answer.refusal(), (422, "bad_public_key".into()));

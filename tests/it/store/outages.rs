@@ -165,7 +165,8 @@ async fn a_server_goes_on_when_the_proxy_before_its_database_does() {
 async fn a_database_that_became_a_standby_takes_no_writes_for_now() {
     let at = crate::support::stores::At::postgres().await;
     let name: String = at.rows("SELECT CAST(current_database() AS TEXT) AS n").await[0].get("n").unwrap();
-    let only: &'static str = Box::leak(format!("ALTER DATABASE {name} SET default_transaction_read_only = on").into_boxed_str());
+    let only: &'static str =
+        Box::leak(format!("ALTER DATABASE {name} SET default_transaction_read_only = on").into_boxed_str());
     at.sql(only).await;
     let db = at.connect().await;
     let error = versions::bump(&db, Topic::Access).await.unwrap_err();
