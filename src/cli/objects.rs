@@ -126,7 +126,7 @@ fn crl(facts: &CrlFacts<'_>) -> Value {
         "this_update": facts.this_update,
         "next_update": facts.next_update,
         "authority_key_id": facts.authority_key_id.map(to_hex),
-        "scope": if facts.distribution_point.is_some() { "partial" } else if facts.delta_base.is_some() { "delta" } else { "complete" },
+        "scope": if facts.is_indirect { "indirect" } else if facts.distribution_point.is_some() { "partial" } else if facts.delta_base.is_some() { "delta" } else { "complete" },
         "entries": facts.count,
         "revoked": revoked,
     })

@@ -36,6 +36,9 @@ pub enum CrlScope<'a> {
     Complete,
     /// Those that name this URI as their distribution point.
     Shard(&'a str),
+    /// Certificates of other issuers too, each named by an extension of its entry; published at this URI (RFC 5280
+    /// §5.2.5, §5.3.3).
+    Indirect(&'a str),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +83,8 @@ pub struct CrlEntries {
     der: Vec<u8>,
     count: u64,
     last: Option<SerialNumber>,
+    /// Whose certificates come next, until an entry has said so.
+    certificate_issuer: Option<Vec<u8>>,
 }
 
 impl CrlEntries {
@@ -92,6 +97,13 @@ impl CrlEntries {
         CrlEntries { der: Vec::with_capacity(entries.saturating_mul(53)), ..Self::default() }
     }
 
+    /// The entries that follow are certificates of the CA with this Name (DER), for an indirect CRL. Their serials
+    /// ascend anew.
+    pub fn under(&mut self, issuer_name: &[u8]) {
+        self.last = None;
+        self.certificate_issuer = Some(issuer_name.to_vec());
+    }
+
     pub fn push(
         &mut self,
         serial: SerialNumber,
@@ -100,6 +112,12 @@ impl CrlEntries {
     ) -> Result<(), CrlError> {
         if self.last.as_ref().is_some_and(|last| last.octets() >= serial.octets()) {
             return Err(CrlError::Order(serial));
+        }
+        if let Some(name) = self.certificate_issuer.take() {
+            self.der.extend_from_slice(&first_under(&name, &serial, revoked_at, reason));
+            self.count += 1;
+            self.last = Some(serial);
+            return Ok(());
         }
         let start = self.der.len();
         // at most 20 + 2 + 17 + 14 octets: the lengths fit in one octet
@@ -124,6 +142,23 @@ impl CrlEntries {
     pub fn count(&self) -> u64 {
         self.count
     }
+}
+
+/// The first entry of an issuer in an indirect CRL: those behind it are of the same issuer (RFC 5280 §5.3.3).
+fn first_under(
+    issuer_name: &[u8],
+    serial: &SerialNumber,
+    revoked_at: Timestamp,
+    reason: Option<RevocationReason>,
+) -> Vec<u8> {
+    let directory_name = der::constructed(der::context_constructed(4), &[issuer_name]);
+    let mut extensions = Vec::new();
+    if let Some(reason) = reason.filter(|r| *r != RevocationReason::Unspecified) {
+        extensions = der::extension(&oids::CRL_REASON, false, &der::tlv(der::ENUMERATED, &[reason.code()]));
+    }
+    extensions.extend(der::extension(&oids::CERTIFICATE_ISSUER, true, &der::sequence(&[&directory_name])));
+    let serial = der::tlv(der::INTEGER, serial.octets());
+    der::sequence(&[&serial, &der::time(revoked_at), &der::sequence(&[&extensions])])
 }
 
 /// A CRL that only lacks its signature.
@@ -202,8 +237,14 @@ fn extensions(input: &CrlInput<'_>) -> Vec<u8> {
         der::extension(&oids::AUTHORITY_KEY_ID, false, &key_id),
         der::extension(&oids::CRL_NUMBER, false, &number),
     ];
-    if let CrlScope::Shard(uri) = input.scope {
-        all.push(der::extension(&oids::ISSUING_DISTRIBUTION_POINT, true, &distribution_point(uri)));
+    let point = match input.scope {
+        CrlScope::Complete => None,
+        CrlScope::Shard(uri) => Some(distribution_point(uri, &[])),
+        // indirectCRL [4] TRUE
+        CrlScope::Indirect(uri) => Some(distribution_point(uri, &der::tlv(der::context(4), &[0xff]))),
+    };
+    if let Some(point) = point {
+        all.push(der::extension(&oids::ISSUING_DISTRIBUTION_POINT, true, &point));
     }
     if let Some(since) = input.expired_certs_on_crl {
         all.push(der::extension(&oids::EXPIRED_CERTS_ON_CRL, false, &der::generalized_time(since)));
@@ -211,8 +252,8 @@ fn extensions(input: &CrlInput<'_>) -> Vec<u8> {
     der::sequence(&all.iter().map(Vec::as_slice).collect::<Vec<_>>())
 }
 
-/// IssuingDistributionPoint with fullName alone; its DEFAULT FALSE flags are left out (RFC 5280 §5.2.5).
-fn distribution_point(uri: &str) -> Vec<u8> {
+/// IssuingDistributionPoint with fullName and flags that are true; those that are false are left out (RFC 5280 §5.2.5).
+fn distribution_point(uri: &str, flags: &[u8]) -> Vec<u8> {
     let names = der::constructed(der::context_constructed(0), &[&der::tlv(der::context(6), uri.as_bytes())]);
-    der::sequence(&[&der::constructed(der::context_constructed(0), &[&names])])
+    der::sequence(&[&der::constructed(der::context_constructed(0), &[&names]), flags])
 }

@@ -1,6 +1,7 @@
 //! Reading CRLs (RFC 5280 §5): what a CRL says, for inspect and fsck, and the rules that ours must keep, checked
 //! on the bytes.
 
+use std::collections::HashSet;
 use std::fmt;
 
 use super::algorithm::{SignatureScheme, VerifyError, verify_with};
@@ -22,8 +23,10 @@ pub struct CrlFacts<'a> {
     pub authority_key_id: Option<&'a [u8]>,
     /// The number of the base, if this is a delta CRL.
     pub delta_base: Option<&'a [u8]>,
-    /// IssuingDistributionPoint in DER: the CRL is not a complete one.
+    /// IssuingDistributionPoint in DER.
     pub distribution_point: Option<&'a [u8]>,
+    /// It speaks of certificates of other issuers too (RFC 5280 §5.2.5).
+    pub is_indirect: bool,
     pub extensions: Vec<Extension<'a>>,
     pub count: u64,
     /// 2, or 1 where it is left out.
@@ -46,6 +49,8 @@ pub struct CrlEntry<'a> {
     time_in_form: bool,
     /// The CRLReason code.
     pub reason: Option<u8>,
+    /// The issuer's Name in DER, where the entry says it; else it is that of the entry before, first of all the CRL's.
+    pub certificate_issuer: Option<&'a [u8]>,
     pub extensions: Vec<Extension<'a>>,
 }
 
@@ -85,6 +90,7 @@ impl<'a> CrlFacts<'a> {
             authority_key_id: None,
             delta_base: integer_of(&extensions, &oids::DELTA_CRL_INDICATOR)?,
             distribution_point: find(&extensions, &oids::ISSUING_DISTRIBUTION_POINT).map(|e| e.value),
+            is_indirect: false,
             extensions,
             count: 0,
             version,
@@ -98,6 +104,7 @@ impl<'a> CrlFacts<'a> {
         if let Some(found) = find(&facts.extensions, &oids::AUTHORITY_KEY_ID) {
             facts.authority_key_id = der::only_sequence(found.value)?.optional(der::context(0))?.map(|id| id.content);
         }
+        facts.is_indirect = facts.distribution_point.map(is_indirect).transpose()?.unwrap_or_default();
         let mut rest = Cursor::new(facts.entries.unwrap_or_default());
         while !rest.is_empty() {
             entry(&mut rest)?;
@@ -139,7 +146,30 @@ fn entry<'a>(list: &mut Cursor<'a>) -> Result<CrlEntry<'a>, DerError> {
             Some(u8::try_from(code).map_err(|_| DerError("a reason code is above 255"))?)
         }
     };
-    Ok(CrlEntry { serial, revoked_at, time_in_form, reason, extensions })
+    let certificate_issuer =
+        find(&extensions, &oids::CERTIFICATE_ISSUER).map(|found| directory_name(found.value)).transpose()?;
+    Ok(CrlEntry { serial, revoked_at, time_in_form, reason, certificate_issuer, extensions })
+}
+
+/// The one directoryName of GeneralNames: what a certificate's issuer field can hold.
+fn directory_name(names: &[u8]) -> Result<&[u8], DerError> {
+    let mut names = der::only_sequence(names)?;
+    let mut name = names.expect(der::context_constructed(4))?.inside();
+    names.finish()?;
+    let raw = name.expect(der::SEQUENCE)?.raw;
+    name.finish()?;
+    Ok(raw)
+}
+
+/// indirectCRL [4] of an IssuingDistributionPoint; the members before it are passed over.
+fn is_indirect(point: &[u8]) -> Result<bool, DerError> {
+    let mut point = der::only_sequence(point)?;
+    let mut indirect = false;
+    while !point.is_empty() {
+        let member = point.any()?;
+        indirect |= member.tag == der::context(4) && member.content == [0xff];
+    }
+    Ok(indirect)
 }
 
 /// A time, and whether it is UTCTime exactly through 2049 (RFC 5280 §5.1.2.4).
@@ -237,7 +267,16 @@ impl Lint {
 
     fn entries(&mut self, crl: &CrlFacts<'_>) {
         let mut last: Option<&[u8]> = None;
+        let mut issuers = HashSet::new();
         for entry in crl.entries() {
+            if let Some(issuer) = entry.certificate_issuer {
+                self.require(
+                    crl.is_indirect && issuers.insert(issuer),
+                    "an indirect CRL alone names issuers of entries, each once",
+                    "RFC 5280 §5.3.3",
+                );
+                last = None;
+            }
             self.require(
                 last.is_none_or(|l| l < entry.serial),
                 "serials ascend and none stands twice",
@@ -255,8 +294,8 @@ impl Lint {
             };
             self.require(reason, "reasons are known, `unspecified` is left out", "RFC 5280 §5.3.1");
             self.require(entry.time_in_form, "times are UTCTime through 2049", "RFC 5280 §5.1.2.4");
-            let soft = entry.extensions.iter().all(|e| !e.critical);
-            self.require(soft, "no extension of an entry is critical", "RFC 5280 §5.3");
+            let right = entry.extensions.iter().all(|e| e.critical == (e.id == oids::CERTIFICATE_ISSUER));
+            self.require(right, "of an entry's extensions certificateIssuer alone is critical", "RFC 5280 §5.3");
         }
     }
 }

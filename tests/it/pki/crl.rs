@@ -273,3 +273,41 @@ proptest! {
 thread_local! {
     static CA: std::rc::Rc<Party> = std::rc::Rc::new(Party::root(KeyAlgorithm::P256));
 }
+
+/// RFC 5280 §5.2.5, §5.3.3: entries of other issuers behind the extension that names them.
+#[tokio::test]
+async fn an_indirect_crl_names_the_issuer_of_each_group() {
+    let ca = Party::root(KeyAlgorithm::P256);
+    // another name; what kind of certificate has it is no matter to a CRL
+    let other = ca.leaf(7);
+    let mut entries = CrlEntries::new();
+    for issuer in [&ca, &other] {
+        entries.under(&issuer.name());
+        for n in [5, 9] {
+            // the same serials under both
+            entries.push(serial(n), now(), Some(RevocationReason::Superseded)).unwrap();
+        }
+    }
+    assert!(matches!(entries.clone().push(serial(9), now(), None), Err(CrlError::Order(_))));
+    let der = crl(&ca, CrlScope::Indirect("http://ca.test/crl/domain/x.crl"), entries).await;
+    assert_eq!(lint_crl(&der), []);
+    assert!(verified_by_openssl(&ca, &der));
+    let facts = CrlFacts::parse(&der).unwrap();
+    assert!(facts.is_indirect);
+    let names: Vec<_> = facts.entries().map(|entry| entry.certificate_issuer.map(<[u8]>::to_vec)).collect();
+    assert_eq!(names, [Some(ca.name()), None, Some(other.name()), None]);
+    let bench = Bench::new();
+    bench.put("a.crl", &der);
+    let (_, text) = bench.openssl(&["crl", "-inform", "DER", "-in", "a.crl", "-noout", "-text"]);
+    assert!(text.contains("X509v3 Issuing Distribution Point: critical"), "{text}");
+    assert!(text.contains("Indirect CRL") && text.contains("URI:http://ca.test/crl/domain/x.crl"), "{text}");
+    assert_eq!(text.matches("X509v3 Certificate Issuer: critical").count(), 2, "{text}");
+    // a complete CRL names nobody
+    let mut named = CrlEntries::new();
+    named.under(&other.name());
+    named.push(serial(5), now(), None).unwrap();
+    let (name, key_id) = (ca.name(), ca.key_id());
+    let plain = prepare_crl(&input(&ca, &name, &key_id, CrlScope::Complete), named).unwrap();
+    let refused = seal_crl(plain, ca.signer.as_ref(), ca.signer.public_key()).await;
+    assert!(matches!(refused, Err(CrlError::Lint(_))));
+}
