@@ -1,6 +1,7 @@
 #!/bin/bash
 # A real etcd whose trusted root is that of domain etcd: it accepts etcd-client and refuses a client certificate of every
-# other domain, of a server, and one that is on the CRL.
+# other domain, of a server, and one that is revoked. etcd reads one CRL in DER at each handshake and compares serials
+# alone, so it is given the list of the whole domain, which stays whole while the issuers of the domain change.
 . "$(dirname "$0")/lib.sh"
 
 DOMAINS=(mtls kubernetes front-proxy code-signing timestamping smime dev payments)
@@ -19,7 +20,7 @@ start_etcd() {
   etcd --name m1 --data-dir "$DIR/member" --listen-client-urls "https://127.0.0.1:$PORT" \
     --advertise-client-urls "https://127.0.0.1:$PORT" --listen-peer-urls "https://127.0.0.1:$PEER_PORT" \
     --initial-advertise-peer-urls "https://127.0.0.1:$PEER_PORT" --initial-cluster "m1=https://127.0.0.1:$PEER_PORT" \
-    --client-cert-auth --trusted-ca-file "$DIR/etcd-root.pem" --client-crl-file "$DIR/etcd.crl" \
+    --client-cert-auth --trusted-ca-file "$DIR/etcd-root.pem" --client-crl-file "$DIR/etcd.crl" --peer-crl-file "$DIR/etcd.crl" \
     --cert-file "$DIR/server.pem" --key-file "$DIR/server.key" \
     --peer-client-cert-auth --peer-trusted-ca-file "$DIR/etcd-root.pem" \
     --peer-cert-file "$DIR/peer.pem" --peer-key-file "$DIR/peer.key" >"$DIR/etcd.log" 2>&1 &
@@ -45,7 +46,7 @@ journey() {
   for domain in "${DOMAINS[@]}"; do check "ca create $domain" chancery ca create "$domain"; done
   check_fails "a domain is not made twice" 'domain.new' chancery ca create etcd
   check "the running server serves the new bundle within 5 s" within 5 fetch "$DIR/etcd-root.pem" bundles/etcd.pem || return
-  check "and the CRL of the new issuer" within 5 fetch "$DIR/etcd.crl" crl/etcd-1.crl
+  check "and the list of the new domain" within 5 fetch "$DIR/etcd.crl" crl/domain/etcd.crl
 
   check "etcd-server is issued" sign server etcd-server /CN=m1 DNS:m1.chancery.test,DNS:localhost,IP:127.0.0.1 || return
   check "etcd-peer is issued" sign peer etcd-peer /CN=m1 DNS:m1.chancery.test,IP:127.0.0.1
@@ -68,13 +69,15 @@ journey() {
   local serial
   serial=$(serial_of "$DIR/second.pem")
   check "revoke the second client" chancery revoke "$serial" --reason keyCompromise
-  check "its CRL lists it within 5 s" within 6 crl_lists_now second
+  check "the domain's list has it within 5 s" within 6 crl_lists_now second
   check_fails "etcd refuses the revoked client without a restart" 'certificate|deadline|EOF|Error' ctl second put of-second again
   check "the first client still gets in" put_and_get client
   check_fails "the key of the revoked one gets no certificate any more" 'key.blocked' \
     chancery sign "$DIR/second.csr" --profile etcd-client
   check "a key with two certificates loses both" both_of_a_key
+  rotation
   check "fsck beside the running server" chancery fsck
+  handshakes
   kill "$ETCD"; wait "$ETCD" 2>/dev/null
 }
 
@@ -85,8 +88,92 @@ foreign_clients() {
     sign smime smime /CN=root email:root@chancery.test && sign dev dev-client /CN=root && sign payments payments-client /CN=root
 }
 
+# The revoked client knocks all the while; a good one works after every step.
+rotation() {
+  : >"$DIR/knocks"
+  (for _ in $(seq 1 900); do
+    if ctl second put of-second knock >/dev/null 2>&1; then echo in; else echo out; fi >>"$DIR/knocks"
+    sleep 0.2
+  done) &
+  local knocking=$!
+  PIDS+=("$knocking")
+  check "a second issuer under the same root" chancery ca create etcd --under etcd-root
+  check "the first client gets in" put_and_get client
+  check "the second issuer becomes the default" chancery ca activate etcd-2
+  check "and signs the list of the domain within 5 s" within 6 list_is_signed_by etcd-2
+  check "the first client still gets in" put_and_get client
+  check "the first issuer retires" chancery ca retire etcd-1 --yes
+  check "the list still has what the first issuer revoked" within 6 crl_lists_now second
+  check "which the second issuer's own CRL has not" own_crl_lacks etcd-2 second
+  check "a client of the second issuer is issued" sign renewed etcd-client /CN=root
+  check "and gets in" put_and_get renewed
+  check "servers and peers are renewed under the second issuer" renew_members
+  check "etcd is healthy with them" within 30 ctl renewed endpoint health
+  check "the first client gets in as before" put_and_get client
+  check "revoke the first client" chancery revoke "$(serial_of "$DIR/client.pem")" --reason superseded
+  check "its serial joins the list" within 6 crl_lists_now client
+  check_fails "and it is refused" 'certificate|deadline|EOF|Error' ctl client put of-client late
+  check "the renewed one gets in" put_and_get renewed
+  kill "$knocking" 2>/dev/null; wait "$knocking" 2>/dev/null
+  check "the revoked client knocked all the while" test "$(grep -c out "$DIR/knocks")" -ge 5
+  check "and was never let in" no_knock_was_answered
+}
+no_knock_was_answered() { ! grep -q '^in$' "$DIR/knocks" && [ -z "$(ctl renewed get of-second | grep -v -x -e of-second -e yes)" ]; }
+list_is_signed_by() {
+  fetch "$DIR/etcd.crl.new" crl/domain/etcd.crl && curl -fsS -o "$DIR/$1.pem" "$HTTP/issuers/$1.pem" &&
+    openssl crl -inform DER -in "$DIR/etcd.crl.new" -noout -verify -CAfile "$DIR/$1.pem" 2>&1 | grep -q 'verify OK' &&
+    mv "$DIR/etcd.crl.new" "$DIR/etcd.crl"
+}
+own_crl_lacks() {
+  fetch "$DIR/own.crl" "crl/$1.crl" && ! openssl crl -inform DER -in "$DIR/own.crl" -noout -text | tr A-F a-f | grep -q "$(serial_of "$DIR/$2.pem")"
+}
+# etcd reads its certificates at each handshake.
+renew_members() {
+  sign server etcd-server /CN=m1 DNS:m1.chancery.test,DNS:localhost,IP:127.0.0.1 && sign peer etcd-peer /CN=m1 DNS:m1.chancery.test,IP:127.0.0.1
+}
+
+# What 10,000 entries cost a handshake: etcd reads and parses the list at each one.
+handshakes() {
+  local few many
+  few=$(mean_handshake) || { not_ok "handshakes are measured" "curl failed"; return; }
+  revoke_many || { not_ok "10,000 revocations are written" "$(tail -n 3 "$WORK/sql.log")"; return; }
+  check "a list of 10,000 entries is published within 10 s" within 10 list_has 10000
+  many=$(mean_handshake) || { not_ok "handshakes are measured" "curl failed"; return; }
+  echo "# a request to etcd with a handshake takes $few ms with a few entries and $many ms with 10,000 ($(stat -c %s "$DIR/etcd.crl") octets)"
+}
+mean_handshake() {
+  local n
+  for n in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    curl -fsS -o /dev/null -w '%{time_appconnect} %{time_total}\n' --cacert "$DIR/etcd-root.pem" --cert "$DIR/renewed.pem" \
+      --key "$DIR/renewed.key" "https://127.0.0.1:$PORT/health" || return 1
+  done | awk '{ sum += $2 } END { printf "%.1f", 1000 * sum / NR }'
+}
+revoke_many() {
+  local postgres="INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after)
+    SELECT id, decode('40' || substr(md5(i::text), 1, 30), 'hex'), decode(md5('c' || i), 'hex'), $(date +%s)000000, 'superseded', $(date +%s)000000 + 8640000000000 FROM generate_series(1, 10000) AS i, issuers WHERE slug = 'etcd-1';
+    UPDATE versions SET version = version + 1 WHERE topic = 'revocations';"
+  if [ -n "$DATABASE_URL" ]; then
+    "$(pg_tool psql)" -qX -v ON_ERROR_STOP=1 "$DATABASE_URL" -c "$postgres" >"$WORK/sql.log" 2>&1
+  else
+    DB="$DIR/data/chancery.db" /usr/bin/python3 - >"$WORK/sql.log" 2>&1 <<'PY'
+import os, sqlite3, time
+now = int(time.time()) * 1_000_000
+with sqlite3.connect(os.environ["DB"], timeout=10) as db:
+    (issuer,) = db.execute("SELECT id FROM issuers WHERE slug = 'etcd-1'").fetchone()
+    rows = ((issuer, b"@" + os.urandom(15), os.urandom(16), now, "superseded", now + 10**13) for _ in range(10_000))
+    db.executemany("INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after) VALUES (?, ?, ?, ?, ?, ?)", rows)
+    db.execute("UPDATE versions SET version = version + 1 WHERE topic = 'revocations'")
+PY
+  fi
+}
+list_has() {
+  fetch "$DIR/etcd.crl.new" crl/domain/etcd.crl &&
+    [ "$(openssl crl -inform DER -in "$DIR/etcd.crl.new" -noout -text | grep -c 'Serial Number:')" -ge "$1" ] &&
+    mv "$DIR/etcd.crl.new" "$DIR/etcd.crl"
+}
+
 crl_lists_now() {
-  fetch "$DIR/etcd.crl.new" crl/etcd-1.crl && openssl crl -inform DER -in "$DIR/etcd.crl.new" -noout -text |
+  fetch "$DIR/etcd.crl.new" crl/domain/etcd.crl && openssl crl -inform DER -in "$DIR/etcd.crl.new" -noout -text |
     tr A-F a-f | grep -q "$(serial_of "$DIR/$1.pem")" && mv "$DIR/etcd.crl.new" "$DIR/etcd.crl"
 }
 

@@ -59,6 +59,8 @@ domains() {
 # ---- tls: nginx and curl, openssl towards itself
 
 tls() {
+  has gone tls-client --common-name gone && chancery revoke "$DIR/gone.leaf.pem" --reason superseded || return
+  check "the CRL bundle lists the revoked client within 5 s" within 6 bundle_lists gone || return
   has server tls-server "web.$ZONE" 10.9.8.7 && has client tls-client --common-name alice && has peer tls-peer "peer.$ZONE" || return
   nginx_mtls || return
   local alice=(--cert "$DIR/client.crt" --key "$DIR/client.key") peer=(--cert "$DIR/peer.crt" --key "$DIR/peer.key")
@@ -71,13 +73,23 @@ tls() {
   refused "another name" 'no alternative certificate subject name' at tls "other.$ZONE" "$TLS_PORT" "${alice[@]}"
   refused "nothing instead of a client certificate" '400' at tls "web.$ZONE" "$TLS_PORT"
   refused "tls-server as a client certificate" '400|alert' at tls "web.$ZONE" "$TLS_PORT" --cert "$DIR/server.crt" --key "$DIR/server.key"
+  # every certificate of the chain is checked: the bundle holds the CRLs of issuer and root
+  at_checked() { at tls "web.$ZONE" "$CRL_PORT" --cert "$DIR/$1.crt" --key "$DIR/$1.key"; }
+  accepted tls-client "nginx with ssl_crl of the domain's bundle" at_checked client
+  refused "a revoked client by nginx with ssl_crl" '400' at_checked gone
   accepted tls-peer "curl as a server and nginx as a client" at mtls "peer.$ZONE" "$PEER_PORT" "${peer[@]}"
   accepted tls-peer "openssl s_server and s_client towards each other" peers
   refused "tls-client as a server" 'unsuitable certificate purpose' openssl verify -purpose sslserver -CAfile "$DIR/mtls.pem" -untrusted "$DIR/client.chain.pem" "$DIR/client.leaf.pem"
 }
 
+# The bundle's first blocks are those of the issuers by slug; openssl crl reads one block at a time.
+bundle_lists() {
+  curl -fsS -o "$DIR/mtls.crl.pem" "$HTTP/bundles/mtls.crl.pem" &&
+    awk '/BEGIN X509 CRL/ { n++ } n == 1' "$DIR/mtls.crl.pem" | openssl crl -noout -text | tr A-F a-f | grep -q "$(serial_of "$DIR/$1.leaf.pem")"
+}
+
 nginx_mtls() {
-  TLS_PORT=$(free_port) PEER_PORT=$(free_port)
+  TLS_PORT=$(free_port) PEER_PORT=$(free_port) CRL_PORT=$(free_port)
   mkdir -p "$DIR/nginx"
   cat >"$DIR/nginx/nginx.conf" <<CONF
 daemon off; pid $DIR/nginx/pid; error_log $DIR/nginx/error.log; worker_processes 1;
@@ -87,6 +99,7 @@ http {
   uwsgi_temp_path $DIR/nginx/u; scgi_temp_path $DIR/nginx/s; default_type text/plain;
   ssl_client_certificate $DIR/mtls.pem; ssl_verify_client on; ssl_verify_depth 2;
   server { listen 127.0.0.1:$TLS_PORT ssl; ssl_certificate $DIR/server.crt; ssl_certificate_key $DIR/server.key; return 200 "\$ssl_client_s_dn\n"; }
+  server { listen 127.0.0.1:$CRL_PORT ssl; ssl_certificate $DIR/server.crt; ssl_certificate_key $DIR/server.key; ssl_crl $DIR/mtls.crl.pem; return 200 "\$ssl_client_s_dn\n"; }
   server { listen 127.0.0.1:$PEER_PORT ssl; ssl_certificate $DIR/peer.crt; ssl_certificate_key $DIR/peer.key; return 200 "\$ssl_client_s_dn\n"; }
 }
 CONF
