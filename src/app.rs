@@ -9,6 +9,8 @@ use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::Result;
 use crate::keys::store::Keys;
+use crate::model::actor::Actor;
+use crate::pki::pem;
 use crate::registration::Registration;
 use crate::store::Store;
 use crate::validation::Validator;
@@ -42,6 +44,37 @@ impl App {
         self.access.refusals.flush(all).await;
         self.registration.refusals.flush(all).await;
         self.registration.write_attempts(all).await;
+    }
+
+    /// Fetches the CRLs of CAs elsewhere that stand above our issuers. One that fails does not keep the others waiting.
+    pub async fn fetch_foreign_crls(&self) -> Result<()> {
+        const LIMIT: usize = 32 << 20;
+        let actor = Actor::job("foreign-crls");
+        for ca in self.authority.foreign_crls_due().await? {
+            let mut failure = None;
+            for text in &ca.urls {
+                let Ok(url) = url::Url::parse(text) else { continue };
+                let stored = match self.validator.download(&url, LIMIT).await {
+                    Ok(body) => {
+                        let der = pem::crl(&body).unwrap_or(body);
+                        self.authority.store_foreign_crl(&actor, &ca, text, &der).await.map_err(|e| e.detail)
+                    }
+                    Err(error) => Err(error.detail()),
+                };
+                match stored {
+                    Ok(_) => {
+                        failure = None;
+                        break;
+                    }
+                    Err(why) => failure = Some((text, why)),
+                }
+            }
+            if let Some((url, why)) = failure {
+                tracing::warn!(url, why, "the CRL of a CA elsewhere could not be fetched");
+                self.authority.foreign_crl_failed(&ca, url, &why).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What time ends: orders, authorizations, nonces, sessions, idempotency keys.

@@ -75,6 +75,7 @@ operations! {
     "listIssuers" Role(ReadHierarchy) Narrowed("issuers of the grant");
     "getIssuer" Role(ReadHierarchy) Narrowed("issuers of the grant");
     "createIssuer" Role(ManageHierarchy) Refused, "issuer.refused" "";
+    "changeIssuer" Role(ManageHierarchy) Refused, "issuer.refused" "issuer";
     "listDomains" Role(ReadHierarchy) Narrowed("domains with an issuer of the grant");
     "getDomain" Role(ReadHierarchy) Narrowed("domains with an issuer of the grant");
     "createDomain" Role(ManageHierarchy) Refused, "domain.refused" "";

@@ -14,9 +14,9 @@ use crate::authority::snapshot::{LoadedIssuer, LoadedProfile, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
-use crate::model::issuer;
+use crate::model::issuer::{self, OcspSigner};
 use crate::pki::pem;
-use crate::wire::hierarchy::{Domain, Issuer, IssuerRequest, Profile};
+use crate::wire::hierarchy::{Domain, Issuer, IssuerChange, IssuerRequest, Profile};
 use crate::wire::page::Page;
 
 /// List issuers
@@ -39,6 +39,35 @@ pub async fn issuer(caller: Caller, State(api): State<Api>, Path(slug): Path<Str
     let found = snapshot.issuers.get(&slug).filter(|i| caller.sees_issuer(&i.issuer.slug));
     let found = found.ok_or_else(|| Error::not_found(format!("issuer \"{}\"", shown(&slug))))?;
     issuer_shape(&snapshot, found).map(Reply)
+}
+
+/// Change an issuer
+#[utoipa::path(patch, path = "/api/v1/issuers/{issuer}", operation_id = "changeIssuer", tag = "issuers",
+    params(("issuer" = String, Path, description = "Its slug")), request_body = IssuerChange,
+    responses((status = 200, description = "The issuer", body = Issuer), WriteProblems))]
+pub async fn change_issuer(
+    caller: Caller,
+    State(api): State<Api>,
+    Path(slug): Path<String>,
+    Json { value: asked, .. }: Json<IssuerChange>,
+) -> Result<Reply<Issuer>> {
+    refused(&api, &caller, "issuer.refused", &slug, caller.may_manage_hierarchy()).await?;
+    if let Some(name) = &asked.ocsp_signer {
+        let signer = OcspSigner::from_name(name).ok_or_else(|| {
+            let all: Vec<_> = OcspSigner::ALL.into_iter().map(OcspSigner::name).collect();
+            let value = format!("ocsp_signer \"{}\"", shown(name));
+            Error::refused(
+                ErrorKind::Unprocessable,
+                "issuer.ocsp_signer",
+                value,
+                all.join(" or "),
+                "name one of them",
+            )
+        })?;
+        api.authority.set_ocsp_signer(caller.actor(), &slug, signer).await?;
+    }
+    let snapshot = api.authority.snapshot();
+    issuer_shape(&snapshot, snapshot.issuer(&slug)?).map(Reply)
 }
 
 /// Create an issuer
@@ -167,6 +196,7 @@ fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Result<Issuer> {
         not_after: Some(certificate.not_after),
         crl_url: issuer.crl_url(),
         ocsp_url: issuer.ocsp_url(),
+        ocsp_signer: loaded.ocsp_signer.name().to_owned(),
         certificate: pem::encode(pem::CERTIFICATE, &certificate.der),
         chain: shape::chain(&snapshot.chain(issuer.id)),
     })

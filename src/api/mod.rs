@@ -108,7 +108,7 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(renewals::list, renewals::create))
         .routes(routes!(renewals::get, renewals::cancel))
         .routes(routes!(hierarchy::issuers, hierarchy::create_issuer))
-        .routes(routes!(hierarchy::issuer))
+        .routes(routes!(hierarchy::issuer, hierarchy::change_issuer))
         .routes(routes!(hierarchy::profiles, profiles::create))
         .routes(routes!(hierarchy::profile, profiles::put, profiles::patch))
         .routes(routes!(profiles::revisions))

@@ -31,6 +31,7 @@ pub fn certificate(record: &Certificate, now: Timestamp) -> wire::certificates::
         via: record.via.clone(),
         issued_at: record.issued_at,
         revocation: revocation(record),
+        action_required: None,
         certificate: None,
         chain: None,
         private_key: None,
@@ -43,6 +44,7 @@ pub async fn whole(authority: &Authority, record: &Certificate) -> Result<wire::
     let mut shape = certificate(record, authority.store().now());
     shape.certificate = der.map(|der| pem::encode(pem::CERTIFICATE, &der));
     shape.chain = Some(chain(&authority.chain_of(record)));
+    shape.action_required = authority.revocation_to_publish(record).await?;
     Ok(shape)
 }
 

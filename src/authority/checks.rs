@@ -48,6 +48,9 @@ impl Authority {
             self.check_unlock_key(),
             self.check_issuers(),
             self.check_crls().await.unwrap_or_else(|e| blind("crls", &e.detail)),
+            self.check_pending_revocations().await.unwrap_or_else(|e| blind("revocations", &e.detail)),
+            self.check_delegations(),
+            self.check_domain_lists().await.unwrap_or_else(|e| blind("domain lists", &e.detail)),
             self.check_responders().await.unwrap_or_else(|e| blind("ocsp", &e.detail)),
             self.check_intents().await.unwrap_or_else(|e| blind("intents", &e.detail)),
         ]
@@ -148,7 +151,7 @@ fn ending(loaded: &LoadedIssuer, now: Timestamp) -> Option<(Severity, String)> {
         .then(|| (Severity::Warning, format!("{slug} ends at {}: plan its successor now", newest.not_after)))
 }
 
-fn check(name: &'static str, problems: Vec<(Severity, String)>, good: String) -> Check {
+pub(super) fn check(name: &'static str, problems: Vec<(Severity, String)>, good: String) -> Check {
     match problems.iter().map(|p| p.0).max() {
         None => Check { name, severity: Severity::Ok, detail: good },
         Some(severity) => {

@@ -2,22 +2,28 @@
 //! `Signer` and `KeyStore`, never `keys`.
 
 pub mod batch;
+mod ca_checks;
+mod ca_revocation;
 pub mod chain;
 mod checkpoints;
 pub mod checks;
 pub mod compromise;
 pub mod crl;
+pub mod domain_crl;
+pub mod foreign_crls;
 pub mod fsck;
 pub mod guard;
 pub mod hierarchy;
 pub mod issue;
 pub mod ocsp;
+mod ocsp_signer;
 mod profiles;
 mod queries;
 pub mod recovery;
 pub mod renewal;
 pub mod responders;
 pub mod revoke;
+mod revoked_cas;
 pub mod signers;
 pub mod snapshot;
 
@@ -51,6 +57,7 @@ pub struct Authority {
     /// The CRL in force of each issuer, as last read.
     crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,
     ocsp: OcspCache,
+    domain_crls: domain_crl::DomainCrls,
     stuck: recovery::Stuck,
     /// Retired issuers without a certificate that lasts, and when that was seen. Guards only itself.
     over: Mutex<HashMap<IssuerId, Timestamp>>,
@@ -75,6 +82,7 @@ impl Authority {
             snapshot: ArcSwap::from_pointee(snapshot),
             crls: Mutex::default(),
             ocsp: OcspCache::default(),
+            domain_crls: domain_crl::DomainCrls::default(),
             stuck: recovery::Stuck::default(),
             over: Mutex::default(),
             renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),

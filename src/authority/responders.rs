@@ -17,7 +17,7 @@ impl Authority {
         }
         let mut renewed = 0;
         for loaded in self.snapshot().issuers.values() {
-            let Some(key) = loaded.key.as_ref().filter(|key| key.can_delegate()) else { continue };
+            let Some(key) = &loaded.key else { continue };
             let mut tx = self.store.begin(&Actor::job("ocsp-responder")).await?;
             let Some(issuer) = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await? else { continue };
             let now = tx.now();

@@ -3,6 +3,7 @@
 
 use serde_json::json;
 
+use super::ca_revocation::is_of_hierarchy;
 use super::guard::{self, IdempotencyClaim};
 use super::{Authority, compromise};
 use crate::clock::Timestamp;
@@ -46,8 +47,12 @@ impl Authority {
         if compromise::blocks(reason) {
             compromise::block(&mut tx, &certificate, reason).await?;
         }
+        self.publish_roots(&mut tx, &certificate, reason).await?;
         tx.commit().await?;
         self.after_revocation(&certificate, reason);
+        if is_of_hierarchy(&certificate) {
+            self.reload().await?;
+        }
         Ok(certificate)
     }
 
@@ -187,6 +192,9 @@ async fn write_revocation(
     revocations::insert(&mut *tx, certificate.issuer_id, &row).await?;
     hierarchy::mark_crl_dirty(&mut *tx, certificate.issuer_id).await?;
     versions::bump(&mut *tx, Topic::Revocations).await?;
+    if is_of_hierarchy(&certificate) {
+        versions::bump(&mut *tx, Topic::Hierarchy).await?;
+    }
     certificate.status = CertificateStatus::Revoked { at: now, reason };
     Ok(certificate)
 }

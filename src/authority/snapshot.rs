@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::chain;
+use super::{chain, revoked_cas};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
-use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, Responder};
+use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, OcspSigner, Responder};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::key_policy;
@@ -18,7 +18,7 @@ use crate::pki::profile::{Profile, ProfileConfig};
 use crate::pki::signer::{KeyStore, SealedKey};
 use crate::pki::tbs::{TbsView, key_identifier, split_certificate};
 use crate::store::versions::{self, Versions};
-use crate::store::{Store, hierarchy, profiles};
+use crate::store::{Store, hierarchy, ocsp_signers, profiles};
 
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -34,13 +34,17 @@ pub struct Snapshot {
     own_keys: HashSet<[u8; 32]>,
 }
 
-/// An issuer with its certificates, the longest-lived first, and its key when the seal is loaded.
+/// An issuer with its certificates that are not revoked, the longest-lived first, and its key when the seal is loaded.
 #[derive(Debug)]
 pub struct LoadedIssuer {
     pub issuer: Issuer,
+    /// Those that are not revoked; when all are revoked, all of them, so that the issuer goes on publishing.
     pub certificates: Vec<IssuerCertificate>,
     /// Its certificate with every CA above it: what they permit together.
     pub path: IssuingPath,
+    pub ocsp_signer: OcspSigner,
+    /// Since when every certificate of this issuer is revoked.
+    pub revoked_at: Option<Timestamp>,
     /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
     pub chain: Vec<Vec<u8>>,
     /// The same by every way up; `chain` is one of them.
@@ -52,7 +56,7 @@ pub struct LoadedIssuer {
     pub sealed_key: SealedKey,
     /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
     pub key: Option<Arc<IssuerKey>>,
-    /// The OCSP delegate that lives longest, when the status seal is loaded.
+    /// Who signs OCSP answers: the delegate that expires last, when the status seal is loaded; or the issuer's own key.
     pub responder: Option<LoadedResponder>,
     /// Under which OCSP clients know the issuer.
     pub hashes: IssuerHashes,
@@ -61,6 +65,8 @@ pub struct LoadedIssuer {
 #[derive(Debug)]
 pub struct LoadedResponder {
     pub responder: OcspResponder,
+    /// It is the issuer's own key, no delegate.
+    pub is_issuer: bool,
     pub not_before: Timestamp,
     pub not_after: Timestamp,
 }
@@ -100,13 +106,26 @@ impl Snapshot {
         let certificates = hierarchy::issuer_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
         let anchors = hierarchy::anchors(store).await?;
-        let above = chain::Above::read(&certificates, &anchors, store.now());
+        let all = hierarchy::issuers(store).await?;
+        let revoked = revoked_cas::read(store, &all, &certificates).await?;
+        let self_signing = ocsp_signers::issuers(store).await?;
+        let live: Vec<_> = certificates.iter().filter(|c| !revoked.contains_key(&c.id)).cloned().collect();
+        let above = chain::Above::read(&live, &anchors, store.now());
         let mut issuers = BTreeMap::new();
-        for issuer in hierarchy::issuers(store).await? {
+        for issuer in all {
+            let id = issuer.id;
             let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
             let sealed_key = sealed_key
                 .ok_or_else(|| Error::inconsistent(format!("the key of issuer {} is missing", issuer.slug)))?;
-            let own: Vec<_> = certificates.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect();
+            let of = |from: &[IssuerCertificate]| -> Vec<_> {
+                from.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect()
+            };
+            let mut own = of(&live);
+            let mut revoked_at = None;
+            if own.is_empty() {
+                own = of(&certificates);
+                revoked_at = own.iter().filter_map(|c| revoked.get(&c.id)).max().copied();
+            }
             let path = own.first().map(|newest| above.path(&newest.der)).transpose()?.unwrap_or_default();
             let key = match own.first() {
                 Some(_) if keys.can_open(sealed_key.purpose) && !sealed_key.is_offline() => {
@@ -115,6 +134,7 @@ impl Snapshot {
                 _ => None,
             };
             let responder = match responders.iter().find(|r| r.issuer_id == issuer.id) {
+                _ if self_signing.contains(&id) => key.as_deref().map(own_responder).transpose()?,
                 Some(newest) => load_responder(newest, sealed.get(&newest.key_id.bytes()), keys)?,
                 None => None,
             };
@@ -132,6 +152,8 @@ impl Snapshot {
             let loaded = LoadedIssuer {
                 certificates: own,
                 path,
+                ocsp_signer: if self_signing.contains(&id) { OcspSigner::Issuer } else { OcspSigner::Delegate },
+                revoked_at,
                 chain,
                 chains,
                 subject,
@@ -229,7 +251,16 @@ fn load_responder(row: &Responder, key: Option<&SealedKey>, keys: &dyn KeyStore)
     let Some(key) = key.filter(|k| keys.can_open(k.purpose)) else { return Ok(None) };
     let responder = OcspResponder::delegated(keys.open(key)?, &row.der)
         .map_err(|e| Error::inconsistent("an OCSP responder has no readable key").because(e))?;
-    Ok(Some(LoadedResponder { responder, not_before: row.not_before, not_after: row.not_after }))
+    Ok(Some(LoadedResponder { responder, is_issuer: false, not_before: row.not_before, not_after: row.not_after }))
+}
+
+/// An issuer that signs its OCSP answers itself.
+fn own_responder(key: &IssuerKey) -> Result<LoadedResponder> {
+    let responder = OcspResponder::issuer(key.signer().clone())
+        .map_err(|e| Error::inconsistent("the public key of an issuer cannot be read").because(e))?;
+    let validity = key.validity();
+    let (not_before, not_after) = (validity.not_before(), validity.not_after());
+    Ok(LoadedResponder { responder, is_issuer: true, not_before, not_after })
 }
 
 fn hashes(issuer: &Issuer, certificate: Option<&IssuerCertificate>, key: &SealedKey) -> Result<IssuerHashes> {

@@ -38,7 +38,8 @@ pub enum CaCommand {
         #[command(subcommand)]
         command: ca_root::CrlCommand,
     },
-    /// Give an issuer one more certificate from its root: the same name and key, a later end
+    /// Give an issuer one more certificate from its root: the same name and key, a later end. Older ones with
+    /// OCSPSigning are revoked
     Renew {
         name: String,
         /// How many years it lives
@@ -46,6 +47,14 @@ pub enum CaCommand {
         years: Option<u32>,
         #[command(flatten)]
         root: RootKey,
+    },
+    /// Choose who signs the OCSP answers of an issuer
+    Ocsp {
+        name: String,
+        /// Its delegate, which answers while the server is locked; or the issuer's own key, for clients that want
+        /// OCSPSigning in the CA before they believe a delegate (some Microsoft servers)
+        #[arg(long, value_name = "WHO", value_parser = ["delegate", "issuer"])]
+        sign_by: String,
     },
     /// Let an issuer sign no certificate any more; it publishes until its last one ends
     Retire { name: String },
@@ -95,6 +104,7 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::Root { command } => ca_root::root(context, command).await,
         CaCommand::Crl { command } => ca_root::crl(context, command).await,
         CaCommand::Renew { name, years, root } => ca_root::renew(context, &name, years, &root).await,
+        CaCommand::Ocsp { name, sign_by } => ocsp(context, &name, &sign_by).await,
         CaCommand::Retire { name } => ca_root::retire(context, &name).await,
     }
 }
@@ -117,6 +127,23 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
         (_, true) => issuer(&client, made["slug"].as_str().unwrap_or_default()).await,
         (_, false) => report(&client, &made).await,
     }
+}
+
+async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
+    let client = context.client().await?;
+    let path = format!("/api/v1/issuers/{}", encode(name));
+    let body = Value::from(Map::from_iter([("ocsp_signer".to_owned(), sign_by.into())]));
+    let changed = client.patch(&path, &body).await.trying(|| format!("cannot change {name}"))?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&changed)?);
+    }
+    let by = if sign_by == "issuer" {
+        "its own key; while the server is locked it answers tryLater"
+    } else {
+        "its delegate"
+    };
+    output::say(&format!("ocsp      answers of {name} are signed by {by}"));
+    Ok(())
 }
 
 fn body(args: CreateArgs) -> Map<String, Value> {

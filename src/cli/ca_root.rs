@@ -122,8 +122,11 @@ pub async fn crl(context: &Context, command: CrlCommand) -> Result<()> {
 pub async fn renew(context: &Context, name: &str, years: Option<u32>, root: &RootKey) -> Result<()> {
     let what = || format!("cannot renew {name}");
     let app = context.host_app(root.root_key.as_deref()).await.trying(what)?;
-    app.authority.renew_issuer(&host_actor(), name, years).await.trying(what)?;
+    let revoked = app.authority.renew_issuer(&host_actor(), name, years).await.trying(what)?;
     output::say(&format!("renewed   {name}"));
+    for serial in revoked {
+        output::say(&format!("revoked   serial {serial}: an older certificate of {name}, which had OCSPSigning"));
+    }
     issuer(&context.client().await?, name).await
 }
 

@@ -78,6 +78,11 @@ impl Client {
         json(&self.call_if("PUT", path, "application/json", Some(body), tag).await?)
     }
 
+    pub async fn patch(&self, path: &str, body: &impl Serialize) -> Result<Value, Refusal> {
+        let body = serde_json::to_vec(body).map_err(|e| Error::internal("cannot write a request", e))?;
+        json(&self.call("PATCH", path, "application/json", Some(body)).await?)
+    }
+
     pub async fn delete(&self, path: &str) -> Result<Value, Refusal> {
         json(&self.call("DELETE", path, "application/json", None).await?)
     }

@@ -58,6 +58,8 @@ struct Detail {
     may_revoke: bool,
     just_issued: bool,
     just_revoked: bool,
+    /// What must still be done so that clients learn of the revocation.
+    action_required: Option<String>,
 }
 
 /// When it should be renewed, and why then.
@@ -129,6 +131,7 @@ pub async fn show(
         status: status.name(),
         may_revoke: status == ShownStatus::Valid && signed.caller().may_revoke(&record).is_ok(),
         just_issued: came.new.is_some() && status == ShownStatus::Valid,
+        action_required: dash.authority.revocation_to_publish(&record).await?,
         just_revoked: came.revoked.is_some() && status == ShownStatus::Revoked,
         class: class(&record, now),
         names: record.names.iter().map(|n| (n.kind(), clean(&n.value()))).collect(),

@@ -14,8 +14,18 @@ use crate::error::Result;
 const SECOND: Duration = Duration::from_secs(1);
 
 /// The names of periodic work, as metrics have them.
-pub const NAMES: &[&str] =
-    &["clock", "versions", "refusals", "crl", "recovery", "audit-checkpoint", "ocsp-responders", "housekeeping"];
+pub const NAMES: &[&str] = &[
+    "clock",
+    "versions",
+    "refusals",
+    "crl",
+    "domain-crls",
+    "foreign-crls",
+    "recovery",
+    "audit-checkpoint",
+    "ocsp-responders",
+    "housekeeping",
+];
 
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
@@ -29,6 +39,10 @@ pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch
         return;
     }
     every(tasks, app, stop, "crl", SECOND, |app| async move { app.authority.publish_due().await.map(drop) });
+    every(tasks, app, stop, "domain-crls", SECOND, |app| async move {
+        app.authority.publish_domains_due().await.map(drop)
+    });
+    every(tasks, app, stop, "foreign-crls", minutes(1), |app| async move { app.fetch_foreign_crls().await });
     every(tasks, app, stop, "recovery", Duration::from_secs(30), |app| async move {
         app.authority.recover().await.map(drop)
     });

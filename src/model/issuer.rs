@@ -181,6 +181,31 @@ impl IssuerState {
     }
 }
 
+/// Who signs the OCSP answers of an issuer (RFC 6960 §4.2.2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OcspSigner {
+    /// A delegate with a certificate for this alone: answers go on while the server is locked.
+    Delegate,
+    /// The issuer's own key: for clients that want OCSPSigning in the CA before they believe a delegate.
+    Issuer,
+}
+
+impl OcspSigner {
+    pub const ALL: [OcspSigner; 2] = [OcspSigner::Delegate, OcspSigner::Issuer];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            OcspSigner::Delegate => "delegate",
+            OcspSigner::Issuer => "issuer",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        OcspSigner::ALL.into_iter().find(|signer| signer.name() == name)
+    }
+}
+
 /// One certificate of an issuer's name and key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerCertificate {

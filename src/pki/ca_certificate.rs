@@ -4,7 +4,8 @@
 use ::der::oid::ObjectIdentifier;
 
 use super::algorithm::{SignatureScheme, VerifyError, verify_with};
-use super::der::DerError;
+use super::der::{self, DerError};
+use super::general_name;
 use super::key_policy::KeyPolicy;
 use super::name::DistinguishedName;
 use super::name_constraints::NameConstraints;
@@ -14,6 +15,7 @@ use super::subtree::ConstrainedName;
 use super::tbs::{CRL_SIGN, KEY_CERT_SIGN, TbsView, split_certificate};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::serial::SerialNumber;
 use crate::model::validity::Validity;
 
 /// A certificate that says CA:TRUE and may sign certificates and CRLs.
@@ -155,9 +157,27 @@ impl CaCertificate {
         Err(refuse("issuer.validity", &value, &format!("a certificate that is valid now, {now}"), "renew it first"))
     }
 
-    /// Does the OCSP delegate of this CA verify? Where it sets usages, OCSPSigning must be one of them.
-    pub fn can_delegate(&self) -> bool {
-        self.usages.is_empty() || self.usages.contains(&oids::EKU_OCSP_SIGNING)
+    /// OCSPSigning in a CA certificate is a delegation by the CA above: whoever has this key can answer OCSP requests
+    /// about its own certificate (RFC 6960 §4.2.2.2).
+    pub fn answers_for_its_issuer(&self) -> bool {
+        self.usages.contains(&oids::EKU_OCSP_SIGNING) && self.subject != self.issuer
+    }
+
+    /// The plain http URLs of CRLs that it names; what cannot be read names none (RFC 5280 §4.2.1.13).
+    pub fn crl_urls(&self) -> Vec<String> {
+        let read = || {
+            let (raw, ..) = split_certificate(&self.der)?;
+            let view = TbsView::parse(raw)?;
+            view.extension(&oids::CRL_DISTRIBUTION_POINTS).map_or(Ok(Vec::new()), |(_, value)| point_urls(value))
+        };
+        let urls: Vec<String> = read().unwrap_or_default();
+        urls.into_iter().filter(|url| url.starts_with("http://")).collect()
+    }
+
+    /// The serial number's content octets.
+    pub fn serial(&self) -> Result<SerialNumber> {
+        let (raw, ..) = split_certificate(&self.der).map_err(unreadable)?;
+        SerialNumber::from_octets(TbsView::parse(raw).map_err(unreadable)?.serial)
     }
 
     /// May `self` be what signed `below`, by name and key identifier?
@@ -180,6 +200,25 @@ fn names(view: &TbsView<'_>) -> std::result::Result<Vec<ConstrainedName>, DerErr
         names.push(ConstrainedName::read(list.any()?)?);
     }
     Ok(names)
+}
+
+/// The URIs of every distribution point's fullName; other CAs write names of other kinds beside them.
+fn point_urls(value: &[u8]) -> std::result::Result<Vec<String>, DerError> {
+    let mut points = der::only_sequence(value)?;
+    let mut urls = Vec::new();
+    while !points.is_empty() {
+        let mut point = points.sequence()?;
+        let Some(name) = point.optional(der::context_constructed(0))? else { continue };
+        let Some(full) = name.inside().optional(der::context_constructed(0))? else { continue };
+        let mut names = full.inside();
+        while !names.is_empty() {
+            let one = names.any()?;
+            if one.tag == general_name::URI {
+                urls.push(String::from_utf8_lossy(one.content).into_owned());
+            }
+        }
+    }
+    Ok(urls)
 }
 
 fn shown(name: &[u8]) -> String {

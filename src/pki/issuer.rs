@@ -79,7 +79,6 @@ impl IssuerKey {
             Some(id) => id.clone(),
             None => tbs::key_identifier(&own.spki).map_err(|e| wrong("cannot be read").because(e))?,
         };
-        let delegates = own.can_delegate();
         Ok(IssuerKey {
             id: issuer.id,
             slug: issuer.slug.clone(),
@@ -89,8 +88,7 @@ impl IssuerKey {
             usages: own.usages.clone(),
             pointers: Pointers {
                 crl: issuer.crl_url(),
-                // an imported CA whose usages leave its delegate out has CRLs alone
-                ocsp: delegates.then(|| issuer.ocsp_url()),
+                ocsp: Some(issuer.ocsp_url()),
                 issuer: issuer.certificate_url(),
             },
             path,
@@ -119,11 +117,6 @@ impl IssuerKey {
     /// Its own certificate with those above it, and what they permit together.
     pub fn path(&self) -> &IssuingPath {
         &self.path
-    }
-
-    /// Does its OCSP delegate verify?
-    pub fn can_delegate(&self) -> bool {
-        self.pointers.ocsp.is_some()
     }
 
     /// Empty when it sets none.
@@ -209,13 +202,15 @@ impl IssuerKey {
         self.issuing(self.path.subject(below.name)?, below, None, serial)
     }
 
-    /// One more certificate for a CA below this one: name, key, usages and constraints of `certificate`, byte for byte.
+    /// One more certificate for a CA below this one: name, key and constraints of `certificate` byte for byte, and its
+    /// usages without OCSPSigning, which would be a delegation by this CA (RFC 6960 §4.2.2.2).
     pub fn prepare_renewal(&self, certificate: &[u8], validity: Validity, serial: SerialNumber) -> Result<Prepared> {
         let unreadable = |e: DerError| Error::inconsistent("the certificate of an issuer cannot be read").because(e);
         let (raw, ..) = tbs::split_certificate(certificate).map_err(unreadable)?;
         let view = TbsView::parse(raw).map_err(unreadable)?;
         let given = view.extended_key_usage().map_err(unreadable)?;
-        let usages: Vec<_> = ExtendedKeyUsage::ALL.into_iter().filter(|usage| given.contains(&usage.oid())).collect();
+        let kept = ExtendedKeyUsage::ALL.into_iter().filter(|usage| *usage != ExtendedKeyUsage::OcspSigning);
+        let usages: Vec<_> = kept.filter(|usage| given.contains(&usage.oid())).collect();
         let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| value);
         let below = NewIssuer { name: "", spki: view.spki, usages: &usages, constraints, validity };
         let key_id = view.subject_key_id().map_err(unreadable)?;

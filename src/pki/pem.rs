@@ -87,6 +87,12 @@ pub fn p7b(certificates: &[&[u8]]) -> Vec<u8> {
     der::sequence(&[&der::oid(&oids::PKCS7_SIGNED_DATA), &explicit])
 }
 
+/// The CRL in a PEM text; none when the bytes are no such text.
+pub fn crl(bytes: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN "))?;
+    decode_all(text).ok()?.into_iter().find(|block| block.label == "X509 CRL").map(|block| block.der)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

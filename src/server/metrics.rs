@@ -11,7 +11,7 @@ use crate::jobs;
 use crate::model::issuer::IssuerRole;
 use crate::model::reason::RevocationReason;
 use crate::registration::directories::CHALLENGES;
-use crate::store::{certificates, crls, jobs as queue, orders};
+use crate::store::{certificates, crls, domain_crls, jobs as queue, orders};
 use crate::telemetry::zero;
 
 /// Why an order or a request gets no certificate, most often.
@@ -144,6 +144,20 @@ pub async fn measure(app: &App) -> Result<()> {
         of_crl("chancery_crl_next_update_timestamp_seconds", crl.map_or(0, |c| c.next_update.secs()));
         of_crl("chancery_crl_entries", crl.map_or(0, |c| c.entries));
         of_crl("chancery_crl_size_bytes", crl.map_or(0, |c| c.size));
+    }
+    let lists = domain_crls::heads(&app.store).await?;
+    for domain in &app.authority.snapshot().domains {
+        let list = lists.iter().find(|list| list.domain == domain.slug);
+        let of_list = |family: &'static str, value: i64| {
+            metrics::gauge!(family, "domain" => domain.slug.clone()).set(seconds(value));
+        };
+        of_list("chancery_domain_crl_next_update_timestamp_seconds", list.map_or(0, |l| l.next_update.secs()));
+        of_list("chancery_domain_crl_entries", list.map_or(0, |l| l.entries));
+    }
+    let pending = app.authority.pending_revocations().await?;
+    for slug in app.authority.snapshot().issuers.keys() {
+        let count = pending.iter().find(|p| p.issuer == *slug).map_or(0, |p| p.count);
+        metrics::gauge!("chancery_crl_pending_revocations", "issuer" => slug.clone()).set(count as f64);
     }
     let mut queued: BTreeMap<(String, String), i64> = BTreeMap::new();
     for kind in jobs::KINDS {

@@ -12,7 +12,7 @@ use tokio::sync::Mutex;
 use super::ops::{Answer, Check};
 use crate::app::App;
 use crate::clock::monotonic;
-use crate::model::issuer::IssuerRole;
+use crate::model::issuer::{IssuerRole, OcspSigner};
 use crate::pki::algorithm::verify;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::signer::{KeyPurpose, KeyStore};
@@ -125,10 +125,12 @@ fn delegates(app: &App) -> Vec<Answer> {
     issuing
         .map(|(slug, loaded)| {
             let failure = match &loaded.responder {
-                None => Some("there is no delegate whose key is loaded".to_owned()),
-                Some(delegate) => {
-                    (delegate.not_after <= now).then(|| format!("its delegate ended at {}", delegate.not_after))
+                None if loaded.ocsp_signer == OcspSigner::Issuer => {
+                    Some("its own key signs the answers and is not loaded: the server is locked".to_owned())
                 }
+                None => Some("there is no delegate whose key is loaded".to_owned()),
+                Some(signer) => (signer.not_after <= now)
+                    .then(|| format!("the certificate of its OCSP signer expired at {}", signer.not_after)),
             };
             Answer::new(format!("ocsp/{slug}"), failure)
         })

@@ -20,9 +20,12 @@ pub async fn complete(
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
+    if let Some(slug) = file.strip_suffix(".pem") {
+        return super::domain_crl::pem_of(&authority, slug, &headers).await;
+    }
     let slug = file
         .strip_suffix(".crl")
-        .ok_or_else(|| Error::not_found(format!("CRL \"{}\"; write ISSUER.crl", shown(&file))))?;
+        .ok_or_else(|| Error::not_found(format!("CRL \"{}\"; write ISSUER.crl or ISSUER.pem", shown(&file))))?;
     let crl = authority.current_crl(slug).await?;
     let tag = format!("{:x}", crl.number);
     let mut response = cached(&headers, "application/pkix-crl", crl.der.clone(), &tag, MAX_AGE);

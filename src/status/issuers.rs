@@ -42,7 +42,13 @@ pub async fn bundle(
     Path(file): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    let unknown = || Error::not_found(format!("bundle \"{}\"; bundles are named DOMAIN.pem", shown(&file)));
+    if let Some(domain) = file.strip_suffix(".crl.pem") {
+        return super::domain_crl::bundle(&authority, domain, &headers).await;
+    }
+    let unknown = || {
+        let names = "bundles are named DOMAIN.pem and DOMAIN.crl.pem";
+        Error::not_found(format!("bundle \"{}\"; {names}", shown(&file)))
+    };
     let domain = file.strip_suffix(".pem").ok_or_else(unknown)?;
     let snapshot = authority.snapshot();
     let roots = snapshot.roots(domain);
@@ -88,6 +94,6 @@ pub async fn chain(
     Ok(cached(&headers, PEM, text.into_bytes(), &tag, HOUR))
 }
 
-fn tag(body: &[u8]) -> String {
+pub(super) fn tag(body: &[u8]) -> String {
     to_hex(digest(&SHA256, body).as_ref().get(..16).unwrap_or_default())
 }

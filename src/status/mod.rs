@@ -2,6 +2,7 @@
 //! a certificate must not need one. Works while the server is locked.
 
 mod crl;
+mod domain_crl;
 mod issuers;
 mod ocsp;
 
@@ -23,6 +24,7 @@ pub fn routes(authority: Arc<Authority>) -> Router {
         .route("/issuers/{file}", get(issuers::certificate))
         .route("/issuers/{issuer}/chain.pem", get(issuers::chain))
         .route("/crl/{file}", get(crl::complete))
+        .route("/crl/domain/{file}", get(domain_crl::list))
         .route("/ocsp/{issuer}", get(ocsp::empty).post(ocsp::post))
         .route("/ocsp/{issuer}/{*request}", get(ocsp::get))
         .with_state(authority)

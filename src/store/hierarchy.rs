@@ -52,7 +52,8 @@ statements! {
     INSERT_REQUEST = "INSERT INTO issuer_requests (id, slug, domain, key_id, status_url, csr, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     DELETE_REQUEST = "DELETE FROM issuer_requests WHERE id = $1";
     LAST_END = "SELECT MAX(not_after) AS last FROM certificates WHERE issuer_id = $1 AND profile <> 'ocsp'";
-    RESPONDERS = "SELECT id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at FROM responders WHERE not_after > $1 ORDER BY issuer_id, not_after DESC";
+    RESPONDERS = "SELECT id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at FROM responders WHERE not_after > $1 \
+                  AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.id = responders.certificate_id AND c.status = 'revoked') ORDER BY issuer_id, not_after DESC";
     INSERT_RESPONDER = "INSERT INTO responders (id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 }
 
@@ -213,7 +214,7 @@ pub async fn insert_issuer_certificate<'a>(on: impl Into<On<'a>>, c: &IssuerCert
         .map(drop)
 }
 
-/// Responders that are not over at `now`, the longest-lived of each issuer first.
+/// Responders that have neither expired at `now` nor been revoked, the longest-lived of each issuer first.
 pub async fn responders<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<Responder>> {
     let rows = q(RESPONDERS).bind(now).fetch_all(on).await?;
     rows.iter()

@@ -11,9 +11,11 @@ pub mod certificates;
 pub mod challenges;
 pub mod checkpoints;
 pub mod crls;
+pub mod domain_crls;
 pub mod eab_keys;
 pub mod engine;
 pub mod faults;
+pub mod foreign_crls;
 pub mod grants;
 pub mod guards;
 pub mod hierarchy;
@@ -22,6 +24,7 @@ pub mod jobs;
 pub mod limits;
 pub mod migrate;
 pub mod nonces;
+pub mod ocsp_signers;
 pub mod orders;
 pub mod orphans;
 mod outages;
@@ -64,7 +67,9 @@ pub fn statements() -> Vec<Sql> {
         challenges::ALL,
         checkpoints::ALL,
         crls::ALL,
+        domain_crls::ALL,
         eab_keys::ALL,
+        foreign_crls::ALL,
         grants::ALL,
         guards::ALL,
         hierarchy::ALL,
@@ -72,6 +77,7 @@ pub fn statements() -> Vec<Sql> {
         jobs::ALL,
         limits::ALL,
         nonces::ALL,
+        ocsp_signers::ALL,
         orders::ALL,
         orphans::ALL,
         profiles::ALL,

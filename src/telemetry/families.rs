@@ -54,6 +54,9 @@ families! {
     "crl_next_update_timestamp_seconds" GAUGE "nextUpdate of the CRL in force" ["issuer" = OPEN, "shard" = &["complete"]];
     "crl_entries" GAUGE "Entries of the CRL in force" ["issuer" = OPEN, "shard" = &["complete"]];
     "crl_size_bytes" GAUGE "Size of the CRL in force" ["issuer" = OPEN, "shard" = &["complete"]];
+    "crl_pending_revocations" GAUGE "Revocations that the CRL in force does not list: of roots, and of issuers whose key is not loaded" ["issuer" = OPEN];
+    "domain_crl_next_update_timestamp_seconds" GAUGE "nextUpdate of a trust domain's list" ["domain" = OPEN];
+    "domain_crl_entries" GAUGE "Entries of a trust domain's list" ["domain" = OPEN];
     "crl_publish_failures_total" COUNTER "CRLs that could not be signed" ["issuer" = OPEN];
     "ocsp_requests_total" COUNTER "OCSP requests by the status answered" ["issuer" = OPEN, "status" = &["good", "revoked", "unknown", "malformed", "unauthorized", "try_later"]];
     "ocsp_response_duration_seconds" SECONDS "From an OCSP request to its answer" [];

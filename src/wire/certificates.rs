@@ -124,6 +124,10 @@ pub struct Certificate {
     pub issued_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+    /// What an operator must still do so that clients learn of the revocation: the certificate was signed by a root, and
+    /// only who has the root's key can sign its CRL. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action_required: Option<String>,
     /// The leaf in PEM. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,

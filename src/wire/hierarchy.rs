@@ -54,6 +54,16 @@ pub struct IssuerRequest {
     pub status_url: Option<String>,
 }
 
+/// A change to an issuer.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"ocsp_signer": "issuer"}))]
+pub struct IssuerChange {
+    /// Who signs its OCSP answers: `delegate`, which goes on while the server is locked, or `issuer`, its own key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp_signer: Option<String>,
+}
+
 /// A certification authority: a name and a key.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Issuer {
@@ -78,6 +88,8 @@ pub struct Issuer {
     pub not_after: Option<Timestamp>,
     pub crl_url: String,
     pub ocsp_url: String,
+    /// Who signs its OCSP answers: `delegate` or `issuer`.
+    pub ocsp_signer: String,
     /// Its own certificate in PEM.
     pub certificate: String,
     /// The intermediates above what it signs, itself first, without the root, in PEM.

@@ -208,7 +208,7 @@ impl Authority {
 }
 
 /// Who has the key of an issuer that this process cannot sign with.
-pub(super) fn no_key(slug: &str) -> Error {
+pub(in crate::authority) fn no_key(slug: &str) -> Error {
     Error::refused(
         ErrorKind::Conflict,
         "issuer.root_key",

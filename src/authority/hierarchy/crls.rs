@@ -3,9 +3,7 @@
 
 use serde_json::json;
 
-use super::create::no_key;
 use crate::authority::Authority;
-use crate::authority::crl::sign_root_series;
 use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -25,16 +23,18 @@ use crate::store::{Tx, certificates, hierarchy};
 const PAGE: i64 = 500;
 
 impl Authority {
-    /// Signs the CRLs of an issuer anew for the rest of its life, with its key at hand.
+    /// Signs the CRLs of an issuer anew for the rest of its life, with its key at hand; a root without a living OCSP
+    /// delegate gets one.
     pub async fn sign_crls(&self, actor: &Actor, slug: &str) -> Result<()> {
         let snapshot = self.snapshot();
         let loaded = snapshot.issuer(slug)?;
-        let key = loaded.key.clone().ok_or_else(|| no_key(slug))?;
         let mut tx = self.store.begin(actor).await?;
-        let issuer = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await?;
-        let issuer = issuer.ok_or_else(|| Error::inconsistent(format!("issuer {slug} vanished")))?;
-        sign_root_series(&mut tx, &issuer, &key).await?;
-        tx.commit().await
+        self.sign_root(&mut tx, loaded).await?;
+        versions::bump(&mut tx, Topic::Hierarchy).await?;
+        versions::bump(&mut tx, Topic::Revocations).await?;
+        tx.commit().await?;
+        self.forget_answers();
+        self.reload().await
     }
 
     /// Takes a CRL that the issuer's key signed elsewhere. Returns the slug of the issuer and when the CRL ends.
@@ -48,11 +48,7 @@ impl Authority {
         let snapshot = self.snapshot();
         let mut named = snapshot.issuers.values().filter(|i| i.subject() == facts.issuer).peekable();
         if named.peek().is_none() {
-            return Err(refuse(
-                "crl.issuer",
-                "a CRL of a CA that is not here",
-                "the CRL of an issuer of this installation",
-            ));
+            return self.take_foreign_crl(actor, der).await;
         }
         let loaded = named.find(|i| facts.verify(&i.sealed_key.public_key).is_ok());
         let loaded = loaded.ok_or_else(|| {

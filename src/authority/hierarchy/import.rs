@@ -7,8 +7,11 @@ use serde_json::json;
 
 use super::create::{add_missing_profiles, taken};
 use super::crls::inherit;
-use super::make::{NewKey, Place, RESPONDER_LIFE, add_responder, is_first_signer, new_issuer, responder_algorithm};
-use super::plan::{Plan, Wanted, check_slug, free_slug, title};
+use super::make::{
+    NewKey, Place, RESPONDER_LIFE, ROOT_RESPONDER_LIFE, add_responder, is_first_signer, new_issuer,
+    responder_algorithm,
+};
+use super::plan::{Plan, Wanted, check_issuer_slug, free_slug, title};
 use crate::authority::Authority;
 use crate::authority::crl::{sign_first, sign_root_series};
 use crate::error::{Error, ErrorKind, Result};
@@ -69,7 +72,7 @@ impl Authority {
     async fn import(&self, actor: &Actor, import: Import) -> Result<String> {
         let Import { domain, name, certificates, key, status_url, crl } = import;
         let plan = Plan::of(&Wanted { domain, status_url, ..Wanted::default() })?;
-        name.as_deref().map(check_slug).transpose()?;
+        name.as_deref().map(check_issuer_slug).transpose()?;
         let certificates = read_all(&certificates)?;
         let id = KeyId::new(self.store.now(), self.store.entropy.as_ref())?;
         // sealed under the purpose that its certificate tells; the public key is read first
@@ -120,9 +123,8 @@ impl Authority {
         let own = certificates.swap_remove(at);
         own.check_time(now)?;
         let wanted = |usage: &crate::pki::profile::ExtendedKeyUsage| own.usages.contains(&usage.oid());
-        let needed = || plan.usages.iter().filter(|u| **u != crate::pki::profile::ExtendedKeyUsage::OcspSigning);
-        if !own.usages.is_empty() && !needed().any(wanted) {
-            let names: Vec<_> = needed().map(|usage| usage.name()).collect();
+        if !own.usages.is_empty() && !plan.usages.iter().any(wanted) {
+            let names: Vec<_> = plan.usages.iter().map(|usage| usage.name()).collect();
             return Err(Error::refused(
                 ErrorKind::Unprocessable,
                 "issuer.extended_key_usage",
@@ -162,12 +164,10 @@ impl Authority {
         }
         let signer = self.keys.open(&key)?;
         let own = IssuerKey::new(&issuer, judged.path.clone(), signer)?;
-        if judged.own.can_delegate() {
-            let algorithm = responder_algorithm(own.signer().algorithm());
-            let responder = NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder)?;
-            let life = if role == IssuerRole::Root { super::ISSUING_LIFE } else { RESPONDER_LIFE };
-            add_responder(tx, responder, &issuer, &own, life).await?;
-        }
+        let algorithm = responder_algorithm(own.signer().algorithm());
+        let responder = NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder)?;
+        let life = if role == IssuerRole::Root { ROOT_RESPONDER_LIFE } else { RESPONDER_LIFE };
+        add_responder(tx, responder, &issuer, &own, life).await?;
         match role {
             IssuerRole::Root => sign_root_series(tx, &issuer, &own).await?,
             IssuerRole::Issuing => sign_first(tx, &issuer, &own).await?,

@@ -27,6 +27,10 @@ use crate::store::hierarchy;
 use crate::store::{Store, Tx, profiles};
 
 pub const RESPONDER_LIFE: Duration = days(90);
+/// A root's responder lives as long as an issuer, because renewing it needs the root's key.
+pub const ROOT_RESPONDER_LIFE: Duration = ISSUING_LIFE;
+/// Three years, in days that leap years do not change.
+pub const ISSUING_LIFE: Duration = days(1_095);
 
 /// A key that is made and not yet stored. Making one takes up to a second (RSA), so it comes before the transaction.
 pub struct NewKey {

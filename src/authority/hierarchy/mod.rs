@@ -29,16 +29,14 @@ use crate::pki::signer::{KeyPurpose, KeyStore};
 use crate::store::hierarchy::{self, Installation};
 use crate::store::versions::{self, Topic};
 use crate::store::{Store, profiles};
+pub(super) use create::no_key;
 pub(super) use make::add_profile;
-use make::{CaKeys, Place, Powers, digits, found_issuing, found_root};
+use make::{CaKeys, ISSUING_LIFE, Place, Powers, ROOT_RESPONDER_LIFE, digits, found_issuing, found_root};
 
 pub use make::RESPONDER_LIFE;
 
-/// Ten and three years, in days that leap years do not change.
+/// Ten years, in days that leap years do not change.
 const ROOT_LIFE: Duration = days(3_652);
-const ISSUING_LIFE: Duration = days(1_095);
-/// A root's responder lives as long as an issuer, because renewing it needs the root's key.
-const ROOT_RESPONDER_LIFE: Duration = ISSUING_LIFE;
 
 /// What the first start needs besides the keys.
 #[derive(Debug, Clone)]
@@ -87,12 +85,7 @@ pub async fn initialise(store: &Store, keys: &dyn KeyStore, founding: &Founding)
     let name = format!("Chancery Root {}", digits(root.own.signer.as_ref()));
     let root = found_root(&mut tx, root, place("tls-root", name), ROOT_LIFE, ROOT_RESPONDER_LIFE).await?;
     let issuing = CaKeys::make(store, keys, KeyAlgorithm::P256, KeyPurpose::Issuer)?;
-    let powers = Powers {
-        // OCSPSigning, because OpenSSL and others nest the usages of the delegated responder too
-        usages: &[ExtendedKeyUsage::ServerAuth, ExtendedKeyUsage::OcspSigning],
-        constraints: None,
-        life: ISSUING_LIFE,
-    };
+    let powers = Powers { usages: &[ExtendedKeyUsage::ServerAuth], constraints: None, life: ISSUING_LIFE };
     let issuing_place = place("tls-1", "Chancery Issuing 1".into());
     found_issuing(&mut tx, issuing, issuing_place, (&root.issuer, &root.key), &powers).await?;
     for config in shipped().into_iter().filter(|c| c.domain == domain.slug) {

@@ -147,17 +147,20 @@ fn check_years(years: u32) -> Result<u32> {
     ))
 }
 
-/// Those asked for or the domain's, and what the OCSP delegate needs: OpenSSL and others nest its usage too.
+/// Those asked for, or the domain's. Never OCSPSigning, by which the CA above would let the issuer's key answer for the
+/// issuer's own certificate (RFC 6960 §4.2.2.2).
 fn usages(wanted: &Wanted) -> Result<Vec<ExtendedKeyUsage>> {
     let mut usages = Vec::new();
     for text in &wanted.usages {
         let usage = parse_usage(text)?;
-        if usage != OcspSigning && !usages.contains(&usage) {
+        if usage == OcspSigning {
+            return Err(refuse_usage(
+                "OCSPSigning, by which the issuer's key could answer OCSP about the issuer itself",
+            ));
+        }
+        if !usages.contains(&usage) {
             usages.push(usage);
         }
-    }
-    if usages.is_empty() && !wanted.usages.is_empty() {
-        return Err(refuse_usage("OCSPSigning alone"));
     }
     if usages.is_empty() {
         usages.extend_from_slice(match wanted.domain.as_str() {
@@ -169,7 +172,6 @@ fn usages(wanted: &Wanted) -> Result<Vec<ExtendedKeyUsage>> {
             _ => &[ServerAuth, ClientAuth],
         });
     }
-    usages.push(OcspSigning);
     Ok(usages)
 }
 
@@ -200,6 +202,21 @@ pub fn check_slug(domain: &str) -> Result<()> {
         format!("\"{}\"", shown(domain)),
         "at most 30 lower-case letters, digits and single hyphens, a letter first, such as etcd or code-signing",
         "choose another name",
+    ))
+}
+
+/// `/crl/domain/…` holds the lists of whole domains, so that no issuer can be called so.
+pub fn check_issuer_slug(slug: &str) -> Result<()> {
+    check_slug(slug)?;
+    if slug != "domain" {
+        return Ok(());
+    }
+    Err(Error::refused(
+        ErrorKind::Unprocessable,
+        "issuer.slug",
+        "\"domain\"",
+        "a name other than domain: /crl/domain/ holds the lists of whole trust domains",
+        "choose another one with --name, or leave it out",
     ))
 }
 
@@ -245,7 +262,7 @@ mod tests {
                     "{domain}: issuers outlive what they sign"
                 );
             }
-            assert!(plan.usages.contains(&OcspSigning));
+            assert!(!plan.usages.contains(&OcspSigning));
         }
         assert!(plan("smime").root_key.is_rsa() && plan("smime").key.is_rsa());
     }

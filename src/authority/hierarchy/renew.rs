@@ -1,5 +1,7 @@
-//! `ca renew`: one more certificate for an issuer below a root of ours: the same name, key, usages and constraints, a
-//! later end. Slug and URLs stay, and so do the older certificates.
+//! `ca renew`: one more certificate for an issuer below a root of ours: the same name, key and constraints, a later end.
+//! Slug and URLs stay, and so do older certificates, unless they carry OCSPSigning: those are revoked in the same
+//! transaction, because they let the issuer's key answer OCSP about itself (RFC 6960 §4.2.2.2). What the issuer signed
+//! stays valid: name and key are the same.
 
 use serde_json::json;
 
@@ -7,18 +9,29 @@ use super::create::no_key;
 use super::make::{add_issuer_certificate, add_responder, from_now};
 use super::plan::{Plan, Wanted};
 use crate::authority::Authority;
+use crate::authority::revoke::revoke_locked;
+use crate::authority::snapshot::LoadedIssuer;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
+use crate::model::id::CertificateId;
+use crate::model::issuer::IssuerRole;
+use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
+use crate::pki::ca_certificate::CaCertificate;
+use crate::store::revocations::{self, Revocation};
+use crate::store::versions::{self, Topic};
+use crate::store::{Tx, certificates, hierarchy};
 
 impl Authority {
-    pub async fn renew_issuer(&self, actor: &Actor, slug: &str, years: Option<u32>) -> Result<()> {
+    /// Returns the serials of the older certificates that were revoked.
+    pub async fn renew_issuer(&self, actor: &Actor, slug: &str, years: Option<u32>) -> Result<Vec<SerialNumber>> {
         let made = self.renew(actor, slug, years).await;
         self.told(actor, "issuer.refused", slug, made).await
     }
 
-    async fn renew(&self, actor: &Actor, slug: &str, years: Option<u32>) -> Result<()> {
+    async fn renew(&self, actor: &Actor, slug: &str, years: Option<u32>) -> Result<Vec<SerialNumber>> {
         let snapshot = self.snapshot();
         let own = snapshot.issuer(slug)?;
         let above = own.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id)).ok_or_else(|| {
@@ -55,8 +68,60 @@ impl Authority {
         if let Some(responder) = fresh {
             add_responder(&mut tx, responder, &above.issuer, &key, plan.life).await?;
         }
-        let detail = json!({"issuer": slug, "not_after": until});
+        let revoked = self.end_delegations(&mut tx, own, above).await?;
+        let detail = json!({"issuer": slug, "not_after": until, "revoked": revoked});
         tx.audit(AuditEvent::done("issuer.renewed", format!("issuer:{}", own.issuer.id), detail));
-        self.commit_hierarchy(tx).await
+        self.commit_hierarchy(tx).await?;
+        self.forget_answers();
+        self.revoked.notify_one();
+        Ok(revoked)
     }
+
+    /// Revokes the issuer's older certificates with OCSPSigning that `above` signed, on the CRL of `above`.
+    async fn end_delegations(
+        &self,
+        tx: &mut Tx,
+        own: &LoadedIssuer,
+        above: &LoadedIssuer,
+    ) -> Result<Vec<SerialNumber>> {
+        let (now, reason) = (tx.now(), RevocationReason::Superseded);
+        let mut revoked = Vec::new();
+        for certificate in &own.certificates {
+            let ca = CaCertificate::read(&certificate.der)?;
+            if !ca.answers_for_its_issuer() || ca.issuer != above.subject() || ca.validity.not_after() < now {
+                continue;
+            }
+            let serial = ca.serial()?;
+            if revocations::find(&mut *tx, above.issuer.id, &serial).await?.is_some() {
+                continue;
+            }
+            match certificate.certificate_id {
+                Some(id) => {
+                    let row = certificates::lock(&mut *tx, id).await?;
+                    let row = row.ok_or_else(|| Error::inconsistent(format!("certificate {id} is missing")))?;
+                    revoke_locked(tx, row, reason, None).await?;
+                }
+                // signed by the CA above before it was imported: no row among the certificates
+                None => list_foreign(tx, above, &serial, ca.validity.not_after()).await?,
+            }
+            revoked.push(serial);
+        }
+        if !revoked.is_empty() && above.issuer.role == IssuerRole::Root {
+            self.sign_root(tx, above).await?;
+        }
+        Ok(revoked)
+    }
+}
+
+async fn list_foreign(tx: &mut Tx, above: &LoadedIssuer, serial: &SerialNumber, not_after: Timestamp) -> Result<()> {
+    let row = Revocation {
+        serial: serial.clone(),
+        certificate_id: CertificateId::from_bytes(above.issuer.id.bytes()),
+        revoked_at: tx.now(),
+        reason: RevocationReason::Superseded,
+        not_after,
+    };
+    revocations::insert(&mut *tx, above.issuer.id, &row).await?;
+    hierarchy::mark_crl_dirty(&mut *tx, above.issuer.id).await?;
+    versions::bump(tx, Topic::Revocations).await
 }

@@ -39,7 +39,8 @@ impl Authority {
         let snapshot = self.snapshot();
         let issuer = snapshot.issuer(slug)?;
         let key = issuer.key.clone().ok_or_else(|| super::create::no_key(slug))?;
-        let usages: Vec<_> = ExtendedKeyUsage::ALL.into_iter().filter(|u| key.usages().contains(&u.oid())).collect();
+        let kept = ExtendedKeyUsage::ALL.into_iter().filter(|usage| *usage != ExtendedKeyUsage::OcspSigning);
+        let usages: Vec<_> = kept.filter(|usage| key.usages().contains(&usage.oid())).collect();
         let csr = ca_request::build(key.subject(), key.signer().as_ref(), &usages).await?;
         let event =
             AuditEvent::done("issuer.requested", format!("issuer:{}", issuer.issuer.id), json!({"issuer": slug}));

@@ -45,7 +45,10 @@ fn extended_key_usage(checked: &Checked<'_>, findings: &mut Findings) -> Outcome
     findings.require(!any, "extended_key_usage.any", cites, "anyExtendedKeyUsage");
     let twice = usages.iter().enumerate().any(|(i, id)| usages.iter().take(i).any(|other| other == id));
     findings.require(!twice, "extended_key_usage.once", cites, "a usage stands twice");
-    if let Err(error) = checked.above.path.check_usages(&usages) {
+    // a delegate needs OCSPSigning, and its issuer must not have it: that would be a delegation by the CA above
+    let responder = checked.kind == Kind::Responder;
+    let nested: Vec<_> = usages.iter().filter(|id| !responder || **id != oids::EKU_OCSP_SIGNING).copied().collect();
+    if let Err(error) = checked.above.path.check_usages(&nested) {
         findings.add("extended_key_usage.nested", "BR §7.1.2.4, Windows and webpki", error.detail);
     }
     match checked.kind {
@@ -54,6 +57,13 @@ fn extended_key_usage(checked: &Checked<'_>, findings: &mut Findings) -> Outcome
         }
         Kind::Issuing => {
             findings.require(!usages.is_empty(), "extended_key_usage.present", cites, "missing");
+            let delegated = usages.contains(&oids::EKU_OCSP_SIGNING);
+            findings.require(
+                !delegated,
+                "extended_key_usage.delegation",
+                "RFC 6960 §4.2.2.2",
+                "OCSPSigning in an issuing CA: its key could answer OCSP about the CA itself",
+            );
         }
         Kind::Responder => {
             let only = usages == [oids::EKU_OCSP_SIGNING];

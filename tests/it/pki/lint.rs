@@ -211,7 +211,7 @@ fn every_fault_of_a_leaf_is_found() {
 fn every_fault_of_a_ca_and_a_responder_is_found() {
     let bench = Bench::new();
     type Spoil = fn(&mut Parts);
-    let cases: [(Kind, Spoil, &str); 16] = [
+    let cases: [(Kind, Spoil, &str); 17] = [
         (Kind::Issuing, |p| p.remove(oids::BASIC_CONSTRAINTS), "basic_constraints.ca"),
         (
             Kind::Issuing,
@@ -221,6 +221,11 @@ fn every_fault_of_a_ca_and_a_responder_is_found() {
         (Kind::Issuing, |p| p.make_critical(oids::BASIC_CONSTRAINTS, false), "extensions.critical"),
         (Kind::Issuing, |p| p.set(oids::KEY_USAGE, true, der::named_bit_string(0x0400)), "key_usage.bits"),
         (Kind::Issuing, |p| p.remove(oids::EXTENDED_KEY_USAGE), "extended_key_usage.present"),
+        (
+            Kind::Issuing,
+            |p| p.set(oids::EXTENDED_KEY_USAGE, false, usage(&[oids::EKU_SERVER_AUTH, oids::EKU_OCSP_SIGNING])),
+            "extended_key_usage.delegation",
+        ),
         (Kind::Issuing, |p| p.remove(oids::CRL_DISTRIBUTION_POINTS), "pointers.revocation"),
         (Kind::Issuing, |p| p.fields[SUBJECT] = der::sequence(&[]), "subject.empty"),
         (Kind::Issuing, |p| p.set(oids::NO_REV_AVAIL, false, der::null()), "extensions.known"),

@@ -1,0 +1,149 @@
+//! Checks on the hierarchy's own certificates: revocations that no CRL lists yet, and issuers whose certificate lets
+//! their key answer OCSP about themselves.
+
+use super::Authority;
+use super::checks::{Check, Severity, check};
+use super::foreign_crls::foreign_cas;
+use super::snapshot::LoadedIssuer;
+use crate::error::Result;
+use crate::model::issuer::{IssuerRole, IssuerState};
+use crate::pki::ca_certificate::CaCertificate;
+use crate::store::{domain_crls, foreign_crls};
+
+/// Octets up to which a serial counts as short: drawn ones have 16 or more.
+const SHORT_SERIAL: i64 = 12;
+/// Short serials that are looked at.
+const MOST: i64 = 2_000;
+
+impl Authority {
+    pub(super) async fn check_pending_revocations(&self) -> Result<Check> {
+        let pending = self.pending_revocations().await?;
+        let found = pending.into_iter().map(|p| {
+            let text = format!(
+                "{} revoked under {} {} not on its CRL, so clients still trust them; {}",
+                p.count,
+                p.issuer,
+                if p.count == 1 { "is" } else { "are" },
+                p.fix
+            );
+            (Severity::Critical, text)
+        });
+        Ok(check("revocations", found.collect(), "every revocation under a root is on its CRL".into()))
+    }
+
+    /// What programs that check a whole chain or read one list of a domain need.
+    pub(super) async fn check_domain_lists(&self) -> Result<Check> {
+        let (snapshot, now) = (self.snapshot(), self.store.now());
+        let (mut found, mut told) = (Vec::new(), Vec::new());
+        for head in domain_crls::heads(&self.store).await? {
+            if head.next_update <= now {
+                let text = format!(
+                    "the list of trust domain {} ended at {}; start the server unlocked",
+                    head.domain, head.next_update
+                );
+                found.push((Severity::Critical, text));
+            }
+            told.push(format!("{} until {}", head.domain, head.next_update));
+        }
+        let known = foreign_crls::list(&self.store).await?;
+        for ca in foreign_cas(&snapshot) {
+            let (name, domain) = (ca.certificate.name(), &ca.domain);
+            let row = known.iter().find(|row| row.ca == ca.id());
+            let missing = row.is_none_or(|row| row.der.is_empty());
+            if !missing && row.is_some_and(|row| row.next_update > now) {
+                continue;
+            }
+            let what = if missing { "is missing" } else { "has expired" };
+            let why =
+                row.filter(|row| !row.failure.is_empty()).map_or(String::new(), |row| format!(" ({})", row.failure));
+            let text = format!(
+                "the CRL of {name} above trust domain {domain} {what}{why}, so servers with /bundles/{domain}.crl.pem \
+                 refuse everybody; run `chancery ca crl import FILE`"
+            );
+            found.push((Severity::Warning, text));
+        }
+        for (slug, loaded) in &snapshot.issuers {
+            let elsewhere = loaded.certificates.iter().all(|c| c.certificate_id.is_none());
+            if let Some(at) = loaded.revoked_at.filter(|_| elsewhere && loaded.issuer.state != IssuerState::Revoked) {
+                let text = format!(
+                    "the CA above {slug} revoked its certificate at {at}: nothing that it signs is accepted; activate another \
+                     issuer and run `chancery ca retire {slug}`"
+                );
+                found.push((Severity::Critical, text));
+            }
+        }
+        found.extend(self.colliding_serials().await?.into_iter().map(|text| (Severity::Warning, text)));
+        Ok(check("domain lists", found, told.join(", ")))
+    }
+
+    /// Short serials of imported CAs that stand twice in one trust domain: a program that compares serials alone takes
+    /// one certificate for the other.
+    pub async fn colliding_serials(&self) -> Result<Vec<String>> {
+        let snapshot = self.snapshot();
+        let revoked = domain_crls::short_serials(&self.store, SHORT_SERIAL, self.store.now(), MOST).await?;
+        let mut found = Vec::new();
+        for (issuer, serial) in &revoked {
+            let Some(own) = snapshot.issuer_by_id(*issuer) else { continue };
+            let domain = &own.issuer.domain;
+            let twin = revoked.iter().find(|(other, same)| {
+                other.bytes() > issuer.bytes()
+                    && same == serial
+                    && snapshot.issuer_by_id(*other).is_some_and(|other| other.issuer.domain == *domain)
+            });
+            if let Some(other) = twin.and_then(|(other, _)| snapshot.issuer_by_id(*other)) {
+                let text = format!(
+                    "serial {serial} is revoked under {} and under {} of trust domain {domain}: programs that compare serials \
+                     alone take them for one",
+                    own.issuer.slug, other.issuer.slug
+                );
+                found.push(text);
+            }
+            let ca_certificates = snapshot.ca_certificates(domain);
+            let hit = ca_certificates
+                .iter()
+                .filter_map(|der| CaCertificate::read(der).ok())
+                .find(|ca| ca.issuer != own.subject() && ca.serial().is_ok_and(|other| other == *serial));
+            if let Some(ca) = hit {
+                let text = format!(
+                    "serial {serial}, revoked under {}, is also that of CA certificate {}: programs that compare serials alone \
+                     refuse everything below it; have that certificate issued anew",
+                    own.issuer.slug,
+                    ca.name()
+                );
+                found.push(text);
+            }
+        }
+        Ok(found)
+    }
+
+    /// RFC 6960 §4.2.2.2: OCSPSigning in a CA certificate makes its key a responder for the CA above.
+    pub(super) fn check_delegations(&self) -> Check {
+        let snapshot = self.snapshot();
+        let delegated = |loaded: &LoadedIssuer| {
+            loaded.issuer.role == IssuerRole::Issuing
+                && loaded.revoked_at.is_none()
+                && loaded
+                    .certificates
+                    .iter()
+                    .any(|c| CaCertificate::read(&c.der).is_ok_and(|ca| ca.answers_for_its_issuer()))
+        };
+        let found = snapshot.issuers.values().filter(|loaded| delegated(loaded)).map(|loaded| {
+            let slug = &loaded.issuer.slug;
+            let ours = loaded.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id));
+            let fix = match ours {
+                Some(above) => format!(
+                    "run `chancery ca renew {slug}` on the host that has the key of {}: the same key without the usage, \
+                     and the old certificate revoked",
+                    above.issuer.slug
+                ),
+                None => format!(
+                    "run `chancery ca csr --issuer {slug}`, have it signed without the usage and the old certificate \
+                     revoked by the CA above"
+                ),
+            };
+            let text = format!("the certificate of {slug} has OCSPSigning: a thief of its key could call it good; {fix}");
+            (Severity::Warning, text)
+        });
+        check("delegations", found.collect(), "no issuer may answer OCSP about itself".into())
+    }
+}

@@ -1,0 +1,203 @@
+//! Revoking what a root signed: CA certificates and the root's OCSP delegate. `serve` never loads a root's key, so such
+//! a revocation reaches clients only when somebody with the key signs the root's CRLs: in the same transaction where
+//! the key is at hand, else by `chancery ca crl sign`. Until then it is reported as critical.
+
+use std::collections::{BTreeMap, HashSet};
+
+use serde_json::json;
+
+use super::Authority;
+use super::crl::sign_root_series;
+use super::hierarchy::make::{NewKey, ROOT_RESPONDER_LIFE, add_responder, responder_algorithm};
+use super::revoke::revoke_locked;
+use super::snapshot::{LoadedIssuer, Snapshot};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::audit::AuditEvent;
+use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
+use crate::model::id::CertificateId;
+use crate::model::issuer::{IssuerCertificate, IssuerRole};
+use crate::model::reason::RevocationReason;
+use crate::pki::crl_facts::CrlFacts;
+use crate::pki::signer::KeyPurpose;
+use crate::store::revocations::{self, Revocation};
+use crate::store::{Tx, certificates, hierarchy};
+
+const PAGE: i64 = 500;
+
+/// Revocations of one issuer that its CRL in force does not list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PendingRevocations {
+    pub issuer: String,
+    pub count: usize,
+    /// What to do.
+    pub fix: String,
+}
+
+/// Does a certificate belong to the hierarchy itself? Its revocation changes what replicas serve.
+pub(super) fn is_of_hierarchy(certificate: &Certificate) -> bool {
+    certificate.via == "internal" && matches!(certificate.profile.as_str(), "root" | "issuing" | "ocsp")
+}
+
+impl Authority {
+    /// In the transaction of the revocation of `certificate`: when its issuer is a root whose key is at hand, signs that
+    /// root's CRLs anew, after revoking the CA certificates of the same compromised key.
+    pub(super) async fn publish_roots(
+        &self,
+        tx: &mut Tx,
+        certificate: &Certificate,
+        reason: RevocationReason,
+    ) -> Result<()> {
+        if !is_of_hierarchy(certificate) {
+            return Ok(());
+        }
+        let snapshot = self.snapshot();
+        let root_of = |certificate: &Certificate| {
+            let issuer = snapshot.issuer_by_id(certificate.issuer_id)?;
+            (issuer.issuer.role == IssuerRole::Root && issuer.key.is_some()).then(|| issuer.clone())
+        };
+        if is_last_of_its_issuer(&snapshot, certificate)
+            && hierarchy::revoke_of_certificate(&mut *tx, certificate.id).await? > 0
+        {
+            let detail = json!({"certificate": certificate.id, "reason": reason.name()});
+            tx.audit(AuditEvent::done("issuer.revoked", certificate.object(), detail));
+        }
+        let mut roots = BTreeMap::new();
+        roots.extend(root_of(certificate).map(|root| (root.issuer.slug.clone(), root)));
+        if super::compromise::blocks(reason) {
+            for sibling in siblings(tx, certificate).await? {
+                let Some(root) = root_of(&sibling) else { continue };
+                // under its lock: another command may have revoked it meanwhile
+                let Some(sibling) = certificates::lock(&mut *tx, sibling.id).await? else { continue };
+                if sibling.shown_status(tx.now()) != ShownStatus::Valid {
+                    continue;
+                }
+                revoke_locked(tx, sibling, RevocationReason::KeyCompromise, Some(certificate.id)).await?;
+                roots.insert(root.issuer.slug.clone(), root);
+            }
+        }
+        for root in roots.values() {
+            self.sign_root(tx, root).await?;
+        }
+        Ok(())
+    }
+
+    /// A root's CRLs for the rest of its life, and a delegate when it has none that may answer. Its key is at hand.
+    pub(super) async fn sign_root(&self, tx: &mut Tx, root: &LoadedIssuer) -> Result<()> {
+        let slug = &root.issuer.slug;
+        let key = root.key.as_deref().ok_or_else(|| super::hierarchy::no_key(slug))?;
+        let issuer = hierarchy::lock_issuer(&mut *tx, root.issuer.id).await?;
+        let issuer = issuer.ok_or_else(|| Error::inconsistent(format!("issuer {slug} vanished")))?;
+        let now = tx.now();
+        let alive = hierarchy::responders(&mut *tx, now).await?;
+        if issuer.role == IssuerRole::Root && !alive.iter().any(|r| r.issuer_id == issuer.id) {
+            let algorithm = responder_algorithm(key.signer().algorithm());
+            let own = NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder)?;
+            add_responder(tx, own, &issuer, key, ROOT_RESPONDER_LIFE).await?;
+        }
+        sign_root_series(tx, &issuer, key).await
+    }
+
+    /// What an operator must still do so that clients learn of this revocation; none when the CRL in force lists it, or
+    /// the server will publish it within seconds.
+    pub async fn revocation_to_publish(&self, certificate: &Certificate) -> Result<Option<String>> {
+        if !matches!(certificate.status, CertificateStatus::Revoked { .. }) {
+            return Ok(None);
+        }
+        let snapshot = self.snapshot();
+        let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return Ok(None) };
+        if issuer.issuer.role != IssuerRole::Root || certificate.validity.not_after() < self.store.now() {
+            return Ok(None);
+        }
+        let listed = self.listed(issuer).await?.contains(certificate.serial.octets());
+        Ok((!listed).then(|| {
+            let slug = &issuer.issuer.slug;
+            let fix = how_to_sign(issuer);
+            format!(
+                "revoked here, but clients still trust it: the CRL of {slug} does not list serial {}; {fix}",
+                certificate.serial
+            )
+        }))
+    }
+
+    /// Revocations that are not on the CRL in force of their issuer: of every root, and of issuers whose key is not
+    /// loaded here. A root's list is short; that of a busy issuer is read only while its key is away.
+    pub async fn pending_revocations(&self) -> Result<Vec<PendingRevocations>> {
+        let snapshot = self.snapshot();
+        let mut pending = Vec::new();
+        for issuer in hierarchy::issuers(&self.store).await? {
+            let Some(loaded) = snapshot.issuer_by_id(issuer.id) else { continue };
+            let is_root = issuer.role == IssuerRole::Root;
+            if !is_root && (loaded.key.is_some() || !issuer.crl_dirty) {
+                continue;
+            }
+            let count = self.unlisted(loaded).await?;
+            if count > 0 {
+                let fix =
+                    if is_root { how_to_sign(loaded) } else { "unlock the server: its key signs the CRL".to_owned() };
+                pending.push(PendingRevocations { issuer: issuer.slug, count, fix });
+            }
+        }
+        Ok(pending)
+    }
+
+    async fn unlisted(&self, issuer: &LoadedIssuer) -> Result<usize> {
+        let (id, now) = (issuer.issuer.id, self.store.now());
+        let mut missing = 0;
+        let mut listed: Option<HashSet<Vec<u8>>> = None;
+        let mut last = None;
+        loop {
+            let page: Vec<Revocation> = revocations::page(&self.store, id, last.as_ref(), now, PAGE).await?;
+            let Some(end) = page.last() else { return Ok(missing) };
+            if listed.is_none() {
+                listed = Some(self.listed(issuer).await?);
+            }
+            let known = listed.as_ref();
+            missing += page.iter().filter(|r| known.is_none_or(|known| !known.contains(r.serial.octets()))).count();
+            last = Some(end.serial.clone());
+        }
+    }
+
+    async fn listed(&self, issuer: &LoadedIssuer) -> Result<HashSet<Vec<u8>>> {
+        let crl = match self.current_crl(&issuer.issuer.slug).await {
+            Ok(crl) => crl,
+            Err(error) if error.kind == ErrorKind::Unavailable => return Ok(HashSet::new()),
+            Err(error) => return Err(error),
+        };
+        let unreadable =
+            |e| Error::inconsistent(format!("the CRL of {} cannot be read", issuer.issuer.slug)).because(e);
+        let facts = CrlFacts::parse(&crl.der).map_err(unreadable)?;
+        Ok(facts.entries().map(|entry| entry.serial.to_vec()).collect())
+    }
+}
+
+/// Has the issuer whose certificate this is no other that is valid?
+fn is_last_of_its_issuer(snapshot: &Snapshot, certificate: &Certificate) -> bool {
+    let is_it = |c: &IssuerCertificate| c.certificate_id == Some(certificate.id);
+    let owner =
+        snapshot.issuers.values().find(|i| i.issuer.role == IssuerRole::Issuing && i.certificates.iter().any(is_it));
+    owner.is_some_and(|owner| owner.certificates.iter().all(is_it))
+}
+
+/// The other CA certificates of the key.
+async fn siblings(tx: &mut Tx, certificate: &Certificate) -> Result<Vec<Certificate>> {
+    let mut found = Vec::new();
+    let mut after = CertificateId::from_bytes([0; 16]);
+    loop {
+        let page = certificates::of_key(&mut *tx, &certificate.spki_sha256, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = last.id;
+        found.extend(page.into_iter().filter(|c| c.id != certificate.id && is_of_hierarchy(c)));
+    }
+}
+
+/// How the key of a root comes to sign its CRLs.
+fn how_to_sign(root: &LoadedIssuer) -> String {
+    let slug = &root.issuer.slug;
+    if root.sealed_key.is_offline() {
+        return format!(
+            "run `chancery ca root online FILE` and `chancery ca crl sign {slug}` on the host of the CA, \
+             or sign its CRL where the key is and run `chancery ca crl import FILE`"
+        );
+    }
+    format!("run `chancery ca crl sign {slug}` on the host that has root.key")
+}

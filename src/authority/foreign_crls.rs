@@ -1,0 +1,182 @@
+//! CRLs of CAs elsewhere above our issuers (a corporate root): a server that checks the whole chain needs them, and only
+//! they say that an issuer of ours was revoked up there. A job fetches them from where the certificates below point;
+//! `ca crl import` takes one by hand. Fetching twice is harmless: an older CRL never takes the place of a newer one.
+
+use aws_lc_rs::digest::{SHA256, digest};
+use serde_json::json;
+
+use super::Authority;
+use super::snapshot::Snapshot;
+use crate::clock::{Timestamp, hours, minutes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::pki::ca_certificate::CaCertificate;
+use crate::pki::crl_facts::CrlFacts;
+use crate::pki::pem;
+use crate::store::foreign_crls::{self, ForeignCrl};
+use crate::store::versions::{self, Topic};
+
+/// How often a CRL is fetched, and how soon again after a failure.
+const EVERY: std::time::Duration = hours(1);
+const AGAIN: std::time::Duration = minutes(10);
+
+/// A CA elsewhere that signed a CA certificate of a domain.
+#[derive(Debug, Clone)]
+pub struct ForeignCa {
+    pub certificate: CaCertificate,
+    pub domain: String,
+    /// Where the certificates that it signed say that its CRL lies.
+    pub urls: Vec<String>,
+}
+
+impl ForeignCa {
+    /// SHA-256 of its public key.
+    pub fn id(&self) -> Vec<u8> {
+        digest(&SHA256, &self.certificate.spki).as_ref().to_vec()
+    }
+}
+
+/// The CAs elsewhere above our issuers, each once a domain.
+pub(super) fn foreign_cas(snapshot: &Snapshot) -> Vec<ForeignCa> {
+    let read = |der: &[u8]| CaCertificate::read(der).ok();
+    let ours =
+        snapshot.issuers.values().flat_map(|i| i.certificates.iter().map(|c| (i.issuer.domain.as_str(), &c.der)));
+    let theirs = snapshot.anchors.iter().map(|a| (a.domain.as_str(), &a.der));
+    let below: Vec<_> = ours.chain(theirs).filter_map(|(domain, der)| Some((domain, read(der)?))).collect();
+    let mut found: Vec<ForeignCa> = Vec::new();
+    for anchor in &snapshot.anchors {
+        let Some(ca) = read(&anchor.der) else { continue };
+        let children =
+            below.iter().filter(|(domain, c)| *domain == anchor.domain && c.subject != c.issuer && ca.fits_above(c));
+        let children: Vec<_> = children.collect();
+        let known = found.iter().any(|other| other.domain == anchor.domain && other.certificate.spki == ca.spki);
+        if children.is_empty() || known {
+            continue;
+        }
+        let mut urls: Vec<String> = children.iter().flat_map(|(_, child)| child.crl_urls()).collect();
+        urls.sort();
+        urls.dedup();
+        found.push(ForeignCa { certificate: ca, domain: anchor.domain.clone(), urls });
+    }
+    found
+}
+
+impl Authority {
+    /// The CAs elsewhere whose CRL is to be fetched now, with where.
+    pub async fn foreign_crls_due(&self) -> Result<Vec<ForeignCa>> {
+        let cas = foreign_cas(&self.snapshot());
+        if cas.is_empty() {
+            return Ok(cas);
+        }
+        let (known, now) = (foreign_crls::list(&self.store).await?, self.store.now());
+        let due = |ca: &ForeignCa| {
+            let row = known.iter().find(|row| row.ca == ca.id());
+            row.is_none_or(|row| {
+                let wait = if row.failure.is_empty() { EVERY } else { AGAIN };
+                now.since(row.tried_at) >= wait || now < row.tried_at
+            })
+        };
+        let mut once: Vec<ForeignCa> = Vec::new();
+        for ca in cas.into_iter().filter(|ca| !ca.urls.is_empty() && due(ca)) {
+            if !once.iter().any(|other| other.id() == ca.id()) {
+                once.push(ca);
+            }
+        }
+        Ok(once)
+    }
+
+    /// Stores what was fetched from `url`, once the CA's key verifies it.
+    pub async fn store_foreign_crl(&self, actor: &Actor, ca: &ForeignCa, url: &str, der: &[u8]) -> Result<Timestamp> {
+        let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
+        let now = self.store.now();
+        let name = ca.certificate.name();
+        let refuse = |value: String, allowed: &str| {
+            let fix = "fetch it from where its CA publishes it, and run `chancery ca crl import FILE`";
+            Error::refused(ErrorKind::Unprocessable, "crl.foreign", value, allowed, fix)
+        };
+        if facts.issuer != ca.certificate.subject || facts.verify(&ca.certificate.spki).is_err() {
+            return Err(refuse(format!("a CRL that {name} did not sign"), "the CRL of the CA above the issuer"));
+        }
+        if facts.delta_base.is_some() || facts.is_indirect {
+            return Err(refuse(format!("a delta or indirect CRL of {name}"), "a CRL that is complete by itself"));
+        }
+        let Some(next_update) = facts.next_update.filter(|next| *next > now) else {
+            return Err(refuse(format!("a CRL of {name} that has ended"), &format!("nextUpdate after {now}")));
+        };
+        if facts.this_update > now + minutes(5) {
+            return Err(refuse(
+                format!("a CRL of {name} from {}", facts.this_update),
+                &format!("a time before {now}"),
+            ));
+        }
+        let row = ForeignCrl {
+            ca: ca.id(),
+            url: url.to_owned(),
+            der: der.to_vec(),
+            this_update: facts.this_update,
+            next_update,
+            tried_at: now,
+            failure: String::new(),
+        };
+        let before = foreign_crls::list(&self.store).await?.into_iter().find(|known| known.ca == row.ca);
+        let mut tx = self.store.begin(actor).await?;
+        foreign_crls::store(&mut tx, &row).await?;
+        if before.is_none_or(|before| before.der != row.der) {
+            let detail = json!({"ca": name, "url": url, "entries": facts.count, "next_update": next_update});
+            tx.audit(AuditEvent::done("crl.imported", format!("domain:{}", ca.domain), detail));
+            // it may list an issuer of ours
+            versions::bump(&mut tx, Topic::Hierarchy).await?;
+        }
+        tx.commit().await?;
+        Ok(next_update)
+    }
+
+    /// Remembers that a CRL could not be fetched; doctor reports it once the one at hand has ended.
+    pub async fn foreign_crl_failed(&self, ca: &ForeignCa, url: &str, why: &str) -> Result<()> {
+        foreign_crls::failed(&self.store, &ca.id(), url, self.store.now(), why).await
+    }
+
+    /// Takes a CRL by hand that none of our issuers signed. Returns who signed it and when it ends.
+    pub(super) async fn take_foreign_crl(&self, actor: &Actor, der: &[u8]) -> Result<(String, Timestamp)> {
+        let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
+        let cas = foreign_cas(&self.snapshot());
+        let signed =
+            |ca: &&ForeignCa| ca.certificate.subject == facts.issuer && facts.verify(&ca.certificate.spki).is_ok();
+        let ca = cas.iter().find(signed).ok_or_else(|| {
+            Error::refused(
+                ErrorKind::Unprocessable,
+                "crl.issuer",
+                "a CRL of a CA that is not here",
+                "the CRL of an issuer of this installation, or of a CA above one",
+                "sign the CRL anew with the issuer's key",
+            )
+        })?;
+        let until = self.store_foreign_crl(actor, ca, "", der).await?;
+        self.reload().await?;
+        Ok((ca.certificate.name(), until))
+    }
+
+    /// The CRLs of a domain's issuers and of the CAs above them, in PEM: what a server needs that checks every
+    /// certificate of a chain (nginx refuses everybody while the root's is missing).
+    pub async fn crl_bundle(&self, domain: &str) -> Result<String> {
+        let snapshot = self.snapshot();
+        let mut text = String::new();
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain) {
+            match self.current_crl(&loaded.issuer.slug).await {
+                Ok(crl) => text.push_str(&pem::encode("X509 CRL", &crl.der)),
+                Err(error) if error.kind == ErrorKind::Unavailable && error.retry_after.is_some() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let cas = foreign_cas(&snapshot);
+        if cas.iter().any(|ca| ca.domain == domain) {
+            let known = foreign_crls::list(&self.store).await?;
+            let of_domain = |row: &&ForeignCrl| cas.iter().any(|ca| ca.domain == domain && ca.id() == row.ca);
+            for row in known.iter().filter(of_domain).filter(|row| !row.der.is_empty()) {
+                text.push_str(&pem::encode("X509 CRL", &row.der));
+            }
+        }
+        Ok(text)
+    }
+}

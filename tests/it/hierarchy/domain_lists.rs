@@ -1,0 +1,178 @@
+//! The list of a whole trust domain and the bundle of its CRLs: what they hold while issuers come and go, judged by
+//! OpenSSL.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use chancery::authority::Authority;
+use chancery::authority::checks::Severity;
+use chancery::authority::hierarchy::import::Import;
+use chancery::clock::{days, hours, minutes};
+use chancery::error::ErrorKind;
+use chancery::model::actor::Actor;
+use chancery::model::issuer::IssuerMove;
+use chancery::model::reason::RevocationReason;
+use chancery::pki::crl_facts::{CrlFacts, lint_crl};
+use chancery::pki::pem;
+
+use super::corporate::{Ca, Shape};
+use super::offline::crl;
+use super::{actor, issue, rule, wanted};
+use crate::on_both_engines;
+use crate::support::stores::founded;
+
+/// Serials on a domain's list in lower-case hex, by the issuer that each entry names.
+async fn listed(authority: &Authority, domain: &str) -> BTreeMap<String, Vec<String>> {
+    let list = authority.domain_crl(domain).await.unwrap();
+    assert_eq!(lint_crl(&list.der), [], "{domain}");
+    let facts = CrlFacts::parse(&list.der).unwrap();
+    assert!(facts.is_indirect);
+    let snapshot = authority.snapshot();
+    let slug = |name: &[u8]| snapshot.issuers.values().find(|i| i.subject() == name).unwrap().issuer.slug.clone();
+    let mut of = slug(facts.issuer);
+    let mut all: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for entry in facts.entries() {
+        of = entry.certificate_issuer.map_or(of, slug);
+        all.entry(of.clone()).or_default().push(chancery::model::serial::to_hex(entry.serial));
+    }
+    all
+}
+
+/// The slug of the issuer that signed the list of a domain.
+async fn signed_by(authority: &Authority, domain: &str) -> String {
+    let list = authority.domain_crl(domain).await.unwrap();
+    let facts = CrlFacts::parse(&list.der).unwrap();
+    let snapshot = authority.snapshot();
+    let signer = snapshot.issuers.values().find(|i| i.subject() == facts.issuer).unwrap();
+    facts.verify(&signer.sealed_key.public_key).unwrap();
+    assert!(signer.is_named_by(facts.authority_key_id.unwrap()));
+    signer.issuer.slug.clone()
+}
+
+async fn client(authority: &Arc<Authority>, profile: &str) -> (chancery::model::id::CertificateId, String) {
+    let issued = issue(authority, profile, Some("till"), &[]).await.unwrap();
+    (issued.certificate.id, issued.certificate.serial.to_string())
+}
+
+on_both_engines! {
+    async fn a_domains_list_keeps_what_every_issuer_revoked(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("etcd")).await.unwrap();
+        assert!(authority.publish_domains_due().await.unwrap() >= 2, "one for each domain");
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 0, "nothing is due");
+        assert!(listed(&authority, "etcd").await.is_empty());
+        let first = authority.domain_crl("etcd").await.unwrap();
+        let openssl = openssl::x509::X509Crl::from_der(&first.der).unwrap();
+        let (id, serial) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::KeyCompromise).await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 1);
+        assert_eq!(listed(&authority, "etcd").await, BTreeMap::from([("etcd-1".to_owned(), vec![serial.clone()])]));
+        assert_eq!(signed_by(&authority, "etcd").await, "etcd-1");
+        // a successor signs the list, which keeps what the first one revoked, also once that is removed
+        authority.create_issuer(&actor(), &wanted("etcd"), Some("etcd-root")).await.unwrap();
+        authority.move_issuer(&actor(), "etcd-2", IssuerMove::Activate).await.unwrap();
+        authority.publish_domains_due().await.unwrap();
+        assert_eq!(signed_by(&authority, "etcd").await, "etcd-2");
+        authority.move_issuer(&actor(), "etcd-1", IssuerMove::Retire).await.unwrap();
+        authority.move_issuer(&actor(), "etcd-1", IssuerMove::Remove).await.unwrap();
+        authority.publish_domains_due().await.unwrap();
+        let (id, second) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::Superseded).await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 1);
+        let both = BTreeMap::from([("etcd-1".to_owned(), vec![serial.clone()]), ("etcd-2".to_owned(), vec![second.clone()])]);
+        assert_eq!(listed(&authority, "etcd").await, both);
+        // the numbers rise, and the list is published anew when it is old
+        let number = |der: &[u8]| openssl_number(der);
+        let before = authority.domain_crl("etcd").await.unwrap();
+        assert!(number(&before.der) > number(&first.der));
+        at.clock.advance(hours(7));
+        assert!(authority.publish_domains_due().await.unwrap() >= 2);
+        assert!(number(&authority.domain_crl("etcd").await.unwrap().der) > number(&before.der));
+        // an expired certificate leaves it
+        at.clock.advance(days(400));
+        authority.publish_domains_due().await.unwrap();
+        assert!(listed(&authority, "etcd").await.is_empty());
+        drop(openssl);
+    }
+
+    async fn everything_of_a_revoked_ca_key_is_on_its_domains_list(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("etcd")).await.unwrap();
+        let (_, serial) = client(&authority, "etcd-client").await;
+        let (id, revoked) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::Superseded).await.unwrap();
+        authority.create_issuer(&actor(), &wanted("etcd"), Some("etcd-root")).await.unwrap();
+        authority.publish_domains_due().await.unwrap();
+        let own = authority.snapshot().issuer("etcd-1").unwrap().certificate().unwrap().clone();
+        authority.revoke(&actor(), own.certificate_id.unwrap(), RevocationReason::KeyCompromise).await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 1);
+        let all = listed(&authority, "etcd").await;
+        assert!(all["etcd-1"].contains(&serial) && all["etcd-1"].contains(&revoked), "{all:?}");
+        assert_eq!(all["etcd-root"].len(), 1);
+        assert_eq!(signed_by(&authority, "etcd").await, "etcd-2");
+    }
+
+    async fn two_replicas_publish_one_list(at) {
+        let (authority, keys) = founded(&at.store).await;
+        let other = Authority::open(at.restarted().await, keys, vec![]).await.unwrap();
+        let (one, two) = tokio::join!(authority.publish_domains_due(), other.publish_domains_due());
+        assert_eq!(one.unwrap() + two.unwrap(), 1);
+        assert_eq!(authority.domain_crl("tls").await.unwrap().der, other.domain_crl("tls").await.unwrap().der);
+        assert_eq!(authority.domain_crl("no-such").await.unwrap_err().kind, ErrorKind::NotFound);
+    }
+
+    async fn the_bundle_of_crls_goes_up_to_a_foreign_root(at) {
+        let (authority, _) = founded(&at.store).await;
+        let blocks = |text: &str| pem::decode_all(text).unwrap().len();
+        assert_eq!(blocks(&authority.crl_bundle("tls").await.unwrap()), 2, "issuer and root");
+        let root = Ca::root("Corp Root", &Shape::default());
+        let issuing = root.below("Corp Issuing", &Shape { path_len: Some(0), ..Shape::default() });
+        let import = Import { domain: "corp".into(), name: None, certificates: vec![issuing.der(), root.der()], key: issuing.pkcs8(), status_url: None, crl: None };
+        authority.import_issuer(&actor(), import).await.unwrap();
+        let domain_lists = async || authority.checks().await.into_iter().find(|c| c.name == "domain lists").unwrap();
+        let missing = domain_lists().await;
+        assert_eq!(missing.severity, Severity::Warning);
+        assert!(missing.detail.contains("the CRL of Corp Root") && missing.detail.contains("ca crl import"), "{}", missing.detail);
+        let folder = tempfile::tempdir().unwrap();
+        let key = String::from_utf8(root.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        std::fs::write(folder.path().join("root.pem"), format!("{key}{}", pem::encode(pem::CERTIFICATE, &root.der()))).unwrap();
+        let other = Ca::root("Other Root", &Shape::default());
+        let strange = tempfile::tempdir().unwrap();
+        let strange_key = String::from_utf8(other.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        std::fs::write(strange.path().join("root.pem"), format!("{strange_key}{}", pem::encode(pem::CERTIFICATE, &other.der()))).unwrap();
+        assert_eq!(rule(authority.import_crl(&actor(), &crl(strange.path(), "01", 300, &[])).await), "crl.issuer");
+        let (name, _) = authority.import_crl(&actor(), &crl(folder.path(), "01", 300, &[])).await.unwrap();
+        assert_eq!(name, "Corp Root");
+        assert_eq!(domain_lists().await.severity, Severity::Ok);
+        assert_eq!(blocks(&authority.crl_bundle("corp").await.unwrap()), 2);
+        assert_eq!(blocks(&authority.crl_bundle("tls").await.unwrap()), 2, "no CRL of another domain");
+        // the corporate CA revokes the issuer: nothing below it is accepted, and doctor says so
+        let serial = issuing.certificate.serial_number().to_bn().unwrap().to_hex_str().unwrap().to_string();
+        authority.import_crl(&actor(), &crl(folder.path(), "02", 400, &[&serial])).await.unwrap();
+        let revoked = domain_lists().await;
+        assert_eq!(revoked.severity, Severity::Critical);
+        assert!(revoked.detail.contains("the CA above corp-1 revoked"), "{}", revoked.detail);
+        let _ = minutes(1);
+    }
+
+    async fn short_serials_that_stand_twice_in_a_domain_are_reported(at) {
+        let (authority, _) = founded(&at.store).await;
+        for (name, number) in [("One Root", "10"), ("Two Root", "20")] {
+            let ca = Ca::root(name, &Shape::default());
+            let folder = tempfile::tempdir().unwrap();
+            let key = String::from_utf8(ca.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+            std::fs::write(folder.path().join("root.pem"), format!("{key}{}", pem::encode(pem::CERTIFICATE, &ca.der()))).unwrap();
+            let import = Import { domain: "old".into(), name: None, certificates: vec![ca.der()], key: ca.pkcs8(), status_url: None, crl: Some(crl(folder.path(), number, 30, &["05", "0A1B"])) };
+            authority.import_issuer(&actor(), import).await.unwrap();
+        }
+        let found = authority.colliding_serials().await.unwrap();
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].contains("serial 05"), "{found:?}");
+        let domain = Import { domain: "old".into(), name: Some("domain".into()), certificates: vec![], key: Ca::root("X", &Shape::default()).pkcs8(), status_url: None, crl: None };
+        assert_eq!(rule(authority.import_issuer(&Actor::host(0, "test"), domain).await), "issuer.slug");
+    }
+}
+
+fn openssl_number(der: &[u8]) -> chancery::model::serial::SerialNumber {
+    chancery::model::serial::SerialNumber::from_octets(CrlFacts::parse(der).unwrap().number.unwrap()).unwrap()
+}
