@@ -19,7 +19,7 @@ pub fn is_deceptive(c: char) -> bool {
 
 /// Text on one line: a line break is escaped too.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| is_deceptive(c))
+    escaped(text, is_deceptive)
 }
 
 /// Text of several lines: line breaks and tabs stay. The escape is one of JSON, so JSON keeps its meaning.
