@@ -211,9 +211,9 @@ fn warn_of_leap(now: Timestamp, expected: Timestamp, more_than: Duration) {
 fn difference(micros: i64) -> String {
     let seconds = micros.unsigned_abs() / 1_000_000;
     let (n, unit) = match seconds {
-        172_800.. => (seconds / 86_400, "days"),
-        7_200.. => (seconds / 3_600, "hours"),
-        120.. => (seconds / 60, "minutes"),
+        172_800.. => ((seconds + 43_200) / 86_400, "days"),
+        7_200.. => ((seconds + 1_800) / 3_600, "hours"),
+        119.. => ((seconds + 30) / 60, "minutes"),
         _ => (seconds, "seconds"),
     };
     format!("{n} {unit} {}", if micros < 0 { "behind" } else { "ahead of" })
