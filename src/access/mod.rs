@@ -2,8 +2,11 @@
 //! error inside a check is a refusal. A token is known for at most 5 s after another replica revoked it.
 
 pub mod caller;
+pub mod device;
+pub mod fair_queue;
 pub mod grants;
 pub mod idempotency;
+pub mod link_secret;
 pub mod operation;
 pub mod password;
 pub mod permission;
@@ -11,6 +14,7 @@ pub mod refusals;
 pub mod secret;
 pub mod session;
 pub mod setup;
+pub mod sign_in;
 pub mod throttle;
 pub mod tokens;
 pub mod users;
@@ -24,8 +28,10 @@ use crate::clock::{Timestamp, monotonic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::token::Token;
+use crate::pki::signer::KeyStore;
 use crate::store::{self, Store};
 pub use caller::Caller;
+use device::DeviceKeys;
 use password::Passwords;
 pub use permission::Permission;
 use refusals::Refusals;
@@ -46,6 +52,7 @@ pub struct Access {
     /// Requests that were refused before it was known whose they are.
     pub refusals: Refusals,
     passwords: Passwords,
+    devices: DeviceKeys,
     /// By SHA-256 of the secret. Guards only itself: no await while it is held.
     known: Mutex<HashMap<[u8; 32], Known>>,
 }
@@ -64,9 +71,19 @@ impl fmt::Debug for Access {
 }
 
 impl Access {
+    /// Without keys no browser is remembered: every one is as good as new.
     pub fn new(store: Store) -> Arc<Self> {
+        Access::over(store, DeviceKeys::none())
+    }
+
+    /// `keys` seal the key of the device cookies.
+    pub fn with_keys(store: Store, keys: Arc<dyn KeyStore>) -> Arc<Self> {
+        Access::over(store, DeviceKeys::sealed_by(keys))
+    }
+
+    fn over(store: Store, devices: DeviceKeys) -> Arc<Self> {
         let (refusals, passwords) = (Refusals::new(store.clone()), Passwords::default());
-        Arc::new(Access { refusals, passwords, store, known: Mutex::new(HashMap::new()) })
+        Arc::new(Access { refusals, passwords, devices, store, known: Mutex::new(HashMap::new()) })
     }
 
     /// The caller behind `Authorization: Bearer chy_…`. All failures say the same, so that nothing can be probed.

@@ -1,5 +1,5 @@
-//! Passwords: argon2id (RFC 9106) on a blocking pool behind a bounded queue, so that a flood of sign-ins takes neither
-//! the memory nor the processors of issuance. Looking up nobody costs the same work as a wrong password.
+//! Passwords: argon2id (RFC 9106) on a blocking pool behind fair queues, so that a flood of sign-ins takes neither the
+//! memory nor the processors of issuance. Looking up nobody costs the same work as a wrong password.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
+
+use super::fair_queue::{FairQueue, QueueLimits, Turn};
 
 use crate::entropy::{Entropy, random};
 use crate::error::{Error, ErrorKind, Result};
@@ -20,8 +21,8 @@ use crate::model::user::UserName;
 const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
-/// Who waits beyond this is asked to come back.
-const QUEUE: usize = 32;
+/// Shorter than the time limit of a request, and than most people wait.
+const PATIENCE: Duration = Duration::from_secs(25);
 const SHORTEST: usize = 12;
 /// In bytes: hashing is not made longer by a longer password, reading it is.
 const LONGEST: usize = 1_000;
@@ -119,47 +120,41 @@ fn is_run(text: &str) -> bool {
     codes.len() > 1 && (step(1) || step(-1) || step(0))
 }
 
-/// Hashes and compares, a few at a time.
+/// Hashes and compares, a few at a time: one or two of strangers and one of people who are known, 19 MiB each.
+#[derive(Debug)]
 pub struct Passwords {
-    /// Running or waiting.
-    places: Arc<Semaphore>,
-    running: Arc<Semaphore>,
-}
-
-impl fmt::Debug for Passwords {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Passwords({} places free)", self.places.available_permits())
-    }
+    /// By the network of the client.
+    pub strangers: Arc<FairQueue>,
+    /// By user: known browsers, people who are signed in, and holders of a one-time link.
+    pub known: Arc<FairQueue>,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
-        let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-        Passwords::with(threads, QUEUE)
+        let at_once = std::thread::available_parallelism().map_or(1, |n| (n.get() / 2).clamp(1, 2));
+        let strangers = QueueLimits { at_once, per_client: 64, waiting: 512, patience: PATIENCE };
+        let known = QueueLimits { at_once: 1, per_client: 8, waiting: 128, patience: PATIENCE };
+        Passwords { strangers: FairQueue::new("strangers", strangers), known: FairQueue::new("known", known) }
     }
 }
 
 impl Passwords {
-    /// So many at the same time, and so many waiting.
-    pub fn with(threads: usize, queue: usize) -> Self {
-        Passwords { places: Arc::new(Semaphore::new(threads + queue)), running: Arc::new(Semaphore::new(threads)) }
-    }
-
-    /// In PHC form, as it is stored.
-    pub async fn hash(&self, password: &Password, entropy: &dyn Entropy) -> Result<String> {
+    /// In PHC form, as it is stored. `user` is whose turn it is: the user's id, or who acts.
+    pub async fn hash(&self, user: &str, password: &Password, entropy: &dyn Entropy) -> Result<String> {
+        let turn = self.known.enter(user).await?;
         let salt = random::<16>(entropy)?;
         let password = password.clone();
-        self.run(move || {
+        in_turn(turn, move || {
             Phc { memory: MEMORY_KIB, passes: PASSES, lanes: LANES, salt: salt.to_vec() }.seal(&password)
         })
         .await
     }
 
     /// Is it the password of this hash? Without a hash the same work is done, and the answer is no.
-    pub async fn verify(&self, password: &Password, stored: Option<&str>) -> Result<bool> {
+    pub async fn verify(turn: Turn, password: &Password, stored: Option<&str>) -> Result<bool> {
         let known = stored.map(Phc::parse).transpose()?;
         let password = password.clone();
-        self.run(move || {
+        in_turn(turn, move || {
             let nobody = Phc { memory: MEMORY_KIB, passes: PASSES, lanes: LANES, salt: vec![0; 16] };
             let (phc, expected) = match &known {
                 Some((phc, expected)) => (phc, expected.as_slice()),
@@ -170,24 +165,16 @@ impl Passwords {
         })
         .await
     }
-
-    async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| busy())?;
-        let running = Arc::clone(&self.running).acquire_owned().await.map_err(|_| busy())?;
-        // both permits go with the work: a client that leaves does not make room that is not there
-        let held: (OwnedSemaphorePermit, OwnedSemaphorePermit) = (place, running);
-        let task = tokio::task::spawn_blocking(move || {
-            let outcome = work();
-            drop(held);
-            outcome
-        });
-        task.await.map_err(|e| Error::internal("hashing a password ended early", e))?
-    }
 }
 
-fn busy() -> Error {
-    let detail = "too many people are signing in at this moment; try again in a few seconds";
-    Error::new(ErrorKind::RateLimited, detail).retry_after(Duration::from_secs(3))
+/// The turn goes with the work: a client that leaves does not give it to another while its work goes on.
+async fn in_turn<T: Send + 'static>(turn: Turn, work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    let task = tokio::task::spawn_blocking(move || {
+        let outcome = work();
+        drop(turn);
+        outcome
+    });
+    task.await.map_err(|e| Error::internal("hashing a password ended early", e))?
 }
 
 /// `$argon2id$v=19$m=19456,t=2,p=1$salt$hash`
@@ -241,21 +228,15 @@ mod tests {
     async fn a_password_is_its_own_and_nobodys() {
         let passwords = Passwords::default();
         let (right, wrong) = (Password::new("violet harbour nine"), Password::new("violet harbour ten"));
-        let stored = passwords.hash(&right, &SeededEntropy::new(1)).await.unwrap();
+        let stored = passwords.hash("a", &right, &SeededEntropy::new(1)).await.unwrap();
         assert!(stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"));
-        assert!(passwords.verify(&right, Some(&stored)).await.unwrap());
-        assert!(!passwords.verify(&wrong, Some(&stored)).await.unwrap());
-        assert!(!passwords.verify(&right, None).await.unwrap());
-        assert_eq!(passwords.verify(&right, Some("$2b$x")).await.unwrap_err().kind, ErrorKind::Inconsistent);
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_says_when_to_come_back() {
-        let passwords = Passwords::with(1, 0);
-        let _taken = Arc::clone(&passwords.places).try_acquire_owned().unwrap();
-        let error = passwords.verify(&Password::new("x"), None).await.unwrap_err();
-        assert_eq!(error.kind, ErrorKind::RateLimited);
-        assert!(error.retry_after.is_some());
+        let verify = async |password, stored| {
+            Passwords::verify(passwords.strangers.enter("10.0.0.1").await.unwrap(), password, stored).await
+        };
+        assert!(verify(&right, Some(stored.as_str())).await.unwrap());
+        assert!(!verify(&wrong, Some(stored.as_str())).await.unwrap());
+        assert!(!verify(&right, None).await.unwrap());
+        assert_eq!(verify(&right, Some("$2b$x")).await.unwrap_err().kind, ErrorKind::Inconsistent);
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! Refusals of requests before anybody decided about them: a bad signature, a spent nonce, an unknown account or
-//! token, a body that does not parse. They are audit events like any other, but anybody can send such requests
+//! token, a body that does not parse, a wrong password. They are audit events like any other, but anybody can send such requests
 //! without end, so they are coalesced: the first of its kind in a minute is written at once, those that follow are
 //! counted and written as one event when the minute is over. A flood costs two rows a minute for each kind of
 //! refusal; a process that dies takes at most one minute's count with it.
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::session::Place;
 use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -25,7 +26,7 @@ const SENTENCE: usize = 300;
 pub struct Refusals {
     store: Store,
     /// Guards only itself: no await while it is held. As many entries as there are scopes and kinds of error.
-    windows: Mutex<HashMap<Place, Window>>,
+    windows: Mutex<HashMap<Group, Window>>,
 }
 
 impl std::fmt::Debug for Refusals {
@@ -43,7 +44,23 @@ pub struct Refused<'a> {
     pub request_id: &'a str,
 }
 
-type Place = (String, ErrorKind);
+/// Somebody who was not let in: at the sign-in page, the set-up page or with a one-time link.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry<'a> {
+    /// `session.refused`, `setup.refused`, …
+    pub action: &'static str,
+    /// The user, if there is one of that name.
+    pub object: &'a str,
+    /// Words of ours.
+    pub why: &'a str,
+}
+
+/// What is counted together.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Group {
+    Request { surface: String, kind: ErrorKind },
+    Entry { action: &'static str, object: String, why: String },
+}
 
 #[derive(Debug)]
 struct Window {
@@ -65,42 +82,55 @@ impl Refusals {
         if !error.is_refusal() || error.is_recorded() || error.kind == ErrorKind::NotFound {
             return;
         }
-        let Some(over) = self.count(refused, error.kind) else { return };
+        let group = Group::Request { surface: refused.surface.to_owned(), kind: error.kind };
         let why: String = error.detail.chars().take(SENTENCE).collect();
         let first = json!({"surface": refused.surface, "kind": format!("{:?}", error.kind), "why": why, "from": refused.address});
-        let mut events = vec![AuditEvent::refused("request.refused", "", first)];
-        events.extend(over.map(|window| summary(&(refused.surface.to_owned(), error.kind), &window)));
-        self.write(&Actor::nobody(refused.request_id), events).await;
+        let event = AuditEvent::refused("request.refused", "", first);
+        self.count_or_write(group, event, refused.address, refused.request_id).await;
+    }
+
+    /// Counts somebody who was not let in, and writes the first one of a minute for each user and reason.
+    pub async fn note_entry(&self, entry: Entry<'_>, place: &Place) {
+        let Entry { action, object, why } = entry;
+        let group = Group::Entry { action, object: object.to_owned(), why: why.to_owned() };
+        let event = AuditEvent::refused(action, object, json!({"why": why, "address": place.address}));
+        self.count_or_write(group, event, &place.address, &place.request_id).await;
+    }
+
+    async fn count_or_write(&self, group: Group, first: AuditEvent, address: &str, request_id: &str) {
+        let Some(over) = self.count(&group, address) else { return };
+        let mut events = vec![first];
+        events.extend(over.map(|window| summary(&group, &window)));
+        self.write(&Actor::nobody(request_id), events).await;
     }
 
     /// Writes the counts of the minutes that are over, or of all. Called every minute and at the end.
     pub async fn flush(&self, all: bool) {
         let over = self.take(all).into_iter().filter(|(_, window)| window.more > 0);
-        let events = over.map(|(place, window)| summary(&place, &window)).collect();
+        let events = over.map(|(group, window)| summary(&group, &window)).collect();
         self.write(&Actor::nobody(""), events).await;
     }
 
     /// `None` when it only adds to a count; else the first of a new minute, with the count of the one before if
     /// that has not been written yet.
-    fn count(&self, refused: Refused<'_>, kind: ErrorKind) -> Option<Option<Window>> {
+    fn count(&self, group: &Group, address: &str) -> Option<Option<Window>> {
         let now = self.store.now();
         let mut windows = self.lock();
-        let place = (refused.surface.to_owned(), kind);
-        if let Some(window) = windows.get_mut(&place)
+        if let Some(window) = windows.get_mut(group)
             && now.since(window.began) < WINDOW
         {
             window.more += 1;
             window.last = now;
-            if window.addresses.len() < ADDRESSES && !window.addresses.contains(refused.address) {
-                window.addresses.insert(refused.address.to_owned());
+            if window.addresses.len() < ADDRESSES && !window.addresses.contains(address) {
+                window.addresses.insert(address.to_owned());
             }
             return None;
         }
         let fresh = Window { began: now, last: now, more: 0, addresses: BTreeSet::new() };
-        Some(windows.insert(place, fresh).filter(|window| window.more > 0))
+        Some(windows.insert(group.clone(), fresh).filter(|window| window.more > 0))
     }
 
-    fn take(&self, all: bool) -> Vec<(Place, Window)> {
+    fn take(&self, all: bool) -> Vec<(Group, Window)> {
         let now = self.store.now();
         self.lock().extract_if(|_, window| all || now.since(window.began) >= WINDOW).collect()
     }
@@ -120,13 +150,24 @@ impl Refusals {
         tx.commit().await
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Place, Window>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Group, Window>> {
         self.windows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn summary((surface, kind): &Place, window: &Window) -> AuditEvent {
-    let detail: Value = json!({"surface": surface, "kind": format!("{kind:?}"), "count": window.more,
-        "since": window.began, "until": window.last, "from": window.addresses});
-    AuditEvent::refused("requests.refused", "", detail)
+fn summary(group: &Group, window: &Window) -> AuditEvent {
+    let (count, from) = (window.more, &window.addresses);
+    let (since, until) = (window.began, window.last);
+    match group {
+        Group::Request { surface, kind } => {
+            let detail: Value = json!({"surface": surface, "kind": format!("{kind:?}"), "count": count,
+                "since": since, "until": until, "from": from});
+            AuditEvent::refused("requests.refused", "", detail)
+        }
+        Group::Entry { action, object, why } => {
+            let detail: Value =
+                json!({"action": action, "why": why, "count": count, "since": since, "until": until, "from": from});
+            AuditEvent::refused("sign_ins.refused", object.clone(), detail)
+        }
+    }
 }

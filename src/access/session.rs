@@ -1,4 +1,4 @@
-//! Signing in and staying signed in. A session is a row found by the SHA-256 of 256 random bits in a cookie: a new
+//! Staying signed in. A session is a row found by the SHA-256 of 256 random bits in a cookie: a new
 //! one at every sign-in, 30 minutes idle and 12 hours at most, ended on the server by signing out, by a new password
 //! or by disabling the user. The form token (CSRF) is derived from the secret, so it needs no row.
 
@@ -8,9 +8,7 @@ use std::time::Duration;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use serde_json::json;
 
-use super::password::Password;
 use super::secret::sha256;
-use super::throttle::Gates;
 use super::{Access, Caller};
 use crate::clock::{Timestamp, hours, minutes};
 use crate::entropy::random;
@@ -20,8 +18,8 @@ use crate::model::audit::AuditEvent;
 use crate::model::id::SessionId;
 use crate::model::serial::to_hex;
 use crate::model::text::is_deceptive;
-use crate::model::user::{Session, User, UserName};
-use crate::store::{Tx, sessions, users};
+use crate::model::user::{Session, User};
+use crate::store::{Tx, devices, sessions, users};
 
 pub const IDLE: Duration = minutes(30);
 pub const ABSOLUTE: Duration = hours(12);
@@ -35,6 +33,13 @@ pub struct Place {
     pub address: String,
     pub user_agent: String,
     pub request_id: String,
+}
+
+impl Place {
+    /// The User-Agent as it is stored.
+    pub fn program(&self) -> String {
+        self.user_agent.chars().filter(|c| !is_deceptive(*c)).take(200).collect()
+    }
 }
 
 /// The secret in the cookie. Does not print.
@@ -58,7 +63,7 @@ impl Cookie {
         &self.0
     }
 
-    fn hash(&self) -> [u8; 32] {
+    pub(super) fn hash(&self) -> [u8; 32] {
         sha256(self.0.as_bytes())
     }
 
@@ -88,51 +93,6 @@ impl SignedIn {
 }
 
 impl Access {
-    /// Ends `old` and begins a session. Whatever is wrong, the words and the work are the same.
-    pub async fn sign_in(
-        &self,
-        name: &str,
-        password: &Password,
-        place: &Place,
-        old: Option<&Cookie>,
-    ) -> Result<(User, Cookie)> {
-        let name = UserName::parse(name).ok();
-        let gates = Gates::of_sign_in(name.as_ref(), &place.address);
-        let mut tx = self.store.begin(&visitor(place)).await?;
-        self.pass(&mut tx, &gates).await?;
-        tx.commit().await?;
-
-        let found = match &name {
-            Some(name) => users::find_by_name(&self.store, name).await?,
-            None => None,
-        };
-        let known = found.as_ref().filter(|(user, _)| user.is_active());
-        let good = self.passwords.verify(password, known.map(|(_, hash)| hash.as_str())).await?;
-        let Some((user, hash)) = known.filter(|_| good) else {
-            let why = match &found {
-                Some((user, _)) if !user.is_active() => "disabled",
-                Some(_) => "password",
-                None => "unknown",
-            };
-            let object = found.as_ref().map(|(user, _)| user.object()).unwrap_or_default();
-            let detail = json!({"why": why, "address": place.address});
-            self.store.record(&visitor(place), AuditEvent::refused("session.refused", object, detail)).await?;
-            return Err(refused());
-        };
-        let mut tx = self.store.begin(&of_user(user, place)).await?;
-        let now = tx.now();
-        if !users::signed_in(&mut tx, user.id, hash, now).await? {
-            return Err(refused());
-        }
-        self.succeeded(&mut tx, &gates).await?;
-        if let Some(old) = old {
-            sessions::end_by_secret(&mut tx, &old.hash()).await?;
-        }
-        let cookie = begin(&mut tx, user, place).await?;
-        tx.commit().await?;
-        Ok((user.clone(), cookie))
-    }
-
     /// Whose cookie is it? None when it is unknown, over or idle, or its user is disabled.
     pub async fn signed_in(&self, cookie: &Cookie, request_id: &str) -> Result<Option<SignedIn>> {
         let now = self.store.now();
@@ -162,6 +122,15 @@ impl Access {
         tx.commit().await
     }
 
+    /// Ends every session of the user, this one too, and forgets every browser that signed in before.
+    pub async fn sign_out_everywhere(&self, signed: &SignedIn) -> Result<()> {
+        let mut tx = self.store.begin(signed.caller.actor()).await?;
+        sessions::end_of_user(&mut tx, signed.user.id, None).await?;
+        devices::end_of_user(&mut tx, signed.user.id).await?;
+        tx.audit(AuditEvent::done("user.signed_out_everywhere", signed.user.object(), json!({})));
+        tx.commit().await
+    }
+
     /// Of this user, newest first; those that are over are left out.
     pub async fn sessions_of(&self, user: &User) -> Result<Vec<Session>> {
         let now = self.store.now();
@@ -175,6 +144,9 @@ impl Access {
         let now: Timestamp = self.store.now();
         sessions::clean(&self.store, now, now - IDLE).await?;
         users::clean_links(&self.store, now).await?;
+        let mut tx = self.store.begin(&Actor::system("housekeeping")).await?;
+        devices::clean(&mut tx).await?;
+        tx.commit().await?;
         self.forget_attempts(now).await
     }
 }
@@ -190,7 +162,7 @@ pub(super) async fn begin(tx: &mut Tx, user: &User, place: &Place) -> Result<Coo
         last_seen_at: now,
         expires_at: now + ABSOLUTE,
         address: place.address.clone(),
-        user_agent: place.user_agent.chars().filter(|c| !is_deceptive(*c)).take(200).collect(),
+        user_agent: place.program(),
     };
     sessions::insert(&mut *tx, &session, &cookie.hash()).await?;
     let detail = json!({"session": session.id, "address": session.address});
@@ -205,8 +177,4 @@ pub(super) fn visitor(place: &Place) -> Actor {
 
 pub(super) fn of_user(user: &User, place: &Place) -> Actor {
     Caller::of_user(user, &place.request_id).actor().clone()
-}
-
-fn refused() -> Error {
-    Error::new(ErrorKind::Unauthenticated, "name or password is wrong")
 }

@@ -4,15 +4,16 @@
 use serde_json::json;
 
 use super::Access;
-use super::password::Password;
-use super::session::SignedIn;
-use super::throttle::Gates;
+use super::password::{Password, Passwords};
+use super::device::DeviceCookie;
+use super::session::{Place, SignedIn};
+use super::throttle::Gate;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::{Actor, Role};
 use crate::model::audit::AuditEvent;
 use crate::model::id::UserId;
 use crate::model::user::{User, UserName};
-use crate::store::{Store, Tx, sessions, users};
+use crate::store::{Store, Tx, devices, sessions, users};
 
 #[derive(Debug, Clone)]
 pub struct NewUser {
@@ -25,7 +26,7 @@ impl Access {
     /// Call `Caller::may` with `ManageUsers` first when the actor is a person.
     pub async fn create_user(&self, actor: &Actor, new: &NewUser) -> Result<User> {
         new.password.check_new(&new.name)?;
-        let hash = self.passwords.hash(&new.password, self.store.entropy.as_ref()).await?;
+        let hash = self.passwords.hash(&actor.to_string(), &new.password, self.store.entropy.as_ref()).await?;
         let user = record(&self.store, actor, new)?;
         let mut tx = self.store.begin(actor).await?;
         users::lock_admins(&mut tx).await?;
@@ -73,6 +74,7 @@ impl Access {
         let now = tx.now();
         users::set_disabled(&mut tx, id, Some(now)).await?;
         sessions::end_of_user(&mut tx, id, None).await?;
+        devices::end_of_user(&mut tx, id).await?;
         tx.audit(AuditEvent::done("user.disabled", user.object(), json!({"name": user.name.as_str()})));
         tx.commit().await?;
         Ok(User { disabled_at: Some(now), ..user })
@@ -86,50 +88,56 @@ impl Access {
         Ok(User { disabled_at: None, ..user })
     }
 
-    /// By an administrator, for somebody who forgot: every session of that user ends.
+    /// By an administrator, for somebody who forgot: every session of that user ends, and no browser is known.
     pub async fn reset_password(&self, actor: &Actor, id: UserId, password: &Password) -> Result<User> {
         let user = self.user(id).await?;
         password.check_new(&user.name)?;
-        let hash = self.passwords.hash(password, self.store.entropy.as_ref()).await?;
+        let hash = self.passwords.hash(&actor.to_string(), password, self.store.entropy.as_ref()).await?;
         let (mut tx, user) = self.changing(actor, id).await?;
         let now = tx.now();
         users::set_password(&mut tx, id, &hash, now).await?;
         sessions::end_of_user(&mut tx, id, None).await?;
+        devices::end_of_user(&mut tx, id).await?;
         tx.audit(AuditEvent::done("user.password_reset", user.object(), json!({"name": user.name.as_str()})));
         tx.commit().await?;
         Ok(user)
     }
 
-    /// By the user, who knows the old one: every other session ends.
+    /// By the user, who knows the old one: every other session ends, and this browser alone is known.
     pub async fn change_password(
         &self,
         signed: &SignedIn,
         old: &Password,
         new: &Password,
-        address: &str,
-    ) -> Result<()> {
+        place: &Place,
+    ) -> Result<Option<DeviceCookie>> {
         let user = &signed.user;
         let actor = signed.caller.actor();
-        let gates = Gates::of_sign_in(Some(&user.name), address);
+        self.devices.prepare(&self.store).await?;
+        let gate = Gate::of_password_change(user.id);
+        let turn = self.passwords.known.enter(&user.id.to_string()).await?;
         let mut tx = self.store.begin(actor).await?;
-        self.pass(&mut tx, &gates).await?;
+        self.pass(&mut tx, &gate).await?;
         tx.commit().await?;
         let stored = users::find_by_name(&self.store, &user.name).await?.map(|(_, hash)| hash);
-        if !self.passwords.verify(old, stored.as_deref()).await? {
+        if !Passwords::verify(turn, old, stored.as_deref()).await? {
             let event =
                 AuditEvent::refused("user.password_change_refused", user.object(), json!({"why": "password"}));
             self.store.record(actor, event).await?;
             return Err(Error::new(ErrorKind::Unprocessable, "your present password is another one"));
         }
         new.check_new(&user.name)?;
-        let hash = self.passwords.hash(new, self.store.entropy.as_ref()).await?;
+        let hash = self.passwords.hash(&user.id.to_string(), new, self.store.entropy.as_ref()).await?;
         let (mut tx, _) = self.changing(actor, user.id).await?;
         let now = tx.now();
-        self.succeeded(&mut tx, &gates).await?;
+        self.succeeded(&mut tx, &gate).await?;
         users::set_password(&mut tx, user.id, &hash, now).await?;
         sessions::end_of_user(&mut tx, user.id, Some(signed.session.id)).await?;
+        devices::end_of_user(&mut tx, user.id).await?;
+        let device = self.remember_device(&mut tx, user.id, place).await?;
         tx.audit(AuditEvent::done("user.password_changed", user.object(), json!({"name": user.name.as_str()})));
-        tx.commit().await
+        tx.commit().await?;
+        Ok(device)
     }
 
     async fn changing(&self, actor: &Actor, id: UserId) -> Result<(Tx, User)> {
@@ -152,6 +160,7 @@ pub(super) fn record(store: &Store, actor: &Actor, new: &NewUser) -> Result<User
         password_changed_at: now,
         last_sign_in_at: None,
         disabled_at: None,
+        failed_sign_ins: 0,
     })
 }
 

@@ -1,4 +1,4 @@
-//! `user create|list|role|password|disable|enable` on the host of the server: also the way back in for who forgot.
+//! `user create|list|role|password|sign-in-link|disable|enable` on the host of the server: also the way back in for who forgot.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use super::session::{Context, host_actor};
 use crate::access::Access;
 use crate::access::password::Password;
 use crate::access::users::NewUser;
+use crate::app::App;
 use crate::error::{Error, ErrorKind};
 use crate::model::actor::Role;
 use crate::model::user::{User, UserName};
@@ -37,6 +38,9 @@ pub enum UserCommand {
         #[arg(long, value_name = "FILE|-")]
         password_file: PathBuf,
     },
+    /// Print a link that lets a new browser in once, whatever others try: it makes the browser known, and the user
+    /// signs in there with the password
+    SignInLink { name: String },
     /// Keep a user out; sessions end at once
     Disable { name: String },
     /// Let a user in again
@@ -62,6 +66,7 @@ pub async fn run(context: &Context, command: UserCommand) -> Result<()> {
     let (access, actor) = (&app.access, host_actor());
     let (word, user) = match command {
         UserCommand::List => return list(context, access).await,
+        UserCommand::SignInLink { name } => return sign_in_link(context, &app, &name).await,
         UserCommand::Create(args) => {
             let what = || format!("cannot make user {}", args.name);
             let new = NewUser {
@@ -100,6 +105,19 @@ pub async fn run(context: &Context, command: UserCommand) -> Result<()> {
     Ok(())
 }
 
+async fn sign_in_link(context: &Context, app: &App, name: &str) -> Result<()> {
+    let what = || format!("cannot make a sign-in link for {name}");
+    let user = find(&app.access, name).await.trying(what)?;
+    let (secret, expires_at) = app.access.make_sign_in_link(&host_actor(), &user).await.trying(what)?;
+    let link = format!("{}/sign-in-link#{}", app.urls.external, secret.expose());
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"url": link, "expires_at": expires_at}))?);
+    }
+    output::data(&format!("{link}\n"))?;
+    output::say(&format!("works once, until {expires_at}; keep it private"));
+    Ok(())
+}
+
 async fn list(context: &Context, access: &Access) -> Result<()> {
     let users = access.users(None, 1_000).await.trying(|| "cannot list users".into())?;
     if context.output == Some(Format::Json) {
@@ -107,7 +125,11 @@ async fn list(context: &Context, access: &Access) -> Result<()> {
     }
     let mut table = Table::new(&["NAME", "ROLE", "STATUS", "LAST SIGN-IN", "ID"]);
     for user in &users {
-        let status = if user.is_active() { "active" } else { "disabled" };
+        let status = match user {
+            user if !user.is_active() => "disabled",
+            user if !user.takes_new_browsers() => "active, known browsers only",
+            _ => "active",
+        };
         let last = user.last_sign_in_at.map_or_else(|| "-".to_owned(), |at| at.to_string());
         table.row(vec![user.name.to_string(), user.role.name().into(), status.into(), last, user.id.to_string()]);
     }
@@ -117,7 +139,8 @@ async fn list(context: &Context, access: &Access) -> Result<()> {
 fn shape(user: &User) -> serde_json::Value {
     let status = if user.is_active() { "active" } else { "disabled" };
     json!({"id": user.id, "name": user.name.as_str(), "role": user.role.name(), "status": status,
-        "created_by": user.created_by, "created_at": user.created_at, "last_sign_in_at": user.last_sign_in_at})
+        "created_by": user.created_by, "created_at": user.created_at, "last_sign_in_at": user.last_sign_in_at, "failed_sign_ins": user.failed_sign_ins,
+        "takes_new_browsers": user.takes_new_browsers()})
 }
 
 async fn find(access: &Access, name: &str) -> crate::error::Result<User> {

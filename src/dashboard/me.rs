@@ -2,13 +2,14 @@
 
 use askama::Template;
 use axum::extract::{Path, State};
-use axum::response::Response;
+use axum::http::header;
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Dash;
 use super::format::{clean, minute, relative};
 use super::frame::Frame;
-use super::visit::{Posted, Signed, Stop};
+use super::visit::{Posted, Signed, Stop, clear_cookie, device_cookie};
 use crate::access::password::Password;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Query;
@@ -67,11 +68,14 @@ async fn whole(dash: &Dash, signed: &Signed, just_changed: bool, refusal: Option
 pub async fn change_password(State(dash): State<Dash>, Posted { signed, form }: Posted) -> Result<Response, Stop> {
     let (old, new) = (Password::new(form.text("old")), Password::new(form.text("password")));
     let outcome = match form.text("password") == form.text("repeated") {
-        true => dash.access.change_password(&signed.who, &old, &new, &signed.place.address).await,
+        true => dash.access.change_password(&signed.who, &old, &new, &signed.place).await,
         false => Err(Error::new(ErrorKind::Unprocessable, "the two passwords are not the same; type both again")),
     };
     match outcome {
-        Ok(()) => Ok(see_other("/me?changed=1")),
+        Ok(device) => {
+            let cookies = device.iter().map(|device| (header::SET_COOKIE, device_cookie(signed.who.user.id, device)));
+            Ok((AppendHeaders(cookies.collect::<Vec<_>>()), see_other("/me?changed=1")).into_response())
+        }
         Err(error) => {
             let words = Words::of(&error, &signed.place.request_id);
             Ok(refused_page(&error, &whole(&dash, &signed, false, Some(words)).await?)?)
@@ -87,4 +91,13 @@ pub async fn end_session(
     let id = id.parse().map_err(|_| Error::not_found(format!("session {}", shown(&id))))?;
     dash.access.end_session(&signed.who, id).await?;
     Ok(see_other("/me"))
+}
+
+/// Ends every session, and no browser is known any more.
+pub async fn sign_out_everywhere(
+    State(dash): State<Dash>,
+    Posted { signed, .. }: Posted,
+) -> Result<Response, Stop> {
+    dash.access.sign_out_everywhere(&signed.who).await?;
+    Ok(([(header::SET_COOKIE, clear_cookie())], see_other("/sign-in?signed_out=1")).into_response())
 }

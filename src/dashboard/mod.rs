@@ -18,6 +18,7 @@ mod overview;
 mod revoke;
 mod setup;
 mod sign_in;
+mod sign_in_link;
 mod terms;
 mod tokens;
 mod users;
@@ -78,6 +79,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/", get(overview::show))
         .route("/setup", get(setup::show).post(setup::create))
         .route("/sign-in", get(sign_in::show).post(sign_in::create))
+        .route("/sign-in-link", get(sign_in_link::show).post(sign_in_link::create))
         .route("/sign-out", post(sign_in::end))
         .route("/certificates", get(certificates::list).post(issue::create))
         .route("/certificates/new", get(issue::show))
@@ -102,6 +104,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/users", get(users::list).post(users::create))
         .route("/users/{id}", get(users::show).post(users::change))
         .route("/me", get(me::show).post(me::change_password))
+        .route("/me/sessions/end", post(me::sign_out_everywhere))
         .route("/me/sessions/{id}/end", post(me::end_session))
         .route("/audit", get(audit::list))
         .route("/connect", get(connect::show))

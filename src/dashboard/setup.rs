@@ -3,11 +3,10 @@
 
 use askama::Template;
 use axum::extract::State;
-use axum::http::header;
 use axum::response::{IntoResponse, Response};
 
 use super::Dash;
-use super::visit::{Open, Visit, set_cookie};
+use super::visit::{Open, Visit, set_cookies};
 use crate::access::password::Password;
 use crate::access::setup::SetUp;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,7 +39,7 @@ pub async fn create(State(dash): State<Dash>, Open { visit, form }: Open) -> Res
         false => Err(Error::new(ErrorKind::Unprocessable, "the two passwords are not the same; type both again")),
     };
     match outcome {
-        Ok((_, cookie)) => Ok(([(header::SET_COOKIE, set_cookie(&cookie))], see_other("/")).into_response()),
+        Ok(entered) => Ok((set_cookies(&entered), see_other("/")).into_response()),
         Err(error) => {
             let refusal = Some(Words::of(&error, &visit.place.request_id));
             let done = error.kind == ErrorKind::Conflict;

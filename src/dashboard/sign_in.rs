@@ -7,11 +7,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use super::Dash;
-use super::visit::{Open, Posted, Visit, clear_cookie, path_of_ours, set_cookie};
+use super::visit::{Open, Posted, Visit, clear_cookie, path_of_ours, set_cookies};
 use crate::access::password::Password;
+use crate::access::sign_in as access;
 use crate::error::Result;
 use crate::http::extract::Query;
 use crate::http::html::{Words, page, refused_page, see_other};
+use crate::model::user::UserName;
 
 #[derive(Template)]
 #[template(path = "sign_in.html")]
@@ -22,6 +24,8 @@ struct SignIn<'a> {
     /// No administrator yet: the way in is the set-up link.
     needs_setup: bool,
     signed_out: bool,
+    /// This browser has just become known by a link.
+    known: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -29,6 +33,8 @@ struct SignIn<'a> {
 pub struct Where {
     next: String,
     signed_out: Option<String>,
+    /// The user to whom a link made this browser known.
+    known: Option<String>,
 }
 
 pub async fn show(State(dash): State<Dash>, visit: Visit, Query(at): Query<Where>) -> Result<Response> {
@@ -39,17 +45,22 @@ pub async fn show(State(dash): State<Dash>, visit: Visit, Query(at): Query<Where
         return Ok(see_other(next));
     }
     let needs_setup = dash.access.needs_setup().await?;
-    page(&SignIn { next, name: "", refusal: None, needs_setup, signed_out: at.signed_out.is_some() })
+    let known = at.known.as_deref().and_then(|name| UserName::parse(name).ok());
+    let name = known.as_ref().map_or("", UserName::as_str);
+    let signed_out = at.signed_out.is_some();
+    page(&SignIn { next, name, refusal: None, needs_setup, signed_out, known: known.is_some() })
 }
 
 pub async fn create(State(dash): State<Dash>, Open { visit, form }: Open) -> Result<Response> {
     let (name, next) = (form.text("name"), path_of_ours(form.text("next")));
     let password = Password::new(form.text("password"));
-    match dash.access.sign_in(name, &password, &visit.place, visit.cookie.as_ref()).await {
-        Ok((_, cookie)) => Ok(([(header::SET_COOKIE, set_cookie(&cookie))], see_other(next)).into_response()),
+    let ask =
+        access::SignIn { name, password: &password, session: visit.cookie.as_ref(), devices: &visit.devices };
+    match dash.access.sign_in(&ask, &visit.place).await {
+        Ok(entered) => Ok((set_cookies(&entered), see_other(next)).into_response()),
         Err(error) => {
             let refusal = Some(Words::of(&error, &visit.place.request_id));
-            refused_page(&error, &SignIn { next, name, refusal, needs_setup: false, signed_out: false })
+            refused_page(&error, &SignIn { next, name, refusal, needs_setup: false, signed_out: false, known: false })
         }
     }
 }

@@ -2,13 +2,17 @@
 //! (Sec-Fetch-Site, else Origin) and, in a session, when it carries that session's token: a handler that takes
 //! `Posted` cannot forget either.
 
+use std::time::Duration;
+
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 
 use super::Dash;
+use crate::access::device::{DEVICE_LIFE, DeviceCookie, suffix};
 use crate::access::session::{ABSOLUTE, Cookie, Place, SignedIn};
+use crate::access::sign_in::Entered;
 use crate::access::{Caller, Permission};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client_address::ClientAddress;
@@ -16,18 +20,25 @@ use crate::http::extract::read;
 use crate::http::html::see_other;
 use crate::http::layers::Tracked;
 use crate::model::audit::AuditEvent;
+use crate::model::id::UserId;
 
 /// `__Host-`: set by this host alone, for all of it, over TLS.
 const COOKIE: &str = "__Host-chancery";
+/// Cookies of browsers that signed in before, one for each user: followed by what tells the users apart.
+const DEVICE: &str = "__Host-chancery-device-";
 
 /// A CSR of 32 KB in PEM, with every character escaped.
 const FORM_LIMIT: usize = 160 * 1024;
+/// A name and a password, or a link: what people send who are not signed in.
+const OPEN_FORM_LIMIT: usize = 8 * 1024;
 
 /// Somebody, signed in or not.
 #[derive(Debug)]
 pub struct Visit {
     pub place: Place,
     pub cookie: Option<Cookie>,
+    /// Of each user who signed in with this browser.
+    pub devices: Vec<DeviceCookie>,
     /// The authority that the browser asked for.
     pub host: String,
 }
@@ -42,7 +53,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
             user_agent: text(header::USER_AGENT).to_owned(),
             request_id: parts.extensions.get::<Tracked>().map_or_else(String::new, |t| t.0.to_string()),
         };
-        Ok(Visit { place, cookie: cookie(&parts.headers), host: host(&parts.uri, &parts.headers) })
+        Ok(Visit { place, cookie: cookie(&parts.headers), devices: devices(&parts.headers), host: host(&parts.uri, &parts.headers) })
     }
 }
 
@@ -51,10 +62,18 @@ fn host(uri: &Uri, headers: &HeaderMap) -> String {
     uri.authority().map(ToString::to_string).or_else(|| named.map(str::to_owned)).unwrap_or_default()
 }
 
-fn cookie(headers: &HeaderMap) -> Option<Cookie> {
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(name, _)| *name == COOKIE).and_then(|(_, value)| Cookie::parse(value))
+    lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}
+
+fn cookie(headers: &HeaderMap) -> Option<Cookie> {
+    cookies(headers).find(|(name, _)| *name == COOKIE).and_then(|(_, value)| Cookie::parse(value))
+}
+
+fn devices(headers: &HeaderMap) -> Vec<DeviceCookie> {
+    let ours = cookies(headers).filter(|(name, _)| name.starts_with(DEVICE));
+    ours.filter_map(|(_, value)| DeviceCookie::parse(value)).collect()
 }
 
 /// Somebody with a session. Without one a page leads to the sign-in page and back.
@@ -144,7 +163,7 @@ impl Form {
         named.map(|(_, value)| value.trim().to_owned()).collect()
     }
 
-    async fn read(request: Request) -> Result<Self> {
+    async fn read(request: Request, limit: usize) -> Result<Self> {
         let (parts, body) = request.into_parts();
         let media = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim();
@@ -152,7 +171,7 @@ impl Form {
             let detail = "a form is sent as application/x-www-form-urlencoded";
             return Err(Error::new(ErrorKind::UnsupportedMediaType, detail));
         }
-        let bytes = read(&parts.headers, body, FORM_LIMIT).await?;
+        let bytes = read(&parts.headers, body, limit).await?;
         let fields: Vec<_> = url::form_urlencoded::parse(&bytes).into_owned().take(1_000).collect();
         if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
             return Err(Error::malformed("a field holds U+0000, which no text may"));
@@ -175,7 +194,7 @@ impl FromRequest<Dash> for Open {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, dash).await?;
         from_here(&parts.headers, &visit.host)?;
-        Ok(Open { visit, form: Form::read(Request::from_parts(parts, body)).await? })
+        Ok(Open { visit, form: Form::read(Request::from_parts(parts, body), OPEN_FORM_LIMIT).await? })
     }
 }
 
@@ -195,7 +214,7 @@ impl FromRequest<Dash> for Posted {
         let path = parts.uri.path().to_owned();
         let from = from_here(&parts.headers, &host(&parts.uri, &parts.headers));
         let form = match from {
-            Ok(()) => Form::read(Request::from_parts(parts, body)).await?,
+            Ok(()) => Form::read(Request::from_parts(parts, body), FORM_LIMIT).await?,
             Err(error) => return Err(forged(dash, &signed, &path, error).await.into()),
         };
         if let Err(error) = signed.who.check_form(form.text("form_token")) {
@@ -230,19 +249,27 @@ fn from_here(headers: &HeaderMap, host: &str) -> Result<()> {
     Err(Error::new(ErrorKind::Forbidden, detail))
 }
 
-/// The cookie of a new session.
-pub fn set_cookie(cookie: &Cookie) -> HeaderValue {
-    attributes(cookie.expose(), ABSOLUTE.as_secs())
+/// The cookies of somebody who was let in, for Set-Cookie.
+pub fn set_cookies(entered: &Entered) -> AppendHeaders<Vec<(HeaderName, HeaderValue)>> {
+    let session = attributes(COOKIE, entered.session.expose(), ABSOLUTE, "Lax");
+    let device = entered.device.iter().map(|device| device_cookie(entered.user.id, device));
+    AppendHeaders([session].into_iter().chain(device).map(|value| (header::SET_COOKIE, value)).collect())
 }
 
-/// The browser forgets it.
+/// The cookie of a browser that is known to this user from now on.
+pub fn device_cookie(user: UserId, device: &DeviceCookie) -> HeaderValue {
+    attributes(&format!("{DEVICE}{}", suffix(user)), &device.expose(), DEVICE_LIFE, "Strict")
+}
+
+/// The browser forgets its session.
 pub fn clear_cookie() -> HeaderValue {
-    attributes("", 0)
+    attributes(COOKIE, "", Duration::ZERO, "Lax")
 }
 
-fn attributes(value: &str, age: u64) -> HeaderValue {
-    let text = format!("{COOKIE}={value}; Path=/; Max-Age={age}; Secure; HttpOnly; SameSite=Lax");
-    // hexadecimal digits and our own words
+fn attributes(name: &str, value: &str, life: Duration, same_site: &str) -> HeaderValue {
+    let age = life.as_secs();
+    let text = format!("{name}={value}; Path=/; Max-Age={age}; Secure; HttpOnly; SameSite={same_site}");
+    // hexadecimal digits, an id and our own words
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
 

@@ -95,6 +95,8 @@ ids! {
     TokenId "tok";
     UserId "usr";
     SessionId "ses";
+    /// A browser that signed in before.
+    DeviceId "dev";
     /// The `kid` of an external account binding.
     EabKeyId "eab";
     DirectoryId "dir";

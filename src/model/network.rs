@@ -40,6 +40,13 @@ impl IpNetwork {
         Ok(network)
     }
 
+    /// The network that counts as one client: an IPv6 client has a whole /64 to itself.
+    pub fn of_client(address: IpAddr) -> Self {
+        let base = address.to_canonical();
+        let prefix = if base.is_ipv4() { 32 } else { 64 };
+        IpNetwork { base: masked(base, prefix), prefix }
+    }
+
     /// Of the same family and under the prefix. Takes the address as it stands: see [`forms`] for what it may carry.
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.base.is_ipv4() && masked(address, self.prefix) == self.base

@@ -51,9 +51,19 @@ pub struct User {
     pub password_changed_at: Timestamp,
     pub last_sign_in_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
+    /// Wrong passwords in a row from browsers that are not known.
+    pub failed_sign_ins: i64,
 }
 
+/// Wrong passwords in a row after which only known browsers may sign in (NIST SP 800-63B §5.2.2).
+pub const MAX_FAILED_SIGN_INS: i64 = 100;
+
 impl User {
+    /// Whether a browser that is not known may try a password.
+    pub fn takes_new_browsers(&self) -> bool {
+        self.failed_sign_ins < MAX_FAILED_SIGN_INS
+    }
+
     pub fn is_active(&self) -> bool {
         self.disabled_at.is_none()
     }

@@ -42,6 +42,8 @@ const SECURE: &[(&str, &str)] = &[
     ("/setup", "POST"),
     ("/sign-in", "GET"),
     ("/sign-in", "POST"),
+    ("/sign-in-link", "GET"),
+    ("/sign-in-link", "POST"),
     ("/sign-out", "POST"),
     ("/certificates", "GET"),
     ("/certificates", "POST"),

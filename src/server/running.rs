@@ -166,7 +166,7 @@ pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addres
     let validator = Arc::new(Validator::new(validation(config), own, store.clock.clone())?);
     let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await?;
     Ok(Arc::new(App {
-        access: Access::new(store.clone()),
+        access: Access::with_keys(store.clone(), keys.clone()),
         registration,
         validator,
         clock: store.clock.clone(),

@@ -11,6 +11,7 @@ pub mod certificates;
 pub mod challenges;
 pub mod checkpoints;
 pub mod crls;
+pub mod devices;
 pub mod domain_crls;
 pub mod eab_keys;
 pub mod engine;
@@ -35,6 +36,7 @@ pub mod renewals;
 pub mod replica_clocks;
 pub mod replicas;
 pub mod revocations;
+pub mod secrets;
 pub mod sessions;
 pub mod tokens;
 pub mod users;
@@ -88,6 +90,8 @@ pub fn statements() -> Vec<Sql> {
         sessions::ALL,
         tokens::ALL,
         users::ALL,
+        devices::ALL,
+        secrets::ALL,
         versions::ALL,
     ]
     .concat()

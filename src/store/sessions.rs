@@ -26,7 +26,6 @@ statements! {
     BLOCK = "UPDATE sign_in_attempts SET blocked_until = $2 WHERE throttle_key = $1";
     BLOCKED = "SELECT blocked_until FROM sign_in_attempts WHERE throttle_key = $1";
     FORGET = "DELETE FROM sign_in_attempts WHERE throttle_key = $1";
-    FORGIVE = "UPDATE sign_in_attempts SET failures = failures - 1, blocked_until = last_at WHERE throttle_key = $1 AND failures > 0";
     CLEAN_ATTEMPTS = "DELETE FROM sign_in_attempts WHERE last_at < $1 AND blocked_until < $1";
 }
 
@@ -98,11 +97,6 @@ pub async fn blocked_until<'a>(on: impl Into<On<'a>>, key: &str) -> Result<Optio
 
 pub async fn forget<'a>(on: impl Into<On<'a>>, key: &str) -> Result<()> {
     q(FORGET).bind(key).execute(on).await.map(drop)
-}
-
-/// Takes one attempt back.
-pub async fn forgive<'a>(on: impl Into<On<'a>>, key: &str) -> Result<()> {
-    q(FORGIVE).bind(key).execute(on).await.map(drop)
 }
 
 pub async fn clean_attempts<'a>(on: impl Into<On<'a>>, before: Timestamp) -> Result<u64> {

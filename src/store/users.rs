@@ -10,7 +10,7 @@ use crate::model::user::{User, UserName};
 
 macro_rules! columns {
     () => {
-        "u.id, u.name, u.role, u.created_by, u.created_at, u.password_changed_at, u.last_sign_in_at, u.disabled_at"
+        "u.id, u.name, u.role, u.created_by, u.created_at, u.password_changed_at, u.last_sign_in_at, u.disabled_at, u.failed_sign_ins"
     };
 }
 pub(in crate::store) use columns;
@@ -21,10 +21,13 @@ statements! {
     BY_NAME = concat!("SELECT ", columns!(), ", u.password_hash FROM users u WHERE u.name = $1");
     PAGE = concat!("SELECT ", columns!(), " FROM users u WHERE u.name > $1 ORDER BY u.name LIMIT $2");
     OTHER_ADMIN = "SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL AND id <> $1 LIMIT 1";
-    SET_PASSWORD = "UPDATE users SET password_hash = $2, password_changed_at = $3 WHERE id = $1";
+    SET_PASSWORD = "UPDATE users SET password_hash = $2, password_changed_at = $3, failed_sign_ins = 0 WHERE id = $1";
     SET_ROLE = "UPDATE users SET role = $2 WHERE id = $1";
     SET_DISABLED = "UPDATE users SET disabled_at = $2 WHERE id = $1";
     SIGNED_IN = "UPDATE users SET last_sign_in_at = $2 WHERE id = $1 AND disabled_at IS NULL AND password_hash = $3";
+    /// One more wrong password, unless there are `$2` already.
+    COUNT_FAILURE = "UPDATE users SET failed_sign_ins = failed_sign_ins + 1 WHERE name = $1 AND failed_sign_ins < $2 RETURNING id, failed_sign_ins";
+    FORGET_FAILURES = "UPDATE users SET failed_sign_ins = 0 WHERE id = $1";
     INSERT_LINK = "INSERT INTO setup_links (secret_sha256, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4)";
     LINK = "SELECT expires_at FROM setup_links WHERE secret_sha256 = $1";
     DROP_LINKS = "DELETE FROM setup_links";
@@ -90,6 +93,17 @@ pub async fn signed_in<'a>(on: impl Into<On<'a>>, id: UserId, hash: &str, at: Ti
     Ok(q(SIGNED_IN).bind(id.to_vec()).bind(at).bind(hash).execute(on).await? == 1)
 }
 
+/// Counts a wrong password before the password is looked at. The user and the new count; `None`: nobody has this name,
+/// or `limit` was reached before.
+pub async fn count_failure<'a>(on: impl Into<On<'a>>, name: &UserName, limit: i64) -> Result<Option<(UserId, i64)>> {
+    let Some(row) = q(COUNT_FAILURE).bind(name.as_str()).bind(limit).fetch_optional(on).await? else { return Ok(None) };
+    Ok(Some((row.id("id")?, row.get("failed_sign_ins")?)))
+}
+
+pub async fn forget_failures<'a>(on: impl Into<On<'a>>, id: UserId) -> Result<()> {
+    q(FORGET_FAILURES).bind(id.to_vec()).execute(on).await.map(drop)
+}
+
 /// The one link that is open: older ones end.
 pub async fn put_link(tx: &mut Tx, secret_sha256: &[u8; 32], by: &str, expires_at: Timestamp) -> Result<()> {
     let now = tx.now();
@@ -130,5 +144,6 @@ pub(super) fn user(row: &Row) -> Result<User> {
         password_changed_at: row.time("password_changed_at")?,
         last_sign_in_at: row.time_opt("last_sign_in_at")?,
         disabled_at: row.time_opt("disabled_at")?,
+        failed_sign_ins: row.get("failed_sign_ins")?,
     })
 }

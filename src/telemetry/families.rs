@@ -36,6 +36,10 @@ families! {
     "http_request_duration_seconds" SECONDS "From a request's headers to its answer's headers" ["listener" = OPEN, "route" = OPEN, "method" = OPEN];
     "rate_limited_total" COUNTER "Requests that a limit refused" ["limit" = &["acme.open_orders"]];
 
+    "sign_ins_total" COUNTER "Attempts to sign in" ["browser" = &["known", "new"], "outcome" = &["accepted", "refused"]];
+    "sign_in_queue" GAUGE "Attempts to sign in that wait for their turn" ["queue" = &["known", "strangers"]];
+    "sign_in_queue_refused_total" COUNTER "Attempts to sign in that found the queue full or waited too long" ["queue" = &["known", "strangers"]];
+
     "certificates" GAUGE "Certificates by state" ["issuer" = OPEN, "profile" = OPEN, "state" = &["intended", "valid", "expired", "revoked"]];
     "certificates_expiring" GAUGE "Valid certificates that end soon" ["issuer" = OPEN, "profile" = OPEN, "within" = &["7d", "14d", "30d"]];
     "certificates_issued_total" COUNTER "Certificates issued" ["issuer" = OPEN, "profile" = OPEN, "protocol" = PROTOCOLS];

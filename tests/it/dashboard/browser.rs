@@ -16,6 +16,7 @@ use chancery::clock::ManualClock;
 use chancery::dashboard::{Dash, room};
 use chancery::http::client_address::ClientAddress;
 use chancery::http::layers::Manners;
+use chancery::keys::store::Keys;
 use chancery::model::actor::{Actor, Role};
 use chancery::model::user::{User, UserName};
 use chancery::registration::Registration;
@@ -70,8 +71,18 @@ impl Page {
 
 impl Pages {
     pub async fn over(at: &At) -> Pages {
-        let (authority, _) = founded(&at.store).await;
-        let access = Access::new(at.store.clone());
+        let (authority, keys) = founded(&at.store).await;
+        let access = Access::with_keys(at.store.clone(), keys);
+        Pages::of(at, authority, access).await
+    }
+
+    /// Another replica over the same database: nothing is shared in memory.
+    pub async fn replica(at: &At, keys: Arc<Keys>) -> Pages {
+        let authority = Authority::open(at.store.clone(), keys.clone(), vec!["ca.test".into()]).await.unwrap();
+        Pages::of(at, authority, Access::with_keys(at.store.clone(), keys)).await
+    }
+
+    pub async fn of(at: &At, authority: Arc<Authority>, access: Arc<Access>) -> Pages {
         let validator = Validator::new(ValidationConfig::default(), Vec::new(), Arc::new(at.clock.clone())).unwrap();
         let registration = Registration::open(authority.clone(), Arc::new(validator), acme::describe).await.unwrap();
         let manners = Manners {
@@ -90,7 +101,7 @@ impl Pages {
     }
 
     pub fn browser(&self) -> Browser {
-        Browser { router: self.router.clone(), cookie: None, peer: "10.0.0.7:50000".parse().unwrap() }
+        Browser { router: self.router.clone(), cookie: None, devices: Vec::new(), peer: "10.0.0.7:50000".parse().unwrap() }
     }
 
     pub async fn user(&self, name: &str, role: Role) -> User {
@@ -108,9 +119,11 @@ impl Pages {
 }
 
 pub struct Browser {
-    router: Router,
-    /// `name=value` of the one cookie.
+    pub router: Router,
+    /// `name=value` of the session's cookie.
     pub cookie: Option<String>,
+    /// `name=value` of the users to whom this browser is known.
+    pub devices: Vec<String>,
     pub peer: SocketAddr,
 }
 
@@ -148,15 +161,22 @@ impl Browser {
 
     async fn send(&mut self, mut head: axum::http::request::Builder, body: Body) -> Page {
         head = head.header("host", HOST).header("accept", "text/html");
-        if let Some(cookie) = &self.cookie {
-            head = head.header("cookie", cookie);
+        let cookies: Vec<&str> = self.cookie.iter().chain(&self.devices).map(String::as_str).collect();
+        if !cookies.is_empty() {
+            head = head.header("cookie", cookies.join("; "));
         }
         let mut request = head.body(body).unwrap();
         request.extensions_mut().insert(ClientAddress::new(self.peer.ip()));
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
-        if let Some(set) = parts.headers.get("set-cookie") {
+        for set in parts.headers.get_all("set-cookie") {
             let pair = set.to_str().unwrap().split(';').next().unwrap();
-            self.cookie = (!pair.ends_with('=')).then(|| pair.to_owned());
+            let name = pair.split('=').next().unwrap();
+            if name == "__Host-chancery" {
+                self.cookie = (!pair.ends_with('=')).then(|| pair.to_owned());
+            } else {
+                self.devices.retain(|kept| kept.split('=').next() != Some(name));
+                self.devices.push(pair.to_owned());
+            }
         }
         let bytes = to_bytes(body, 4 << 20).await.unwrap().to_vec();
         Page { status: parts.status, headers: parts.headers, html: String::from_utf8_lossy(&bytes).into_owned() }

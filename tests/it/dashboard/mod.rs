@@ -2,6 +2,7 @@
 
 mod browser;
 mod certificates;
+mod devices;
 mod directories;
 mod forms;
 mod pages;

@@ -1,7 +1,7 @@
 //! Signing in, staying signed in, and being kept out.
 
 use chancery::access::password::Password;
-use chancery::clock::{hours, minutes};
+use chancery::clock::minutes;
 use chancery::model::actor::{Actor, Role};
 
 use super::browser::{PASSWORD, Pages};
@@ -108,11 +108,15 @@ on_both_engines! {
         }
         assert!(browser.cookie.is_none());
         let events = at.rows("SELECT object, detail FROM audit_events WHERE action = 'session.refused'").await;
-        assert_eq!(events.len(), 5);
+        assert_eq!(events.len(), 3, "the others of a minute are counted");
 let of_alice = |e: &&chancery::store::engine::Row| e.get::<String>("object").unwrap() == alice.object();
         assert_eq!(events.iter().filter(of_alice).count(), 1);
         // what was typed as a name may be a password
         assert!(events.iter().all(|e| !e.get::<String>("detail").unwrap().contains("nobody")));
+        pages.access.refusals.flush(true).await;
+        let counted = at.rows("SELECT detail FROM audit_events WHERE action = 'sign_ins.refused'").await;
+        assert_eq!(counted.len(), 1);
+        assert!(counted[0].get::<String>("detail").unwrap().contains("\"count\":2"), "unknown names");
     }
 
     async fn guessing_a_password_is_slowed_down_and_nobody_is_locked_out(at) {
@@ -134,17 +138,13 @@ let of_alice = |e: &&chancery::store::engine::Row| e.get::<String>("object").unw
         assert_eq!(browser.sign_in("alice", "a wrong password").await.status, 401);
     }
 
-    async fn an_address_that_tries_many_names_is_slowed_down(at) {
+    async fn an_address_stays_open_for_others_whatever_one_behind_it_tries(at) {
         let pages = Pages::over(at).await;
         pages.user("alice", Role::Viewer).await;
         let mut browser = pages.browser();
-        let mut refused = 0;
         for n in 0..40 {
-            refused += usize::from(browser.sign_in(&format!("user{n}"), "a wrong password").await.status == 429);
+            assert_eq!(browser.sign_in(&format!("user{n}"), "a wrong password").await.status, 401);
         }
-        assert_eq!(refused, 9, "31 are looked at");
-        assert_eq!(browser.sign_in("alice", PASSWORD).await.status, 429);
-        pages.clock.advance(hours(2));
         assert_eq!(browser.sign_in("alice", PASSWORD).await.status, 303);
     }
 
