@@ -2,9 +2,7 @@
 //! signature, url, nonce, in this order. The signature comes before the nonce, so that nobody else can spend it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::to_bytes;
 use axum::extract::{FromRequest, OriginalUri, Path, Request};
 use axum::http::{Extensions, header};
 use std::collections::HashMap;
@@ -15,14 +13,12 @@ use super::jws::{Jws, MAX_BODY, Payload, Signed};
 use super::urls::Urls;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client_address::ClientAddress;
+use crate::http::extract::read_of_stranger;
 use crate::http::layers::{Tracked, Who};
 use crate::model::acme::{Account, AccountKey};
 use crate::model::id::AccountId;
 use crate::pki::key_policy::KeyPolicy;
 use crate::registration::{Directory, Origin, active};
-
-/// Half-open and slow bodies end here.
-const BODY_TIME: Duration = Duration::from_secs(15);
 
 /// A request whose JWS has the right shape; nothing is verified yet.
 pub struct Envelope {
@@ -52,8 +48,7 @@ impl FromRequest<Acme> for Envelope {
         // nesting cuts the prefix off `uri`; the client signed the whole
         let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |o| o.0.clone());
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
-        let read = tokio::time::timeout(BODY_TIME, to_bytes(body, MAX_BODY)).await;
-        let body = read.map_err(|_| slow())?.map_err(|_| too_large())?;
+        let body = read_of_stranger(&parts, body, MAX_BODY).await?;
         let text = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         Ok(Envelope {
             urls: Urls::new(acme, &directory.slug),
@@ -196,12 +191,4 @@ fn media_type(headers: &axum::http::HeaderMap) -> Result<()> {
         ErrorKind::UnsupportedMediaType,
         "ACME requests have Content-Type: application/jose+json (RFC 8555 §6.2)",
     ))
-}
-
-fn too_large() -> Error {
-    Error::new(ErrorKind::TooLarge, format!("the request is larger than {MAX_BODY} octets or ended early"))
-}
-
-fn slow() -> Error {
-    Error::new(ErrorKind::SlowRequest, "the request came too slowly")
 }

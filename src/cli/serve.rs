@@ -23,6 +23,7 @@ use crate::telemetry;
 pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     telemetry::start_logs(Environment::of_process().text("CHANCERY_LOG").as_deref(), || output::Log)?;
     limits::raise_open_files();
+    limits::give_back_large_blocks();
     let mut signals = Signals::listen()?;
     let config = context.config(&flags.0)?;
     let started = running::start(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new()));

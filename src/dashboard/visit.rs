@@ -16,7 +16,7 @@ use crate::access::sign_in::Entered;
 use crate::access::{Caller, Permission};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::client_address::ClientAddress;
-use crate::http::extract::read;
+use crate::http::extract::{read, read_of_stranger};
 use crate::http::html::see_other;
 use crate::http::layers::Tracked;
 use crate::model::audit::AuditEvent;
@@ -163,16 +163,31 @@ impl Form {
         named.map(|(_, value)| value.trim().to_owned()).collect()
     }
 
-    async fn read(request: Request, limit: usize) -> Result<Self> {
+    /// Of somebody who is signed in.
+    async fn read(request: Request) -> Result<Self> {
         let (parts, body) = request.into_parts();
+        Form::expect(&parts)?;
+        Form::parse(&read(&parts, body, FORM_LIMIT).await?)
+    }
+
+    async fn read_of_stranger(request: Request) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        Form::expect(&parts)?;
+        Form::parse(&read_of_stranger(&parts, body, OPEN_FORM_LIMIT).await?)
+    }
+
+    fn expect(parts: &Parts) -> Result<()> {
         let media = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
         let media = media.split(';').next().unwrap_or_default().trim();
         if !media.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             let detail = "a form is sent as application/x-www-form-urlencoded";
             return Err(Error::new(ErrorKind::UnsupportedMediaType, detail));
         }
-        let bytes = read(&parts.headers, body, limit).await?;
-        let fields: Vec<_> = url::form_urlencoded::parse(&bytes).into_owned().take(1_000).collect();
+        Ok(())
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self> {
+        let fields: Vec<_> = url::form_urlencoded::parse(bytes).into_owned().take(1_000).collect();
         if fields.iter().any(|(name, value)| name.contains('\0') || value.contains('\0')) {
             return Err(Error::malformed("a field holds U+0000, which no text may"));
         }
@@ -194,7 +209,7 @@ impl FromRequest<Dash> for Open {
         let (mut parts, body) = request.into_parts();
         let visit = Visit::from_request_parts(&mut parts, dash).await?;
         from_here(&parts.headers, &visit.host)?;
-        Ok(Open { visit, form: Form::read(Request::from_parts(parts, body), OPEN_FORM_LIMIT).await? })
+        Ok(Open { visit, form: Form::read_of_stranger(Request::from_parts(parts, body)).await? })
     }
 }
 
@@ -214,7 +229,7 @@ impl FromRequest<Dash> for Posted {
         let path = parts.uri.path().to_owned();
         let from = from_here(&parts.headers, &host(&parts.uri, &parts.headers));
         let form = match from {
-            Ok(()) => Form::read(Request::from_parts(parts, body), FORM_LIMIT).await?,
+            Ok(()) => Form::read(Request::from_parts(parts, body)).await?,
             Err(error) => return Err(forged(dash, &signed, &path, error).await.into()),
         };
         if let Err(error) = signed.who.check_form(form.text("form_token")) {

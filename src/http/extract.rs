@@ -7,11 +7,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
+use super::bodies::{BodyBudget, BodyFailure, SIGNED_IN, STRANGERS};
+use super::client_address::ClientAddress;
 use super::scan;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::network::IpNetwork;
 use crate::model::text::is_deceptive;
 
 /// What a REST body may have.
@@ -33,17 +35,30 @@ impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
         expect_json(&parts.headers)?;
-        let raw = read(&parts.headers, body, LIMIT).await?;
+        let raw = read(&parts, body, LIMIT).await?;
         Ok(Json { value: parse(&raw)?, raw })
     }
 }
 
-/// The whole body, within a limit and the time that a body has.
-pub async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Bytes> {
-    read_within(headers, body, limit, BODY_TIME).await
+/// The whole body of somebody who is signed in, within a limit and the time that a body has.
+pub async fn read(parts: &Parts, body: Body, limit: usize) -> Result<Bytes> {
+    read_within(&SIGNED_IN, None, &parts.headers, body, limit, BODY_TIME).await
 }
 
-async fn read_within(headers: &HeaderMap, body: Body, limit: usize, time: Duration) -> Result<Bytes> {
+/// The whole body of somebody of whom nothing is known yet: keep the limit small.
+pub async fn read_of_stranger(parts: &Parts, body: Body, limit: usize) -> Result<Bytes> {
+    let client = ClientAddress::of(&parts.extensions).map(|client| IpNetwork::of_client(client.ip()));
+    read_within(&STRANGERS, client, &parts.headers, body, limit, BODY_TIME).await
+}
+
+async fn read_within(
+    budget: &'static BodyBudget,
+    client: Option<IpNetwork>,
+    headers: &HeaderMap,
+    body: Body,
+    limit: usize,
+    time: Duration,
+) -> Result<Bytes> {
     let too_large = || {
         Error::refused(ErrorKind::TooLarge, "body.size", "this body", format!("at most {limit} bytes"), "send less")
     };
@@ -51,10 +66,11 @@ async fn read_within(headers: &HeaderMap, body: Body, limit: usize, time: Durati
     if announced.is_some_and(|n| n > u64::try_from(limit).unwrap_or(u64::MAX)) {
         return Err(too_large());
     }
-    match tokio::time::timeout(time, Limited::new(body, limit).collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(e)) if e.is::<LengthLimitError>() => Err(too_large()),
-        Ok(Err(e)) => Err(Error::malformed("the body broke off").because(e)),
+    match tokio::time::timeout(time, budget.collect(client, body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(BodyFailure::TooLarge)) => Err(too_large()),
+        Ok(Err(BodyFailure::Full(error))) => Err(error),
+        Ok(Err(BodyFailure::BrokenOff(e))) => Err(Error::malformed("the body broke off").because(e)),
         Err(_) => Err(Error::new(
             ErrorKind::SlowRequest,
             format!("the body did not arrive within {} seconds; send it again", time.as_secs()),
@@ -178,9 +194,11 @@ mod tests {
     async fn a_body_that_never_ends_or_grows_too_long_is_refused() {
         let none = HeaderMap::new();
         let never = Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
-        let slow = read_within(&none, never, 10, Duration::from_millis(5)).await.unwrap_err();
+        let slow =
+            read_within(&STRANGERS, None, &none, never, 10, Duration::from_millis(5)).await.unwrap_err();
         assert_eq!(slow.kind, ErrorKind::SlowRequest);
         let endless = Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'a'; 8])));
-        assert_eq!(read(&none, endless, 1_000).await.unwrap_err().kind, ErrorKind::TooLarge);
+        let (parts, endless) = axum::http::Request::new(endless).into_parts();
+        assert_eq!(read(&parts, endless, 1_000).await.unwrap_err().kind, ErrorKind::TooLarge);
     }
 }

@@ -1,6 +1,7 @@
 //! Shared HTTP manners: problem documents, extractors, caller, layers, caching, pages. Floor 5.
 
 pub mod assets;
+mod bodies;
 pub mod caller;
 pub mod client_address;
 mod drain;

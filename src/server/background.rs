@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::metrics;
+use super::listen::Connections;
+use super::{limits, metrics};
 use super::ops::Readiness;
 use super::own_certificate::Source;
 use super::tls::HotCertificate;
@@ -27,10 +28,17 @@ pub fn start(
     worker: bool,
     readiness: Readiness,
     shown: Option<(Source, Arc<HotCertificate>)>,
+    connections: Connections,
     halt: &watch::Receiver<bool>,
 ) -> Vec<JoinHandle<()>> {
     let mut tasks = vec![
         tokio::spawn(jobs::run(app.clone(), worker, halt.clone())),
+        every(app, UPKEEP, "memory", halt, Arc::new(connections), |connections| async move {
+            if connections.many_ended() {
+                limits::give_back_free_memory();
+            }
+            Ok(())
+        }),
         every(app, UPKEEP, "metrics", halt, Arc::new((app.clone(), readiness)), |both| async move {
             crate::telemetry::metrics()?.run_upkeep();
             // sets chancery_ready, also where nobody probes

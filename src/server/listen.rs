@@ -14,11 +14,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 
 use super::config::{Config, Listen, Only};
+use super::crowd::{Crowd, Seat, Seated};
 use super::proxies::Proxies;
 use super::stall::{Activity, Arriving, Watched};
 use crate::error::{Error, ErrorKind, Result};
@@ -26,12 +27,22 @@ use crate::http::client_address::TrustedProxies;
 
 /// For the last bytes of a connection that stood still.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// For those of one that makes way for another.
+const QUICK_FAREWELL: Duration = Duration::from_millis(100);
+/// Between two looks for connections that can make way.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// What HTTP/2 keeps of bodies that nobody has read yet, for a stream and for a connection. hyper's own figure is a
+/// megabyte, times thousands of connections.
+const STREAM_WINDOW: u32 = 64 * 1024;
+const CONNECTION_WINDOW: u32 = 128 * 1024;
 const HTTP2_STREAMS: u32 = 128;
+const MANY: usize = 256;
 
 /// What one listener bears with.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Connections at once; more wait in the backlog of the system.
+    /// Connections at once. When a sixteenth is left, connections that wait for their client make way for new ones;
+    /// where none does, new ones wait in the backlog of the system.
     pub connections: usize,
     pub handshake: Duration,
     /// From the end of the handshake to the first request, and from a request's first byte to the end of its headers.
@@ -130,15 +141,33 @@ pub enum Stop {
 
 /// Connections that are open now, over all listeners.
 #[derive(Debug, Clone, Default)]
-pub struct Connections(Arc<AtomicUsize>);
+pub struct Connections(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    /// Most that were open since `many_ended` was last true.
+    peak: AtomicUsize,
+}
 
 impl Connections {
     pub fn count(&self) -> usize {
-        self.0.load(Ordering::SeqCst)
+        self.0.open.load(Ordering::SeqCst)
+    }
+
+    /// Whether hundreds ended since this was last true: their memory is free then, in pieces.
+    pub fn many_ended(&self) -> bool {
+        let open = self.count();
+        let many = self.0.peak.load(Ordering::SeqCst) >= open + MANY;
+        if many {
+            self.0.peak.store(open, Ordering::SeqCst);
+        }
+        many
     }
 
     fn enter(&self) -> Entered {
-        let now = self.0.fetch_add(1, Ordering::SeqCst) + 1;
+        let now = self.0.open.fetch_add(1, Ordering::SeqCst) + 1;
+        self.0.peak.fetch_max(now, Ordering::SeqCst);
         gauge(now);
         Entered(self.clone())
     }
@@ -148,7 +177,7 @@ struct Entered(Connections);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        gauge(self.0.0.fetch_sub(1, Ordering::SeqCst) - 1);
+        gauge(self.0.0.open.fetch_sub(1, Ordering::SeqCst) - 1);
     }
 }
 
@@ -167,14 +196,10 @@ pub async fn serve(
     limits: Limits,
     proxies: Proxies,
 ) {
-    let room = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let crowd = Crowd::new(proxies.listener_name(), limits.connections);
     let acceptor = tls.map(TlsAcceptor::from);
-    loop {
-        let permit = tokio::select! {
-            permit = room.clone().acquire_owned() => permit,
-            () = stopped(&mut stop) => return,
-        };
-        let Ok(permit) = permit else { return };
+    for id in 0.. {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopped(&mut stop) => return,
@@ -188,18 +213,41 @@ pub async fn serve(
                 continue;
             }
         };
+        let seated = crowd.enter(id);
+        if proxies.shows_client(peer.ip()) {
+            seated.seat().is_of(peer.ip());
+        }
+        let permit = tokio::select! {
+            permit = place(&places, &crowd, &seated) => permit,
+            () = stopped(&mut stop) => return,
+        };
         let (acceptor, router, stop, proxies) = (acceptor.clone(), router.clone(), stop.clone(), proxies.clone());
         let entered = connections.enter();
         tokio::spawn(async move {
-            connection(stream, peer.ip(), acceptor, router, stop, limits, proxies).await;
-            drop((permit, entered));
+            connection(stream, peer.ip(), seated.seat(), acceptor, router, stop, limits, proxies).await;
+            // the place last: whoever gets it finds this connection gone
+            drop((entered, seated, permit));
         });
     }
 }
 
+/// A place for a new connection, for which others make way where they can. A connection that works now may be quiet
+/// in a moment.
+async fn place(places: &Arc<Semaphore>, crowd: &Crowd, newcomer: &Seated) -> Option<OwnedSemaphorePermit> {
+    loop {
+        crowd.make_way(newcomer);
+        let waited = tokio::time::timeout(LOOK_AGAIN, Arc::clone(places).acquire_owned()).await;
+        if let Ok(permit) = waited {
+            return permit.ok();
+        }
+    }
+}
+
+#[expect(clippy::too_many_arguments, reason = "what a connection has of its listener")]
 async fn connection(
     mut stream: TcpStream,
     peer: IpAddr,
+    seat: &Seat,
     acceptor: Option<TlsAcceptor>,
     router: Router,
     mut stop: watch::Receiver<Stop>,
@@ -211,16 +259,21 @@ async fn connection(
     let peer = tokio::select! {
         address = proxies.address(&mut stream, peer, limits.handshake) => address,
         () = stopped(&mut stop) => return,
+        () = seat.closed() => return,
     };
     let Some(peer) = peer else { return };
+    if !proxies.trusted.contains(peer) {
+        seat.is_of(peer);
+    }
     let trusted = proxies.trusted;
-    let Some(acceptor) = acceptor else { return speak(stream, peer, trusted, router, stop, limits).await };
+    let Some(acceptor) = acceptor else { return speak(stream, peer, seat, trusted, router, stop, limits).await };
     let handshake = tokio::select! {
         outcome = tokio::time::timeout(limits.handshake, acceptor.accept(stream)) => outcome,
         () = stopped(&mut stop) => return,
+        () = seat.closed() => return,
     };
     match handshake {
-        Ok(Ok(stream)) => speak(stream, peer, trusted, router, stop, limits).await,
+        Ok(Ok(stream)) => speak(stream, peer, seat, trusted, router, stop, limits).await,
         Ok(Err(error)) => {
             metrics::counter!("chancery_tls_handshake_failures_total").increment(1);
             tracing::debug!(%peer, %error, "TLS handshake failed");
@@ -233,6 +286,7 @@ async fn connection(
 async fn speak<S>(
     stream: S,
     peer: IpAddr,
+    seat: &Seat,
     trusted: Arc<TrustedProxies>,
     router: Router,
     mut stop: watch::Receiver<Stop>,
@@ -241,6 +295,7 @@ async fn speak<S>(
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let activity = Activity::start();
+    seat.speaks(&activity);
     let stream = Watched::new(stream, activity.clone());
     let requests = activity.clone();
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -264,6 +319,8 @@ async fn speak<S>(
         .keep_alive_interval(Some(limits.headers))
         .keep_alive_timeout(limits.handshake)
         .max_concurrent_streams(HTTP2_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
         .max_header_list_size(32 * 1024);
     let conversation = builder.serve_connection(TokioIo::new(stream), service);
     tokio::pin!(conversation);
@@ -277,6 +334,10 @@ async fn speak<S>(
             // a client that is idle is told; one that does not take its answer is left
             conversation.as_mut().graceful_shutdown();
             tokio::time::timeout(FAREWELL, conversation).await.unwrap_or(Ok(()))
+        }
+        () = seat.closed() => {
+            conversation.as_mut().graceful_shutdown();
+            tokio::time::timeout(QUICK_FAREWELL, conversation).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = outcome {

@@ -4,6 +4,7 @@ pub mod assemble;
 mod background;
 mod claim;
 pub mod config;
+mod crowd;
 pub mod limits;
 pub mod listen;
 mod metrics;

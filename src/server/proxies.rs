@@ -73,6 +73,21 @@ impl Proxies {
         Proxies { trusted: Arc::new(trusted), has_header, listener, warned: Arc::default() }
     }
 
+    /// The listener as a label of metrics.
+    pub fn listener_name(&self) -> &'static str {
+        match self.listener {
+            ListenerName::Https => "https",
+            ListenerName::Http => "http",
+            ListenerName::Ops => "ops",
+            ListenerName::Mtls => "mtls",
+        }
+    }
+
+    /// Whether the other side of a new connection is the client itself and no proxy.
+    pub fn shows_client(&self, peer: IpAddr) -> bool {
+        !self.has_header && !self.trusted.contains(peer)
+    }
+
     /// The address that a new connection stands for. `None` closes it: a PROXY header was due and is absent or broken,
     /// comes from a peer that is not trusted, or did not arrive within `patience`.
     pub async fn address(&self, stream: &mut TcpStream, peer: IpAddr, patience: Duration) -> Option<IpAddr> {

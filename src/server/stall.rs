@@ -23,6 +23,8 @@ pub struct Activity {
     /// Milliseconds after `start` at which bytes last moved, either way.
     moved: AtomicU64,
     in_flight: AtomicUsize,
+    /// Requests of `in_flight` whose body is still to come.
+    arriving: AtomicUsize,
     requests: AtomicU64,
     /// Milliseconds after `start` at which the head of a further request over HTTP/1 began to arrive; 0 between requests.
     head_began: AtomicU64,
@@ -37,6 +39,7 @@ impl Activity {
             start: monotonic(),
             moved: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
+            arriving: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
             head_began: AtomicU64::new(0),
             is_multiplexed: AtomicBool::new(false),
@@ -53,6 +56,15 @@ impl Activity {
         self.requests.fetch_add(1, Ordering::SeqCst);
         self.in_flight.fetch_add(1, Ordering::SeqCst);
         InFlight(Arc::clone(self))
+    }
+
+    /// How long nothing has moved on a connection that waits for its client; `None` while a handler works.
+    pub fn quiet_for(&self) -> Option<Duration> {
+        if self.in_flight.load(Ordering::SeqCst) > self.arriving.load(Ordering::SeqCst) {
+            return None;
+        }
+        let moved = Duration::from_millis(self.moved.load(Ordering::SeqCst));
+        Some(self.start.elapsed().saturating_sub(moved))
     }
 
     /// Returns when the first request, or the rest of a head that began, did not come within `head`, or nothing has
@@ -118,16 +130,31 @@ impl Drop for InFlight {
     }
 }
 
+/// A request whose body is still to come.
+#[derive(Debug)]
+struct Coming(Arc<Activity>);
+
+impl Drop for Coming {
+    fn drop(&mut self) {
+        self.0.arriving.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// The body of a request, which is in flight until it is read or dropped.
 #[derive(Debug)]
 pub struct Arriving {
     body: Incoming,
+    coming: Option<Coming>,
     _in_flight: Arc<InFlight>,
 }
 
 impl Arriving {
     pub fn new(body: Incoming, in_flight: Arc<InFlight>) -> Self {
-        Arriving { body, _in_flight: in_flight }
+        let coming = (!body.is_end_stream()).then(|| {
+            in_flight.0.arriving.fetch_add(1, Ordering::SeqCst);
+            Coming(Arc::clone(&in_flight.0))
+        });
+        Arriving { body, coming, _in_flight: in_flight }
     }
 }
 
@@ -139,7 +166,11 @@ impl Body for Arriving {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        let outcome = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(outcome, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+            self.coming = None;
+        }
+        outcome
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
@@ -20,10 +19,10 @@ use crate::pki::ocsp_request::MAX_OCTETS;
 pub async fn post(
     State(authority): State<Arc<Authority>>,
     Path(issuer): Path<String>,
-    headers: HeaderMap,
-    body: Body,
+    request: Request,
 ) -> Result<Response> {
-    let media = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let (parts, body) = request.into_parts();
+    let media = parts.headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
     if !media.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/ocsp-request") {
         return Err(Error::refused(
             ErrorKind::UnsupportedMediaType,
@@ -33,7 +32,7 @@ pub async fn post(
             "send the DER of an OCSPRequest with this type",
         ));
     }
-    let request = extract::read(&headers, body, MAX_OCTETS).await?;
+    let request = extract::read_of_stranger(&parts, body, MAX_OCTETS).await?;
     let now = authority.store().now();
     Ok(response(authority.ocsp(&issuer, &request).await?, false, now))
 }

@@ -36,6 +36,9 @@ families! {
     "http_request_duration_seconds" SECONDS "From a request's headers to its answer's headers" ["listener" = OPEN, "route" = OPEN, "method" = OPEN];
     "rate_limited_total" COUNTER "Requests that a limit refused" ["limit" = &["acme.open_orders"]];
 
+    "connections_closed_total" COUNTER "Connections closed to make way for others while a listener was nearly full" ["listener" = &["https", "http", "ops"]];
+    "request_body_bytes" GAUGE "Memory that request bodies take" ["budget" = &["strangers", "signed_in"]];
+    "request_bodies_refused_total" COUNTER "Request bodies that found no memory left" ["budget" = &["strangers", "signed_in"]];
     "sign_ins_total" COUNTER "Attempts to sign in" ["browser" = &["known", "new"], "outcome" = &["accepted", "refused"]];
     "sign_in_queue" GAUGE "Attempts to sign in that wait for their turn" ["queue" = &["known", "strangers"]];
     "sign_in_queue_refused_total" COUNTER "Attempts to sign in that found the queue full or waited too long" ["queue" = &["known", "strangers"]];

@@ -1,7 +1,7 @@
 """Floods a server on loopback and reports how a quiet client fares. Every loop is bounded in count and in time.
 
-usage: floods.py PHASE HTTPS_PORT HTTP_PORT ROOT_PEM [PID]
-Phases: sign-ins, forms, idle, attack. Prints one JSON object.
+usage: floods.py PHASE HTTPS_PORT HTTP_PORT ROOT_PEM PID [DEVICE_COOKIE]
+Phases: sign-ins, forms, idle, attack. Prints one JSON object. `first` signs in once and prints the device cookie.
 """
 import asyncio
 import json
@@ -163,7 +163,7 @@ async def idle():
             return head.split()[1].decode()
         async with Quiet(port, checked) as quiet:
             outcomes = await gather(4_200, 100, stay)
-            await asyncio.sleep(6)
+            await asyncio.sleep(3)
             for writer in held:
                 writer.transport.abort()
         report[name] = {"worst": round(quiet.worst, 2), "asked": quiet.asked, "failed": quiet.failed[:5],
@@ -171,4 +171,64 @@ async def idle():
     print(json.dumps({**report, "rss": rss()}))
 
 
-asyncio.run({"sign-ins": sign_ins, "forms": forms, "idle": idle}[PHASE]())
+async def first():
+    """The browser that is known: signs in once, before any attack."""
+    status, cookies = await sign_in(QUIET, "boss", PASSWORD)
+    assert status == 303, status
+    print(next(pair for pair in cookies if pair.startswith("__Host-chancery-device-")))
+
+
+async def attack():
+    """60 wrong passwords a second for 20 s from 40 addresses, all at the administrator; meanwhile the browser that
+    signed in before comes back, and somebody else with the right password from a quiet address."""
+    device, seconds, rate = sys.argv[6], 20, 60
+    outcomes, known, new, pending = {}, [], [], set()
+
+    async def guess(number):
+        try:
+            outcome = str((await sign_in(f"127.0.1.{number % 40 + 1}", "boss", f"a wrong password {number}"))[0])
+        except Exception as error:  # noqa: BLE001
+            outcome = type(error).__name__
+        outcomes[outcome] = outcomes.get(outcome, 0) + 1
+
+    async def timed(into, source, name, cookies):
+        began = time.monotonic()
+        try:
+            status, got = await sign_in(source, name, PASSWORD, cookies, limit=40)
+        except Exception as error:  # noqa: BLE001
+            status, got = type(error).__name__, []
+        into.append((status, round(time.monotonic() - began, 2)))
+        return [pair for pair in got if pair.startswith("__Host-chancery-device-")]
+
+    async def owner():
+        cookies = [device]
+        while True:
+            await asyncio.sleep(2)
+            cookies = await timed(known, "127.0.0.3", "boss", cookies) or cookies
+
+    async def colleague():
+        for number in range(3):
+            await asyncio.sleep(5)
+            await timed(new, f"127.0.0.{number + 4}", "carol", ())
+
+    visits = [asyncio.create_task(owner()), asyncio.create_task(colleague())]
+    began = time.monotonic()
+    for number in range(seconds * rate):
+        task = asyncio.create_task(guess(number))
+        pending.add(task)
+        task.add_done_callback(pending.discard)
+        await asyncio.sleep(max(0, began + (number + 1) / rate - time.monotonic()))
+    took = time.monotonic() - began
+    closed = []
+    await timed(closed, "127.0.0.9", "boss", ())
+    await asyncio.sleep(1)
+    for task in visits:
+        task.cancel()
+    if pending:
+        await asyncio.wait(pending, timeout=30)
+    print(json.dumps({"rate": round(seconds * rate / took, 1), "outcomes": outcomes, "known": known, "new": new,
+                      "closed": closed, "rss": rss()}))
+
+
+PASSWORD = "violet harbour nine"
+asyncio.run({"first": first, "attack": attack, "sign-ins": sign_ins, "forms": forms, "idle": idle}[PHASE]())

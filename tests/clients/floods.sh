@@ -31,7 +31,7 @@ serving() { curl -fsS --max-time 5 --cacert "$ROOT_PEM" --interface 127.0.0.2 -o
 
 # flood PHASE : runs it and shows what it saw.
 flood() {
-  SAW=$(timeout 100 /usr/bin/python3 "$CLIENTS/floods.py" "$1" "${HTTPS##*:}" "${HTTP##*:}" "$ROOT_PEM" "$SERVER" 2>"$WORK/flood.err") ||
+  SAW=$(timeout 100 /usr/bin/python3 "$CLIENTS/floods.py" "$1" "${HTTPS##*:}" "${HTTP##*:}" "$ROOT_PEM" "$SERVER" ${2:+"$2"} 2>"$WORK/flood.err") ||
     { not_ok "$1: the flood ran" "$(tail -n 3 "$WORK/flood.err")"; return 1; }
   echo "# $1: $SAW"
 }
@@ -39,6 +39,29 @@ flood() {
 saw() {
   if jq -e "$2" <<<"$SAW" >/dev/null; then ok "$1"; else not_ok "$1" "$SAW"; fi
 }
+
+user() {
+  printf 'violet harbour nine\n' | chancery user create "$1" --role "$2" --password-file - >"$WORK/user.log" 2>&1 ||
+    not_ok "user create $1" "$(cat "$WORK/user.log")"
+}
+
+# sign_in FILE NAME COOKIES : the status, with the cookies kept in FILE.
+sign_in() {
+  curl -sS --max-time 30 --cacert "$ROOT_PEM" --interface 127.0.0.8 -o "$WORK/page.html" -w '%{http_code}' -b "$1" -c "$1" \
+    -H 'Sec-Fetch-Site: same-origin' -H 'Accept: text/html' "${@:2}"
+}
+
+# A browser that is not known, as nobody has a cookie for it: the link that the host makes lets it in.
+by_link() {
+  local link
+  link=$(chancery user sign-in-link boss 2>/dev/null)
+  [[ $link == "$HTTPS/sign-in-link#s_"* ]] || { not_ok "user sign-in-link prints a link" "$link"; return; }
+  check "attack: the link makes a new browser known" test "$(sign_in "$WORK/jar" --data-urlencode "link=$link" "$HTTPS/sign-in-link")" = 303
+  check "attack: and its user signs in there" test "$(sign_in "$WORK/jar" -d name=boss --data-urlencode 'password=violet harbour nine' "$HTTPS/sign-in")" = 303
+  check "attack: the link works once" test "$(sign_in "$WORK/jar2" --data-urlencode "link=$link" "$HTTPS/sign-in-link")" = 403
+}
+
+audited() { chancery audit list --limit 500 -o json 2>/dev/null | jq '[.items[] | select(.action | test("refused"))] | length'; }
 
 body() {
   make_group
@@ -50,8 +73,10 @@ body() {
   fi
   start_server || return
   BIN=$binary
-  printf 'violet harbour nine\n' | chancery user create boss --role admin --password-file - >"$WORK/user.log" 2>&1 ||
-    not_ok "user create" "$(cat "$WORK/user.log")"
+  user boss admin
+  user carol viewer
+  flood first || return
+  local device=$SAW
   echo "# resident at the start: $(resident) MiB"
 
   local phase
@@ -69,6 +94,16 @@ body() {
     done
   fi
   check "idle connections: the server lives" serving
+  if flood attack "$device"; then
+    saw "attack: at least 50 wrong passwords a second arrive" '.rate >= 50'
+    saw "attack: the browser that signed in before is let in within 5 s, each time" '(.known | length) >= 8 and all(.known[]; .[0] == 303 and .[1] < 5)'
+    saw "attack: a right password of another account from a quiet address is let in" '(.new | length) == 3 and all(.new[]; .[0] == 303 and .[1] < 20)'
+    saw "attack: after a hundred failures a browser that is not known is refused" '.closed[0][0] == 401'
+    local refusals
+    refusals=$(audited)
+    check "attack: the audit has $refusals refusals of it, not a thousand" test "$refusals" -gt 0 -a "$refusals" -lt 60
+  fi
+  by_link
   check "its memory is back under 100 MiB within 30 s" within 30 below 100
   echo "# resident at the end: $(resident) MiB"
 }

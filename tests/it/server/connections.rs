@@ -2,17 +2,20 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::routing::get;
+use axum::routing::{get, post};
 use chancery::clock::monotonic;
+use chancery::http::client_address::TrustedProxies;
+use chancery::model::network::IpNetwork;
 use chancery::server::listen::{self, Connections, Limits, Stop};
 use chancery::server::proxies::{ListenerName, Proxies};
 use chancery::server::tls::{HotCertificate, ephemeral, server_config};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::support::drip::drip;
 use crate::support::wait::pause;
@@ -32,20 +35,36 @@ struct Listening {
     address: SocketAddr,
     connections: Connections,
     stop: watch::Sender<Stop>,
+    /// Requests in the handler of `/work`, which one `end_work` each lets go.
+    working: Arc<AtomicUsize>,
+    end_work: Arc<Notify>,
 }
 
 async fn listening(secure: bool) -> Listening {
+    listening_within(secure, SHORT, Proxies::none(ListenerName::Https)).await
+}
+
+async fn listening_within(secure: bool, limits: Limits, proxies: Proxies) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let tls =
         secure.then(|| server_config(HotCertificate::new(ephemeral(vec!["localhost".into()]).unwrap())).unwrap());
-    let router =
-        Router::new().route("/", get(|| async { "hello" })).route("/huge", get(|| async { vec![0u8; HUGE] }));
+    let (working, end_work) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let (count, end) = (working.clone(), end_work.clone());
+    let work = move || async move {
+        count.fetch_add(1, Ordering::SeqCst);
+        end.notified().await;
+        "done"
+    };
+    let router = Router::new()
+        .route("/", get(|| async { "hello" }))
+        .route("/work", get(work))
+        .route("/body", post(|body: axum::body::Bytes| async move { body }))
+        .route("/huge", get(|| async { vec![0u8; HUGE] }));
     let (stop, watched) = watch::channel(Stop::Running);
     let connections = Connections::default();
-    let proxies = Proxies::none(ListenerName::Http);
-    tokio::spawn(listen::serve(listener, tls, router, watched, connections.clone(), SHORT, proxies));
-    Listening { address, connections, stop }
+    tokio::spawn(listen::serve(listener, tls, router, watched, connections.clone(), limits, proxies));
+    Listening { address, connections, stop, working, end_work }
 }
 
 /// Reads until the other side closes; fails when it does not.
@@ -130,20 +149,76 @@ async fn a_client_that_takes_its_answer_slowly_gets_all_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_takes_no_more_than_its_limit() {
     let plain = listening(false).await;
-    let open = async || {
+    let work = async || {
         let mut stream = TcpStream::connect(plain.address).await.unwrap();
-        wire::keep_alive(&mut stream, "/").await;
+        stream.write_all(b"GET /work HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
         stream
     };
-    let (first, _second) = (open().await, open().await);
+    let (first, _second) = (work().await, work().await);
+    while plain.working.load(Ordering::SeqCst) < 2 {
+        tokio::task::yield_now().await;
+    }
     let mut third = TcpStream::connect(plain.address).await.unwrap();
     third.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
-    let early = tokio::time::timeout(Duration::from_millis(100), third.read_to_end(&mut answer)).await;
-    assert!(early.is_err() && plain.connections.count() == 2, "the third one waits");
-    drop(first);
+    let early = tokio::time::timeout(Duration::from_millis(300), third.read_to_end(&mut answer)).await;
+    assert!(early.is_err() && plain.connections.count() == 2, "handlers at work are not cut off: the third one waits");
+    plain.end_work.notify_one();
     tokio::time::timeout(SOON, third.read_to_end(&mut answer)).await.expect("its turn comes").unwrap();
     assert_eq!(wire::parse(&answer).unwrap().text(), "hello");
+    drop(first);
+}
+
+/// A connection from one of this machine's addresses.
+async fn from(source: &str, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(format!("{source}:0").parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_client_with_the_most_connections_makes_way_for_others() {
+    const PLACES: usize = 8;
+    let roomy = Limits { connections: PLACES, handshake: SOON, headers: SOON, idle: SOON };
+    let plain = listening_within(false, roomy, Proxies::none(ListenerName::Https)).await;
+    let mut quiet = from("127.0.0.2", plain.address).await;
+    assert_eq!(wire::keep_alive(&mut quiet, "/").await.text(), "hello");
+    // idle ones, one that never asks and half a body
+    let mut crowd = Vec::new();
+    for number in 0..PLACES * 3 {
+        let mut stream = from("127.0.0.1", plain.address).await;
+        match number % 3 {
+            0 => assert_eq!(wire::keep_alive(&mut stream, "/").await.text(), "hello"),
+            1 => {}
+            _ => stream.write_all(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf").await.unwrap(),
+        }
+        crowd.push(stream);
+        assert!(plain.connections.count() <= PLACES);
+    }
+    let mut other = from("127.0.0.3", plain.address).await;
+    assert_eq!(wire::keep_alive(&mut other, "/").await.text(), "hello", "a third client is served");
+    assert_eq!(wire::keep_alive(&mut quiet, "/").await.text(), "hello", "the one who was there first is still there");
+    closed(crowd.swap_remove(0)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_trusted_proxy_each_connection_counts_by_itself() {
+    let roomy = Limits { connections: 3, handshake: SOON, headers: SOON, idle: SOON };
+    let trusted = TrustedProxies::new(vec![IpNetwork::parse("127.0.0.1").unwrap()]);
+    let plain = listening_within(false, roomy, Proxies::new(trusted, false, ListenerName::Https)).await;
+    let mut oldest = from("127.0.0.9", plain.address).await;
+    assert_eq!(wire::keep_alive(&mut oldest, "/").await.text(), "hello");
+    let mut proxy = Vec::new();
+    for _ in 0..3 {
+        let mut stream = from("127.0.0.1", plain.address).await;
+        assert_eq!(wire::keep_alive(&mut stream, "/").await.text(), "hello");
+        proxy.push(stream);
+    }
+    // the quietest of equals, and not the proxy because it has three
+    closed(oldest).await;
+    for stream in &mut proxy {
+        assert_eq!(wire::keep_alive(stream, "/").await.text(), "hello");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
