@@ -12,7 +12,7 @@ use crate::clock::{minutes, monotonic};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Failures after which a client is one that fails, for [`FAILING_FOR`] after the last.
-const FAILING_AFTER: u32 = 10;
+const FAILING_AFTER: u32 = 5;
 const FAILING_FOR: Duration = minutes(10);
 /// Clients whose failures are remembered.
 const REMEMBERED: usize = 10_000;

@@ -79,7 +79,11 @@ mod tests {
             shown.trim_start_matches("s_").to_owned(),
         ];
         for form in forms {
-            assert_eq!(LinkSecret::parse(&form).map(|s| s.hash(Purpose::SetUp)), Some(secret.hash(Purpose::SetUp)), "{form}");
+            assert_eq!(
+                LinkSecret::parse(&form).map(|s| s.hash(Purpose::SetUp)),
+                Some(secret.hash(Purpose::SetUp)),
+                "{form}"
+            );
         }
         for wrong in ["", "s_", "s_uuuu-uuuu-uuuu-uuuu-uuuu", &shown[..20]] {
             assert!(LinkSecret::parse(wrong).is_none(), "{wrong}");

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::password::Password;
 use super::link_secret::{LinkSecret, Purpose};
+use super::password::Password;
+use super::refusals::Entry;
 use super::session::{Place, of_user, visitor};
 use super::sign_in::Entered;
 use super::users::record;
-use super::refusals::Entry;
 use super::{Access, users::NewUser};
 use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, ErrorKind, Result};

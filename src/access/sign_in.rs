@@ -56,8 +56,7 @@ impl Access {
         metrics::counter!("chancery_sign_ins_total", "browser" => browser, "outcome" => result).increment(1);
         match outcome {
             Err(error) if error.kind == ErrorKind::RateLimited => {
-                let refused =
-                    Refused { surface: "sign-in", address: &place.address, request_id: &place.request_id };
+                let refused = Refused { surface: "sign-in", address: &place.address, request_id: &place.request_id };
                 self.refusals.note(refused, &error).await;
                 Err(error.recorded())
             }

@@ -4,8 +4,8 @@
 use serde_json::json;
 
 use super::Access;
-use super::password::{Password, Passwords};
 use super::device::DeviceCookie;
+use super::password::{Password, Passwords};
 use super::session::{Place, SignedIn};
 use super::throttle::Gate;
 use crate::error::{Error, ErrorKind, Result};

@@ -94,10 +94,7 @@ pub async fn end_session(
 }
 
 /// Ends every session, and no browser is known any more.
-pub async fn sign_out_everywhere(
-    State(dash): State<Dash>,
-    Posted { signed, .. }: Posted,
-) -> Result<Response, Stop> {
+pub async fn sign_out_everywhere(State(dash): State<Dash>, Posted { signed, .. }: Posted) -> Result<Response, Stop> {
     dash.access.sign_out_everywhere(&signed.who).await?;
     Ok(([(header::SET_COOKIE, clear_cookie())], see_other("/sign-in?signed_out=1")).into_response())
 }

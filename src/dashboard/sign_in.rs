@@ -54,8 +54,7 @@ pub async fn show(State(dash): State<Dash>, visit: Visit, Query(at): Query<Where
 pub async fn create(State(dash): State<Dash>, Open { visit, form }: Open) -> Result<Response> {
     let (name, next) = (form.text("name"), path_of_ours(form.text("next")));
     let password = Password::new(form.text("password"));
-    let ask =
-        access::SignIn { name, password: &password, session: visit.cookie.as_ref(), devices: &visit.devices };
+    let ask = access::SignIn { name, password: &password, session: visit.cookie.as_ref(), devices: &visit.devices };
     match dash.access.sign_in(&ask, &visit.place).await {
         Ok(entered) => Ok((set_cookies(&entered), see_other(next)).into_response()),
         Err(error) => {

@@ -24,7 +24,9 @@ pub async fn show(_: Visit) -> Result<Response> {
 pub async fn create(State(dash): State<Dash>, Open { visit, form }: Open) -> Result<Response> {
     match dash.access.use_sign_in_link(form.text("link"), &visit.place).await {
         Ok((user, device)) => {
-            let next = url::form_urlencoded::Serializer::new(String::new()).append_pair("known", user.name.as_str()).finish();
+            let next = url::form_urlencoded::Serializer::new(String::new())
+                .append_pair("known", user.name.as_str())
+                .finish();
             let cookie = [(header::SET_COOKIE, device_cookie(user.id, &device))];
             Ok((cookie, see_other(&format!("/sign-in?{next}"))).into_response())
         }

@@ -53,7 +53,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Visit {
             user_agent: text(header::USER_AGENT).to_owned(),
             request_id: parts.extensions.get::<Tracked>().map_or_else(String::new, |t| t.0.to_string()),
         };
-        Ok(Visit { place, cookie: cookie(&parts.headers), devices: devices(&parts.headers), host: host(&parts.uri, &parts.headers) })
+        Ok(Visit {
+            place,
+            cookie: cookie(&parts.headers),
+            devices: devices(&parts.headers),
+            host: host(&parts.uri, &parts.headers),
+        })
     }
 }
 

@@ -194,8 +194,7 @@ mod tests {
     async fn a_body_that_never_ends_or_grows_too_long_is_refused() {
         let none = HeaderMap::new();
         let never = Body::from_stream(futures_util::stream::pending::<std::io::Result<Vec<u8>>>());
-        let slow =
-            read_within(&STRANGERS, None, &none, never, 10, Duration::from_millis(5)).await.unwrap_err();
+        let slow = read_within(&STRANGERS, None, &none, never, 10, Duration::from_millis(5)).await.unwrap_err();
         assert_eq!(slow.kind, ErrorKind::SlowRequest);
         let endless = Body::from_stream(futures_util::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b'a'; 8])));
         let (parts, endless) = axum::http::Request::new(endless).into_parts();

@@ -9,10 +9,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::listen::Connections;
-use super::{limits, metrics};
 use super::ops::Readiness;
 use super::own_certificate::Source;
 use super::tls::HotCertificate;
+use super::{limits, metrics};
 use crate::app::App;
 use crate::clock::minutes;
 use crate::error::Result;

@@ -94,7 +94,8 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         listeners.push(serve(ListenerName::Http, http, None, assemble::plain(&app, &readiness), connections.clone()));
         shown = Some((source, hot));
     }
-    let background = background::start(&app, config.only != Only::Web, readiness.clone(), shown, connections.clone(), &halted);
+    let background =
+        background::start(&app, config.only != Only::Web, readiness.clone(), shown, connections.clone(), &halted);
     Ok(Running {
         app,
         addresses,

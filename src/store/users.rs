@@ -96,7 +96,9 @@ pub async fn signed_in<'a>(on: impl Into<On<'a>>, id: UserId, hash: &str, at: Ti
 /// Counts a wrong password before the password is looked at. The user and the new count; `None`: nobody has this name,
 /// or `limit` was reached before.
 pub async fn count_failure<'a>(on: impl Into<On<'a>>, name: &UserName, limit: i64) -> Result<Option<(UserId, i64)>> {
-    let Some(row) = q(COUNT_FAILURE).bind(name.as_str()).bind(limit).fetch_optional(on).await? else { return Ok(None) };
+    let Some(row) = q(COUNT_FAILURE).bind(name.as_str()).bind(limit).fetch_optional(on).await? else {
+        return Ok(None);
+    };
     Ok(Some((row.id("id")?, row.get("failed_sign_ins")?)))
 }
 

@@ -101,7 +101,12 @@ impl Pages {
     }
 
     pub fn browser(&self) -> Browser {
-        Browser { router: self.router.clone(), cookie: None, devices: Vec::new(), peer: "10.0.0.7:50000".parse().unwrap() }
+        Browser {
+            router: self.router.clone(),
+            cookie: None,
+            devices: Vec::new(),
+            peer: "10.0.0.7:50000".parse().unwrap(),
+        }
     }
 
     pub async fn user(&self, name: &str, role: Role) -> User {

@@ -148,6 +148,18 @@ let of_alice = |e: &&chancery::store::engine::Row| e.get::<String>("object").unw
         assert_eq!(browser.sign_in("alice", PASSWORD).await.status, 303);
     }
 
+    async fn a_form_of_somebody_who_is_not_signed_in_is_small(at) {
+        let pages = Pages::over(at).await;
+        pages.user("alice", Role::Viewer).await;
+        let long = "a".repeat(9_000);
+        for path in ["/sign-in", "/setup", "/sign-in-link"] {
+            assert_eq!(pages.browser().post(path, &[("name", "alice"), ("link", &long)]).await.status, 413, "{path}");
+        }
+        let mut browser = pages.browser();
+        browser.sign_in("alice", PASSWORD).await;
+        assert_ne!(browser.post("/me", &[("old", long.as_str())]).await.status, 413, "others may be longer");
+    }
+
     async fn attempts_at_once_do_not_pass_together(at) {
         let pages = Pages::over(at).await;
         pages.user("alice", Role::Viewer).await;

@@ -162,7 +162,10 @@ async fn a_listener_takes_no_more_than_its_limit() {
     third.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = Vec::new();
     let early = tokio::time::timeout(Duration::from_millis(300), third.read_to_end(&mut answer)).await;
-    assert!(early.is_err() && plain.connections.count() == 2, "handlers at work are not cut off: the third one waits");
+    assert!(
+        early.is_err() && plain.connections.count() == 2,
+        "handlers at work are not cut off: the third one waits"
+    );
     plain.end_work.notify_one();
     tokio::time::timeout(SOON, third.read_to_end(&mut answer)).await.expect("its turn comes").unwrap();
     assert_eq!(wire::parse(&answer).unwrap().text(), "hello");
