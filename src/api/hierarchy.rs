@@ -9,14 +9,19 @@ use axum::response::{IntoResponse, Response};
 use super::{Api, profiles, refused, shape};
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
+use crate::authority::chain::Chain;
+use crate::authority::hierarchy::import::fingerprint;
 use crate::authority::hierarchy::plan::Wanted;
 use crate::authority::snapshot::{LoadedIssuer, LoadedProfile, Snapshot};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
 use crate::model::issuer::{self, OcspSigner};
+use crate::model::serial::to_hex;
+use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::pem;
-use crate::wire::hierarchy::{Domain, Issuer, IssuerChange, IssuerRequest, Profile};
+use crate::wire::hierarchy::{AlternateChain, Anchor, Domain, Issuer, IssuerChange, IssuerRequest, Profile};
 use crate::wire::page::Page;
 
 /// List issuers
@@ -26,7 +31,7 @@ pub async fn issuers(caller: Caller, State(api): State<Api>) -> Result<Reply<Pag
     caller.may(Permission::ReadHierarchy)?;
     let snapshot = api.authority.snapshot();
     let seen = snapshot.issuers.values().filter(|i| caller.sees_issuer(&i.issuer.slug));
-    whole(seen.map(|i| issuer_shape(&snapshot, i)))
+    whole(seen.map(|i| issuer_shape(&snapshot, i, api.authority.store().now())))
 }
 
 /// Get an issuer
@@ -38,7 +43,7 @@ pub async fn issuer(caller: Caller, State(api): State<Api>, Path(slug): Path<Str
     let snapshot = api.authority.snapshot();
     let found = snapshot.issuers.get(&slug).filter(|i| caller.sees_issuer(&i.issuer.slug));
     let found = found.ok_or_else(|| Error::not_found(format!("issuer \"{}\"", shown(&slug))))?;
-    issuer_shape(&snapshot, found).map(Reply)
+    issuer_shape(&snapshot, found, api.authority.store().now()).map(Reply)
 }
 
 /// Change an issuer
@@ -67,7 +72,7 @@ pub async fn change_issuer(
         api.authority.set_ocsp_signer(caller.actor(), &slug, signer).await?;
     }
     let snapshot = api.authority.snapshot();
-    issuer_shape(&snapshot, snapshot.issuer(&slug)?).map(Reply)
+    issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now()).map(Reply)
 }
 
 /// Create an issuer
@@ -83,7 +88,7 @@ pub async fn create_issuer(
     let under = asked.under.clone();
     let slug = api.authority.create_issuer(caller.actor(), &wanted(asked)?, under.as_deref()).await?;
     let snapshot = api.authority.snapshot();
-    let made = issuer_shape(&snapshot, snapshot.issuer(&slug)?)?;
+    let made = issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now())?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/issuers/{slug}"))], Reply(made)).into_response())
 }
 
@@ -178,7 +183,22 @@ fn whole<T>(items: impl Iterator<Item = Result<T>>) -> Result<Reply<Page<T>>> {
     Ok(Reply(Page { items: items.collect::<Result<_>>()?, next_cursor: None }))
 }
 
-fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Result<Issuer> {
+fn alternate_shape(chain: &Chain) -> AlternateChain {
+    AlternateChain { root: shown(&chain.root), not_after: chain.until, certificates: shape::chain(&chain.ders) }
+}
+
+fn anchor_shape(anchor: &issuer::Anchor) -> Anchor {
+    let name = CaCertificate::read(&anchor.der).map_or_else(|_| String::new(), |ca| shown(&ca.name()));
+    Anchor {
+        name,
+        sha256: to_hex(&fingerprint(&anchor.der)),
+        standing: anchor.standing.name().to_owned(),
+        trusted: anchor.standing.is_trusted(),
+        not_after: anchor.not_after,
+    }
+}
+
+fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Timestamp) -> Result<Issuer> {
     let issuer = &loaded.issuer;
     let certificate = loaded.certificate()?;
     Ok(Issuer {
@@ -199,6 +219,7 @@ fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Result<Issuer> {
         ocsp_signer: loaded.ocsp_signer.name().to_owned(),
         certificate: pem::encode(pem::CERTIFICATE, &certificate.der),
         chain: shape::chain(&snapshot.chain(issuer.id)),
+        chains: loaded.alternates(now).map(alternate_shape).collect(),
     })
 }
 
@@ -222,6 +243,7 @@ fn domain_shape(caller: &Caller, snapshot: &Snapshot, domain: &issuer::Domain) -
         name: domain.name.clone(),
         created_at: domain.created_at,
         bundle: shape::chain(&snapshot.roots(&domain.slug)),
+        anchors: snapshot.anchors.iter().filter(|a| a.domain == domain.slug).map(anchor_shape).collect(),
         issuers: snapshot
             .issuers
             .values()

@@ -8,7 +8,9 @@ use super::snapshot::LoadedIssuer;
 use crate::clock::{Timestamp, days, hours};
 use crate::error::Result;
 use crate::model::id::CertificateId;
-use crate::model::issuer::IssuerRole;
+use crate::model::identifier::shown;
+use crate::model::issuer::{AnchorStanding, IssuerRole};
+use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::signer::KeyPurpose;
 use crate::store::{certificates, crls, hierarchy};
 
@@ -47,6 +49,7 @@ impl Authority {
             self.check_database().await,
             self.check_unlock_key(),
             self.check_issuers(),
+            self.check_bundles(),
             self.check_crls().await.unwrap_or_else(|e| blind("crls", &e.detail)),
             self.check_pending_revocations().await.unwrap_or_else(|e| blind("revocations", &e.detail)),
             self.check_delegations(),
@@ -78,6 +81,26 @@ impl Authority {
             issuer.certificates.first().map(|c| format!("{slug} until {}", c.not_after))
         };
         check("issuers", found, snapshot.issuers.iter().filter_map(until).collect::<Vec<_>>().join(", "))
+    }
+
+    /// Clients trust whatever stands below a root of their bundle: one of others beside an own root needs a decision.
+    fn check_bundles(&self) -> Check {
+        let snapshot = self.snapshot();
+        let (mut found, mut told) = (Vec::new(), Vec::new());
+        for anchor in snapshot.anchors.iter().filter(|anchor| anchor.standing.is_trusted()) {
+            let Some(root) = CaCertificate::read(&anchor.der).ok().filter(CaCertificate::is_root) else { continue };
+            let (domain, name) = (&anchor.domain, shown(&root.name()));
+            let is_own =
+                |i: &std::sync::Arc<LoadedIssuer>| i.issuer.domain == *domain && i.issuer.role == IssuerRole::Root;
+            told.push(format!("{domain} trusts {name} of others until {}", anchor.not_after));
+            if anchor.standing == AnchorStanding::Kept && snapshot.issuers.values().any(is_own) {
+                let text = format!(
+                    "clients of {domain} trust {name} beside its own root, because of a cross-certificate: run `chancery ca anchor list`, then `ca anchor remove` or, to keep it, `ca anchor add`"
+                );
+                found.push((Severity::Warning, text));
+            }
+        }
+        check("bundles", found, if told.is_empty() { "own roots alone".into() } else { told.join(", ") })
     }
 
     async fn check_crls(&self) -> Result<Check> {

@@ -34,7 +34,8 @@ pub struct Snapshot {
     own_keys: HashSet<[u8; 32]>,
 }
 
-/// An issuer with its certificates that are not revoked, the longest-lived first, and its key when the seal is loaded.
+/// An issuer with its certificates that are not revoked, the one first that new ones chain to, and its key when the
+/// seal is loaded.
 #[derive(Debug)]
 pub struct LoadedIssuer {
     pub issuer: Issuer,
@@ -47,7 +48,7 @@ pub struct LoadedIssuer {
     pub revoked_at: Option<Timestamp>,
     /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
     pub chain: Vec<Vec<u8>>,
-    /// The same by every way up; `chain` is one of them.
+    /// Every way up, its own first; cross-certificates are only alternates.
     pub chains: Vec<chain::Chain>,
     /// Its name in DER.
     subject: Vec<u8>,
@@ -110,7 +111,7 @@ impl Snapshot {
         let revoked = revoked_cas::read(store, &all, &certificates).await?;
         let self_signing = ocsp_signers::issuers(store).await?;
         let live: Vec<_> = certificates.iter().filter(|c| !revoked.contains_key(&c.id)).cloned().collect();
-        let above = chain::Above::read(&live, &anchors, store.now());
+        let above = chain::Above::read(&all, &live, &anchors, store.now());
         let mut issuers = BTreeMap::new();
         for issuer in all {
             let id = issuer.id;
@@ -126,7 +127,14 @@ impl Snapshot {
                 own = of(&certificates);
                 revoked_at = own.iter().filter_map(|c| revoked.get(&c.id)).max().copied();
             }
-            let path = own.first().map(|newest| above.path(&newest.der)).transpose()?.unwrap_or_default();
+            let chains = above.chains(&issuer.domain, &own);
+            let path = match chains.first() {
+                Some(usual) => {
+                    chain::own_first(&mut own, usual);
+                    usual.path().clone()
+                }
+                None => IssuingPath::default(),
+            };
             let key = match own.first() {
                 Some(_) if keys.can_open(sealed_key.purpose) && !sealed_key.is_offline() => {
                     Some(Arc::new(IssuerKey::new(&issuer, path.clone(), keys.open(&sealed_key)?)?))
@@ -139,13 +147,9 @@ impl Snapshot {
                 None => None,
             };
             let hashes = hashes(&issuer, own.first(), &sealed_key)?;
-            let chain = match issuer.role {
-                IssuerRole::Root => Vec::new(),
-                IssuerRole::Issuing => chain::without_root(&path),
-            };
-            let chains = match issuer.role {
-                IssuerRole::Root => Vec::new(),
-                IssuerRole::Issuing => above.chains(&own),
+            let (chain, chains) = match issuer.role {
+                IssuerRole::Root => (Vec::new(), Vec::new()),
+                IssuerRole::Issuing => (chains.first().map(|usual| usual.ders.clone()).unwrap_or_default(), chains),
             };
             let subject = subject(&issuer, own.first())?;
             let key_ids = key_ids(&own);
@@ -214,8 +218,8 @@ impl Snapshot {
         let is_root = |i: &&Arc<LoadedIssuer>| i.issuer.domain == domain && i.issuer.role == IssuerRole::Root;
         let roots = self.issuers.values().filter(is_root).filter(|i| i.issuer.state.is_trusted());
         let own = roots.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice()));
-        let others = self.anchors.iter().filter(|a| a.domain == domain && chain::is_self_issued(&a.der));
-        own.chain(others.map(|a| a.der.as_slice())).collect()
+        let others = self.anchors.iter().filter(|a| a.domain == domain && a.standing.is_trusted());
+        own.chain(others.map(|a| a.der.as_slice())).filter(|der| chain::is_self_issued(der)).collect()
     }
 
     /// The certificates above an issuer's leaf, without the root: the issuer's own first.

@@ -10,7 +10,7 @@ use super::failure::{Result, Trying};
 use super::listing::{self, ListOrShow};
 use super::output::{self, Format};
 use super::session::Context;
-use super::{ca_foreign, ca_root};
+use super::{ca_anchor, ca_foreign, ca_root};
 use crate::client::{Client, encode};
 use crate::server::settings::Flags;
 
@@ -32,6 +32,11 @@ pub enum CaCommand {
     Root {
         #[command(subcommand)]
         command: ca_root::RootCommand,
+    },
+    /// Roots of others in the bundle of a trust domain
+    Anchor {
+        #[command(subcommand)]
+        command: ca_anchor::AnchorCommand,
     },
     /// CRLs that a server cannot sign
     Crl {
@@ -102,6 +107,7 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::Csr(args) => ca_foreign::csr(context, args).await,
         CaCommand::Install(args) => ca_foreign::install(context, args).await,
         CaCommand::Root { command } => ca_root::root(context, command).await,
+        CaCommand::Anchor { command } => ca_anchor::run(context, command).await,
         CaCommand::Crl { command } => ca_root::crl(context, command).await,
         CaCommand::Renew { name, years, root } => ca_root::renew(context, &name, years, &root).await,
         CaCommand::Ocsp { name, sign_by } => ocsp(context, &name, &sign_by).await,

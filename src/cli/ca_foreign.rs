@@ -180,7 +180,7 @@ pub fn read_crl(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// PEM blocks, or one certificate in DER.
-fn certificates_of(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
     match std::str::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN ")) {
         Some(text) => pem::certificates(text),
         None => Ok(vec![bytes.to_vec()]),

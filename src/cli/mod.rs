@@ -10,6 +10,7 @@ mod acme_test;
 mod audit;
 mod bootstrap;
 mod ca;
+mod ca_anchor;
 mod ca_foreign;
 mod ca_root;
 mod certificates;

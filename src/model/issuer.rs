@@ -232,10 +232,45 @@ pub struct Responder {
     pub created_at: Timestamp,
 }
 
-/// A CA certificate of others above an issuer of ours. A root belongs to the bundle of its domain.
+/// How a CA certificate of others came to a domain, and whether clients of the domain trust it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnchorStanding {
+    /// It was there before standings were recorded: in the bundle, as it was.
+    Kept,
+    /// The root of a domain that has none of its own.
+    Home,
+    /// An operator added it to the bundle.
+    Added,
+    /// It stands above a cross-certificate and is in no bundle.
+    Chain,
+}
+
+impl AnchorStanding {
+    pub const fn name(self) -> &'static str {
+        match self {
+            AnchorStanding::Kept => "kept",
+            AnchorStanding::Home => "home",
+            AnchorStanding::Added => "added",
+            AnchorStanding::Chain => "chain",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        let all = [AnchorStanding::Kept, AnchorStanding::Home, AnchorStanding::Added, AnchorStanding::Chain];
+        all.into_iter().find(|standing| standing.name() == name)
+    }
+
+    /// Whether a root of this standing is in the bundle of its domain.
+    pub const fn is_trusted(self) -> bool {
+        !matches!(self, AnchorStanding::Chain)
+    }
+}
+
+/// A CA certificate of others above an issuer of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Anchor {
     pub domain: String,
+    pub standing: AnchorStanding,
     pub der: Vec<u8>,
     pub not_before: Timestamp,
     pub not_after: Timestamp,

@@ -132,6 +132,11 @@ impl CaCertificate {
         all || self.usages.contains(usage)
     }
 
+    /// One CA: the same name and key, whichever certificate of it this is.
+    pub fn is_same_ca(&self, other: &CaCertificate) -> bool {
+        self.subject == other.subject && self.spki == other.spki
+    }
+
     /// Refuses a critical extension that is not processed (RFC 5280 §6.1.4 o).
     pub fn check_extensions(&self) -> Result<()> {
         let Some(id) = self.unknown else { return Ok(()) };

@@ -10,14 +10,21 @@ use super::tbs::{CRL_SIGN, DIGITAL_SIGNATURE, KEY_CERT_SIGN};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::key::SignatureAlgorithm;
 
-/// `subject` is a Name in DER.
-pub async fn build(subject: &[u8], signer: &dyn Signer, usages: &[ExtendedKeyUsage]) -> Result<Vec<u8>> {
+/// `subject` is a Name in DER. `key_id` is the key identifier of the CA, which every certificate of it must have: what
+/// it signed names that one.
+pub async fn build(
+    subject: &[u8],
+    key_id: &[u8],
+    signer: &dyn Signer,
+    usages: &[ExtendedKeyUsage],
+) -> Result<Vec<u8>> {
     let ids: Vec<_> = usages.iter().map(|usage| der::oid(&usage.oid())).collect();
     let ids: Vec<_> = ids.iter().map(Vec::as_slice).collect();
     let basic = der::sequence(&[&der::boolean_true(), &der::unsigned(&[0])]);
     let bits = der::named_bit_string(KEY_CERT_SIGN | CRL_SIGN | DIGITAL_SIGNATURE);
     let mut extensions =
         vec![der::extension(&oids::BASIC_CONSTRAINTS, true, &basic), der::extension(&oids::KEY_USAGE, true, &bits)];
+    extensions.push(der::extension(&oids::SUBJECT_KEY_ID, false, &der::octet_string(key_id)));
     if !ids.is_empty() {
         extensions.push(der::extension(&oids::EXTENDED_KEY_USAGE, false, &der::sequence(&ids)));
     }

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CertificateId, IssuerId, KeyId};
 use crate::model::issuer::{
-    Anchor, Domain, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerState, Responder,
+    Anchor, AnchorStanding, Domain, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerState, Responder,
 };
 use crate::pki::signer::{KeyPurpose, SealedKey};
 
@@ -46,8 +46,9 @@ statements! {
     CLEAR_DEFAULT = "UPDATE issuers SET is_default = FALSE WHERE domain = $1 AND is_default";
     SET_DEFAULT = "UPDATE issuers SET is_default = TRUE WHERE id = $1 AND role = 'issuing' AND state = 'active' AND status = 'active'";
     SET_CRL_COUNTER = "UPDATE issuers SET crl_counter = $2, crl_dirty = $3 WHERE id = $1";
-    ANCHORS = "SELECT domain, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
-    INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    ANCHORS = "SELECT domain, standing, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
+    INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at, standing) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
+    SET_ANCHOR_STANDING = "UPDATE anchors SET standing = $3 WHERE domain = $1 AND fingerprint = $2";
     REQUESTS = "SELECT id, slug, domain, key_id, status_url, csr, created_at FROM issuer_requests ORDER BY slug";
     INSERT_REQUEST = "INSERT INTO issuer_requests (id, slug, domain, key_id, status_url, csr, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     DELETE_REQUEST = "DELETE FROM issuer_requests WHERE id = $1";
@@ -282,6 +283,7 @@ pub async fn anchors<'a>(on: impl Into<On<'a>>) -> Result<Vec<Anchor>> {
     rows.iter()
         .map(|row| {
             Ok(Anchor {
+                standing: anchor_standing(&row.get::<String>("standing")?)?,
                 domain: row.get("domain")?,
                 der: row.get("der")?,
                 not_before: row.time("not_before")?,
@@ -301,9 +303,26 @@ pub async fn insert_anchor(tx: &mut super::Tx, anchor: &Anchor, fingerprint: &[u
         .bind(anchor.not_before)
         .bind(anchor.not_after)
         .bind(now)
+        .bind(anchor.standing.name())
         .execute(tx)
         .await
         .map(drop)
+}
+
+/// False when there is no such certificate.
+pub async fn set_anchor_standing<'a>(
+    on: impl Into<On<'a>>,
+    domain: &str,
+    fingerprint: &[u8; 32],
+    standing: AnchorStanding,
+) -> Result<bool> {
+    let set = q(SET_ANCHOR_STANDING).bind(domain).bind(fingerprint.to_vec()).bind(standing.name());
+    Ok(set.execute(on).await? == 1)
+}
+
+fn anchor_standing(name: &str) -> Result<AnchorStanding> {
+    let unknown = || Error::inconsistent(format!("a CA certificate has the unknown standing {name}"));
+    AnchorStanding::from_name(name).ok_or_else(unknown)
 }
 
 pub async fn requests<'a>(on: impl Into<On<'a>>) -> Result<Vec<IssuerRequest>> {

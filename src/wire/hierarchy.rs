@@ -16,10 +16,38 @@ pub struct Domain {
     pub created_at: Timestamp,
     /// Its roots in PEM.
     pub bundle: String,
+    /// CA certificates of others that it knows.
+    pub anchors: Vec<Anchor>,
     /// Slugs of its issuers, roots among them.
     pub issuers: Vec<String>,
     /// Slugs of its profiles.
     pub profiles: Vec<String>,
+}
+
+/// A CA certificate of others: above an issuer, or a root that clients trust.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Anchor {
+    pub name: String,
+    pub sha256: String,
+    /// `home` (the root of a domain without an own one), `added` (by an operator), `kept` (from before such a choice was
+    /// recorded) or `chain` (above a cross-certificate).
+    pub standing: String,
+    /// Is in the bundle: clients trust what it signs.
+    pub trusted: bool,
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+}
+
+/// Another way up from an issuer: a cross-certificate, or an older certificate.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AlternateChain {
+    /// The name of the root that it leads to.
+    pub root: String,
+    /// When the first of its certificates expires; it is left out a week before.
+    #[schema(value_type = String, format = DateTime)]
+    pub not_after: Timestamp,
+    /// The intermediates in PEM, without the root.
+    pub certificates: String,
 }
 
 /// A new issuer: with a trust domain and a root of its own, or below an issuer that is there.
@@ -94,6 +122,8 @@ pub struct Issuer {
     pub certificate: String,
     /// The intermediates above what it signs, itself first, without the root, in PEM.
     pub chain: String,
+    /// Other ways up, such as cross-certificates; ACME serves them as `alternate` links.
+    pub chains: Vec<AlternateChain>,
 }
 
 /// Issuance rules.

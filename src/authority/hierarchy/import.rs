@@ -14,11 +14,12 @@ use super::make::{
 use super::plan::{Plan, Wanted, check_issuer_slug, free_slug, title};
 use crate::authority::Authority;
 use crate::authority::crl::{sign_first, sign_root_series};
+use crate::authority::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::{DomainId, IssuerCertificateId, IssuerId, KeyId};
-use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole};
+use crate::model::issuer::{Anchor, AnchorStanding, Domain, Issuer, IssuerCertificate, IssuerRole};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::path::IssuingPath;
@@ -78,6 +79,7 @@ impl Authority {
         // sealed under the purpose that its certificate tells; the public key is read first
         let probe = self.keys.import(id, KeyPurpose::Issuer, &key)?;
         let judged = self.judge(&plan, certificates, &probe.public_key)?;
+        self.refuse_unknown_root(&plan.domain, &judged)?;
         self.refuse_known_key(&probe.public_key)?;
         let purpose = if judged.own.is_root() { KeyPurpose::Root } else { KeyPurpose::Issuer };
         if purpose == KeyPurpose::Root {
@@ -175,6 +177,30 @@ impl Authority {
         Ok(issuer)
     }
 
+    /// Clients of a domain trust the roots of its bundle: an issuer below another root would sign what they refuse.
+    pub(super) fn refuse_unknown_root(&self, domain: &str, judged: &Judged) -> Result<()> {
+        let snapshot = self.snapshot();
+        let Some(root) = judged.path.cas().last().filter(|_| !judged.own.is_root()) else { return Ok(()) };
+        let trusted = trusted_roots(&snapshot, domain);
+        if trusted.is_empty() || trusted.iter().any(|own| own.is_same_ca(root)) {
+            return Ok(());
+        }
+        let names: Vec<_> = trusted.iter().map(CaCertificate::name).collect();
+        Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "issuer.root",
+            format!(
+                "{} under {}, which clients of trust domain {domain} do not trust",
+                judged.own.name(),
+                root.described()
+            ),
+            format!("an issuer under {}", names.join(" or ")),
+            format!(
+                "name a domain of its own with --domain, or let every client of {domain} trust that root: chancery ca anchor add {domain} FILE"
+            ),
+        ))
+    }
+
     fn parent_of(&self, judged: &Judged, issuers: &[Issuer]) -> Option<IssuerId> {
         let above = judged.above().first()?;
         let snapshot = self.snapshot();
@@ -234,19 +260,54 @@ pub(super) async fn add_foreign(tx: &mut Tx, issuer: &Issuer, judged: &Judged) -
     let of_domain: Vec<_> =
         hierarchy::issuers(&mut *tx).await?.into_iter().filter(|i| i.domain == issuer.domain).collect();
     let ours = hierarchy::issuer_certificates(&mut *tx).await?;
+    let trusted = trusted_in(tx, &of_domain, &ours, &issuer.domain).await?;
     let is_ours = |der: &[u8]| ours.iter().any(|c| c.der == der && of_domain.iter().any(|i| i.id == c.issuer_id));
     for above in judged.above().iter().filter(|above| !is_ours(&above.der)) {
-        let anchor = Anchor {
-            domain: issuer.domain.clone(),
-            der: above.der.clone(),
-            not_before: above.validity.not_before(),
-            not_after: above.validity.not_after(),
+        let known = |root: &CaCertificate| trusted.iter().any(|own| own.is_same_ca(root));
+        let standing = match above.is_root() && (trusted.is_empty() || known(above)) {
+            true => AnchorStanding::Home,
+            false => AnchorStanding::Chain,
         };
-        let mut fingerprint = [0; 32];
-        fingerprint.copy_from_slice(digest(&SHA256, &above.der).as_ref());
-        hierarchy::insert_anchor(tx, &anchor, &fingerprint).await?;
+        hierarchy::insert_anchor(tx, &anchor_of(&issuer.domain, standing, above), &fingerprint(&above.der)).await?;
     }
     Ok(())
+}
+
+pub(super) fn anchor_of(domain: &str, standing: AnchorStanding, ca: &CaCertificate) -> Anchor {
+    Anchor {
+        domain: domain.to_owned(),
+        standing,
+        der: ca.der.clone(),
+        not_before: ca.validity.not_before(),
+        not_after: ca.validity.not_after(),
+    }
+}
+
+/// SHA-256 of a certificate in DER.
+pub fn fingerprint(der: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    fingerprint.copy_from_slice(digest(&SHA256, der).as_ref());
+    fingerprint
+}
+
+/// The roots that clients of a domain trust.
+fn trusted_roots(snapshot: &Snapshot, domain: &str) -> Vec<CaCertificate> {
+    snapshot.roots(domain).into_iter().filter_map(|der| CaCertificate::read(der).ok()).collect()
+}
+
+/// The same as this transaction sees it.
+async fn trusted_in(
+    tx: &mut Tx,
+    issuers: &[Issuer],
+    certificates: &[IssuerCertificate],
+    domain: &str,
+) -> Result<Vec<CaCertificate>> {
+    let is_root = |id| issuers.iter().any(|i| i.id == id && i.role == IssuerRole::Root);
+    let own = certificates.iter().filter(|c| is_root(c.issuer_id)).map(|c| c.der.clone());
+    let anchors = hierarchy::anchors(&mut *tx).await?;
+    let others = anchors.into_iter().filter(|a| a.domain == domain && a.standing.is_trusted()).map(|a| a.der);
+    let all = own.chain(others).filter_map(|der| CaCertificate::read(&der).ok());
+    Ok(all.filter(CaCertificate::is_root).collect())
 }
 
 fn slug_taken(name: &str) -> Error {

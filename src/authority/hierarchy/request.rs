@@ -15,11 +15,13 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::IssuerId;
 use crate::model::issuer::IssuerRequest;
+use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::ca_request;
 use crate::pki::name::{DistinguishedName, SubjectFields};
 use crate::pki::profile::ExtendedKeyUsage;
 use crate::pki::signer::KeyPurpose;
+use crate::pki::tbs::key_identifier;
 use crate::store::hierarchy;
 
 impl Authority {
@@ -41,7 +43,7 @@ impl Authority {
         let key = issuer.key.clone().ok_or_else(|| super::create::no_key(slug))?;
         let kept = ExtendedKeyUsage::ALL.into_iter().filter(|usage| *usage != ExtendedKeyUsage::OcspSigning);
         let usages: Vec<_> = kept.filter(|usage| key.usages().contains(&usage.oid())).collect();
-        let csr = ca_request::build(key.subject(), key.signer().as_ref(), &usages).await?;
+        let csr = ca_request::build(key.subject(), key.key_id(), key.signer().as_ref(), &usages).await?;
         let event =
             AuditEvent::done("issuer.requested", format!("issuer:{}", issuer.issuer.id), json!({"issuer": slug}));
         self.store.record(actor, event).await?;
@@ -80,13 +82,15 @@ impl Authority {
             Error::refused(ErrorKind::Unprocessable, "issuer.subject", e.value, e.why, "choose another name")
         })?;
         let place = plan.place(slug.clone(), String::new(), &issuers)?;
+        let key_id = key_identifier(key.signer.public_key());
+        let key_id = key_id.map_err(|e| Error::internal("the public key of a new issuer cannot be read", e))?;
         let request = IssuerRequest {
             id: IssuerId::new(tx.now(), self.store.entropy.as_ref())?,
             slug,
             domain: plan.domain.clone(),
             key_id: key.sealed.id,
             status_url: place.status_url,
-            csr: ca_request::build(subject.as_der(), key.signer.as_ref(), &plan.usages).await?,
+            csr: ca_request::build(subject.as_der(), &key_id, key.signer.as_ref(), &plan.usages).await?,
             created_at: tx.now(),
         };
         key.store(&mut tx).await?;
@@ -140,6 +144,7 @@ impl Authority {
         let plan = Plan::of(&Wanted { domain: request.domain.clone(), ..Wanted::default() })?;
         let judged = self.judge(&plan, certificates, &key.public_key)?;
         refuse_self_signed(&judged)?;
+        self.refuse_unknown_root(&plan.domain, &judged)?;
         self.need(KeyPurpose::Issuer, "the key of an issuer")?;
         let mut tx = self.store.begin(actor).await?;
         tx.raw().lock_installation().await?;
@@ -167,6 +172,7 @@ impl Authority {
         let issuer = &to.issuer;
         let plan = Plan::of(&Wanted { domain: issuer.domain.clone(), ..Wanted::default() })?;
         let judged = self.judge(&plan, certificates, &to.sealed_key.public_key)?;
+        check_key_id(to, &judged.own)?;
         if to.certificates.iter().any(|c| c.der == judged.own.der) {
             return Err(Error::refused(
                 ErrorKind::Conflict,
@@ -184,6 +190,23 @@ impl Authority {
         self.commit_hierarchy(tx).await?;
         Ok(issuer.slug.clone())
     }
+}
+
+/// What an issuer signed names its key identifier; below a certificate with another one verifiers find no way up
+/// (RFC 5280 §4.2.1.1).
+fn check_key_id(to: &LoadedIssuer, fresh: &CaCertificate) -> Result<()> {
+    let own = to.path.cas().first().and_then(|own| own.subject_key_id.as_deref());
+    let Some((own, other)) = own.zip(fresh.subject_key_id.as_deref()).filter(|(own, other)| own != other) else {
+        return Ok(());
+    };
+    let slug = &to.issuer.slug;
+    Err(Error::refused(
+        ErrorKind::Unprocessable,
+        "issuer.key_identifier",
+        format!("a certificate with the subject key identifier {}", to_hex(other)),
+        format!("{}, which issuer {slug} has and everything that it signed names", to_hex(own)),
+        format!("have the CSR of `chancery ca csr --issuer {slug}` signed with the key identifier that it asks for"),
+    ))
 }
 
 fn refuse_self_signed(judged: &Judged) -> Result<()> {

@@ -35,6 +35,8 @@ pub struct Shape {
     pub path_len: Option<u32>,
     pub signs_crls: bool,
     pub usages: Vec<&'static str>,
+    /// The subject key identifier where it is not OpenSSL's own.
+    pub key_id: Option<Vec<u8>>,
     /// More extensions: dotted number, critical, value.
     pub more: Vec<(&'static str, bool, Vec<u8>)>,
     /// From START.
@@ -49,6 +51,7 @@ impl Default for Shape {
             path_len: None,
             signs_crls: true,
             usages: Vec::new(),
+            key_id: None,
             more: Vec::new(),
             from: -1,
             days: 3_000,
@@ -139,7 +142,10 @@ fn build(
         }
         builder.append_extension(extended.build().unwrap()).unwrap();
     }
-    let id = SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None)).unwrap();
+    let id = match &shape.key_id {
+        Some(id) => extension("2.5.29.14", false, &der::octet_string(id)),
+        None => SubjectKeyIdentifier::new().build(&builder.x509v3_context(None, None)).unwrap(),
+    };
     builder.append_extension(id).unwrap();
     if let Some(issuer) = issuer {
         let above =

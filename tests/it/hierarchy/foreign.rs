@@ -134,7 +134,7 @@ on_both_engines! {
         assert_eq!(request.slug, "lab-1");
         let csr = X509Req::from_der(&request.csr).unwrap();
         assert!(csr.verify(&csr.public_key().unwrap()).unwrap());
-        assert_eq!(csr.extensions().unwrap().len(), 3);
+        assert_eq!(csr.extensions().unwrap().len(), 4);
         let shape = Shape { path_len: Some(0), usages: vec![SERVER, CLIENT, OCSP], days: 365, ..Shape::default() };
         let sign = |shape: &Shape| corporate.sign(csr.subject_name(), &csr.public_key().unwrap(), shape).to_der().unwrap();
         let first = sign(&shape);

@@ -1,6 +1,7 @@
 //! Trust domains and issuers: made, imported, taken offline. OpenSSL judges what they sign.
 
 mod corporate;
+mod cross;
 mod domain_lists;
 mod domains;
 mod first_crls;

@@ -44,7 +44,7 @@ on_both_engines! {
         assert_eq!(signer(&authority, "www.other.example").await, "tls-1");
         // where none fits, the default says why
         go(&authority, "tls-1", Retire).await;
-        assert_eq!(rule(issue(&authority, "tls-server", None, &["www.other.example"]).await), "lint.san.constraints");
+        assert_eq!(rule(issue(&authority, "tls-server", None, &["www.other.example"]).await), "issuer.name_constraints");
         go(&authority, "tls-1", Activate).await;
         assert_eq!(signer(&authority, "www.partner.example").await, "tls-1");
     }

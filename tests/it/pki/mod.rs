@@ -3,6 +3,7 @@
 mod ca;
 mod constraints;
 mod crl;
+mod differential;
 mod facts;
 mod fixture;
 mod issuance;

@@ -1,0 +1,86 @@
+//! `ca anchor add|list|remove`: roots of others in the bundle of a trust domain. On the host that holds the database.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::ca_foreign::{certificates_of, read};
+use super::failure::{Result, Trying};
+use super::output;
+use super::session::{Context, host_actor};
+use crate::authority::hierarchy::import::fingerprint;
+use crate::error::{Error, ErrorKind};
+use crate::model::identifier::shown;
+use crate::model::serial::to_hex;
+use crate::pki::ca_certificate::CaCertificate;
+
+#[derive(Debug, Subcommand)]
+pub enum AnchorCommand {
+    /// Let every client of a trust domain trust a root of others, and whatever that root signs
+    Add {
+        /// The trust domain, such as tls
+        domain: String,
+        /// The root in PEM or DER
+        file: PathBuf,
+    },
+    /// The CA certificates of others that each trust domain knows, and which of them its clients trust
+    List,
+    /// Take a root of others out of the bundle of a trust domain
+    Remove {
+        domain: String,
+        /// The root in PEM or DER, or its SHA-256 fingerprint
+        root: String,
+    },
+}
+
+pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
+    let what = || "cannot change the anchors".to_owned();
+    let app = context.host_app(None).await.trying(what)?;
+    match command {
+        AnchorCommand::Add { domain, file } => {
+            let der = one(&file).trying(what)?;
+            let name = app.authority.add_anchor(&host_actor(), &domain, &der).await.trying(what)?;
+            output::say(&format!("added     {name} ({})", to_hex(&fingerprint(&der))));
+            output::say(&format!("meaning   clients that fetch /bundles/{domain}.pem trust whatever {name} signs"));
+            output::say(&format!("undo      chancery ca anchor remove {domain} {}", file.display()));
+        }
+        AnchorCommand::List => {
+            for anchor in &app.authority.snapshot().anchors {
+                let name = CaCertificate::read(&anchor.der).map_or_else(|_| "(unreadable)".into(), |ca| ca.name());
+                let trusted = if anchor.standing.is_trusted() { "in the bundle" } else { "for chains alone" };
+                let (domain, standing) = (&anchor.domain, anchor.standing.name());
+                let (until, print) = (anchor.not_after, to_hex(&fingerprint(&anchor.der)));
+                output::data(&format!("{domain}\t{}\t{standing}\t{trusted}\t{until}\t{print}\n", shown(&name)))?;
+            }
+        }
+        AnchorCommand::Remove { domain, root } => {
+            let print = print_of(&root).trying(what)?;
+            let name = app.authority.remove_anchor(&host_actor(), &domain, &print).await.trying(what)?;
+            output::say(&format!(
+                "removed   {name} from /bundles/{domain}.pem; clients that hold it trust it until they fetch again"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn one(path: &Path) -> Result<Vec<u8>, Error> {
+    match <[Vec<u8>; 1]>::try_from(certificates_of(&read(path)?)?) {
+        Ok([der]) => Ok(der),
+        Err(_) => Err(Error::new(
+            ErrorKind::Malformed,
+            format!("{} holds more or less than one certificate", path.display()),
+        )),
+    }
+}
+
+/// A fingerprint in any usual spelling, or that of a file.
+fn print_of(text: &str) -> Result<[u8; 32], Error> {
+    let hex: String = text.chars().filter(|c| *c != ':').collect();
+    let octet = |at: usize| hex.get(at * 2..at * 2 + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
+    let octets: Option<Vec<u8>> = (0..32).map(octet).collect();
+    match octets.filter(|_| hex.len() == 64).map(<[u8; 32]>::try_from) {
+        Some(Ok(print)) => Ok(print),
+        _ => Ok(fingerprint(&one(Path::new(text))?)),
+    }
+}
