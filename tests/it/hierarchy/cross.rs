@@ -56,6 +56,7 @@ on_both_engines! {
         let renewed = works(&authority, &bundle, at.store.now()).await;
         assert_ne!(renewed, before);
         assert_eq!(authority.snapshot().issuer("tls-1").unwrap().key.as_ref().unwrap().key_id(), own_key_id(&authority));
+        authority.publish_due().await.unwrap();
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
 
         // it is dropped some days before it expires
