@@ -114,34 +114,36 @@ replicas() {
   check "init, on the machine that keeps the root's key" env CHANCERY_DATABASE_URL="$DATABASE_URL" "$BIN" init \
     --data "$DIR/founder" --external-url https://ca.example --status-url "$status_at" || return
   install -m 0440 "$DIR/founder/unlock.key" "$DIR/unlock-key"
-  replica one "$status_at" && replica two "$status_at" || return
+  replica one "$status_at" chancery && replica two "$status_at" chancery && replica status "$status_at" chancery-status || return
   TOKEN=$(env CHANCERY_DATA="$DIR/one" CHANCERY_UNLOCK_KEY="$DIR/unlock-key" CHANCERY_DATABASE_URL="$DATABASE_URL" \
     "$BIN" token create --name replicas --role operator 2>"$WORK/token.log") || not_ok "token create" "$(cat "$WORK/token.log")"
   check "one issues" of one POST certificates -H 'Content-Type: application/json' -d "{\"names\":[\"web.$ZONE\"],\"profile\":\"tls-server\"}" -o "$DIR/web.json"
   check "two knows it" of two GET "certificates/$(jq -r .id "$DIR/web.json")"
-  check "no replica holds the root's key" test -z "$(find "$DIR/one" "$DIR/two" -name root.key)"
+  check "the replicas for status serve the root's CRL" test "$(curl -sS -o /dev/null -w '%{http_code}' "http://127.0.0.1:$(cat "$DIR/status.http")/crl/tls-root.crl")" = 200
+  check "no replica holds the root's key" test -z "$(find "$DIR/one" "$DIR/two" "$DIR/status" -name root.key)"
   check "a replica needs less than the volume has" test "$(du -sk "$DIR/one" | cut -f1)" -lt 1024
   local each
-  for each in one two; do SERVER=$(cat "$DIR/$each.pid") stop_server; done
+  for each in one two status; do SERVER=$(cat "$DIR/$each.pid") stop_server; done
   DATABASE_URL=
 }
 
-# replica NAME STATUS_URL : starts one and waits until its readiness probe passes.
+# replica NAME STATUS_URL DEPLOYMENT : starts one and waits until its readiness probe passes.
 replica() {
-  local name=$1 https http ops
+  local name=$1 deployment=$3 https http ops
   https=$(free_port) http=$(free_port) ops=$(free_port)
   mkdir -p "$DIR/$name"
-  mapfile -t settings < <("$CLIENTS/manifests.py" environment | sed -e "s|=/var/lib/chancery$|=$DIR/$name|" \
+  mapfile -t settings < <("$CLIENTS/manifests.py" "$deployment" environment | sed -e "s|=/var/lib/chancery$|=$DIR/$name|" \
     -e "s|/run/secrets/chancery/unlock-key|$DIR/unlock-key|" -e "s|\[::\]:8443|127.0.0.1:$https|" -e "s|\[::\]:8080|127.0.0.1:$http|" \
     -e "s|\[::\]:9464|127.0.0.1:$ops|" -e "s|http://ca.example$|$2|" -e "s|secret:chancery-database/url|$DATABASE_URL|")
-  mapfile -t arguments < <("$CLIENTS/manifests.py" arguments)
+  mapfile -t arguments < <("$CLIENTS/manifests.py" "$deployment" arguments)
   env -i "${settings[@]}" "$BIN" "${arguments[@]}" >"$DIR/$name.log" 2>&1 &
   PIDS+=($!)
   echo $! >"$DIR/$name.pid"
   echo "$https" >"$DIR/$name.https"
-  check "replica $name passes its readiness probe" within 20 curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" probe readinessProbe)" ||
+  echo "$http" >"$DIR/$name.http"
+  check "replica $name passes its readiness probe" within 20 curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" "$deployment" probe readinessProbe)" ||
     { sed 's/^/    /' "$DIR/$name.log"; return 1; }
-  check "and its liveness probe" curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" probe livenessProbe)"
+  check "and its liveness probe" curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" "$deployment" probe livenessProbe)"
   curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem"
 }
 
