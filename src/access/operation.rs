@@ -76,6 +76,8 @@ operations! {
     "getIssuer" Role(ReadHierarchy) Narrowed("issuers of the grant");
     "createIssuer" Role(ManageHierarchy) Refused, "issuer.refused" "";
     "changeIssuer" Role(ManageHierarchy) Refused, "issuer.refused" "issuer";
+    "getIssuerDependents" Role(ReadHierarchy) Refused;
+    "changeIssuerState" Role(ManageHierarchy) Refused, "issuer.refused" "issuer";
     "listDomains" Role(ReadHierarchy) Narrowed("domains with an issuer of the grant");
     "getDomain" Role(ReadHierarchy) Narrowed("domains with an issuer of the grant");
     "createDomain" Role(ManageHierarchy) Refused, "domain.refused" "";

@@ -85,8 +85,21 @@ pub async fn create_issuer(
     Json { value: asked, .. }: Json<IssuerRequest>,
 ) -> Result<Response> {
     refused(&api, &caller, "issuer.refused", &asked.domain, caller.may_manage_hierarchy()).await?;
-    let under = asked.under.clone();
-    let slug = api.authority.create_issuer(caller.actor(), &wanted(asked)?, under.as_deref()).await?;
+    let (under, new_root) = (asked.under.clone(), asked.new_root);
+    let asked = wanted(asked)?;
+    let slug = match (new_root, under) {
+        (true, None) => api.authority.create_root(caller.actor(), &asked).await?,
+        (true, Some(under)) => {
+            return Err(Error::refused(
+                ErrorKind::Unprocessable,
+                "issuer.root",
+                format!("a new root under issuer \"{}\"", shown(&under)),
+                "a root, which signs itself, or an issuer under another",
+                "leave new_root or under out",
+            ));
+        }
+        (false, under) => api.authority.create_issuer(caller.actor(), &asked, under.as_deref()).await?,
+    };
     let snapshot = api.authority.snapshot();
     let made = issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now())?;
     Ok((StatusCode::CREATED, [(header::LOCATION, format!("/api/v1/issuers/{slug}"))], Reply(made)).into_response())
@@ -148,6 +161,15 @@ pub async fn create_domain(
     Json { value: asked, .. }: Json<IssuerRequest>,
 ) -> Result<Response> {
     refused(&api, &caller, "domain.refused", &asked.domain, caller.may_manage_hierarchy()).await?;
+    if asked.new_root {
+        return Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "domain.root",
+            "new_root for a new trust domain",
+            "a trust domain, which has a root of its own from the start",
+            "leave new_root out, or post to /api/v1/issuers for one more root of a domain that is there",
+        ));
+    }
     if let Some(under) = &asked.under {
         return Err(Error::refused(
             ErrorKind::Unprocessable,
@@ -198,7 +220,7 @@ fn anchor_shape(anchor: &issuer::Anchor) -> Anchor {
     }
 }
 
-fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Timestamp) -> Result<Issuer> {
+pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Timestamp) -> Result<Issuer> {
     let issuer = &loaded.issuer;
     let certificate = loaded.certificate()?;
     Ok(Issuer {
@@ -251,6 +273,13 @@ fn domain_shape(caller: &Caller, snapshot: &Snapshot, domain: &issuer::Domain) -
             .map(|i| i.issuer.slug.clone())
             .filter(|slug| caller.sees_issuer(slug))
             .collect(),
+        default_issuer: snapshot
+            .issuers
+            .values()
+            .filter(own)
+            .find(|i| i.issuer.is_default)
+            .map(|i| i.issuer.slug.clone())
+            .filter(|slug| caller.sees_issuer(slug)),
         profiles: snapshot
             .profiles
             .iter()

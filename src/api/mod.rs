@@ -18,6 +18,7 @@ mod grants;
 mod hierarchy;
 mod idempotent;
 mod issue;
+mod issuer_states;
 mod made_key;
 mod profiles;
 mod renewals;
@@ -109,6 +110,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(renewals::get, renewals::cancel))
         .routes(routes!(hierarchy::issuers, hierarchy::create_issuer))
         .routes(routes!(hierarchy::issuer, hierarchy::change_issuer))
+        .routes(routes!(issuer_states::dependents))
+        .routes(routes!(issuer_states::change))
         .routes(routes!(hierarchy::profiles, profiles::create))
         .routes(routes!(hierarchy::profile, profiles::put, profiles::patch))
         .routes(routes!(profiles::revisions))

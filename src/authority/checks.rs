@@ -1,15 +1,18 @@
 //! The CA watches itself: what an operator should know before users do. One engine behind `chancery doctor` and
 //! `GET /api/v1/system/checks`. Nothing here counts a whole table, so it may be asked often.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use super::Authority;
 use super::crl::CRL_EVERY;
 use super::recovery::STALE_AFTER;
-use super::snapshot::LoadedIssuer;
+use super::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::{Timestamp, days, hours};
 use crate::error::Result;
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
-use crate::model::issuer::{AnchorStanding, IssuerRole};
+use crate::model::issuer::{AnchorStanding, Issuer, IssuerRole, IssuerState};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::signer::KeyPurpose;
 use crate::store::{certificates, crls, hierarchy};
@@ -73,12 +76,14 @@ impl Authority {
         check("unlock key", found, "it is the one of this database".into())
     }
 
-    /// An issuer signs until its end; when a fifth of its life is left a successor must be planned.
+    /// Every domain can issue, and no CA that signs is near its end.
     fn check_issuers(&self) -> Check {
         let (snapshot, now) = (self.snapshot(), self.store.now());
-        let found: Vec<_> = snapshot.issuers.values().filter_map(|issuer| ending(issuer, now)).collect();
-        let until = |(slug, issuer): (&String, &std::sync::Arc<LoadedIssuer>)| {
-            issuer.certificates.first().map(|c| format!("{slug} until {}", c.not_after))
+        let domains = snapshot.domains.iter().filter_map(|domain| cannot_issue(&snapshot, &domain.slug, now));
+        let found: Vec<_> =
+            domains.chain(snapshot.issuers.values().filter_map(|issuer| ending(issuer, now))).collect();
+        let until = |(slug, issuer): (&String, &Arc<LoadedIssuer>)| {
+            issuer.not_after().map(|end| format!("{slug} {} until {end}", issuer.issuer.state.name()))
         };
         check("issuers", found, snapshot.issuers.iter().filter_map(until).collect::<Vec<_>>().join(", "))
     }
@@ -107,6 +112,9 @@ impl Authority {
         let now = self.store.now();
         let (mut found, mut told) = (Vec::new(), Vec::new());
         for issuer in hierarchy::issuers(&self.store).await? {
+            if !self.needs_status(&issuer).await? {
+                continue;
+            }
             let slug = issuer.slug;
             let Some((this_update, next_update)) = crls::current_window(&self.store, issuer.id, now).await? else {
                 found.push((Severity::Critical, format!("{slug} has no CRL in force; start the server unlocked")));
@@ -133,6 +141,9 @@ impl Authority {
         let alive = hierarchy::responders(&self.store, now).await?;
         let (mut found, mut told) = (Vec::new(), Vec::new());
         for issuer in hierarchy::issuers(&self.store).await?.into_iter().filter(|i| i.role == IssuerRole::Issuing) {
+            if !self.needs_status(&issuer).await? {
+                continue;
+            }
             match alive.iter().filter(|r| r.issuer_id == issuer.id).map(|r| r.not_after).max() {
                 Some(end) if end > now + days(2) => told.push(format!("{} until {end}", issuer.slug)),
                 Some(end) => {
@@ -149,6 +160,15 @@ impl Authority {
         Ok(check("ocsp", found, told.join(", ")))
     }
 
+    /// Does anybody still verify what this CA signed?
+    async fn needs_status(&self, issuer: &Issuer) -> Result<bool> {
+        let (snapshot, now) = (self.snapshot(), self.store.now());
+        if snapshot.issuer_by_id(issuer.id).is_some_and(|loaded| loaded.is_expired(now)) {
+            return Ok(false);
+        }
+        Ok(!issuer.state.is_over_without_certificates() || !self.is_over(issuer.id).await?)
+    }
+
     async fn check_intents(&self) -> Result<Check> {
         let (before, first) = (self.store.now() - STALE_AFTER, CertificateId::from_bytes([0; 16]));
         let stale = certificates::stale_intents(&self.store, before, first, 100).await?.len();
@@ -158,20 +178,49 @@ impl Authority {
     }
 }
 
+/// How long before the end of a CA an operator is warned, each time more urgently.
+const WARNED: [(Duration, &str); 3] =
+    [(days(7), "within 7 days: act now"), (days(30), "within 30 days"), (days(90), "within 90 days")];
+
+/// What to do about a CA whose end is near. One that has expired is a matter of its domain.
 fn ending(loaded: &LoadedIssuer, now: Timestamp) -> Option<(Severity, String)> {
     let slug = &loaded.issuer.slug;
-    if !loaded.issuer.state.signs() {
-        return None;
+    match loaded.issuer.state {
+        IssuerState::Prepared | IssuerState::Active => {}
+        IssuerState::Retiring | IssuerState::Removed | IssuerState::Revoked => return None,
     }
-    let Some(newest) = loaded.certificates.first() else {
+    let Some(end) = loaded.not_after() else {
         return Some((Severity::Critical, format!("{slug} has no certificate")));
     };
-    let life = newest.not_after.since(newest.not_before);
-    if newest.not_after <= now {
-        return Some((Severity::Critical, format!("{slug} ended at {}: make its successor", newest.not_after)));
+    let (_, when) = WARNED.into_iter().find(|(before, _)| end > now && end.since(now) <= *before)?;
+    let fix = match loaded.issuer.role {
+        IssuerRole::Root => format!("`chancery ca create {} --new-root` makes the next one", loaded.issuer.domain),
+        IssuerRole::Issuing => format!("run `chancery ca renew {slug}`, or create and activate a successor"),
+    };
+    Some((Severity::Warning, format!("{slug} expires at {end}, {when}; {fix}")))
+}
+
+/// A domain in which something should sign and nothing does. One that was retired as a whole is left alone.
+fn cannot_issue(snapshot: &Snapshot, domain: &str, now: Timestamp) -> Option<(Severity, String)> {
+    if !snapshot.signers(domain, now).is_empty() {
+        return None;
     }
-    (newest.not_after.since(now) < (life / 5).max(days(30)))
-        .then(|| (Severity::Warning, format!("{slug} ends at {}: plan its successor now", newest.not_after)))
+    let issuing = |i: &&Arc<LoadedIssuer>| i.issuer.domain == domain && i.issuer.role == IssuerRole::Issuing;
+    let meant = |i: &&Arc<LoadedIssuer>| match i.issuer.state {
+        IssuerState::Active | IssuerState::Revoked => true,
+        IssuerState::Prepared | IssuerState::Retiring | IssuerState::Removed => false,
+    };
+    let why: Vec<_> = snapshot
+        .issuers
+        .values()
+        .filter(issuing)
+        .filter(meant)
+        .filter_map(|i| Some(format!("{} {}", i.issuer.slug, snapshot.may_sign(i, now).err()?.clause())))
+        .collect();
+    (!why.is_empty()).then(|| {
+        let fix = "run `chancery ca renew ISSUER`, or create an issuer with --under";
+        (Severity::Critical, format!("trust domain {domain} cannot issue: {}; {fix}", why.join(", ")))
+    })
 }
 
 pub(super) fn check(name: &'static str, problems: Vec<(Severity, String)>, good: String) -> Check {

@@ -9,6 +9,7 @@ mod checkpoints;
 pub mod checks;
 pub mod compromise;
 pub mod crl;
+mod dependents;
 pub mod domain_crl;
 pub mod foreign_crls;
 pub mod fsck;
@@ -17,6 +18,7 @@ pub mod hierarchy;
 pub mod issue;
 pub mod ocsp;
 mod ocsp_signer;
+pub mod own;
 mod profiles;
 mod queries;
 pub mod recovery;
@@ -33,6 +35,8 @@ use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
+
+pub use dependents::Dependents;
 
 use crate::clock::Timestamp;
 use crate::error::Result;

@@ -22,7 +22,7 @@ pub enum Candidates<'a> {
 }
 
 impl Candidates<'_> {
-    fn allows(self, slug: &str) -> bool {
+    pub fn allows(self, slug: &str) -> bool {
         match self {
             Candidates::Any => true,
             Candidates::Listed(slugs) => slugs.iter().any(|listed| listed == slug),

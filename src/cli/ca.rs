@@ -10,7 +10,7 @@ use super::failure::{Result, Trying};
 use super::listing::{self, ListOrShow};
 use super::output::{self, Format};
 use super::session::Context;
-use super::{ca_anchor, ca_foreign, ca_root};
+use super::{ca_anchor, ca_foreign, ca_root, ca_states};
 use crate::client::{Client, encode};
 use crate::server::settings::Flags;
 
@@ -61,8 +61,12 @@ pub enum CaCommand {
         #[arg(long, value_name = "WHO", value_parser = ["delegate", "issuer"])]
         sign_by: String,
     },
-    /// Let an issuer sign no certificate any more; it publishes until its last one ends
-    Retire { name: String },
+    /// Let a prepared or retiring issuer or root sign; an issuer becomes the default of its domain
+    Activate { name: String },
+    /// Let an issuer or a root sign no certificate any more; it publishes until its last one expires
+    Retire(ca_states::StateArgs),
+    /// Take a retiring or prepared root out of its bundle, or an issuer out of use; `ca retire` brings it back
+    Remove(ca_states::StateArgs),
 }
 
 #[derive(Debug, Args)]
@@ -72,6 +76,9 @@ pub struct CreateArgs {
     /// The issuer that signs the new one; without it the domain is made with a root of its own
     #[arg(long, value_name = "ISSUER")]
     under: Option<String>,
+    /// Make one more root of a domain that is there: prepared, in the bundle, until `ca activate`
+    #[arg(long, conflicts_with_all = ["under", "eku", "permit", "exclude"])]
+    new_root: bool,
     /// P-256, P-384, P-521, Ed25519, RSA-2048, RSA-3072 or RSA-4096
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
@@ -111,13 +118,16 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::Crl { command } => ca_root::crl(context, command).await,
         CaCommand::Renew { name, years, root } => ca_root::renew(context, &name, years, &root).await,
         CaCommand::Ocsp { name, sign_by } => ocsp(context, &name, &sign_by).await,
-        CaCommand::Retire { name } => ca_root::retire(context, &name).await,
+        CaCommand::Activate { name } => ca_states::activate(context, &name).await,
+        CaCommand::Retire(args) => ca_states::retire(context, &args).await,
+        CaCommand::Remove(args) => ca_states::remove(context, &args).await,
     }
 }
 
 async fn create(context: &Context, args: CreateArgs) -> Result<()> {
     let client = context.client_with_root(args.root.root_key.as_deref()).await?;
-    let (domain, under) = (args.domain.clone(), args.under.is_some());
+    let new_root = args.new_root;
+    let (domain, under) = (args.domain.clone(), args.under.is_some() || new_root);
     let path = if under { "/api/v1/issuers" } else { "/api/v1/domains" };
     let mut asked = body(args);
     asked.extend(status_url(context)?.map(|url| ("status_url".into(), url.into())));
@@ -130,7 +140,12 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
         (Some(Format::Json), _) => Ok(output::json(&made)?),
         (Some(Format::Pem), true) => Ok(output::data(made["certificate"].as_str().unwrap_or_default())?),
         (Some(Format::Pem), false) => Ok(output::data(made["bundle"].as_str().unwrap_or_default())?),
-        (_, true) => issuer(&client, made["slug"].as_str().unwrap_or_default()).await,
+        (_, true) => {
+            let slug = made["slug"].as_str().unwrap_or_default();
+            issuer(&client, slug).await?;
+            next_steps(&made, slug, new_root);
+            Ok(())
+        }
         (_, false) => report(&client, &made).await,
     }
 }
@@ -152,9 +167,26 @@ async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
     Ok(())
 }
 
+/// What a further root or issuer needs before it signs for clients.
+fn next_steps(made: &Value, slug: &str, new_root: bool) {
+    let domain = output::text(made, "domain");
+    if new_root {
+        output::say(&format!("prepared  it stands in /bundles/{domain}.pem and signs for nobody yet"));
+        output::say(&format!("next      chancery ca create {domain} --under {slug}"));
+        output::say(&format!("          chancery ca activate {slug}     (once clients have the bundle)"));
+    } else if made["state"] == "prepared" {
+        output::say(&format!("prepared  chancery ca activate {slug}     (after its root)"));
+    } else if made["is_default"] == false {
+        output::say(&format!("next      chancery ca activate {slug}     (it then signs where no issuer is named)"));
+    }
+}
+
 fn body(args: CreateArgs) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("domain".into(), args.domain.into());
+    if args.new_root {
+        body.insert("new_root".into(), true.into());
+    }
     body.extend(args.under.map(|v| ("under".into(), v.into())));
     body.extend(args.key.map(|v| ("key".into(), v.into())));
     body.extend(args.years.map(|v| ("years".into(), v.into())));

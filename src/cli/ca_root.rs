@@ -1,4 +1,4 @@
-//! `ca root offline|online`, `ca crl sign|import`, `ca renew|retire`. On the host that holds the keys.
+//! `ca root offline|online`, `ca crl sign|import`, `ca renew`. On the host that holds the keys.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,6 @@ use super::files;
 use super::output;
 use super::session::{Context, host_actor};
 use crate::error::Error;
-use crate::model::issuer::IssuerMove;
 
 #[derive(Debug, Subcommand)]
 pub enum RootCommand {
@@ -128,12 +127,4 @@ pub async fn renew(context: &Context, name: &str, years: Option<u32>, root: &Roo
         output::say(&format!("revoked   serial {serial}: an older certificate of {name}, which had OCSPSigning"));
     }
     issuer(&context.client().await?, name).await
-}
-
-pub async fn retire(context: &Context, name: &str) -> Result<()> {
-    let what = || format!("cannot retire {name}");
-    let app = context.host_app(None).await.trying(what)?;
-    app.authority.move_issuer(&host_actor(), name, IssuerMove::Retire).await.trying(what)?;
-    output::say(&format!("retired   {name}; it publishes until its last certificate ends"));
-    Ok(())
 }

@@ -13,7 +13,7 @@ use crate::access::Permission;
 use crate::authority::snapshot::LoadedIssuer;
 use crate::error::Result;
 use crate::http::html::page;
-use crate::model::issuer::IssuerRole;
+use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::model::renewal::{RenewalFilter, RenewalRule};
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
@@ -43,6 +43,7 @@ struct Line {
     left: String,
     status: &'static str,
     class: &'static str,
+    is_default: bool,
     /// Whether this process can sign with it.
     has_key: bool,
 }
@@ -150,6 +151,7 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
         left: until.map(|at| relative(at, now)).unwrap_or_default(),
         status: i.issuer.state.name(),
         class: state(i, dash),
+        is_default: i.issuer.is_default,
         has_key: i.key.is_some(),
     });
     for child in
@@ -161,6 +163,17 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
 
 fn state(i: &LoadedIssuer, dash: &Dash) -> &'static str {
     if i.is_expired(dash.now()) { "expired" } else { i.issuer.state.name() }
+}
+
+/// What a state means, and the commands that change it.
+fn what_next(state: IssuerState) -> &'static str {
+    match state {
+        IssuerState::Prepared => "in the bundle, signs for nobody yet: ca activate or ca remove",
+        IssuerState::Active => "signs and publishes: ca retire",
+        IssuerState::Retiring => "signs no certificate, publishes: ca activate or ca remove",
+        IssuerState::Removed => "out of the bundle, publishes: ca retire brings it back",
+        IssuerState::Revoked => "signs no certificate, publishes; it never comes back",
+    }
 }
 
 #[derive(Template)]
@@ -176,6 +189,8 @@ struct Detail {
     has_key: bool,
     status: &'static str,
     class: &'static str,
+    is_default: bool,
+    what_next: &'static str,
     publication: Publication,
     crl_url: String,
     ocsp_url: String,
@@ -266,6 +281,8 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         has_key: loaded.key.is_some(),
         status: issuer.state.name(),
         class: state(loaded, &dash),
+        is_default: issuer.is_default,
+        what_next: what_next(issuer.state),
         publication: Publication::of(&dash, loaded).await,
         crl_url: issuer.crl_url(),
         ocsp_url: issuer.ocsp_url(),

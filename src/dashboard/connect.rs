@@ -13,7 +13,7 @@ use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 
 /// Where the server's own certificate stands.
-const OWN_DOMAIN: &str = "tls";
+use crate::authority::own::OWN_DOMAIN;
 
 #[derive(Template)]
 #[template(path = "connect.html")]
@@ -35,7 +35,7 @@ struct Connect<'a> {
 pub async fn show(State(dash): State<Dash>) -> Result<Response> {
     let snapshot = dash.authority.snapshot();
     let none = || Error::not_found("root yet");
-    let root = snapshot.roots(OWN_DOMAIN).first().map(|der| der.to_vec()).ok_or_else(none)?;
+    let root = dash.authority.own_root().ok_or_else(none)?;
     let facts =
         CertificateFacts::parse(&root).map_err(|e| Error::inconsistent("the root cannot be read").because(e))?;
     let hex = to_hex(&facts.fingerprint);

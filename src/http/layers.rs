@@ -168,7 +168,7 @@ impl Line {
             };
         }
         // probes come every few seconds, for ever
-        let probe = matches!(&*self.route, "/livez" | "/readyz");
+        let probe = matches!(&*self.route, "/livez" | "/readyz" | "/readyz/status");
         match told {
             _ if probe => line!(debug),
             Some(kind) if problem::is_ours(kind) => line!(warn),

@@ -271,6 +271,21 @@ impl Registration {
         self.directories.load().iter().map(|directory| directory.as_ref().clone()).collect()
     }
 
+    /// The slugs of the directories in which a profile has an issuer now and would have none without the issuers of
+    /// `gone`.
+    pub fn directories_without(&self, gone: &[String]) -> Vec<String> {
+        let snapshot = self.authority.snapshot();
+        let loses = |directory: &Directory, slug: &String| {
+            let Some(loaded) = snapshot.profiles.get(slug) else { return false };
+            let signs = |gone: &[String]| {
+                self.authority.signs_without(gone, loaded.profile.domain(), directory.issuers(), &[])
+            };
+            signs(&[]) && !signs(gone)
+        };
+        let lost = |directory: &&Directory| directory.config.profiles.iter().any(|slug| loses(directory, slug));
+        self.all_directories().iter().filter(lost).map(|directory| directory.slug.clone()).collect()
+    }
+
     /// The profiles that a directory offers, each with what people are told of it (draft-ietf-acme-profiles §3).
     pub fn described(&self, directory: &Directory) -> Vec<(String, String)> {
         let snapshot = self.authority.snapshot();

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::listen::Connections;
-use super::ops::Readiness;
+use super::ops::{Purpose, Readiness};
 use super::own_certificate::Source;
 use super::tls::HotCertificate;
 use super::{limits, metrics};
@@ -41,8 +41,9 @@ pub fn start(
         }),
         every(app, UPKEEP, "metrics", halt, Arc::new((app.clone(), readiness)), |both| async move {
             crate::telemetry::metrics()?.run_upkeep();
-            // sets chancery_ready, also where nobody probes
-            both.1.ask().await;
+            // sets chancery_ready and chancery_status_ready, also where nobody probes
+            both.1.ask(Purpose::Issuing).await;
+            both.1.ask(Purpose::Status).await;
             metrics::measure(&both.0).await
         }),
         every(app, CENSUS, "census", halt, app.clone(), |app| async move { metrics::census(&app).await }),

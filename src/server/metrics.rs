@@ -8,7 +8,7 @@ use crate::acme::ENDPOINTS;
 use crate::app::App;
 use crate::error::{ErrorKind, Result};
 use crate::jobs;
-use crate::model::issuer::IssuerRole;
+use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::model::reason::RevocationReason;
 use crate::registration::directories::CHALLENGES;
 use crate::store::{certificates, crls, domain_crls, jobs as queue, orders};
@@ -122,7 +122,16 @@ pub async fn measure(app: &App) -> Result<()> {
     let idle = u32::try_from(idle).unwrap_or(u32::MAX);
     metrics::gauge!("chancery_db_pool_connections", "state" => "idle").set(f64::from(idle));
     metrics::gauge!("chancery_db_pool_connections", "state" => "used").set(f64::from(open.saturating_sub(idle)));
-    for (slug, loaded) in &app.authority.snapshot().issuers {
+    let snapshot = app.authority.snapshot();
+    for domain in &snapshot.domains {
+        let can = !snapshot.signers(&domain.slug, now).is_empty();
+        metrics::gauge!("chancery_domain_can_issue", "domain" => domain.slug.clone()).set(f64::from(u8::from(can)));
+    }
+    for (slug, loaded) in &snapshot.issuers {
+        for state in IssuerState::ALL {
+            let is = f64::from(u8::from(loaded.issuer.state == state));
+            metrics::gauge!("chancery_issuer_state", "issuer" => slug.clone(), "state" => state.name()).set(is);
+        }
         if let Some(newest) = loaded.certificates.first() {
             let life = newest.not_after.since(newest.not_before).as_secs_f64();
             let used = now.since(newest.not_before).as_secs_f64() / life.max(1.0);

@@ -1,4 +1,5 @@
-//! Health and metrics: /livez (the process alone), /readyz (kube style, `?verbose`), /version, /metrics.
+//! Health and metrics: /livez (the process alone), /readyz for issuing and /readyz/status for CRLs and OCSP (both in the
+//! style of the kube-apiserver, with `?verbose`), /version, /metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,25 +42,33 @@ pub struct Check {
 /// A check that takes longer counts as failed: probes have short patience themselves.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// What /readyz asks, and whether a stop has begun.
+/// What /readyz and /readyz/status ask, and whether a stop has begun.
 #[derive(Clone, Default)]
 pub struct Readiness(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
     draining: AtomicBool,
-    checks: Vec<Check>,
+    issuing: Vec<Check>,
+    status: Vec<Check>,
+}
+
+/// Which of the two is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    Issuing,
+    Status,
 }
 
 impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.checks.iter().map(|check| check.name)).finish()
+        f.debug_list().entries(self.0.issuing.iter().chain(&self.0.status).map(|check| check.name)).finish()
     }
 }
 
 impl Readiness {
-    pub fn new(checks: Vec<Check>) -> Self {
-        Readiness(Arc::new(Inner { draining: AtomicBool::new(false), checks }))
+    pub fn new(issuing: Vec<Check>, status: Vec<Check>) -> Self {
+        Readiness(Arc::new(Inner { draining: AtomicBool::new(false), issuing, status }))
     }
 
     pub fn start_draining(&self) {
@@ -67,12 +76,16 @@ impl Readiness {
     }
 
     /// Each answer, that about a stop first.
-    pub async fn ask(&self) -> Vec<Answer> {
+    pub async fn ask(&self, purpose: Purpose) -> Vec<Answer> {
         let draining = self.0.draining.load(Ordering::SeqCst);
         let mut answers = vec![Answer::new("serving", draining.then(|| "the server is stopping".to_owned()))];
-        answers.extend(join_all(self.0.checks.iter().map(ask_one)).await.into_iter().flatten());
+        let (checks, family) = match purpose {
+            Purpose::Issuing => (&self.0.issuing, "chancery_ready"),
+            Purpose::Status => (&self.0.status, "chancery_status_ready"),
+        };
+        answers.extend(join_all(checks.iter().map(ask_one)).await.into_iter().flatten());
         let ready = answers.iter().all(|answer| answer.failure.is_none());
-        metrics::gauge!("chancery_ready").set(if ready { 1.0 } else { 0.0 });
+        metrics::gauge!(family).set(if ready { 1.0 } else { 0.0 });
         answers
     }
 }
@@ -89,11 +102,12 @@ pub enum Reasons {
     Withheld,
 }
 
-/// /livez, /readyz and /version: on every listener.
+/// /livez, /readyz, /readyz/status and /version: on every listener.
 pub fn health(readiness: Readiness, reasons: Reasons) -> Router {
     Router::new()
         .route("/livez", get(|| async { text(StatusCode::OK, "ok\n".to_owned()) }))
-        .route("/readyz", get(readyz))
+        .route("/readyz", get(|State(asked), RawQuery(query)| readyz(asked, query, Purpose::Issuing)))
+        .route("/readyz/status", get(|State(asked), RawQuery(query)| readyz(asked, query, Purpose::Status)))
         .route("/version", get(version))
         .with_state((readiness, reasons))
 }
@@ -109,12 +123,13 @@ pub fn router(readiness: Readiness, metrics: PrometheusHandle) -> Router {
 
 /// In the style of the kube-apiserver: `?verbose` for all lines, `?exclude=NAME` for what is not to count (`issuer`
 /// leaves out every `issuer/…`).
-async fn readyz(State((readiness, reasons)): State<(Readiness, Reasons)>, RawQuery(query): RawQuery) -> Response {
+async fn readyz(asked: (Readiness, Reasons), query: Option<String>, purpose: Purpose) -> Response {
+    let (readiness, reasons) = asked;
     let query = query.unwrap_or_default();
     let verbose = query.split('&').any(|p| p == "verbose" || p.starts_with("verbose="));
     let excluded: Vec<&str> = query.split('&').filter_map(|p| p.strip_prefix("exclude=")).collect();
     let is_excluded = |name: &str| excluded.iter().any(|e| *e == name || name.split('/').next() == Some(e));
-    let answers = readiness.ask().await;
+    let answers = readiness.ask(purpose).await;
     let ready = answers.iter().all(|answer| answer.failure.is_none() || is_excluded(&answer.name));
     let mut body = String::new();
     for Answer { name, failure } in answers.iter().filter(|_| verbose || !ready) {

@@ -20,12 +20,14 @@ use super::tls::{self, HotCertificate};
 use crate::app::App;
 use crate::authority::guard::Guard;
 use crate::authority::issue::Issuance;
-use crate::clock::{Timestamp, minutes};
+use crate::authority::snapshot::LoadedIssuer;
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::certificate::CertificateStatus;
 use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
+use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
 use crate::pki::pem;
@@ -63,7 +65,7 @@ impl Source {
     /// How often it is looked at.
     pub fn period(&self) -> Duration {
         match self {
-            Source::Issued(_) => minutes(1),
+            Source::Issued(_) => Duration::from_secs(5),
             Source::Operator(_) => Duration::from_secs(1),
         }
     }
@@ -86,26 +88,34 @@ impl OwnTls {
         OwnTls { app, certificate: config.data.join("server.crt"), key: config.data.join("server.key"), names }
     }
 
-    /// The certificate to start with: the one on the disk while it is good, else a new one. A locked server without
-    /// any shows an ephemeral one.
+    /// The certificate to start with: the one on the disk while it is good, else a new one. A server that cannot issue
+    /// one (it is locked, or no issuer signs) starts all the same: CRLs, OCSP and other domains need it. It shows the
+    /// one on the disk, whatever its age, or an ephemeral one.
     pub async fn first(&self) -> Result<CertifiedKey> {
         if let Some((good, not_after)) = self.usable().await? {
             note_end(not_after);
             return Ok(good);
         }
         let why = if self.app.locked {
-            Some("the server is locked".to_owned())
+            "the server is locked".to_owned()
+        } else if let Err(error) = self.app.store.check_clock() {
+            error.detail
         } else {
-            self.app.store.check_clock().err().map(|error| error.detail)
+            match self.issue().await {
+                Ok(issued) => return Ok(issued),
+                Err(error) => error.chain(),
+            }
         };
-        if let Some(why) = why {
-            tracing::warn!("{why}; it has no certificate of its own yet and shows a self-signed one");
-            return tls::ephemeral(self.names.iter().map(Identifier::value).collect());
+        if let Some((old, not_after)) = self.on_disk(Fit::Any) {
+            tracing::warn!(%why, "the server's own certificate cannot be renewed: it shows the old one");
+            note_end(not_after);
+            return Ok(old);
         }
-        self.issue().await
+        tracing::warn!(%why, "the server has no certificate of its own: it shows a self-signed one");
+        tls::ephemeral(self.names.iter().map(Identifier::value).collect())
     }
 
-    /// Replaces the certificate in `hot` when it is due. Called every minute.
+    /// Replaces the certificate in `hot` when it is due, or when another issuer signs for the server.
     pub async fn renew_if_due(&self, hot: &HotCertificate) -> Result<()> {
         if self.app.locked {
             return Ok(());
@@ -124,7 +134,7 @@ impl OwnTls {
 
     /// What is on the disk and still good, unless somebody revoked it.
     async fn usable(&self) -> Result<Option<(CertifiedKey, Timestamp)>> {
-        let Some((good, not_after)) = self.on_disk() else { return Ok(None) };
+        let Some((good, not_after)) = self.on_disk(Fit::Good) else { return Ok(None) };
         let leaf = good.cert.first().map(|der| digest(&SHA256, der));
         let row = match leaf {
             Some(fingerprint) => self.app.authority.certificate_by_fingerprint(fingerprint.as_ref()).await?,
@@ -134,16 +144,29 @@ impl OwnTls {
         Ok((!revoked).then_some((good, not_after)))
     }
 
-    fn on_disk(&self) -> Option<(CertifiedKey, Timestamp)> {
+    fn on_disk(&self, fit: Fit) -> Option<(CertifiedKey, Timestamp)> {
         let chain = std::fs::read(&self.certificate).ok()?;
         let key = Zeroizing::new(std::fs::read(&self.key).ok()?);
         let certified = tls::certified_key(&chain, &key).ok()?;
+        let issuer = certified.cert.get(1)?;
         let snapshot = self.app.authority.snapshot();
-        let issuer_lives = certified.cert.get(1).is_some_and(|issuer| {
-            snapshot.issuers.values().flat_map(|i| &i.certificates).any(|c| c.der == issuer.as_ref())
-        });
-        let not_after = judge(certified.cert.first()?, &self.names, self.app.clock.now())?;
-        issuer_lives.then_some((certified, not_after))
+        let issued_by = |i: &LoadedIssuer| i.certificates.iter().any(|c| c.der == issuer.as_ref());
+        if !snapshot.issuers.values().any(|i| issued_by(i)) {
+            return None;
+        }
+        let leaf = certified.cert.first()?;
+        match fit {
+            Fit::Any => {
+                let end = CertificateFacts::parse(leaf).ok()?.validity.not_after();
+                Some((certified, end))
+            }
+            Fit::Good => {
+                let not_after = judge(leaf, &self.names, self.app.clock.now())?;
+                // the certificate moves to the issuer that signs for the server now; while none does it stays
+                let moved = self.app.authority.own_signer().is_some_and(|signer| !issued_by(&signer));
+                (!moved).then_some((certified, not_after))
+            }
+        }
     }
 
     async fn issue(&self) -> Result<CertifiedKey> {
@@ -179,6 +202,15 @@ impl OwnTls {
             tracing::warn!(%error, "the server's own certificate could not be kept in the data directory");
         }
     }
+}
+
+/// What a certificate on the disk must be to be shown.
+#[derive(Debug, Clone, Copy)]
+enum Fit {
+    /// By the issuer that signs for the server now, for exactly its names, with more than a third of its life left.
+    Good,
+    /// By an issuer of this installation.
+    Any,
 }
 
 fn write(path: &Path, content: &[u8], mode: u32) -> std::io::Result<()> {

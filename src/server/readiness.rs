@@ -1,6 +1,7 @@
-//! What /readyz asks (reference/operators.md §5.2): the database, the unlock key, a self-test of every issuer's key,
-//! CRLs and OCSP delegates in force, the clock. `/livez` asks none of it: a database that is down must not restart
-//! every replica.
+//! What this replica can do. /readyz: can it issue (the database, the unlock key, a self-test of the key of every issuer
+//! that signs, the clock)? /readyz/status: can it serve CRLs and OCSP answers? An issuer that has expired, or that is
+//! retiring, removed or revoked, makes neither fail: what to do about it is said by `chancery doctor`. `/livez` asks none
+//! of it: a database that is down must not restart every replica.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,18 +12,18 @@ use tokio::sync::Mutex;
 
 use super::ops::{Answer, Check};
 use crate::app::App;
-use crate::clock::monotonic;
+use crate::authority::snapshot::LoadedIssuer;
+use crate::clock::{Timestamp, monotonic};
 use crate::model::issuer::{IssuerRole, OcspSigner};
 use crate::pki::algorithm::verify;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::signer::{KeyPurpose, KeyStore};
-use crate::store::crls;
 
 /// How long a signature that verified speaks for its key, and one that did not.
 const GOOD_FOR: Duration = Duration::from_secs(60);
 const BAD_FOR: Duration = Duration::from_secs(5);
 
-pub fn checks(app: &Arc<App>) -> Vec<Check> {
+pub fn issuing(app: &Arc<App>) -> Vec<Check> {
     let tested: Arc<Mutex<SelfTests>> = Arc::default();
     vec![
         check(app, "database", |app| Box::pin(database(app))),
@@ -31,9 +32,14 @@ pub fn checks(app: &Arc<App>) -> Vec<Check> {
             let tested = Arc::clone(&tested);
             Box::pin(async move { issuers(&app, &tested).await })
         }),
+        check(app, "clock", |app| Box::pin(clock(app))),
+    ]
+}
+
+pub fn status(app: &Arc<App>) -> Vec<Check> {
+    vec![
         check(app, "crl", |app| Box::pin(published(app))),
         check(app, "ocsp", |app| Box::pin(async move { delegates(&app) })),
-        check(app, "clock", |app| Box::pin(clock(app))),
     ]
 }
 
@@ -65,10 +71,8 @@ async fn issuers(app: &App, tested: &Mutex<SelfTests>) -> Vec<Answer> {
     // held over the signatures: a hundred probes at once try each key once
     let mut tested = tested.lock().await;
     let mut answers = Vec::new();
-    for (slug, loaded) in &app.authority.snapshot().issuers {
-        if loaded.issuer.role != IssuerRole::Issuing || !loaded.issuer.state.signs() {
-            continue;
-        }
+    let (snapshot, now) = (app.authority.snapshot(), app.clock.now());
+    for (slug, loaded) in snapshot.issuers.iter().filter(|(_, i)| snapshot.may_sign(i, now).is_ok()) {
         let name = format!("issuer/{slug}");
         let Some(key) = &loaded.key else {
             answers.push(Answer::new(name, Some("its key is not loaded: the server is locked".into())));
@@ -87,6 +91,9 @@ async fn issuers(app: &App, tested: &Mutex<SelfTests>) -> Vec<Answer> {
         };
         answers.push(Answer::new(name, failure));
     }
+    if answers.is_empty() {
+        answers.push(Answer::new("issuer", Some("no issuer signs certificates; run `chancery doctor`".to_owned())));
+    }
     answers
 }
 
@@ -102,26 +109,31 @@ async fn self_test(slug: &str, key: &IssuerKey) -> Option<String> {
     }
 }
 
-/// A CRL in force for everyone who has one or whose key is here to make one.
+/// The CRL that is served for every CA whose certificates verifiers check now: in force, from memory when the database
+/// is away.
 async fn published(app: Arc<App>) -> Vec<Answer> {
-    let now = app.clock.now();
+    let (snapshot, now) = (app.authority.snapshot(), app.clock.now());
     let mut answers = Vec::new();
-    for (slug, loaded) in &app.authority.snapshot().issuers {
-        let failure = match crls::measure(&app.store, loaded.issuer.id, now).await {
+    for (slug, loaded) in snapshot.issuers.iter().filter(|(_, i)| counts(i, now)) {
+        let failure = match app.authority.current_crl(slug).await {
+            Err(_) if loaded.key.is_none() && loaded.issuer.role == IssuerRole::Root => continue,
             Err(error) => Some(error.chain()),
-            Ok(None) if loaded.key.is_none() => continue,
-            Ok(None) => Some("none is published yet".to_owned()),
-            Ok(Some(crl)) => (crl.next_update <= now).then(|| format!("the newest one ended at {}", crl.next_update)),
+            Ok(crl) => (crl.next_update <= now).then(|| format!("the newest one expired at {}", crl.next_update)),
         };
         answers.push(Answer::new(format!("crl/{slug}"), failure));
     }
     answers
 }
 
+/// Is its status what verifiers need now? What has expired or signs no more is for operators to look at.
+fn counts(loaded: &LoadedIssuer, now: Timestamp) -> bool {
+    loaded.issuer.state.signs() && !loaded.is_expired(now)
+}
+
 fn delegates(app: &App) -> Vec<Answer> {
     let now = app.clock.now();
     let snapshot = app.authority.snapshot();
-    let issuing = snapshot.issuers.iter().filter(|(_, i)| i.issuer.role == IssuerRole::Issuing);
+    let issuing = snapshot.issuers.iter().filter(|(_, i)| i.issuer.role == IssuerRole::Issuing && counts(i, now));
     issuing
         .map(|(slug, loaded)| {
             let failure = match &loaded.responder {

@@ -137,11 +137,9 @@ fn acme_directory(app: &App) -> String {
 
 /// Of the root that this server's own certificate stands under; lower-case hex.
 pub fn root_sha256(app: &App) -> String {
-    let snapshot = app.authority.snapshot();
-    let roots = snapshot.roots("tls");
-    roots
-        .first()
-        .map(|der| digest(&SHA256, der).as_ref().iter().map(|b| format!("{b:02x}")).collect())
+    app.authority
+        .own_root()
+        .map(|der| digest(&SHA256, &der).as_ref().iter().map(|b| format!("{b:02x}")).collect())
         .unwrap_or_default()
 }
 

@@ -14,6 +14,7 @@ const STATUS: &[(&str, &str)] = &[
     ("/ocsp/{issuer}/{*request}", "GET"),
     ("/livez", "GET"),
     ("/readyz", "GET"),
+    ("/readyz/status", "GET"),
     ("/version", "GET"),
     (UNMATCHED, "GET"),
 ];

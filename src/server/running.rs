@@ -68,7 +68,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         tracing::warn!(error = %error.chain(), "certificates and orders could not be counted; it is tried again");
     }
 
-    let readiness = Readiness::new(readiness::checks(&app));
+    let readiness = Readiness::new(readiness::issuing(&app), readiness::status(&app));
     let (stop, watched) = watch::channel(Stop::Running);
     let (halt, halted) = watch::channel(false);
     let connections = Connections::default();

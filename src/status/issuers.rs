@@ -15,8 +15,6 @@ use crate::model::issuer::IssuerRole;
 use crate::model::serial::to_hex;
 use crate::pki::pem;
 
-/// Where the server's own certificate stands.
-const OWN_DOMAIN: &str = "tls";
 const HOUR: u64 = 3_600;
 
 pub async fn root_pem(State(authority): State<Arc<Authority>>, headers: HeaderMap) -> Result<Response> {
@@ -31,9 +29,7 @@ pub async fn root_der(State(authority): State<Arc<Authority>>, headers: HeaderMa
 }
 
 fn own_root(authority: &Authority) -> Result<Vec<u8>> {
-    let snapshot = authority.snapshot();
-    let root = snapshot.roots(OWN_DOMAIN).first().map(|der| der.to_vec());
-    root.ok_or_else(|| Error::not_found("root yet"))
+    authority.own_root().ok_or_else(|| Error::not_found("root yet"))
 }
 
 /// The roots of one trust domain.

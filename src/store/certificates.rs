@@ -4,7 +4,7 @@ use super::engine::{On, RawTx, Row, q, statements, write_many};
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, Result};
 use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
-use crate::model::id::{CertificateId, OrderId};
+use crate::model::id::{CertificateId, IssuerId, OrderId};
 use crate::model::identifier::Identifier;
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
@@ -89,6 +89,7 @@ statements! {
     ENDING = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.not_after >= $1 AND c.not_after < $2 AND c.status = 'valid' ORDER BY c.not_after, c.id LIMIT $3");
     /// Counts stop at a bound, so that a page costs the same whatever the table holds.
     COUNT_ENDING = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE not_after >= $1 AND not_after < $2 AND status = 'valid' LIMIT $3) AS bounded";
+    COUNT_VALID_OF = "SELECT COUNT(*) AS n FROM certificates WHERE issuer_id = $1 AND not_after >= $2 AND status = 'valid' AND profile <> 'ocsp'";
     COUNT_SINCE = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE id >= $1 LIMIT $2) AS bounded";
     COUNTS = "SELECT issuer, profile, status, COUNT(*) AS n FROM certificates GROUP BY issuer, profile, status";
 }
@@ -306,6 +307,11 @@ pub async fn ending<'a>(
 /// How many valid ones end from `from` to `to`, at most `bound`.
 pub async fn count_ending<'a>(on: impl Into<On<'a>>, from: Timestamp, to: Timestamp, bound: i64) -> Result<i64> {
     q(COUNT_ENDING).bind(from).bind(to).bind(bound).fetch_one(on).await?.get("n")
+}
+
+/// How many certificates of an issuer are valid at `now`, those of OCSP delegates apart: a full count, for commands.
+pub async fn count_valid_of<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<i64> {
+    q(COUNT_VALID_OF).bind(issuer.to_vec()).bind(now).fetch_one(on).await?.get("n")
 }
 
 /// How many have this id or a later one, at most `bound`.

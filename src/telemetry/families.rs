@@ -27,6 +27,7 @@ macro_rules! families {
 families! {
     "build_info" GAUGE "The version that runs" ["version" = &[env!("CARGO_PKG_VERSION")]];
     "ready" GAUGE "1 when /readyz answers 200" [];
+    "status_ready" GAUGE "1 when /readyz/status answers 200" [];
     "locked" GAUGE "1 when the server runs without its unlock key" [];
     "connections" GAUGE "Connections that are open now" [];
     "server_certificate_not_after_timestamp_seconds" GAUGE "End of the server's own TLS certificate" [];
@@ -53,6 +54,8 @@ families! {
     "audit_last_checkpoint_timestamp_seconds" GAUGE "When the audit was last signed" [];
     "intents_stuck" GAUGE "Intents without outcome that recovery cannot revoke" [];
     "issuer_not_after_timestamp_seconds" GAUGE "End of an issuer's certificate" ["issuer" = OPEN, "role" = OPEN];
+    "issuer_state" GAUGE "1 for the state of an issuer, 0 for the others" ["issuer" = OPEN, "state" = &["prepared", "active", "retiring", "removed", "revoked"]];
+    "domain_can_issue" GAUGE "1 when an issuer of the trust domain signs certificates" ["domain" = OPEN];
     "issuer_life_used_ratio" GAUGE "How much of its life an issuer's certificate has behind it" ["issuer" = OPEN];
     "signing_duration_seconds" SECONDS "One signature and its verification" ["issuer" = OPEN, "backend" = &["software"]];
     "signing_errors_total" COUNTER "Signatures that failed or did not verify" ["issuer" = OPEN, "backend" = &["software"]];

@@ -20,6 +20,9 @@ pub struct Domain {
     pub anchors: Vec<Anchor>,
     /// Slugs of its issuers, roots among them.
     pub issuers: Vec<String>,
+    /// The slug of the issuer that signs when a request names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_issuer: Option<String>,
     /// Slugs of its profiles.
     pub profiles: Vec<String>,
 }
@@ -57,6 +60,10 @@ pub struct AlternateChain {
 pub struct IssuerRequest {
     /// `mtls`, `kubernetes`, `etcd`, `front-proxy`, `code-signing`, `timestamping`, `smime`, `dev` or a name of your own.
     pub domain: String,
+    /// A further root of a domain that is there, prepared: it stands in the bundle and signs for nobody until it is
+    /// activated.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub new_root: bool,
     /// The issuer that signs it; the domain's root when absent. Not for a new domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub under: Option<String>,
@@ -124,6 +131,37 @@ pub struct Issuer {
     pub chain: String,
     /// Other ways up, such as cross-certificates; ACME serves them as `alternate` links.
     pub chains: Vec<AlternateChain>,
+}
+
+/// What an issuer is to do from now on.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"state": "retiring", "confirm": true}))]
+pub struct IssuerStateRequest {
+    /// `active` (an issuing CA then is the default of its domain), `retiring` or `removed`.
+    pub state: String,
+    /// Needed where something depends on the issuer that no other takes over (`dependents`).
+    #[serde(default)]
+    pub confirm: bool,
+}
+
+/// What depends on an issuer or a root.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct IssuerDependents {
+    /// The issuer and everything below it.
+    pub issuers: Vec<String>,
+    /// Profiles that nobody would sign for without it.
+    pub profiles: Vec<String>,
+    /// ACME directories that would have no issuer for one of their profiles.
+    pub acme_directories: Vec<String>,
+    pub valid_certificates: i64,
+    /// The server's own TLS certificate stands under it.
+    pub own_certificate: bool,
+    /// The issuer that signs for the domain instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub successor: Option<String>,
+    /// The states to which it changes only with `confirm`.
+    pub confirm_for: Vec<String>,
 }
 
 /// Issuance rules.

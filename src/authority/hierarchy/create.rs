@@ -32,6 +32,13 @@ impl Authority {
         self.told(actor, "domain.refused", &wanted.domain, made).await
     }
 
+    /// One more root of a domain, prepared: clients get it with the bundle before anything that they see stands under it.
+    /// Returns its slug.
+    pub async fn create_root(&self, actor: &Actor, wanted: &Wanted) -> Result<String> {
+        let made = self.make_root(actor, wanted).await;
+        self.told(actor, "issuer.refused", &wanted.domain, made).await
+    }
+
     /// One more issuer of a domain below `under`, or below the domain's root. Returns its slug.
     pub async fn create_issuer(&self, actor: &Actor, wanted: &Wanted, under: Option<&str>) -> Result<String> {
         let made = self.make_issuer(actor, wanted, under).await;
@@ -60,7 +67,7 @@ impl Authority {
         let taken = taken(&mut tx, &issuers).await?;
         let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
         let place = plan.place(slug, name, &issuers)?;
-        let root = found_root(&mut tx, root, place, plan.root_life, plan.life).await?;
+        let root = found_root(&mut tx, root, place, IssuerState::Active, plan.root_life, plan.life).await?;
         let issuer = found_below(&mut tx, &plan, issuing, (&root.issuer, &root.key), &issuers).await?;
         let added = add_missing_profiles(&mut tx, &plan).await?;
         let detail = json!({"domain": domain.slug, "root": root.issuer.slug, "issuer": issuer.issuer.slug,
@@ -70,10 +77,41 @@ impl Authority {
         Ok(issuer.issuer.slug)
     }
 
-    async fn make_issuer(&self, actor: &Actor, wanted: &Wanted, under: Option<&str>) -> Result<String> {
+    async fn make_root(&self, actor: &Actor, wanted: &Wanted) -> Result<String> {
+        if !wanted.permit.is_empty() || !wanted.exclude.is_empty() || !wanted.usages.is_empty() {
+            return Err(Error::refused(
+                ErrorKind::Unprocessable,
+                "issuer.root",
+                "a root with name constraints or extended key usages",
+                "a root without them: the issuers below it have them",
+                "leave --permit, --exclude and --eku out, and give them to `chancery ca create --under`",
+            ));
+        }
         let plan = Plan::of(wanted)?;
+        self.refuse_unknown(&plan.domain)?;
+        self.need(KeyPurpose::Root, "a root")?;
+        let keys = self.make_keys(plan.root_key, KeyPurpose::Root).await?;
+        let mut tx = self.store.begin(actor).await?;
+        tx.raw().lock_installation().await?;
+        let issuers = hierarchy::issuers(&mut tx).await?;
+        let name = format!("Chancery {} Root {}", plan.domain, digits(keys.own.signer.as_ref()));
+        let taken = taken(&mut tx, &issuers).await?;
+        let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
+        let place = plan.place(slug, name, &issuers)?;
+        let root = found_root(&mut tx, keys, place, IssuerState::Prepared, plan.root_life, plan.life).await?;
+        let detail = json!({"domain": plan.domain, "root": root.issuer.slug, "state": root.issuer.state.name()});
+        tx.audit(AuditEvent::done("issuer.created", format!("issuer:{}", root.issuer.id), detail));
+        self.commit_hierarchy(tx).await?;
+        Ok(root.issuer.slug)
+    }
+
+    async fn make_issuer(&self, actor: &Actor, wanted: &Wanted, under: Option<&str>) -> Result<String> {
+        let mut plan = Plan::of(wanted)?;
         let above = self.above(&plan, under)?;
         let key = above.key.clone().ok_or_else(|| no_key(&above.issuer.slug))?;
+        if wanted.usages.is_empty() {
+            plan.nest_usages(key.usages());
+        }
         check_room(&plan, &above.issuer, &key, self.store.now())?;
         let issuing = self.make_keys(plan.key, KeyPurpose::Issuer).await?;
         let fresh = self.longer_responder(&above, &key, &plan)?;
@@ -93,16 +131,8 @@ impl Authority {
 
     /// The issuer to stand under: the one named, else the domain's root whose key is at hand.
     fn above(&self, plan: &Plan, under: Option<&str>) -> Result<Arc<LoadedIssuer>> {
+        self.refuse_unknown(&plan.domain)?;
         let snapshot = self.snapshot();
-        if !snapshot.domains.iter().any(|d| d.slug == plan.domain) {
-            return Err(Error::refused(
-                ErrorKind::Unprocessable,
-                "issuer.domain",
-                format!("trust domain \"{}\", which is not there", shown(&plan.domain)),
-                snapshot.domains.iter().map(|d| d.slug.as_str()).collect::<Vec<_>>().join(", "),
-                format!("run `chancery ca create {}` to make it with a root of its own", plan.domain),
-            ));
-        }
         let Some(slug) = under else {
             let root = |i: &&Arc<LoadedIssuer>| {
                 i.issuer.domain == plan.domain && i.issuer.role == IssuerRole::Root && i.issuer.state.signs()
@@ -190,6 +220,20 @@ impl Authority {
             format!("{what} on a server, which never loads root.key"),
             "a `chancery ca` command on the host that holds root.key and reaches the database",
             "run it there; this server sees the result within 5 s",
+        ))
+    }
+
+    fn refuse_unknown(&self, domain: &str) -> Result<()> {
+        let snapshot = self.snapshot();
+        if snapshot.domains.iter().any(|d| d.slug == domain) {
+            return Ok(());
+        }
+        Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "issuer.domain",
+            format!("trust domain \"{}\", which is not there", shown(domain)),
+            snapshot.domains.iter().map(|d| d.slug.as_str()).collect::<Vec<_>>().join(", "),
+            format!("run `chancery ca create {domain}` to make it with a root of its own"),
         ))
     }
 

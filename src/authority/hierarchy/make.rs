@@ -89,17 +89,18 @@ pub struct Ready {
 }
 
 /// A self-signed root with its delegate, which lives for `responder_life` because renewing it needs the root's key,
-/// and its CRLs for all of its life.
+/// and its CRLs for all of its life. A further root of a domain begins as prepared.
 pub async fn found_root(
     tx: &mut Tx,
     keys: CaKeys,
     place: Place,
+    state: IssuerState,
     life: Duration,
     responder_life: Duration,
 ) -> Result<Ready> {
     keys.own.store(tx).await?;
     let signer = keys.own.signer.clone();
-    let issuer = new_issuer(tx, place, IssuerRole::Root, keys.own.sealed.id, None)?;
+    let issuer = Issuer { state, ..new_issuer(tx, place, IssuerRole::Root, keys.own.sealed.id, None)? };
     let serial = SerialNumber::draw(tx.store().entropy.as_ref())?;
     let prepared = prepare_root(issuer.id, &issuer.name, signer.as_ref(), serial, from_now(tx.now(), life)?)?;
     let tbs = prepared.tbs().to_vec();

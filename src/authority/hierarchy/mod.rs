@@ -23,7 +23,7 @@ use crate::error::Result;
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::{DirectoryId, DomainId, RequestId};
-use crate::model::issuer::Domain;
+use crate::model::issuer::{Domain, IssuerState};
 use crate::model::key::KeyAlgorithm;
 use crate::pki::profile::{ExtendedKeyUsage, shipped};
 use crate::pki::signer::{KeyPurpose, KeyStore};
@@ -84,7 +84,9 @@ pub async fn initialise(store: &Store, keys: &dyn KeyStore, founding: &Founding)
     };
     let root = CaKeys::make(store, keys, KeyAlgorithm::P384, KeyPurpose::Root)?;
     let name = format!("Chancery Root {}", digits(root.own.signer.as_ref()));
-    let root = found_root(&mut tx, root, place("tls-root", name), ROOT_LIFE, ROOT_RESPONDER_LIFE).await?;
+    let root =
+        found_root(&mut tx, root, place("tls-root", name), IssuerState::Active, ROOT_LIFE, ROOT_RESPONDER_LIFE)
+            .await?;
     let issuing = CaKeys::make(store, keys, KeyAlgorithm::P256, KeyPurpose::Issuer)?;
     let powers = Powers { usages: &[ExtendedKeyUsage::ServerAuth], constraints: None, life: ISSUING_LIFE };
     let issuing_place = place("tls-1", "Chancery Issuing 1".into());

@@ -64,6 +64,14 @@ impl Plan {
         })
     }
 
+    /// Leaves of the domain's usages those that the CA above has too, unless it has none of them (then it says so).
+    pub fn nest_usages(&mut self, above: &[der::oid::ObjectIdentifier]) {
+        let has = |usage: &ExtendedKeyUsage| above.is_empty() || above.contains(&usage.oid());
+        if self.usages.iter().any(|usage| *usage != OcspSigning && has(usage)) {
+            self.usages.retain(has);
+        }
+    }
+
     /// The profiles that come with the domain: those that ship for it, else one for servers and one for clients.
     pub fn profiles(&self) -> Vec<ProfileConfig> {
         let all = shipped();

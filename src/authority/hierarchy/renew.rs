@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::CertificateId;
-use crate::model::issuer::IssuerRole;
+use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
 use crate::pki::ca_certificate::CaCertificate;
@@ -43,6 +43,18 @@ impl Authority {
                 format!("run `chancery ca csr --issuer {slug}` and have it signed where its certificate came from"),
             )
         })?;
+        match above.issuer.state {
+            IssuerState::Active | IssuerState::Prepared => {}
+            state @ (IssuerState::Retiring | IssuerState::Removed | IssuerState::Revoked) => {
+                return Err(Error::refused(
+                    ErrorKind::Refused,
+                    "issuer.active",
+                    format!("issuer {slug} under {}, which is {}", above.issuer.slug, state.name()),
+                    "an issuer under an active root",
+                    format!("run `chancery ca create {} --under ROOT` with an active root", own.issuer.domain),
+                ));
+            }
+        }
         let key = above.key.clone().ok_or_else(|| no_key(&above.issuer.slug))?;
         let plan = Plan::of(&Wanted { domain: own.issuer.domain.clone(), years, ..Wanted::default() })?;
         let (now, end) = (self.store.now(), key.validity().not_after());

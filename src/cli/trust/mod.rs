@@ -8,15 +8,13 @@ pub mod root;
 mod store;
 mod system;
 
-use std::io::{BufRead, IsTerminal, Write};
-
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::failure::{Cause, Failure, Result, Trying};
 use super::output::{self, Format, Table};
 use super::session::Context;
-use crate::error::{Error, ErrorKind};
+use crate::cli::confirm::confirm;
 use crate::server::settings::Environment;
 use root::Root;
 use store::{State, TrustStore};
@@ -138,7 +136,10 @@ fn change(context: &Context, root: &Root, args: &ChangeArgs, install: bool) -> R
         }
     }
     if !args.dry_run && plan.iter().any(|(_, wish)| wish.is_ok()) {
-        confirm(args.yes)?;
+        confirm(
+            args.yes,
+            "nothing was changed: there is no terminal to ask; --yes does what the plan says, --dry-run shows it",
+        )?;
     }
     let results: Vec<(&dyn TrustStore, &'static str, String)> = plan
         .into_iter()
@@ -184,27 +185,6 @@ fn report(json: bool, root: &Root, results: &[(&dyn TrustStore, &'static str, St
         output::say(&format!("  {word:<12}{:<8}{}{more}", store.kind().name(), store.place(root)));
     }
     Ok(())
-}
-
-/// Nothing is changed without a yes; without a terminal there is nobody to ask.
-fn confirm(yes: bool) -> Result<()> {
-    if yes {
-        return Ok(());
-    }
-    let refused = |detail: &str| Err(Failure::from(Error::new(ErrorKind::Malformed, detail)));
-    if !std::io::stdin().is_terminal() {
-        return refused(
-            "nothing was changed: there is no terminal to ask; --yes does what the plan says, --dry-run shows it",
-        );
-    }
-    let mut err = std::io::stderr().lock();
-    let _nobody_reads = write!(err, "Continue? [y/N] ").and_then(|()| err.flush());
-    let mut answer = String::new();
-    let read = std::io::stdin().lock().read_line(&mut answer);
-    if read.is_ok() && ["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()) {
-        return Ok(());
-    }
-    refused("nothing was changed")
 }
 
 fn status(context: &Context, root: &Root, stores: &[Box<dyn TrustStore>]) -> Result<()> {

@@ -91,8 +91,6 @@ fn from_file(path: &Path) -> Result<Root> {
 
 async fn of_this_host(context: &Context) -> Result<Root> {
     let app = context.local_app(&Flags::new()).await?;
-    let snapshot = app.authority.snapshot();
-    let roots = snapshot.roots("tls");
-    let der = roots.first().ok_or_else(|| Error::inconsistent("this installation has no root for tls"))?;
-    Root::new(der.to_vec())
+    let der = app.authority.own_root();
+    Root::new(der.ok_or_else(|| Error::inconsistent("this installation has no root for tls"))?)
 }

@@ -45,6 +45,7 @@ fn roles_of(id: &str) -> &'static [Role] {
         | "getRevocation"
         | "listIssuers"
         | "getIssuer"
+        | "getIssuerDependents"
         | "listDomains"
         | "getDomain"
         | "listProfiles"

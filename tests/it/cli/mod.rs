@@ -237,9 +237,63 @@ fn a_ca_of_openssl_is_imported_its_root_goes_offline_and_comes_back() {
     ok(&["ca", "install", "lab.pem", "--chain", "ca.pem"]);
     ok(&["issue", "till.example", "--profile", "lab-server"]);
     by_openssl(&["verify", "-CAfile", "ca.pem", "-untrusted", "till.example.crt", "till.example.crt"]);
-    ok(&["ca", "retire", "lab-1"]);
+    // the last issuer of its domain goes only at a yes, and comes back
+    assert_eq!(code(&run(at, &["ca", "retire", "lab-1"])), 2);
+    ok(&["issue", "still.example", "--profile", "lab-server"]);
+    ok(&["ca", "retire", "lab-1", "--yes"]);
     assert_eq!(code(&run(at, &["issue", "next.example", "--profile", "lab-server"])), 3);
-    assert_eq!(code(&run(at, &["--url", "https://ca.example", "ca", "retire", "corp-1"])), 2);
+    ok(&["ca", "activate", "lab-1"]);
+    ok(&["issue", "next.example", "--profile", "lab-server"]);
+    assert_eq!(code(&run(at, &["--url", "https://ca.example", "ca", "renew", "corp-1"])), 2);
+    ok(&["fsck"]);
+}
+
+#[test]
+fn what_depends_on_an_issuer_is_shown_before_it_goes() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let ok = |args: &[&str]| {
+        let output = run(at, args);
+        assert_eq!(code(&output), 0, "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap()
+    };
+    ok(&["init"]);
+    ok(&["issue", "web.lab.example"]);
+    let refused = run(at, &["ca", "retire", "tls-1"]);
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(code(&refused), 2, "{told}");
+    for line in [
+        "profiles    tls-server",
+        "directories default",
+        "valid       1 certificates",
+        "server      its own certificate stands under it",
+        "instead     no issuer of the domain signs",
+        "--yes",
+    ] {
+        assert!(told.contains(line), "{line} in\n{told}");
+    }
+    assert!(ok(&["ca", "list"]).contains("active"));
+    // with another issuer nothing is lost, so nothing is asked
+    assert!(ok(&["ca", "create", "tls", "--under", "tls-root"]).contains("chancery ca activate tls-2"));
+    assert!(ok(&["ca", "retire", "tls-1"]).contains("instead     tls-2 signs"));
+    let list = ok(&["ca", "list"]);
+    let line = |slug: &str| list.lines().find(|l| l.split_whitespace().next() == Some(slug)).unwrap().to_owned();
+    assert!(line("tls-1").contains("retiring") && line("tls-2").contains("true"), "{list}");
+    // a root that clients do not have yet signs for nobody
+    assert!(ok(&["ca", "create", "tls", "--new-root"]).contains("chancery ca activate tls-root-2"));
+    assert!(ok(&["ca", "create", "tls", "--under", "tls-root-2"]).contains("prepared"));
+    assert_eq!(code(&run(at, &["ca", "create", "tls", "--new-root", "--under", "tls-root"])), 2);
+    assert_ne!(code(&run(at, &["ca", "activate", "tls-3"])), 0, "its root is prepared");
+    ok(&["ca", "activate", "tls-root-2"]);
+    assert!(ok(&["ca", "activate", "tls-3"]).contains("default"));
+    assert!(ok(&["ca", "show", "tls-3"]).contains("active"));
+    // the old root leaves the bundle last, and only at a yes: what stands below it is valid still
+    ok(&["ca", "retire", "tls-2"]);
+    ok(&["ca", "retire", "tls-root"]);
+    assert_eq!(code(&run(at, &["ca", "remove", "tls-root"])), 2);
+    ok(&["ca", "remove", "tls-root", "--yes"]);
+    assert!(ok(&["ca", "list"]).contains("removed"));
+    ok(&["ca", "retire", "tls-root"]);
     ok(&["fsck"]);
 }
 

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use chancery::authority::Authority;
+use chancery::authority::hierarchy::import::Import;
 use chancery::authority::hierarchy::plan::Wanted;
 use chancery::authority::signers::Candidates;
 use chancery::clock::days;
 use chancery::model::issuer::{IssuerMove, IssuerState};
 
+use super::corporate::{Ca, Shape};
 use super::{actor, issue, roots, rule, wanted};
 use crate::on_both_engines;
 use crate::support::stores::founded;
@@ -116,6 +118,70 @@ on_both_engines! {
         at.sql("UPDATE issuers SET is_default = FALSE").await;
         authority.reload().await.unwrap();
         assert_eq!(signer(&authority, "a.example").await, "tls-1");
+    }
+
+    async fn a_new_root_is_in_the_bundle_before_anything_stands_under_it(at) {
+        let (authority, _) = founded(&at.store).await;
+        let old = roots(&authority, "tls");
+        assert_eq!(authority.create_root(&actor(), &wanted("tls")).await.unwrap(), "tls-root-2");
+        assert_eq!(state(&authority, "tls-root-2"), (IssuerState::Prepared, false));
+        assert_eq!(roots(&authority, "tls").len(), 2);
+        assert!(authority.current_crl("tls-root-2").await.is_ok());
+        let constrained = Wanted { permit: vec!["lab.example".into()], ..wanted("tls") };
+        assert_eq!(rule(authority.create_root(&actor(), &constrained).await), "issuer.root");
+        assert_eq!(rule(authority.create_root(&actor(), &wanted("nowhere")).await), "issuer.domain");
+        assert_eq!(authority.create_issuer(&actor(), &wanted("tls"), Some("tls-root-2")).await.unwrap(), "tls-2");
+        assert_eq!(state(&authority, "tls-2"), (IssuerState::Prepared, false));
+        assert_eq!(authority.create_issuer(&actor(), &wanted("tls"), None).await.unwrap(), "tls-3", "the active root signs");
+        assert_eq!(signer(&authority, "a.example").await, "tls-1");
+        let named = authority.snapshot().named_signer("tls-2", "tls", "tls-server", at.store.now()).map(|_| ());
+        assert_eq!(rule(named), "issuer.active");
+        assert_eq!(rule(authority.move_issuer(&actor(), "tls-2", Activate).await), "issuer.activation");
+        go(&authority, "tls-root-2", Activate).await;
+        assert_eq!(signer(&authority, "a.example").await, "tls-1", "its issuer is activated apart");
+        go(&authority, "tls-2", Activate).await;
+        let issued = issue(&authority, "tls-server", None, &["a.example"]).await.unwrap();
+        assert_eq!(issued.certificate.issuer, "tls-2");
+        assert_eq!(super::openssl(&issued.der, &issued.chain, &roots(&authority, "tls")), "ok");
+        assert_ne!(super::openssl(&issued.der, &issued.chain, &old), "ok");
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
+    async fn an_imported_root_with_usages_carries_an_issuer(at) {
+        let (authority, _) = founded(&at.store).await;
+        let root = Ca::root("Corp Root", &Shape { usages: vec!["1.3.6.1.5.5.7.3.1"], ..Shape::default() });
+        let import = Import {
+            domain: "corp".into(),
+            name: None,
+            certificates: vec![root.der()],
+            key: root.pkcs8(),
+            status_url: None,
+            crl: None,
+        };
+        assert_eq!(authority.import_issuer(&actor(), import).await.unwrap(), "corp-root");
+        assert_eq!(authority.create_issuer(&actor(), &wanted("corp"), Some("corp-root")).await.unwrap(), "corp-1");
+        let issued = issue(&authority, "corp-server", None, &["a.example"]).await.unwrap();
+        assert_eq!(super::openssl(&issued.der, &issued.chain, &roots(&authority, "corp")), "ok");
+        let odd = Wanted { usages: vec!["codeSigning".into()], ..wanted("corp") };
+        assert_eq!(rule(authority.create_issuer(&actor(), &odd, Some("corp-root")).await), "issuer.extended_key_usage");
+        authority.publish_due().await.unwrap();
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
+    async fn what_depends_on_an_issuer_is_counted(at) {
+        let (authority, _) = founded(&at.store).await;
+        signer(&authority, "a.example").await;
+        let alone = authority.dependents("tls-1").await.unwrap();
+        assert_eq!((alone.profiles.as_slice(), alone.valid_certificates), (&["tls-server".to_owned()][..], 1));
+        assert!(alone.own_certificate && alone.successor.is_none());
+        assert!(alone.must_confirm(Retire, 0));
+        authority.create_issuer(&actor(), &wanted("tls"), None).await.unwrap();
+        let one_of_two = authority.dependents("tls-1").await.unwrap();
+        assert_eq!((one_of_two.profiles.len(), one_of_two.successor.as_deref()), (0, Some("tls-2")));
+        assert!(!one_of_two.must_confirm(Retire, 0) && one_of_two.must_confirm(Retire, 1));
+        let root = authority.dependents("tls-root").await.unwrap();
+        assert_eq!((root.issuers.len(), root.profiles.len(), root.valid_certificates), (3, 1, 1));
+        assert!(!root.must_confirm(Retire, 1) && root.must_confirm(Remove, 0));
     }
 
     async fn of_two_that_activate_at_once_one_is_the_default(at) {

@@ -4,6 +4,7 @@ mod acme_wire;
 mod clocks;
 mod connections;
 mod edge;
+mod expiry;
 mod health;
 mod housekeeping;
 mod lifecycle;

@@ -8,6 +8,7 @@ use chancery::clock::{Clock, ManualClock, SystemClock};
 use chancery::entropy::SystemEntropy;
 use chancery::jobs;
 use chancery::server::config::Config;
+use chancery::server::open;
 use chancery::server::running::{self, Running};
 use chancery::server::settings::Environment;
 use chancery::store::jobs as queue;
@@ -144,9 +145,23 @@ impl TestServer {
         self.running = Some(self.launch().await);
     }
 
-    async fn launch(&self) -> Running {
+    fn config(&self) -> Config {
         let pairs: Vec<(&str, &str)> = self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let config = Config::load(&Default::default(), &Environment::of(&pairs)).unwrap();
+        Config::load(&Default::default(), &Environment::of(&pairs)).unwrap()
+    }
+
+    /// What a `chancery ca` command on this host works with: the keys of the roots included.
+    pub async fn host(&self) -> Arc<App> {
+        let config = self.config();
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let store = open::open_store(&config, clock, Arc::new(SystemEntropy::new())).await.unwrap();
+        let opened = open::open_with_root(&config, store, None).await.unwrap();
+        let addresses = self.running().addresses;
+        running::app(&config, opened, running::urls(&config, &addresses), &addresses).await.unwrap()
+    }
+
+    async fn launch(&self) -> Running {
+        let config = self.config();
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         running::start(&config, clock, Arc::new(SystemEntropy::new())).await.unwrap()
     }
