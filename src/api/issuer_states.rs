@@ -55,7 +55,7 @@ pub async fn change(
     }
     api.authority.move_issuer(caller.actor(), &slug, step).await?;
     let snapshot = api.authority.snapshot();
-    hierarchy::issuer_shape(&snapshot, snapshot.issuer(&slug)?).map(Reply)
+    hierarchy::issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now()).map(Reply)
 }
 
 fn step(state: &str) -> Result<IssuerMove> {
