@@ -94,7 +94,7 @@ impl Authority {
             let own = NewKey::make(&self.store, self.keys.as_ref(), algorithm, KeyPurpose::Responder)?;
             add_responder(tx, own, &issuer, key, ROOT_RESPONDER_LIFE).await?;
         }
-        sign_root_series(tx, &issuer, key).await
+        sign_root_series(tx, &self.publishing(), &issuer, key).await
     }
 
     /// What an operator must still do so that clients learn of this revocation; none when the CRL in force lists it, or

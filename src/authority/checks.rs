@@ -116,13 +116,14 @@ impl Authority {
                 continue;
             }
             let slug = issuer.slug;
-            let Some((this_update, next_update)) = crls::current_window(&self.store, issuer.id, now).await? else {
+            let Some(crl) = crls::in_force(&self.store, issuer.id, now).await? else {
                 found.push((Severity::Critical, format!("{slug} has no CRL in force; start the server unlocked")));
                 continue;
             };
+            let (this_update, next_update) = (crl.this_update, crl.next_update);
             told.push(format!("{slug} until {next_update}"));
             // a root's CRLs were signed for its whole life and last long
-            let late = issuer.role == IssuerRole::Issuing && now.since(this_update) > CRL_EVERY + hours(1);
+            let late = issuer.role == IssuerRole::Issuing && now.since(crl.starts_at) > CRL_EVERY + hours(1);
             if next_update <= now {
                 found.push((
                     Severity::Critical,

@@ -32,6 +32,7 @@ pub mod snapshot;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
@@ -43,7 +44,6 @@ use crate::error::Result;
 use crate::model::id::IssuerId;
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
-use crate::store::crls::Crl;
 use batch::Batcher;
 use issue::{IntentRow, OutcomeRow, Writer};
 use ocsp::OcspCache;
@@ -58,8 +58,14 @@ pub struct Authority {
     snapshot: ArcSwap<Snapshot>,
     intents: Batcher<IntentRow, bool>,
     outcomes: Batcher<OutcomeRow>,
-    /// The CRL in force of each issuer, as last read.
-    crls: Mutex<HashMap<IssuerId, Arc<Crl>>>,
+    /// The CRL of each issuer, as it was served last.
+    served: crl::ServedCrls,
+    /// Held by the one publication of this process.
+    publication: tokio::sync::Mutex<()>,
+    /// When the CRL for later of a large list was signed. Guards only itself.
+    ready_signed: Mutex<HashMap<IssuerId, Timestamp>>,
+    /// How far thisUpdate of CRL and OCSP lies back.
+    crl_backdate: Duration,
     ocsp: OcspCache,
     domain_crls: domain_crl::DomainCrls,
     stuck: recovery::Stuck,
@@ -79,12 +85,25 @@ impl fmt::Debug for Authority {
 impl Authority {
     /// Opens an initialised installation. Needs a tokio runtime: the commit workers are spawned here.
     pub async fn open(store: Store, keys: Arc<dyn KeyStore>, own_hosts: Vec<String>) -> Result<Arc<Self>> {
+        Authority::open_with(store, keys, own_hosts, crl::BACKDATE).await
+    }
+
+    /// The same with another backdate of CRL and OCSP.
+    pub async fn open_with(
+        store: Store,
+        keys: Arc<dyn KeyStore>,
+        own_hosts: Vec<String>,
+        crl_backdate: Duration,
+    ) -> Result<Arc<Self>> {
         let snapshot = Snapshot::load(&store, keys.as_ref()).await?;
         Ok(Arc::new(Authority {
             intents: Batcher::start(Writer(store.clone())),
             outcomes: Batcher::start(Writer(store.clone())),
             snapshot: ArcSwap::from_pointee(snapshot),
-            crls: Mutex::default(),
+            served: crl::ServedCrls::default(),
+            publication: tokio::sync::Mutex::default(),
+            ready_signed: Mutex::default(),
+            crl_backdate,
             ocsp: OcspCache::default(),
             domain_crls: domain_crl::DomainCrls::default(),
             stuck: recovery::Stuck::default(),

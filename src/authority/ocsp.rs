@@ -17,7 +17,7 @@ use crate::pki::ocsp_response::{CertStatus, MALFORMED_REQUEST, SingleAnswer, TRY
 use crate::store::{certificates, revocations, versions};
 
 pub const OCSP_LIFE: Duration = hours(12);
-/// A cached answer is signed anew after this, so that thisUpdate stays young.
+/// A cached answer is signed anew after this, so that its times stay young.
 const KEPT: Duration = hours(1);
 const STALE: Duration = Duration::from_secs(10);
 const MAX_CACHED: usize = 100_000;
@@ -34,7 +34,7 @@ pub struct OcspAnswer {
 
 #[derive(Debug, Clone, Copy)]
 pub struct Fresh {
-    pub this_update: Timestamp,
+    pub produced_at: Timestamp,
     pub next_update: Timestamp,
 }
 
@@ -104,7 +104,7 @@ impl Authority {
                 return Ok(unsigned(TRY_LATER, "try_later"));
             }
             let known = key.as_ref().and_then(|k| cache.answers.get(k));
-            if let Some(answer) = known.filter(|a| a.fresh.is_some_and(|f| now.since(f.this_update) < KEPT)) {
+            if let Some(answer) = known.filter(|a| a.fresh.is_some_and(|f| now.since(f.produced_at) < KEPT)) {
                 return Ok(answer.clone());
             }
             cache.version
@@ -137,10 +137,13 @@ impl Authority {
             return Ok(unsigned(UNAUTHORIZED, "unauthorized"));
         }
         let next_update = (now + OCSP_LIFE).min(responder.not_after);
+        // the status is read after `now`; a verifier whose clock is behind must not find it in its future
+        let this_update = (now - self.crl_backdate).max(issuer.certificate()?.not_before).min(now);
+        let archive_cutoff = issuer.issuer.crl_retained_since;
         let mut answers = Vec::with_capacity(request.certificates.len());
         for id in &request.certificates {
             let status = self.status_of(issuer.issuer.id, id).await?;
-            answers.push(SingleAnswer { cert_id: id.raw, status, this_update: now, next_update });
+            answers.push(SingleAnswer { cert_id: id.raw, status, this_update, next_update, archive_cutoff });
         }
         let signed = responder.responder.answer(&answers, now, request.nonce).await;
         let signed =
@@ -150,7 +153,7 @@ impl Authority {
             Some(CertStatus::Revoked { .. }) => "revoked",
             Some(CertStatus::Unknown) | None => "unknown",
         };
-        let fresh = request.nonce.is_none().then_some(Fresh { this_update: now, next_update });
+        let fresh = request.nonce.is_none().then_some(Fresh { produced_at: now, next_update });
         Ok(OcspAnswer { der: signed.into(), status, fresh })
     }
 

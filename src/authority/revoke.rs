@@ -14,6 +14,8 @@ use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::reason::RevocationReason;
+use crate::pki::oids;
+use crate::pki::tbs::TbsView;
 use crate::store::revocations::Revocation;
 use crate::store::versions::{self, Topic};
 use crate::store::{Tx, authorizations, certificates, guards, hierarchy, revocations};
@@ -43,6 +45,7 @@ impl Authority {
             certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
         let now = tx.now();
         revocable(&certificate, now)?;
+        needs_reason(&mut tx, &certificate, reason).await?;
         let certificate = revoke_locked(&mut tx, certificate, reason, None).await?;
         if compromise::blocks(reason) {
             compromise::block(&mut tx, &certificate, reason).await?;
@@ -135,6 +138,30 @@ pub fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
             "nothing needs to be done",
         )),
     }
+}
+
+/// RFC 3161 §4: a timestamping certificate that is revoked without a reason makes every token worthless that its key
+/// ever signed, and `unspecified` is left out on CRLs (RFC 5280 §5.3.1).
+async fn needs_reason(tx: &mut Tx, certificate: &Certificate, reason: RevocationReason) -> Result<()> {
+    if reason != RevocationReason::Unspecified {
+        return Ok(());
+    }
+    let Some((tbs, _)) = certificates::body(&mut *tx, certificate.id).await? else { return Ok(()) };
+    let id = certificate.id;
+    let unreadable = |e| Error::inconsistent(format!("the bytes of certificate {id} cannot be read")).because(e);
+    let usages = TbsView::parse(&tbs).and_then(|view| view.extended_key_usage()).map_err(unreadable)?;
+    if !usages.contains(&oids::EKU_TIME_STAMPING) {
+        return Ok(());
+    }
+    Err(Error::refused(
+        ErrorKind::BadRevocationReason,
+        "revocation.timestamping",
+        format!(
+            "reason unspecified for the timestamping certificate {id}: all its time-stamps would become worthless"
+        ),
+        "superseded, cessationOfOperation or affiliationChanged (time-stamps made before stay good), or keyCompromise",
+        "name a reason: --reason superseded, or \"reason\" in the request (RFC 3161 §4)",
+    ))
 }
 
 /// Revokes a certificate that is not revoked, whose row is locked. `cause` is the one that it is revoked with.

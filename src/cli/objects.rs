@@ -122,7 +122,7 @@ fn crl(facts: &CrlFacts<'_>) -> Value {
     json!({
         "kind": "certificate revocation list",
         "issuer": name(facts.issuer),
-        "number": facts.short_number().map(|n| n.to_string()).or_else(|| facts.number.map(to_hex)),
+        "number": facts.crl_number().map(|n| n.to_string()).or_else(|| facts.number.map(to_hex)),
         "this_update": facts.this_update,
         "next_update": facts.next_update,
         "authority_key_id": facts.authority_key_id.map(to_hex),

@@ -99,10 +99,10 @@ impl Publication {
             class,
             words,
             // the low half counts; the high half is the epoch of the installation
-            number: (crl.number & u128::from(u64::MAX)).to_string(),
+            number: crl.number.to_string(),
             entries: crl.entries,
             entries_words: number(crl.entries),
-            since: relative(crl.this_update, now),
+            since: relative(crl.signed_at, now),
             next: minute(crl.next_update),
             next_left: relative(crl.next_update, now),
             ocsp,

@@ -110,8 +110,53 @@ impl Seal {
         Ok([&[VERSION], self.fingerprint.0.as_slice(), &nonce, &body].concat())
     }
 
+    /// The same in the bytes that are given, for what is large and no secret key.
+    pub fn seal_large(&self, entropy: &dyn Entropy, label: &str, id: &[u8], mut body: Vec<u8>) -> Result<Vec<u8>> {
+        let nonce = random::<NONCE>(entropy)?;
+        let aad = Aad::from(associated(label, id, self.fingerprint));
+        let tag = self.cipher().and_then(|cipher| {
+            cipher.seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), aad, &mut body)
+        });
+        let tag = tag.map_err(|e| Error::internal("sealing failed", e))?;
+        body.reserve_exact(HEADER + AES_256_GCM.tag_len());
+        body.splice(0..0, [&[VERSION], self.fingerprint.0.as_slice(), &nonce].concat());
+        body.extend_from_slice(tag.as_ref());
+        Ok(body)
+    }
+
+    /// Opens what `seal_large` made, in its own bytes.
+    pub fn open_large(&self, label: &str, id: &[u8], mut sealed: Vec<u8>) -> std::result::Result<Vec<u8>, OpenError> {
+        let (header, _) = sealed.split_at_checked(HEADER).ok_or(OpenError::Format)?;
+        let nonce = self.check(header)?;
+        sealed.drain(..HEADER);
+        let aad = Aad::from(associated(label, id, self.fingerprint));
+        let length = self
+            .cipher()
+            .map_err(|_| OpenError::Format)?
+            .open_in_place(nonce, aad, &mut sealed)
+            .map_err(|_| OpenError::Tampered)?
+            .len();
+        sealed.truncate(length);
+        Ok(sealed)
+    }
+
     pub fn open(&self, label: &str, id: &[u8], sealed: &[u8]) -> std::result::Result<Zeroizing<Vec<u8>>, OpenError> {
         let (header, body) = sealed.split_at_checked(HEADER).ok_or(OpenError::Format)?;
+        let nonce = self.check(header)?;
+        let mut body = Zeroizing::new(body.to_vec());
+        let aad = Aad::from(associated(label, id, self.fingerprint));
+        let length = self
+            .cipher()
+            .map_err(|_| OpenError::Format)?
+            .open_in_place(nonce, aad, &mut body)
+            .map_err(|_| OpenError::Tampered)?
+            .len();
+        body.truncate(length);
+        Ok(body)
+    }
+
+    /// Version and key of a header, which gives the nonce.
+    fn check(&self, header: &[u8]) -> std::result::Result<Nonce, OpenError> {
         let (version, rest) = header.split_first().ok_or(OpenError::Format)?;
         if *version != VERSION {
             return Err(OpenError::Version(*version));
@@ -121,13 +166,7 @@ impl Seal {
         if sealed_with != self.fingerprint {
             return Err(OpenError::OtherKey { sealed_with, loaded: self.fingerprint });
         }
-        let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Format)?;
-        let mut body = Zeroizing::new(body.to_vec());
-        let aad = Aad::from(associated(label, id, sealed_with));
-        let cipher = self.cipher().map_err(|_| OpenError::Format)?;
-        let length = cipher.open_in_place(nonce, aad, &mut body).map_err(|_| OpenError::Tampered)?.len();
-        body.truncate(length);
-        Ok(body)
+        Nonce::try_assume_unique_for_key(nonce).map_err(|_| OpenError::Format)
     }
 }
 

@@ -160,6 +160,16 @@ impl KeyStore for Keys {
     fn open_secret(&self, label: &str, id: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
         self.open_bytes(label, id, sealed)
     }
+
+    fn seal_status(&self, label: &str, id: &[u8], plaintext: Vec<u8>) -> Result<Vec<u8>> {
+        let seal = self.seal_of(KeyPurpose::Responder)?;
+        seal.seal_large(self.entropy.as_ref(), &status_label(label), id, plaintext)
+    }
+
+    fn open_status(&self, label: &str, id: &[u8], sealed: Vec<u8>) -> Result<Vec<u8>> {
+        let opened = self.seal_of(KeyPurpose::Responder)?.open_large(&status_label(label), id, sealed);
+        opened.map_err(|e| refusal(&format!("a sealed value of kind {label}"), "status", e))
+    }
 }
 
 fn key_label(purpose: KeyPurpose) -> &'static str {
@@ -174,6 +184,10 @@ fn key_label(purpose: KeyPurpose) -> &'static str {
 /// Never one of the labels above, whatever the caller says.
 fn internal_label(label: &str) -> String {
     format!("internal/{label}")
+}
+
+fn status_label(label: &str) -> String {
+    format!("status/{label}")
 }
 
 fn locked(purpose: KeyPurpose) -> &'static str {
@@ -301,6 +315,25 @@ mod tests {
         locked.open(&responder).unwrap();
         assert_eq!(locked.open(&issuer).unwrap_err().kind, ErrorKind::Locked);
         assert!(all().open_status_key(&wrapped).is_err());
+    }
+
+    #[test]
+    fn what_lies_under_the_status_seal_opens_while_locked_and_only_there() {
+        let (status, keys) = (material(), locked_keys());
+        let open = locked_keys().with_unlock(&material()).unwrap().with_status(&status).unwrap();
+        let sealed = open.seal_status("crl", b"one", b"a list".to_vec()).unwrap();
+        assert!(!sealed.windows(6).any(|part| part == b"a list"));
+        let locked = locked_keys().with_status(&status).unwrap();
+        assert_eq!(locked.open_status("crl", b"one", sealed.clone()).unwrap(), b"a list");
+        assert!(locked.open_status("crl", b"two", sealed.clone()).is_err());
+        assert!(locked.open_status("other", b"one", sealed.clone()).is_err());
+        assert_eq!(keys.open_status("crl", b"one", sealed.clone()).unwrap_err().kind, ErrorKind::Locked);
+        for at in 0..sealed.len() {
+            let mut bad = sealed.clone();
+            bad[at] ^= 1;
+            assert!(locked.open_status("crl", b"one", bad).is_err(), "byte {at}");
+            assert!(locked.open_status("crl", b"one", sealed[..at].to_vec()).is_err(), "cut at {at}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Issuer {
     pub status_url: String,
     pub crl_counter: i64,
     pub crl_dirty: bool,
+    /// Since when revoked certificates stay on its CRL past their end; none: they do not.
+    pub crl_retained_since: Option<Timestamp>,
     pub created_at: Timestamp,
 }
 

@@ -87,14 +87,19 @@ pub struct CrlEntries {
     certificate_issuer: Option<Vec<u8>>,
 }
 
+/// The octets of the longest entry.
+const ENTRY: usize = 64;
+/// What names, times, extensions, a signature and the seal of a CRL that waits take at most beside the entries.
+const AROUND: usize = 8_192;
+
 impl CrlEntries {
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Room for this many entries of our own serials.
-    pub fn with_capacity(entries: usize) -> Self {
-        CrlEntries { der: Vec::with_capacity(entries.saturating_mul(53)), ..Self::default() }
+    /// Space for so many octets of entries, and for what stands around them: a list that was foreseen is not copied.
+    pub fn with_octets(octets: usize) -> Self {
+        CrlEntries { der: Vec::with_capacity(octets.saturating_add(AROUND)), ..Self::default() }
     }
 
     /// The entries that follow are certificates of the CA with this Name (DER), for an indirect CRL. Their serials
@@ -118,6 +123,10 @@ impl CrlEntries {
             self.count += 1;
             self.last = Some(serial);
             return Ok(());
+        }
+        if self.der.capacity() - self.der.len() < ENTRY {
+            // by an eighth and not by all of it: twice a large list would be its peak
+            self.der.reserve_exact((self.der.len() / 8).max(64 * ENTRY));
         }
         let start = self.der.len();
         // at most 20 + 2 + 17 + 14 octets: the lengths fit in one octet
@@ -195,7 +204,7 @@ pub fn prepare_crl(input: &CrlInput<'_>, entries: CrlEntries) -> Result<Prepared
     let tail = der::constructed(der::context_constructed(0), &[&extensions(input)]);
     let length = head.len() + list_header.len() + entries.der.len() + tail.len();
     let mut tbs = entries.der;
-    tbs.reserve(head.len() + 1024);
+    tbs.reserve_exact(head.len() + AROUND / 2);
     tbs.splice(0..0, [header(length), head, list_header].concat());
     tbs.extend_from_slice(&tail);
     Ok(PreparedCrl { tbs, algorithm: input.algorithm })
@@ -232,7 +241,7 @@ fn header(length: usize) -> Vec<u8> {
 
 fn extensions(input: &CrlInput<'_>) -> Vec<u8> {
     let key_id = der::sequence(&[&der::tlv(der::context(0), input.authority_key_id)]);
-    let number = der::unsigned(&input.number.0.to_be_bytes());
+    let number = der::unsigned(input.number.octets());
     let mut all = vec![
         der::extension(&oids::AUTHORITY_KEY_ID, false, &key_id),
         der::extension(&oids::CRL_NUMBER, false, &number),

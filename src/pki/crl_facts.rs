@@ -9,6 +9,7 @@ use super::der::{self, Cursor, DerError, Tlv};
 use super::extension::{Extension, extensions};
 use super::oids;
 use crate::clock::Timestamp;
+use crate::model::crl::CrlNumber;
 use crate::model::serial::SerialNumber;
 
 /// A parsed CRL. Its entries were walked once, so that iterating them does not fail later.
@@ -124,10 +125,9 @@ impl<'a> CrlFacts<'a> {
         verify_with(SignatureScheme::parse(self.outer_algorithm)?, public_key, self.tbs, self.signature)
     }
 
-    /// The number, if it is as short as ours are.
-    pub fn short_number(&self) -> Option<u128> {
-        let octets = self.number.map(|n| n.strip_prefix(&[0]).unwrap_or(n))?;
-        (octets.len() <= 16).then(|| octets.iter().fold(0, |n, b| n << 8 | u128::from(*b)))
+    /// The number, if it has at most 20 octets.
+    pub fn crl_number(&self) -> Option<CrlNumber> {
+        CrlNumber::from_octets(self.number.filter(|n| n.first().is_some_and(|b| b & 0x80 == 0))?)
     }
 }
 

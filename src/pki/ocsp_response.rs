@@ -39,9 +39,11 @@ pub struct SingleAnswer<'a> {
     /// `CertId::raw` of the request.
     pub cert_id: &'a [u8],
     pub status: CertStatus,
-    /// When the status was read.
+    /// When the status was read, less the backdate.
     pub this_update: Timestamp,
     pub next_update: Timestamp,
+    /// Since when the status of certificates is kept past their end (RFC 6960 §4.4.4).
+    pub archive_cutoff: Option<Timestamp>,
 }
 
 /// A key that answers for one issuer. It names itself by its key, which fits whatever certificate it shows.
@@ -114,7 +116,11 @@ impl OcspResponder {
 fn single(answer: &SingleAnswer<'_>) -> Vec<u8> {
     let next = der::constructed(der::context_constructed(0), &[&der::generalized_time(answer.next_update)]);
     let this = der::generalized_time(answer.this_update);
-    der::sequence(&[answer.cert_id, &status(answer.status), &this, &next])
+    let extensions = answer.archive_cutoff.map_or(Vec::new(), |since| {
+        let one = der::extension(&oids::OCSP_ARCHIVE_CUTOFF, false, &der::generalized_time(since));
+        der::constructed(der::context_constructed(1), &[&der::sequence(&[&one])])
+    });
+    der::sequence(&[answer.cert_id, &status(answer.status), &this, &next, &extensions])
 }
 
 /// CertStatus, implicitly tagged; the reason `unspecified` is left out as on CRLs.

@@ -95,6 +95,7 @@ oids! {
     OCSP_NOCHECK "1.3.6.1.5.5.7.48.1.5"
     OCSP_BASIC "1.3.6.1.5.5.7.48.1.1"
     OCSP_NONCE "1.3.6.1.5.5.7.48.1.2"
+    OCSP_ARCHIVE_CUTOFF "1.3.6.1.5.5.7.48.1.6"
     OTHER_NAME_UPN "1.3.6.1.4.1.311.20.2.3"
     ON_DNS_SRV "1.3.6.1.5.5.7.8.7"
 }

@@ -102,4 +102,10 @@ pub trait KeyStore: Send + Sync + fmt::Debug {
     fn seal_secret(&self, label: &str, id: &[u8], plaintext: &[u8]) -> Result<Vec<u8>>;
 
     fn open_secret(&self, label: &str, id: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>>;
+
+    /// Seals what status needs later (CRLs ahead of their time) under the status key, which is outside the database and
+    /// also loaded while the server is locked. Works in the bytes that it is given: they may be large.
+    fn seal_status(&self, label: &str, id: &[u8], plaintext: Vec<u8>) -> Result<Vec<u8>>;
+
+    fn open_status(&self, label: &str, id: &[u8], sealed: Vec<u8>) -> Result<Vec<u8>>;
 }

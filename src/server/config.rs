@@ -28,6 +28,7 @@ pub struct Config {
     pub only: Only,
     pub locked: bool,
     pub drain: Duration,
+    pub crl_backdate: Duration,
     pub tls: Option<OwnCertificate>,
     /// How long browsers shall insist on HTTPS for the external URL's name.
     pub hsts: Option<Duration>,
@@ -95,6 +96,7 @@ impl Config {
             only: given.parse("only", only)?.unwrap_or(Only::Both),
             locked: given.parse("locked", switch)?.unwrap_or(false),
             drain: given.parse("drain", duration)?.unwrap_or(Duration::from_secs(5)),
+            crl_backdate: given.parse("crl_backdate", backdate)?.unwrap_or(crate::authority::crl::BACKDATE),
             tls: own_certificate(&given)?,
             hsts: given.parse("hsts", hsts)?.flatten(),
             trusted_proxies: given
@@ -147,6 +149,7 @@ impl Config {
             "hsts" => self.hsts.map_or_else(|| "off".to_owned(), |time| format!("{}s", time.as_secs())),
             "locked" => self.locked.to_string(),
             "drain" => format!("{}ms", self.drain.as_millis()),
+            "crl_backdate" => format!("{}s", self.crl_backdate.as_secs()),
             "acme.http01_port" => self.acme.http01_port.to_string(),
             "acme.tls_alpn01_port" => self.acme.tls_alpn01_port.to_string(),
             "acme.allow_loopback" => self.acme.allow_loopback.to_string(),
@@ -379,10 +382,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     match (number, &text[digits.len()..]) {
         (Some(n), "ms") => Ok(Duration::from_millis(n)),
         (Some(n), "s") => Ok(Duration::from_secs(n)),
-        (Some(n), "m") if n < 60 => Ok(Duration::from_secs(n * 60)),
+        (Some(n), "m") if n <= 60 => Ok(Duration::from_secs(n * 60)),
         (Some(0), "") => Ok(Duration::ZERO),
         _ => Err(format!("\"{text}\" is not a time; write it as 500ms, 5s or 2m")),
     }
+}
+
+/// How far back thisUpdate may lie: an hour is more than any clock of a verifier should be wrong.
+fn backdate(text: &str) -> Result<Duration, String> {
+    let back = duration(text)?;
+    let allowed = back <= Duration::from_secs(3_600) && back.subsec_nanos() == 0;
+    allowed.then_some(back).ok_or_else(|| format!("\"{text}\" is not in whole seconds from 0 to 60m"))
 }
 
 fn port(text: &str) -> Result<u16, String> {

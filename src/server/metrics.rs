@@ -62,6 +62,7 @@ pub fn stand_at_zero(app: &App) {
             .iter()
             .for_each(|r| zero("chancery_certificates_revoked_total", &[issuer, ("reason", r.name())]));
         zero("chancery_crl_publish_failures_total", &[issuer]);
+        zero("chancery_crl_publish_duration_seconds", &[issuer]);
         if loaded.issuer.role == IssuerRole::Issuing {
             ["signing_duration_seconds", "signing_errors_total", "ocsp_requests_total"]
                 .iter()
@@ -144,7 +145,8 @@ pub async fn measure(app: &App) -> Result<()> {
             metrics::gauge!("chancery_ocsp_signer_not_after_timestamp_seconds", "issuer" => slug.clone())
                 .set(seconds(responder.not_after.secs()));
         }
-        let crl = crls::measure(&app.store, loaded.issuer.id, now).await?;
+        let crl = crls::in_force(&app.store, loaded.issuer.id, now).await?;
+        let crl = crl.as_ref();
         let of_crl = |family: &'static str, value: i64| {
             metrics::gauge!(family, "issuer" => slug.clone(), "shard" => "complete").set(seconds(value));
         };

@@ -163,7 +163,7 @@ pub fn urls(config: &Config, addresses: &Addresses) -> Urls {
 pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addresses) -> Result<Arc<App>> {
     let Opened { store, keys, locked, .. } = opened;
     let own = vec![addresses.https, addresses.http, addresses.ops];
-    let authority = Authority::open(store.clone(), keys.clone(), own_hosts(&urls)).await?;
+    let authority = Authority::open_with(store.clone(), keys.clone(), own_hosts(&urls), config.crl_backdate).await?;
     let validator = Arc::new(Validator::new(validation(config), own, store.clock.clone())?);
     let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await?;
     Ok(Arc::new(App {

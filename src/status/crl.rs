@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
-use super::{cached, http_date};
+use super::{cached, http_date, not_modified, unmodified_since};
 use crate::authority::Authority;
 use crate::error::{Error, Result};
 use crate::model::identifier::shown;
@@ -27,9 +27,14 @@ pub async fn complete(
         .strip_suffix(".crl")
         .ok_or_else(|| Error::not_found(format!("CRL \"{}\"; write ISSUER.crl or ISSUER.pem", shown(&file))))?;
     let crl = authority.current_crl(slug).await?;
-    let tag = format!("{:x}", crl.number);
-    let mut response = cached(&headers, "application/pkix-crl", crl.der.clone(), &tag, MAX_AGE);
-    if let Some(date) = http_date(crl.this_update) {
+    let now = authority.store().now();
+    let unmodified = crl.modified.is_some_and(|modified| unmodified_since(&headers, modified, now));
+    let mut response = if unmodified {
+        not_modified(&crl.tag, MAX_AGE)
+    } else {
+        cached(&headers, "application/pkix-crl", crl.der.clone(), &crl.tag, MAX_AGE)
+    };
+    if let Some(date) = crl.modified.and_then(http_date) {
         response.headers_mut().insert(header::LAST_MODIFIED, date);
     }
     Ok(response)

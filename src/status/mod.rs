@@ -9,11 +9,13 @@ mod ocsp;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::authority::Authority;
+use crate::clock::Timestamp;
 
 /// The paths of design/surface.md; a path works as long as any certificate names it.
 pub fn routes(authority: Arc<Authority>) -> Router {
@@ -34,27 +36,50 @@ const PEM: &str = "application/x-pem-file";
 const DER: &str = "application/pkix-cert";
 
 /// A body that seldom changes: cached for `max_age` seconds, told apart by `tag`.
-fn cached(headers: &HeaderMap, media: &'static str, body: Vec<u8>, tag: &str, max_age: u64) -> Response {
-    let etag = format!("\"{tag}\"");
-    let control = HeaderValue::from_str(&format!("public, max-age={max_age}"));
-    let known = headers
-        .get(header::IF_NONE_MATCH)
-        .and_then(|v| v.to_str().ok())
-        .is_some_and(|v| v.split(',').any(|one| one.trim().trim_start_matches("W/") == etag));
-    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { body.into_response() };
-    let own = response.headers_mut();
-    if !known {
-        own.insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+fn cached(headers: &HeaderMap, media: &'static str, body: impl Into<Body>, tag: &str, max_age: u64) -> Response {
+    if is_known(headers, tag) {
+        return not_modified(tag, max_age);
     }
-    if let (Ok(etag), Ok(control)) = (HeaderValue::from_str(&etag), control) {
-        own.insert(header::ETAG, etag);
-        own.insert(header::CACHE_CONTROL, control);
-    }
+    let mut response = Response::new(body.into());
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
+    name(&mut response, tag, max_age);
     response
 }
 
+fn not_modified(tag: &str, max_age: u64) -> Response {
+    let mut response = StatusCode::NOT_MODIFIED.into_response();
+    name(&mut response, tag, max_age);
+    response
+}
+
+/// The client has what is called so (RFC 9110 §13.1.2).
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let etag = format!("\"{tag}\"");
+    let mut lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|v| v.to_str().ok());
+    lists.any(|list| list.split(',').map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag))
+}
+
+/// If-Modified-Since counts only where If-None-Match does not stand (RFC 9110 §13.1.3), and not from the future.
+fn unmodified_since(headers: &HeaderMap, modified: Timestamp, now: Timestamp) -> bool {
+    if headers.contains_key(header::IF_NONE_MATCH) {
+        return false;
+    }
+    let since = headers.get(header::IF_MODIFIED_SINCE).and_then(|v| httpdate::parse_http_date(v.to_str().ok()?).ok());
+    let since = since.and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let since = since.and_then(|at| i64::try_from(at.as_secs()).ok());
+    since.is_some_and(|since| modified.secs() <= since && since <= now.secs())
+}
+
+fn name(response: &mut Response, tag: &str, max_age: u64) {
+    let etag = HeaderValue::from_str(&format!("\"{tag}\""));
+    if let (Ok(etag), Ok(control)) = (etag, HeaderValue::from_str(&format!("public, max-age={max_age}"))) {
+        response.headers_mut().insert(header::ETAG, etag);
+        response.headers_mut().insert(header::CACHE_CONTROL, control);
+    }
+}
+
 /// The HTTP date of a time (RFC 9110 §5.6.7).
-fn http_date(at: crate::clock::Timestamp) -> Option<HeaderValue> {
+fn http_date(at: Timestamp) -> Option<HeaderValue> {
     let format = time::macros::format_description!(
         "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
     );

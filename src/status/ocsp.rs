@@ -89,7 +89,7 @@ fn response(answer: OcspAnswer, by_get: bool, now: crate::clock::Timestamp) -> R
         Some(fresh) => {
             let left = fresh.next_update.since(now).as_secs() / 4;
             let control = format!("max-age={}, public, no-transform, must-revalidate", left.min(MAX_AGE));
-            let dates = [(header::LAST_MODIFIED, fresh.this_update), (header::EXPIRES, fresh.next_update)];
+            let dates = [(header::LAST_MODIFIED, fresh.produced_at), (header::EXPIRES, fresh.next_update)];
             for (name, at) in dates {
                 if let Some(date) = http_date(at) {
                     headers.insert(name, date);

@@ -12,7 +12,7 @@ use crate::pki::signer::{KeyPurpose, SealedKey};
 
 macro_rules! issuer_columns {
     () => {
-        "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, crl_dirty, created_at"
+        "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, (crl_dirty OR crl_building) AS crl_dirty, crl_retained_since, created_at"
     };
 }
 
@@ -38,14 +38,12 @@ statements! {
     MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";
     REVOKE_OF_CERTIFICATE = "UPDATE issuers SET state = 'revoked', status = 'retired', is_default = FALSE \
                              WHERE state <> 'revoked' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
-    CRL_STORED = "UPDATE issuers SET crl_counter = $2, crl_dirty = FALSE WHERE id = $1";
     ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
     INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     SET_SEALED = "UPDATE keys SET sealed = $2 WHERE id = $1 AND sealed = $3";
     SET_STATE = "UPDATE issuers SET state = $2, status = $3, is_default = FALSE WHERE id = $1";
     CLEAR_DEFAULT = "UPDATE issuers SET is_default = FALSE WHERE domain = $1 AND is_default";
     SET_DEFAULT = "UPDATE issuers SET is_default = TRUE WHERE id = $1 AND role = 'issuing' AND state = 'active' AND status = 'active'";
-    SET_CRL_COUNTER = "UPDATE issuers SET crl_counter = $2, crl_dirty = $3 WHERE id = $1";
     ANCHORS = "SELECT domain, standing, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
     INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at, standing) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
     SET_ANCHOR_STANDING = "UPDATE anchors SET standing = $3 WHERE domain = $1 AND fingerprint = $2";
@@ -179,11 +177,6 @@ pub async fn revoke_of_certificate<'a>(on: impl Into<On<'a>>, id: CertificateId)
     q(REVOKE_OF_CERTIFICATE).bind(id.to_vec()).execute(on).await
 }
 
-/// In the transaction that stores the CRL of this counter.
-pub async fn crl_stored<'a>(on: impl Into<On<'a>>, id: IssuerId, counter: i64) -> Result<()> {
-    q(CRL_STORED).bind(id.to_vec()).bind(counter).execute(on).await.map(drop)
-}
-
 pub async fn issuer_certificates<'a>(on: impl Into<On<'a>>) -> Result<Vec<IssuerCertificate>> {
     let rows = q(ISSUER_CERTIFICATES).fetch_all(on).await?;
     rows.iter()
@@ -265,11 +258,6 @@ pub async fn set_default(tx: &mut Tx, domain: &str, id: Option<IssuerId>) -> Res
     q(CLEAR_DEFAULT).bind(domain).execute(&mut *tx).await?;
     let Some(id) = id else { return Ok(true) };
     Ok(q(SET_DEFAULT).bind(id.to_vec()).execute(tx).await? == 1)
-}
-
-/// After a CRL that was signed elsewhere.
-pub async fn set_crl_counter<'a>(on: impl Into<On<'a>>, id: IssuerId, counter: i64, dirty: bool) -> Result<()> {
-    q(SET_CRL_COUNTER).bind(id.to_vec()).bind(counter).bind(dirty).execute(on).await.map(drop)
 }
 
 /// When the last certificate of an issuer ends, its OCSP delegates apart.
@@ -394,6 +382,7 @@ fn issuer_row(row: &Row) -> Result<Issuer> {
         status_url: row.get("status_url")?,
         crl_counter: row.get("crl_counter")?,
         crl_dirty: row.get("crl_dirty")?,
+        crl_retained_since: row.time_opt("crl_retained_since")?,
         created_at: row.time("created_at")?,
         slug,
     })

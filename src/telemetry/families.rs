@@ -67,6 +67,7 @@ families! {
     "crl_pending_revocations" GAUGE "Revocations that the CRL in force does not list: of roots, and of issuers whose key is not loaded" ["issuer" = OPEN];
     "domain_crl_next_update_timestamp_seconds" GAUGE "nextUpdate of a trust domain's list" ["domain" = OPEN];
     "domain_crl_entries" GAUGE "Entries of a trust domain's list" ["domain" = OPEN];
+    "crl_publish_duration_seconds" SECONDS "From the start of a publication until its CRL is committed" ["issuer" = OPEN];
     "crl_publish_failures_total" COUNTER "CRLs that could not be signed" ["issuer" = OPEN];
     "ocsp_requests_total" COUNTER "OCSP requests by the status answered" ["issuer" = OPEN, "status" = &["good", "revoked", "unknown", "malformed", "unauthorized", "try_later"]];
     "ocsp_response_duration_seconds" SECONDS "From an OCSP request to its answer" [];

@@ -11,7 +11,8 @@ use crate::model::id::IssuerId;
 use crate::model::issuer::Issuer;
 use crate::model::serial::SerialNumber;
 use crate::pki::crl_facts::CrlFacts;
-use crate::store::crls::{self, Crl};
+use crate::pki::signer::KeyPurpose;
+use crate::store::crls::{self, CrlHead};
 use crate::store::{hierarchy, revocations};
 
 /// A revocation is on the CRL within 5 s.
@@ -29,7 +30,7 @@ enum Judged {
 impl Authority {
     pub(super) async fn check_crl(&self, issuer: &Issuer, key: Option<&Key>, report: &mut Report) -> Result<()> {
         for attempt in 0.. {
-            let judged = match self.judge_crl(issuer, key).await {
+            let judged = match self.judge_crls(issuer, key).await {
                 Err(error) if !database_failed(&error) => {
                     Judged::Wrong(format!("it cannot be judged: {}", error.chain()))
                 }
@@ -52,19 +53,48 @@ impl Authority {
         Ok(())
     }
 
+    async fn judge_crls(&self, issuer: &Issuer, key: Option<&Key>) -> Result<Judged> {
+        match self.judge_crl(issuer, key).await? {
+            Judged::Agrees => self.judge_ahead(issuer, key).await,
+            other => Ok(other),
+        }
+    }
+
+    /// Those for later, as far as the status key that opens them is loaded.
+    async fn judge_ahead(&self, issuer: &Issuer, key: Option<&Key>) -> Result<Judged> {
+        if !self.keys.can_open(KeyPurpose::Responder) {
+            return Ok(Judged::Agrees);
+        }
+        for crl in crls::ahead(&self.store, issuer.id).await? {
+            let Some(der) = self.crl_bytes(&crl).await? else { continue };
+            let unreadable = |e| crate::error::Error::inconsistent("a sealed CRL cannot be read").because(e);
+            let facts = CrlFacts::parse(&der).map_err(unreadable)?;
+            let wrong = |why: String| Ok(Judged::Wrong(format!("number {}, which lies ready: {why}", crl.number)));
+            if let Some(why) = other_than_its_row(&crl, &facts) {
+                return wrong(why);
+            }
+            if !key.is_some_and(|key| facts.verify(&key.spki).is_ok()) {
+                return wrong("its signature is not that of its issuer".into());
+            }
+        }
+        Ok(Judged::Agrees)
+    }
+
     async fn judge_crl(&self, issuer: &Issuer, key: Option<&Key>) -> Result<Judged> {
         // what must be on the list is read before the list, what is on it is looked up after
         let now = self.store.now();
         let must = self.serials_that_must_be_listed(issuer.id, now).await?;
         let dirty = hierarchy::issuers(&self.store).await?.iter().any(|i| i.id == issuer.id && i.crl_dirty);
-        let Some(crl) = crls::current(&self.store, issuer.id, now).await? else {
+        let Some(crl) = crls::in_force(&self.store, issuer.id, now).await? else {
             return Ok(match must.first() {
                 None => Judged::None,
                 Some(_) if dirty => Judged::Behind,
                 Some(serial) => Judged::Wrong(format!("there is none, and {serial} is revoked")),
             });
         };
-        let facts = match CrlFacts::parse(&crl.der) {
+        // removed a moment ago: a newer one is in force
+        let Some(der) = self.crl_bytes(&crl).await? else { return Ok(Judged::Behind) };
+        let facts = match CrlFacts::parse(&der) {
             Ok(facts) => facts,
             Err(error) => return Ok(Judged::Wrong(format!("it cannot be read: {error}"))),
         };
@@ -107,9 +137,9 @@ impl Authority {
     }
 }
 
-fn other_than_its_row(crl: &Crl, facts: &CrlFacts<'_>) -> Option<String> {
+fn other_than_its_row(crl: &CrlHead, facts: &CrlFacts<'_>) -> Option<String> {
     let agree = [
-        ("number", facts.short_number() == Some(crl.number)),
+        ("number", facts.crl_number() == Some(crl.number)),
         ("thisUpdate", facts.this_update == crl.this_update.truncated()),
         ("nextUpdate", facts.next_update == Some(crl.next_update.truncated())),
         ("count of entries", i64::try_from(facts.count).is_ok_and(|count| count == crl.entries)),

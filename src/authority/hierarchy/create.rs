@@ -11,6 +11,7 @@ use super::make::{
 };
 use super::plan::{Plan, Wanted, free_slug, title};
 use crate::authority::Authority;
+use crate::authority::crl::Publishing;
 use crate::authority::snapshot::LoadedIssuer;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -67,8 +68,10 @@ impl Authority {
         let taken = taken(&mut tx, &issuers).await?;
         let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
         let place = plan.place(slug, name, &issuers)?;
-        let root = found_root(&mut tx, root, place, IssuerState::Active, plan.root_life, plan.life).await?;
-        let issuer = found_below(&mut tx, &plan, issuing, (&root.issuer, &root.key), &issuers).await?;
+        let root =
+            found_root(&mut tx, &self.publishing(), root, place, IssuerState::Active, plan.root_life, plan.life).await?;
+        let issuer =
+            found_below(&mut tx, &self.publishing(), &plan, issuing, (&root.issuer, &root.key), &issuers).await?;
         let added = add_missing_profiles(&mut tx, &plan).await?;
         let detail = json!({"domain": domain.slug, "root": root.issuer.slug, "issuer": issuer.issuer.slug,
             "profiles": added, "permit": wanted.permit, "exclude": wanted.exclude});
@@ -98,7 +101,7 @@ impl Authority {
         let taken = taken(&mut tx, &issuers).await?;
         let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
         let place = plan.place(slug, name, &issuers)?;
-        let root = found_root(&mut tx, keys, place, IssuerState::Prepared, plan.root_life, plan.life).await?;
+        let root = found_root(&mut tx, &self.publishing(), keys, place, IssuerState::Prepared, plan.root_life, plan.life).await?;
         let detail = json!({"domain": plan.domain, "root": root.issuer.slug, "state": root.issuer.state.name()});
         tx.audit(AuditEvent::done("issuer.created", format!("issuer:{}", root.issuer.id), detail));
         self.commit_hierarchy(tx).await?;
@@ -118,7 +121,8 @@ impl Authority {
         let mut tx = self.store.begin(actor).await?;
         tx.raw().lock_installation().await?;
         let issuers = hierarchy::issuers(&mut tx).await?;
-        let issuer = found_below(&mut tx, &plan, issuing, (&above.issuer, &key), &issuers).await?;
+        let issuer =
+            found_below(&mut tx, &self.publishing(), &plan, issuing, (&above.issuer, &key), &issuers).await?;
         if let Some(own) = fresh {
             add_responder(&mut tx, own, &above.issuer, &key, plan.life).await?;
         }
@@ -273,6 +277,7 @@ impl Plan {
 
 async fn found_below(
     tx: &mut Tx,
+    publishing: &Publishing<'_>,
     plan: &Plan,
     keys: CaKeys,
     above: (&Issuer, &IssuerKey),
@@ -284,7 +289,7 @@ async fn found_below(
     let name = format!("Chancery {} Issuing {number}", plan.domain);
     let place = plan.place(slug.clone(), name, issuers)?;
     let powers = Powers { usages: &plan.usages, constraints: plan.constraints.as_deref(), life: plan.life };
-    found_issuing(tx, keys, place, above, &powers).await
+    found_issuing(tx, publishing, keys, place, above, &powers).await
 }
 
 /// Slugs that an issuer has, or that wait for one.

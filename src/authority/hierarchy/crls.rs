@@ -4,18 +4,20 @@
 use serde_json::json;
 
 use crate::authority::Authority;
+use crate::authority::crl::counter_after;
 use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::CertificateStatus;
+use crate::model::crl::CrlNumber;
 use crate::model::id::{CertificateId, CrlId};
 use crate::model::issuer::Issuer;
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::crl_facts::{CrlEntry, CrlFacts};
-use crate::store::crls::{self, Crl};
+use crate::store::crls::{self, NewCrl};
 use crate::store::revocations::{self, Revocation};
 use crate::store::versions::{self, Topic};
 use crate::store::{Tx, certificates, hierarchy};
@@ -58,7 +60,9 @@ impl Authority {
         let issuer = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent("an issuer vanished"))?;
         let next_update = check(&facts, tx.now())?;
-        let number = self.number(&mut tx, &facts, &issuer).await?;
+        let epoch = epoch(&mut tx).await?;
+        let state = crls::state(&mut tx, issuer.id, epoch).await?;
+        let number = number_above(&facts, state.number)?;
         must_list(&mut tx, &facts, &issuer).await?;
         let until = loaded.certificate()?.not_after;
         for entry in facts.entries() {
@@ -66,19 +70,20 @@ impl Authority {
         }
         let now = tx.now();
         crls::withdraw_future(&mut tx, issuer.id, now).await?;
-        let crl = Crl {
+        crls::begin(&mut tx, issuer.id, None).await?;
+        let crl = NewCrl {
             id: CrlId::new(now, self.store.entropy.as_ref())?,
             issuer_id: issuer.id,
             number,
             this_update: facts.this_update,
             next_update,
             entries: i64::try_from(facts.count).unwrap_or(i64::MAX),
-            der: der.to_vec(),
+            bytes: der.to_vec(),
             created_at: now,
         };
-        crls::insert(&mut tx, &crl).await?;
-        let counter = i64::try_from(number & u128::from(u64::MAX)).unwrap_or(i64::MAX - 1);
-        hierarchy::set_crl_counter(&mut tx, issuer.id, counter, false).await?;
+        crls::insert(&mut tx, crl).await?;
+        crls::stored(&mut tx, issuer.id, number, counter_after(state.counter, number, epoch, 1)).await?;
+        crls::prune(&mut tx, issuer.id, now).await?;
         versions::bump(&mut tx, Topic::Revocations).await?;
         let detail = json!({"issuer": issuer.slug, "entries": facts.count, "next_update": next_update});
         tx.audit(AuditEvent::done("crl.imported", format!("issuer:{}", issuer.id), detail));
@@ -86,19 +91,22 @@ impl Authority {
         self.forget_answers();
         Ok((issuer.slug, next_update))
     }
+}
 
-    /// Greater than that of every CRL before it, and of our own form: epoch and counter.
-    async fn number(&self, tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result<u128> {
-        let newest = crls::newest(&mut *tx, issuer.id).await?.map_or(0, |crl| crl.number);
-        let number = facts.short_number().filter(|n| *n > newest && (n & u128::from(u64::MAX)) < i64::MAX as u128);
-        number.ok_or_else(|| {
-            refuse(
-                "crl.number",
-                "a CRL without a number, or with one that was used",
-                &format!("a number above {newest} (RFC 5280 §5.2.3)"),
-            )
-        })
-    }
+async fn epoch(tx: &mut Tx) -> Result<u64> {
+    Ok(hierarchy::installation(tx).await?.map_or(0, |i| u64::try_from(i.epoch).unwrap_or(0)))
+}
+
+/// Greater than that of every CRL before it; ours go on above it.
+fn number_above(facts: &CrlFacts<'_>, known: CrlNumber) -> Result<CrlNumber> {
+    let number = facts.crl_number().filter(|number| *number > known && !number.leaves_no_room());
+    number.ok_or_else(|| {
+        refuse(
+            "crl.number",
+            "a CRL without a number, or with one that was used or leaves no room",
+            &format!("a number above {known} of at most 20 octets (RFC 5280 §5.2.3)"),
+        )
+    })
 }
 
 /// What the last CRL of an imported CA says: revocations that stay, and the number that ours go on from.
@@ -111,21 +119,14 @@ pub(super) async fn inherit(tx: &mut Tx, issuer: &Issuer, own: &CaCertificate, d
             "the last CRL of the CA that is imported",
         ));
     }
-    let epoch = hierarchy::installation(&mut *tx).await?.map_or(0, |i| i.epoch);
-    let above = i128::from(epoch) << 64;
-    let number = facts.short_number().and_then(|n| i64::try_from(i128::try_from(n).ok()? - above).ok());
-    let counter = number.ok_or_else(|| {
-        refuse(
-            "crl.number",
-            "a CRL without a number, or with one that leaves no room",
-            "a number below 2^63 (RFC 5280 §5.2.3)",
-        )
-    })?;
+    let epoch = epoch(&mut *tx).await?;
+    let number = number_above(&facts, CrlNumber::ZERO)?;
     for entry in facts.entries() {
         revoke_listed(tx, issuer, &entry, own.validity.not_after()).await?;
     }
-    hierarchy::set_crl_counter(&mut *tx, issuer.id, counter.max(0), true).await?;
-    Ok(counter.max(0))
+    let counter = counter_after(0, number, epoch, 0);
+    crls::stored(tx, issuer.id, number, counter).await?;
+    Ok(counter)
 }
 
 fn check(facts: &CrlFacts<'_>, now: Timestamp) -> Result<Timestamp> {

@@ -171,8 +171,8 @@ impl Authority {
         let life = if role == IssuerRole::Root { ROOT_RESPONDER_LIFE } else { RESPONDER_LIFE };
         add_responder(tx, responder, &issuer, &own, life).await?;
         match role {
-            IssuerRole::Root => sign_root_series(tx, &issuer, &own).await?,
-            IssuerRole::Issuing => sign_first(tx, &issuer, &own).await?,
+            IssuerRole::Root => sign_root_series(tx, &self.publishing(), &issuer, &own).await?,
+            IssuerRole::Issuing => sign_first(tx, &self.publishing(), &issuer, &own).await?,
         }
         Ok(issuer)
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::authority::crl::{sign_first, sign_root_series};
+use crate::authority::crl::{Publishing, sign_first, sign_root_series};
 use crate::clock::{Timestamp, days, minutes};
 use crate::error::{Error, Result};
 use crate::model::audit::AuditEvent;
@@ -92,6 +92,7 @@ pub struct Ready {
 /// and its CRLs for all of its life. A further root of a domain begins as prepared.
 pub async fn found_root(
     tx: &mut Tx,
+    publishing: &Publishing<'_>,
     keys: CaKeys,
     place: Place,
     state: IssuerState,
@@ -109,7 +110,7 @@ pub async fn found_root(
     let key = IssuerKey::new(&issuer, IssuingPath::read(&[sealed.der()])?, signer.clone())?;
     add_issuer_certificate(tx, &issuer, "root", &issuer, signer.algorithm(), tbs, sealed).await?;
     add_responder(tx, keys.responder, &issuer, &key, responder_life).await?;
-    sign_root_series(tx, &issuer, &key).await?;
+    sign_root_series(tx, publishing, &issuer, &key).await?;
     Ok(Ready { issuer, key })
 }
 
@@ -124,6 +125,7 @@ pub struct Powers<'a> {
 /// An issuer of path length 0 below `above`, with its delegate and its first CRL.
 pub async fn found_issuing(
     tx: &mut Tx,
+    publishing: &Publishing<'_>,
     keys: CaKeys,
     place: Place,
     above: (&Issuer, &IssuerKey),
@@ -152,7 +154,7 @@ pub async fn found_issuing(
     let key = IssuerKey::new(&issuer, path, signer.clone())?;
     add_issuer_certificate(tx, &issuer, "issuing", above.0, signer.algorithm(), tbs, sealed).await?;
     add_responder(tx, keys.responder, &issuer, &key, RESPONDER_LIFE).await?;
-    sign_first(tx, &issuer, &key).await?;
+    sign_first(tx, publishing, &issuer, &key).await?;
     Ok(Ready { issuer, key })
 }
 
@@ -177,6 +179,7 @@ pub fn new_issuer(
         crl_counter: 0,
         // until the first CRL is signed
         crl_dirty: true,
+        crl_retained_since: None,
         created_at: tx.now(),
     })
 }

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::authority::crl::Publishing;
 use crate::clock::days;
 use crate::error::Result;
 use crate::model::actor::Actor;
@@ -82,15 +83,16 @@ pub async fn initialise(store: &Store, keys: &dyn KeyStore, founding: &Founding)
         name,
         status_url: founding.status_url.clone(),
     };
+    let publishing = Publishing::first(keys);
     let root = CaKeys::make(store, keys, KeyAlgorithm::P384, KeyPurpose::Root)?;
     let name = format!("Chancery Root {}", digits(root.own.signer.as_ref()));
     let root =
-        found_root(&mut tx, root, place("tls-root", name), IssuerState::Active, ROOT_LIFE, ROOT_RESPONDER_LIFE)
+        found_root(&mut tx, &publishing, root, place("tls-root", name), IssuerState::Active, ROOT_LIFE, ROOT_RESPONDER_LIFE)
             .await?;
     let issuing = CaKeys::make(store, keys, KeyAlgorithm::P256, KeyPurpose::Issuer)?;
     let powers = Powers { usages: &[ExtendedKeyUsage::ServerAuth], constraints: None, life: ISSUING_LIFE };
     let issuing_place = place("tls-1", "Chancery Issuing 1".into());
-    found_issuing(&mut tx, issuing, issuing_place, (&root.issuer, &root.key), &powers).await?;
+    found_issuing(&mut tx, &publishing, issuing, issuing_place, (&root.issuer, &root.key), &powers).await?;
     for config in shipped().into_iter().filter(|c| c.domain == domain.slug) {
         add_profile(&mut tx, &config).await?;
     }

@@ -3,6 +3,7 @@
 use chancery::authority::Authority;
 use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
+use chancery::model::crl::CrlNumber;
 use chancery::pki::crl_facts::CrlFacts;
 use chancery::pki::pem;
 use openssl::x509::{X509, X509Crl, X509Req};
@@ -13,7 +14,7 @@ use crate::on_both_engines;
 use crate::support::stores::founded;
 
 /// The CRL in force is there, signed by the issuer, and no check complains.
-async fn has_its_crl(authority: &Authority, slug: &str) -> u128 {
+async fn has_its_crl(authority: &Authority, slug: &str) -> CrlNumber {
     let crl = authority.current_crl(slug).await.unwrap_or_else(|e| panic!("{slug}: {e}"));
     let issuer = X509::from_der(&authority.snapshot().issuer(slug).unwrap().certificate().unwrap().der).unwrap();
     let read = X509Crl::from_der(&crl.der).unwrap();
@@ -67,9 +68,9 @@ on_both_engines! {
         std::fs::write(folder.path().join("root.pem"), format!("{key}{}", pem::encode(pem::CERTIFICATE, &other.der()))).unwrap();
         let list = super::offline::crl(folder.path(), "0200", 30, &["7B0C0FFEE0DDBA11"]);
         authority.import_issuer(&actor(), take(Some(list), "corp-2", &other)).await.unwrap();
-        assert_eq!(has_its_crl(&authority, "corp-2").await, 0x0201);
+        assert_eq!(has_its_crl(&authority, "corp-2").await, CrlNumber::from(0x0201));
         assert_eq!(authority.current_crl("corp-2").await.unwrap().entries, 1);
-        assert!(earlier < 0x0201);
+        assert!(earlier < CrlNumber::from(0x0201));
     }
 
     async fn an_installed_issuer_has_a_crl_at_once(at) {

@@ -8,6 +8,7 @@ mod first_crls;
 mod foreign;
 mod offline;
 mod paths;
+mod retention;
 mod revocation;
 mod states;
 

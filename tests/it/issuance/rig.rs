@@ -231,6 +231,14 @@ impl KeyStore for TroubledKeys {
     fn open_secret(&self, label: &str, id: &[u8], sealed: &[u8]) -> Result<zeroize::Zeroizing<Vec<u8>>> {
         self.0.open_secret(label, id, sealed)
     }
+
+    fn seal_status(&self, label: &str, id: &[u8], plaintext: Vec<u8>) -> Result<Vec<u8>> {
+        self.0.seal_status(label, id, plaintext)
+    }
+
+    fn open_status(&self, label: &str, id: &[u8], sealed: Vec<u8>) -> Result<Vec<u8>> {
+        self.0.open_status(label, id, sealed)
+    }
 }
 
 #[derive(Debug)]

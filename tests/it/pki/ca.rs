@@ -139,6 +139,7 @@ pub fn issuer(slug: &str, role: IssuerRole) -> Issuer {
         status_url: "http://ca.example.test:8080".into(),
         crl_counter: 0,
         crl_dirty: false,
+        crl_retained_since: None,
         created_at: NOW,
     }
 }

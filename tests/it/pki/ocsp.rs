@@ -36,6 +36,7 @@ async fn answer(responder: &OcspResponder, request: &[u8], status: CertStatus) -
             status: *status,
             this_update: now(),
             next_update: now() + hours(12),
+            archive_cutoff: None,
         })
         .collect();
     responder.answer(&singles, now(), request.nonce).await.unwrap()

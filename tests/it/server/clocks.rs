@@ -12,7 +12,7 @@ use chancery::model::actor::Actor;
 use chancery::model::id::ReplicaId;
 use chancery::model::reason::RevocationReason;
 use chancery::store::Store;
-use chancery::store::crls::{self, Crl};
+use chancery::store::crls::{self, CrlHead};
 use chancery::store::engine::Db;
 
 use crate::issuance::rig::issuance;
@@ -34,7 +34,7 @@ async fn ready(server: &TestServer) {
     wait::until("/readyz answers 200", async || (server.ops("/readyz").await.status == 200).then_some(())).await;
 }
 
-async fn crls_of(server: &TestServer) -> Vec<Crl> {
+async fn crls_of(server: &TestServer) -> Vec<CrlHead> {
     let app = server.app();
     let mut all = Vec::new();
     for loaded in app.authority.snapshot().issuers.values() {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use chancery::authority::crl::CRL_EVERY;
 use chancery::clock::minutes;
+use chancery::model::crl::CrlNumber;
 use chancery::store::crls;
 
 use crate::support::server::TestServer;
@@ -103,13 +104,13 @@ crate::on_both_servers! {
     }
 }
 
-async fn newest_crl(server: &TestServer) -> u128 {
+async fn newest_crl(server: &TestServer) -> CrlNumber {
     let app = server.app();
     let issuer = app.authority.snapshot().issuer("tls-1").unwrap().issuer.id;
     crls::newest(&app.store, issuer).await.unwrap().unwrap().number
 }
 
-async fn publishes(server: &TestServer, first: u128) {
+async fn publishes(server: &TestServer, first: CrlNumber) {
     wait::until("another CRL", async || (newest_crl(server).await > first).then_some(())).await;
 }
 

@@ -3,6 +3,7 @@
 mod acme_wire;
 mod clocks;
 mod connections;
+mod crl_http;
 mod edge;
 mod expiry;
 mod health;

@@ -1,0 +1,156 @@
+//! The CRL in force, as it is served. Each request looks up which one that is; with the database away the one that was
+//! served last goes on until its nextUpdate, from memory: a process that starts without its database has none.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+
+use crate::authority::Authority;
+use crate::clock::{Timestamp, monotonic};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::crl::CrlNumber;
+use crate::model::id::{CrlId, IssuerId};
+use crate::model::serial::to_hex;
+use crate::store::crls::{self, CrlHead};
+
+/// How long a request waits for the database while there is one to serve.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the database is left alone after it did not answer.
+const REST: Duration = Duration::from_secs(2);
+
+/// A CRL ready to be sent.
+#[derive(Debug, Clone)]
+pub struct Crl {
+    pub id: CrlId,
+    pub number: CrlNumber,
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
+    pub signed_at: Timestamp,
+    pub entries: i64,
+    pub der: Bytes,
+    /// A hash of the bytes, in hex.
+    pub tag: String,
+    /// From when on it is served. None where another one came within the same second: that time says nothing.
+    pub modified: Option<Timestamp>,
+}
+
+/// What this process served last, by issuer.
+#[derive(Debug, Default)]
+pub struct ServedCrls(Mutex<HashMap<IssuerId, Arc<Slot>>>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    last: Mutex<Option<Arc<Crl>>>,
+    /// Held by the one request that looks whether there is a newer one.
+    looking: tokio::sync::Mutex<()>,
+    failed_at: Mutex<Option<Instant>>,
+}
+
+fn hold<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
+    // each guards one value that is replaced whole
+    guarded.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl ServedCrls {
+    fn slot(&self, issuer: IssuerId) -> Arc<Slot> {
+        Arc::clone(hold(&self.0).entry(issuer).or_default())
+    }
+}
+
+impl Slot {
+    fn last(&self) -> Option<Arc<Crl>> {
+        hold(&self.last).clone()
+    }
+
+    fn rests(&self) -> bool {
+        hold(&self.failed_at).is_some_and(|at| at.elapsed() < REST)
+    }
+}
+
+impl Authority {
+    /// The CRL in force of an issuer, by slug. It works while locked, and for a while without the database.
+    pub async fn current_crl(&self, slug: &str) -> Result<Arc<Crl>> {
+        let snapshot = self.snapshot();
+        let issuer = snapshot.issuer(slug)?.issuer.id;
+        let slot = self.served.slot(issuer);
+        let missing = || {
+            Error::new(ErrorKind::Unavailable, format!("issuer {slug} has no CRL yet; try again in a few seconds"))
+                .retry_after(Duration::from_secs(5))
+        };
+        let Some(last) = slot.last() else {
+            return self.look_up(issuer, &slot).await?.ok_or_else(missing);
+        };
+        // while one request looks, the others need not
+        let Ok(_looking) = slot.looking.try_lock() else { return self.still_good(last, slug) };
+        if slot.rests() {
+            return self.still_good(last, slug);
+        }
+        match self.look_up(issuer, &slot).await {
+            Ok(found) => found.ok_or_else(missing),
+            Err(error) => {
+                *hold(&slot.failed_at) = Some(monotonic());
+                tracing::warn!(issuer = slug, error = %error.chain(), "the CRL that was served last is served on");
+                self.still_good(last, slug)
+            }
+        }
+    }
+
+    fn still_good(&self, last: Arc<Crl>, slug: &str) -> Result<Arc<Crl>> {
+        if last.next_update > self.store.now() {
+            return Ok(last);
+        }
+        let detail =
+            format!("the last CRL of issuer {slug} expired at {}, and the database cannot be read", last.next_update);
+        Err(Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(5)))
+    }
+
+    async fn look_up(&self, issuer: IssuerId, slot: &Slot) -> Result<Option<Arc<Crl>>> {
+        let last = slot.last();
+        // a CRL may be pruned between the two reads
+        for _ in 0..3 {
+            let Some((head, modified)) = self.head(issuer, last.is_some()).await? else { return Ok(None) };
+            if let Some(known) = last.as_ref().filter(|known| known.id == head.id) {
+                return Ok(Some(Arc::clone(known)));
+            }
+            let Some(der) = self.crl_bytes(&head).await? else { continue };
+            let crl = Arc::new(served(&head, der, modified));
+            *hold(&slot.last) = Some(Arc::clone(&crl));
+            return Ok(Some(crl));
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the CRL changes too fast").retry_after(Duration::from_secs(1)))
+    }
+
+    async fn head(&self, issuer: IssuerId, hurried: bool) -> Result<Option<(CrlHead, Option<Timestamp>)>> {
+        let asking = crls::latest(&self.store, issuer, self.store.now());
+        let known = match hurried {
+            false => asking.await?,
+            true => tokio::time::timeout(PATIENCE, asking).await.map_err(|e| {
+                Error::new(ErrorKind::Unavailable, "the database did not answer in time").because(e)
+            })??,
+        };
+        Ok(known.split_first().map(|(head, others)| (head.clone(), modified(head, others))))
+    }
+}
+
+/// If-Modified-Since compares whole seconds: with two CRLs of one second it would keep a client at the older one.
+fn modified(head: &CrlHead, others: &[CrlHead]) -> Option<Timestamp> {
+    others.iter().all(|other| other.starts_at.secs() < head.starts_at.secs()).then_some(head.starts_at)
+}
+
+fn served(head: &CrlHead, der: Vec<u8>, modified: Option<Timestamp>) -> Crl {
+    let hash = to_hex(digest(&SHA256, &der).as_ref());
+    Crl {
+        id: head.id,
+        number: head.number,
+        this_update: head.this_update,
+        next_update: head.next_update,
+        signed_at: head.created_at,
+        entries: head.entries,
+        der: der.into(),
+        tag: hash.get(..32).unwrap_or_default().to_owned(),
+        modified,
+    }
+}

@@ -1,0 +1,252 @@
+//! Publishing CRLs (RFC 5280 §5). What an issuer revoked is read and signed outside any transaction, so that a large
+//! list does not stop issuing; two short transactions stand around it. The first takes over the issuer's dirt and the
+//! number that was used last, the second stores the CRL if that number has not moved: running twice is harmless,
+//! because of two one is stored and the other begins again or finds nothing due. A revocation that comes in between
+//! marks the issuer dirty again, and a process that dies leaves it due.
+
+mod ahead;
+mod in_force;
+mod series;
+
+use std::time::Duration;
+
+use super::Authority;
+use crate::clock::{Timestamp, hours, minutes};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::crl::CrlNumber;
+use crate::model::id::IssuerId;
+use crate::model::issuer::Issuer;
+use crate::pki::issuer::IssuerKey;
+use crate::store::crls::{self, CrlHead};
+use crate::store::{Tx, hierarchy};
+
+pub use in_force::Crl;
+pub(super) use in_force::ServedCrls;
+pub(super) use series::counter_after;
+pub use series::{Publishing, Reader, collect, sign_first, sign_last, sign_root_series};
+use series::{SignedCrl, store_signed};
+
+/// nextUpdate of the CRL in force.
+pub const CRL_LIFE: Duration = hours(24);
+/// How often one is published when nothing was revoked.
+pub const CRL_EVERY: Duration = hours(6);
+/// thisUpdate of CRL and OCSP lies so far back: verifiers whose clock is behind would refuse what comes from their
+/// future (OpenSSL's CRL check allows no skew).
+pub const BACKDATE: Duration = minutes(5);
+/// A revoked certificate stays on the list for at least one CRL past its end.
+const KEPT_PAST_END: Duration = hours(30);
+/// How long an issuer that is over is not looked at again.
+const OVER_FOR: Duration = hours(1);
+/// A list with more entries is large: its publications keep a distance, and the CRL for later is signed apart.
+const LARGE: i64 = 10_000;
+/// How often the one for later of a large list is signed at most.
+const READY_WAITS: Duration = minutes(10);
+
+/// What a publication signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Signs {
+    Both,
+    InForce,
+    Ready,
+}
+
+/// A publication between its two transactions.
+struct Begun {
+    issuer: Issuer,
+    /// When it began: what was revoked before is on the list.
+    now: Timestamp,
+    last: Option<CrlHead>,
+    /// The highest number used; the CRL is stored only if it still is.
+    number: CrlNumber,
+    epoch: u64,
+}
+
+enum Outcome {
+    Published,
+    NothingDue,
+    /// Another one was faster, and perhaps lists less.
+    Overtaken,
+}
+
+impl Authority {
+    /// Publishes the CRL of every issuer whose key is at hand and whose CRL is dirty or old. Returns how many. One
+    /// that cannot be published does not keep the others waiting: the first such error comes when all were tried.
+    pub async fn publish_due(&self) -> Result<usize> {
+        // one at a time in this process: who waited mostly finds nothing due
+        let _turn = self.publication.lock().await;
+        if !self.store.is_clock_right().await? {
+            return Ok(0);
+        }
+        let (mut published, mut failed) = (0, self.put_future_aside().await.err());
+        let snapshot = self.snapshot();
+        for issuer in hierarchy::issuers(&self.store).await? {
+            let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
+            match self.publish_if_due(&issuer, &key).await {
+                Ok(done) => published += usize::from(done),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        failed.map_or(Ok(published), Err)
+    }
+
+    async fn publish_if_due(&self, issuer: &Issuer, key: &IssuerKey) -> Result<bool> {
+        let now = self.store.now();
+        let last = crls::in_force(&self.store, issuer.id, now).await?;
+        let due = is_due(last.as_ref(), now);
+        if !issuer.crl_dirty && due && issuer.state.is_over_without_certificates() && self.is_over(issuer.id).await? {
+            return Ok(false);
+        }
+        let large = last.as_ref().is_some_and(|crl| crl.entries > LARGE);
+        let signs = match (issuer.crl_dirty || due, large) {
+            (true, false) => Signs::Both,
+            (true, true) if too_soon(last.as_ref(), now) => return Ok(false),
+            (true, true) => Signs::InForce,
+            (false, _) if self.wants_ready(issuer.id, last.as_ref(), now).await? => Signs::Ready,
+            (false, _) => return Ok(false),
+        };
+        const TRIES: u32 = 3;
+        for _ in 0..TRIES {
+            let started = crate::clock::monotonic();
+            match self.publish(issuer.id, key, signs).await? {
+                Outcome::Published => {
+                    metrics::histogram!("chancery_crl_publish_duration_seconds", "issuer" => issuer.slug.clone())
+                        .record(started.elapsed());
+                    return Ok(signs != Signs::Ready);
+                }
+                Outcome::NothingDue => return Ok(false),
+                Outcome::Overtaken => {}
+            }
+        }
+        Ok(false)
+    }
+
+    /// Does no CRL stand ready for the time that the server may be locked? Looked at for large lists alone, whose one
+    /// for later is not signed with each publication.
+    async fn wants_ready(&self, issuer: IssuerId, last: Option<&CrlHead>, now: Timestamp) -> Result<bool> {
+        let large = last.is_some_and(|crl| crl.entries > LARGE && !crl.sealed);
+        let signed_at = || self.ready_signed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let waits = signed_at().get(&issuer).is_some_and(|at| now.since(*at) < READY_WAITS);
+        if !large || waits || !self.can_seal() || crls::has_ahead(&self.store, issuer, now).await? {
+            return Ok(false);
+        }
+        signed_at().insert(issuer, now);
+        Ok(true)
+    }
+
+    /// Has the last certificate of an issuer ended? Asked of retired ones alone: a full scan, and so once an hour.
+    pub(super) async fn is_over(&self, id: IssuerId) -> Result<bool> {
+        let now = self.store.now();
+        let known = || self.over.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if known().get(&id).is_some_and(|seen| now.since(*seen) < OVER_FOR) {
+            return Ok(true);
+        }
+        let last = hierarchy::last_end(&self.store, id).await?;
+        let over = last.is_none_or(|end| end + KEPT_PAST_END < now);
+        if over {
+            known().insert(id, now);
+        }
+        Ok(over)
+    }
+
+    async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
+        let Some(begun) = self.begin_publication(id, key, signs).await? else { return Ok(Outcome::NothingDue) };
+        let octets = begun.last.as_ref().map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
+        let entries = collect(series::Reader::Store(&self.store), &begun.issuer, begun.now, octets).await?;
+        let (now, publishing) = (begun.now, self.publishing());
+        let mut number = begun.number;
+        let mut signed = Vec::with_capacity(2);
+        let windows = match signs {
+            Signs::Both if publishing.can_seal() => {
+                vec![publishing.from_now(now, begun.last.as_ref(), key), publishing.ready(now)]
+            }
+            Signs::Both | Signs::InForce => vec![publishing.from_now(now, begun.last.as_ref(), key)],
+            Signs::Ready => vec![publishing.ready(now)],
+        };
+        let count = windows.len();
+        let mut entries = Some(entries);
+        for (at, window) in windows.into_iter().enumerate() {
+            number = number.next().ok_or_else(no_numbers)?;
+            // the last one takes the entries: a large list is not in memory twice
+            let own = if at + 1 == count { entries.take() } else { entries.clone() };
+            signed.push(series::sign(&begun.issuer, key, number, window, own.unwrap_or_default()).await?);
+        }
+        self.finish_publication(begun, signed).await
+    }
+
+    /// The first transaction: is there something to do, and from where does it go on?
+    async fn begin_publication(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Option<Begun>> {
+        let mut tx = self.store.begin(&Actor::job("crl")).await?;
+        let issuer = hierarchy::lock_issuer(&mut tx, id).await?;
+        let issuer = issuer.ok_or_else(|| Error::inconsistent("an issuer vanished while its CRL was made"))?;
+        let now = tx.now();
+        let last = crls::in_force(&mut tx, id, now).await?;
+        // another replica may have done it while we waited for the row
+        let due = issuer.crl_dirty || is_due(last.as_ref(), now);
+        // what is dirty needs a CRL in force, and the one for later would take its dirt away
+        if due == (signs == Signs::Ready) {
+            return Ok(None);
+        }
+        let begun = begin(&mut tx, issuer, key, now, last).await?;
+        tx.commit().await?;
+        Ok(Some(begun))
+    }
+
+    /// The second transaction.
+    async fn finish_publication(&self, begun: Begun, signed: Vec<SignedCrl>) -> Result<Outcome> {
+        self.store.check_clock()?;
+        let mut tx = self.store.begin(&Actor::job("crl")).await?;
+        let id = begun.issuer.id;
+        hierarchy::lock_issuer(&mut tx, id).await?;
+        let state = crls::state(&mut tx, id, begun.epoch).await?;
+        if state.number != begun.number {
+            return Ok(Outcome::Overtaken);
+        }
+        store_signed(&mut tx, &self.publishing(), &begun, state.counter, signed).await?;
+        tx.commit().await?;
+        Ok(Outcome::Published)
+    }
+}
+
+/// Takes over the dirt of an issuer whose row is locked.
+async fn begin(
+    tx: &mut Tx,
+    mut issuer: Issuer,
+    key: &IssuerKey,
+    now: Timestamp,
+    last: Option<CrlHead>,
+) -> Result<Begun> {
+    tx.store().check_clock()?;
+    let epoch = hierarchy::installation(&mut *tx).await?.map_or(0, |i| u64::try_from(i.epoch).unwrap_or(0));
+    let retains = series::retains(&issuer, key);
+    crls::begin(tx, issuer.id, retains.then_some(now)).await?;
+    let state = crls::state(tx, issuer.id, epoch).await?;
+    if issuer.crl_retained_since != state.retained_since {
+        issuer.crl_retained_since = state.retained_since;
+        // OCSP says it too
+        crate::store::versions::bump(&mut *tx, crate::store::versions::Topic::Hierarchy).await?;
+    }
+    Ok(Begun { issuer, now, last, number: state.number, epoch })
+}
+
+/// By the time of signing: thisUpdate is backdated, and that of a CRL made ready lies after it.
+fn is_due(last: Option<&CrlHead>, now: Timestamp) -> bool {
+    last.is_none_or(|crl| now.since(crl.created_at) >= CRL_EVERY)
+}
+
+/// Large lists are published at a distance that grows with them: 2 s for a million entries. What was revoked meanwhile
+/// is in the next one.
+fn too_soon(last: Option<&CrlHead>, now: Timestamp) -> bool {
+    const PER_ENTRY: Duration = Duration::from_micros(2);
+    last.is_some_and(|crl| {
+        let distance = PER_ENTRY * u32::try_from(crl.entries).unwrap_or(u32::MAX);
+        crl.created_at <= now && now.since(crl.created_at) < distance
+    })
+}
+
+fn no_numbers() -> Error {
+    Error::new(
+        ErrorKind::Inconsistent,
+        "the CRL numbers of an issuer are used up; make its successor with `chancery ca create`",
+    )
+}

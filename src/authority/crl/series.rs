@@ -1,0 +1,292 @@
+//! Signing: the CRL in force with the one that stands ready for the time a server may be locked, a root's series for
+//! all of its life, and the last one of an issuer. Those for later are sealed under the status key before they are
+//! stored.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{BACKDATE, Begun, CRL_LIFE, KEPT_PAST_END, LARGE, begin, no_numbers};
+use crate::authority::Authority;
+use crate::clock::{Timestamp, days, hours};
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::audit::AuditEvent;
+use crate::model::crl::CrlNumber;
+use crate::model::id::CrlId;
+use crate::model::issuer::Issuer;
+use crate::model::key::SignatureAlgorithm;
+use crate::pki::crl::{CrlEntries, CrlError, CrlInput, CrlScope, prepare_crl, seal_crl};
+use crate::pki::issuer::IssuerKey;
+use crate::pki::oids;
+use crate::pki::signer::{KeyPurpose, KeyStore};
+use crate::store::crls::{self, CrlHead, NewCrl};
+use crate::store::engine::On;
+use crate::store::{Store, Tx, revocations};
+
+/// When the one that stands ready begins, and how long it lasts: the time that a server may be locked.
+const READY_AFTER: Duration = hours(20);
+const READY_LIFE: Duration = days(7);
+/// A root's series: one every 60 days, each for 120.
+const ROOT_EVERY: Duration = days(60);
+const ROOT_LIFE: Duration = days(120);
+
+/// What publishing needs beside the issuer's key: the status seal, and how far thisUpdate lies back.
+#[derive(Debug, Clone, Copy)]
+pub struct Publishing<'a> {
+    keys: &'a dyn KeyStore,
+    backdate: Duration,
+}
+
+/// One window of a CRL to be signed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Window {
+    this_update: Timestamp,
+    next_update: Timestamp,
+    /// None: at once.
+    starts_at: Option<Timestamp>,
+}
+
+pub(super) struct SignedCrl {
+    number: CrlNumber,
+    window: Window,
+    entries: u64,
+    der: Vec<u8>,
+}
+
+impl Authority {
+    pub(in crate::authority) fn publishing(&self) -> Publishing<'_> {
+        Publishing { keys: self.keys.as_ref(), backdate: self.crl_backdate }
+    }
+
+    pub(super) fn can_seal(&self) -> bool {
+        self.publishing().can_seal()
+    }
+}
+
+impl<'a> Publishing<'a> {
+    /// For the hierarchy that is made before there is a server.
+    pub fn first(keys: &'a dyn KeyStore) -> Self {
+        Publishing { keys, backdate: BACKDATE }
+    }
+
+    pub(super) fn can_seal(&self) -> bool {
+        self.keys.can_open(KeyPurpose::Responder)
+    }
+
+    /// The CRL in force from `now`. thisUpdate lies back, but never before the issuer's own beginning, and it does not
+    /// go back behind the last one's when a clock did.
+    pub(super) fn from_now(&self, now: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
+        self.until(now, now + CRL_LIFE, last, key)
+    }
+
+    fn until(&self, now: Timestamp, next_update: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
+        let back = (now - self.backdate).max(key.validity().not_before()).min(now);
+        let this_update = last.map_or(back, |crl| back.max(crl.this_update));
+        Window { this_update, next_update, starts_at: None }
+    }
+
+    pub(super) fn ready(&self, now: Timestamp) -> Window {
+        self.later(now + READY_AFTER, READY_LIFE)
+    }
+
+    fn later(&self, starts_at: Timestamp, life: Duration) -> Window {
+        Window { this_update: starts_at - self.backdate, next_update: starts_at + life, starts_at: Some(starts_at) }
+    }
+}
+
+/// The first CRL of a new issuer and the one after it, in the transaction that makes the issuer: nobody ever meets an
+/// issuer without one.
+pub async fn sign_first(tx: &mut Tx, publishing: &Publishing<'_>, issuer: &Issuer, key: &IssuerKey) -> Result<()> {
+    let now = tx.now();
+    let last = crls::in_force(&mut *tx, issuer.id, now).await?;
+    let mut windows = vec![publishing.from_now(now, last.as_ref(), key)];
+    windows.extend(publishing.can_seal().then(|| publishing.ready(now)));
+    sign_series(tx, publishing, issuer, key, last, windows).await
+}
+
+/// A root's CRLs for all of its life, while its key is at hand.
+pub async fn sign_root_series(
+    tx: &mut Tx,
+    publishing: &Publishing<'_>,
+    issuer: &Issuer,
+    key: &IssuerKey,
+) -> Result<()> {
+    let (now, end) = (tx.now(), key.validity().not_after());
+    let last = crls::in_force(&mut *tx, issuer.id, now).await?;
+    let mut windows = vec![publishing.until(now, now + ROOT_LIFE, last.as_ref(), key)];
+    let mut start = now + ROOT_EVERY;
+    while start < end {
+        windows.push(publishing.later(start, ROOT_LIFE));
+        start = start + ROOT_EVERY;
+    }
+    sign_series(tx, publishing, issuer, key, last, windows).await
+}
+
+/// The last CRL of an issuer that ends: one in force until `until`, and none after it.
+pub async fn sign_last(
+    tx: &mut Tx,
+    publishing: &Publishing<'_>,
+    issuer: &Issuer,
+    key: &IssuerKey,
+    until: Timestamp,
+) -> Result<()> {
+    let now = tx.now();
+    let last = crls::in_force(&mut *tx, issuer.id, now).await?;
+    let windows = vec![publishing.until(now, until.max(now + CRL_LIFE), last.as_ref(), key)];
+    sign_series(tx, publishing, issuer, key, last, windows).await
+}
+
+/// Signs one CRL for each window and stores them, in the caller's transaction, which holds the issuer's row.
+async fn sign_series(
+    tx: &mut Tx,
+    publishing: &Publishing<'_>,
+    issuer: &Issuer,
+    key: &IssuerKey,
+    last: Option<CrlHead>,
+    windows: Vec<Window>,
+) -> Result<()> {
+    let now = tx.now();
+    let begun = begin(tx, issuer.clone(), key, now, last).await?;
+    let octets = begun.last.as_ref().map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
+    let entries = collect(Reader::Tx(tx), &begun.issuer, now, octets).await?;
+    let (mut number, mut signed) = (begun.number, Vec::with_capacity(windows.len()));
+    for window in windows {
+        number = number.next().ok_or_else(no_numbers)?;
+        signed.push(sign(issuer, key, number, window, entries.clone()).await?);
+    }
+    let state = crls::state(tx, issuer.id, begun.epoch).await?;
+    store_signed(tx, publishing, &begun, state.counter, signed).await
+}
+
+/// Withdraws those that stood ready, stores the new ones and moves the number. The caller holds the issuer's row.
+pub(super) async fn store_signed(
+    tx: &mut Tx,
+    publishing: &Publishing<'_>,
+    begun: &Begun,
+    counter: i64,
+    signed: Vec<SignedCrl>,
+) -> Result<()> {
+    let (issuer, now) = (&begun.issuer, tx.now());
+    crls::withdraw_future(tx, issuer.id, now).await?;
+    let Some(highest) = signed.last().map(|crl| crl.number) else { return Ok(()) };
+    let (count, entries) = (signed.len(), signed.first().map_or(0, |crl| crl.entries));
+    for crl in signed {
+        let id = CrlId::new(now, tx.store().entropy.as_ref())?;
+        let bytes = match crl.window.starts_at {
+            None => crl.der,
+            Some(_) => publishing.keys.seal_status(super::ahead::LABEL, &id.bytes(), crl.der)?,
+        };
+        let new = NewCrl {
+            id,
+            issuer_id: issuer.id,
+            number: crl.number,
+            this_update: crl.window.this_update,
+            next_update: crl.window.next_update,
+            entries: i64::try_from(crl.entries).unwrap_or(i64::MAX),
+            created_at: begun.now,
+            bytes,
+        };
+        match crl.window.starts_at {
+            None => crls::insert(&mut *tx, new).await?,
+            Some(starts_at) => crls::insert_ahead(&mut *tx, new, starts_at).await?,
+        }
+    }
+    crls::stored(tx, issuer.id, highest, counter_after(counter, highest, begun.epoch, count)).await?;
+    crls::prune(tx, issuer.id, now).await?;
+    let detail = json!({"issuer": issuer.slug, "number": highest.to_string(), "entries": entries, "signed": count});
+    tx.audit(AuditEvent::done("crl.published", format!("issuer:{}", issuer.id), detail));
+    Ok(())
+}
+
+/// What an older replica goes on from: the number's low half while the number is of its form.
+pub(in crate::authority) fn counter_after(counter: i64, number: CrlNumber, epoch: u64, count: usize) -> i64 {
+    let of_epoch = number.counter_of(epoch).and_then(|low| i64::try_from(low).ok());
+    of_epoch.unwrap_or_else(|| counter.saturating_add(i64::try_from(count).unwrap_or(i64::MAX))).max(counter)
+}
+
+/// Do revoked certificates of this issuer stay listed past their end? A signature made with a stolen code-signing or
+/// timestamping key is looked at long after the certificate has expired.
+pub(super) fn retains(issuer: &Issuer, key: &IssuerKey) -> bool {
+    let signs = |usage| key.usages().contains(usage);
+    matches!(issuer.domain.as_str(), "code-signing" | "timestamping")
+        || signs(&oids::EKU_CODE_SIGNING)
+        || signs(&oids::EKU_TIME_STAMPING)
+}
+
+/// Where entries are read.
+pub enum Reader<'a> {
+    Store(&'a Store),
+    Tx(&'a mut Tx),
+}
+
+impl Reader<'_> {
+    fn on(&mut self) -> On<'_> {
+        match self {
+            Reader::Store(store) => On::from(*store),
+            Reader::Tx(tx) => On::from(&mut **tx),
+        }
+    }
+}
+
+/// What the issuer's CRL lists at `now`. `octets` says how long the list may be expected to be.
+pub async fn collect(mut reader: Reader<'_>, issuer: &Issuer, now: Timestamp, octets: usize) -> Result<CrlEntries> {
+    const PAGE: i64 = 5_000;
+    // all that is known stays where expired ones are kept; the date on the CRL promises no more than was kept
+    let alive_at = if issuer.crl_retained_since.is_some() { Timestamp::from_micros(0) } else { now - KEPT_PAST_END };
+    let mut entries = CrlEntries::with_octets(octets);
+    let mut last = None;
+    loop {
+        let page = revocations::listed(reader.on(), issuer.id, last.as_ref(), alive_at, PAGE).await?;
+        let full = i64::try_from(page.len()).unwrap_or(0) == PAGE;
+        last = page.last().map(|listed| listed.serial.clone());
+        for listed in page {
+            entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)?;
+        }
+        if !full {
+            return Ok(entries);
+        }
+    }
+}
+
+pub(super) async fn sign(
+    issuer: &Issuer,
+    key: &IssuerKey,
+    number: CrlNumber,
+    window: Window,
+    entries: CrlEntries,
+) -> Result<SignedCrl> {
+    let signer = key.signer().clone();
+    let input = CrlInput {
+        issuer_name: key.subject(),
+        authority_key_id: key.key_id(),
+        algorithm: SignatureAlgorithm::for_key(signer.algorithm()),
+        this_update: window.this_update,
+        next_update: window.next_update,
+        number,
+        scope: CrlScope::Complete,
+        expired_certs_on_crl: issuer.crl_retained_since,
+    };
+    let count = entries.count();
+    let prepared = prepare_crl(&input, entries).map_err(failed)?;
+    let sealing = async move { seal_crl(prepared, signer.as_ref(), signer.public_key()).await };
+    let sealed = if i64::try_from(count).unwrap_or(i64::MAX) > LARGE {
+        // hashing, verifying and reading tens of megabytes would hold up what else this thread does
+        let runtime = tokio::runtime::Handle::current();
+        let done = tokio::task::spawn_blocking(move || runtime.block_on(sealing)).await;
+        done.map_err(|e| Error::internal("signing a CRL was broken off", e))?
+    } else {
+        sealing.await
+    };
+    let der = sealed.map_err(|e| {
+        metrics::counter!("chancery_crl_publish_failures_total", "issuer" => issuer.slug.clone()).increment(1);
+        failed(e)
+    })?;
+    Ok(SignedCrl { number, window, entries: count, der })
+}
+
+fn failed(error: CrlError) -> Error {
+    match error {
+        CrlError::Sign(e) => Error::new(ErrorKind::Unavailable, "the signing key did not answer").because(e),
+        other => Error::internal("a CRL could not be made", other),
+    }
+}
