@@ -69,7 +69,8 @@ impl Authority {
         let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
         let place = plan.place(slug, name, &issuers)?;
         let root =
-            found_root(&mut tx, &self.publishing(), root, place, IssuerState::Active, plan.root_life, plan.life).await?;
+            found_root(&mut tx, &self.publishing(), root, place, IssuerState::Active, plan.root_life, plan.life)
+                .await?;
         let issuer =
             found_below(&mut tx, &self.publishing(), &plan, issuing, (&root.issuer, &root.key), &issuers).await?;
         let added = add_missing_profiles(&mut tx, &plan).await?;
@@ -101,7 +102,9 @@ impl Authority {
         let taken = taken(&mut tx, &issuers).await?;
         let slug = free_slug(&plan.domain, true, &taken.iter().map(String::as_str).collect::<Vec<_>>());
         let place = plan.place(slug, name, &issuers)?;
-        let root = found_root(&mut tx, &self.publishing(), keys, place, IssuerState::Prepared, plan.root_life, plan.life).await?;
+        let root =
+            found_root(&mut tx, &self.publishing(), keys, place, IssuerState::Prepared, plan.root_life, plan.life)
+                .await?;
         let detail = json!({"domain": plan.domain, "root": root.issuer.slug, "state": root.issuer.state.name()});
         tx.audit(AuditEvent::done("issuer.created", format!("issuer:{}", root.issuer.id), detail));
         self.commit_hierarchy(tx).await?;

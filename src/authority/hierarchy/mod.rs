@@ -86,9 +86,16 @@ pub async fn initialise(store: &Store, keys: &dyn KeyStore, founding: &Founding)
     let publishing = Publishing::first(keys);
     let root = CaKeys::make(store, keys, KeyAlgorithm::P384, KeyPurpose::Root)?;
     let name = format!("Chancery Root {}", digits(root.own.signer.as_ref()));
-    let root =
-        found_root(&mut tx, &publishing, root, place("tls-root", name), IssuerState::Active, ROOT_LIFE, ROOT_RESPONDER_LIFE)
-            .await?;
+    let root = found_root(
+        &mut tx,
+        &publishing,
+        root,
+        place("tls-root", name),
+        IssuerState::Active,
+        ROOT_LIFE,
+        ROOT_RESPONDER_LIFE,
+    )
+    .await?;
     let issuing = CaKeys::make(store, keys, KeyAlgorithm::P256, KeyPurpose::Issuer)?;
     let powers = Powers { usages: &[ExtendedKeyUsage::ServerAuth], constraints: None, life: ISSUING_LIFE };
     let issuing_place = place("tls-1", "Chancery Issuing 1".into());

@@ -14,3 +14,4 @@ mod memory;
 mod metrics;
 mod own_certificate;
 mod proxies;
+mod upgrade;

@@ -1,0 +1,152 @@
+//! An installation of an earlier version is opened by this one: it migrates, starts, and what was true stays true.
+//! `tests/data/installations/README.md` says how each was made.
+
+use std::path::{Path, PathBuf};
+
+use chancery::clock::{Clock, Timestamp};
+use serde_json::{Value, json};
+
+use crate::support::server::TestServer;
+use crate::support::wait;
+use crate::support::wire::Reply;
+
+const SCHEMA_11: &str = "schema-11";
+
+fn stored(schema: &str, engine: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/installations").join(schema).join(engine)
+}
+
+fn facts(stored: &Path) -> Value {
+    serde_json::from_slice(&std::fs::read(stored.join("facts.json")).unwrap()).unwrap()
+}
+
+struct Upgraded {
+    server: TestServer,
+    facts: Value,
+}
+
+impl Upgraded {
+    async fn start(schema: &str, engine: &str) -> Upgraded {
+        let stored = stored(schema, engine);
+        let server = TestServer::stored(&stored, engine == "postgres").await;
+        Upgraded { server, facts: facts(&stored) }
+    }
+
+    fn fact<'a>(&'a self, group: &str, name: &str) -> &'a str {
+        self.facts[group][name].as_str().unwrap()
+    }
+
+    async fn ask(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
+        let bearer = format!("Bearer {}", self.fact("tokens", token));
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let body = body.map(|body| body.to_string()).unwrap_or_default();
+        self.server.https(method, &format!("/api/v1/{path}"), &headers, body.as_bytes()).await
+    }
+
+    async fn issue(&self, token: &str, profile: &str, name: &str) -> Reply {
+        self.ask(token, "POST", "certificates", Some(json!({"profile": profile, "names": [name]}))).await
+    }
+
+    async fn certificate(&self, serial: &str) -> Value {
+        let path = format!("certificates?serial={}", self.fact("serials", serial));
+        let found = self.ask("admin", "GET", &path, None).await.json();
+        found["items"][0].clone()
+    }
+
+    async fn issuer(&self, slug: &str) -> Value {
+        self.ask("admin", "GET", &format!("issuers/{slug}"), None).await.json()
+    }
+
+    async fn all_that_was_true(&self) {
+        self.who_may_what().await;
+        self.certificates().await;
+        self.hierarchy().await;
+        self.health().await;
+    }
+
+    /// Tokens and users keep what they could do, and revoked ones stay revoked.
+    async fn who_may_what(&self) {
+        assert_eq!(self.issue("admin", "tls-server", "new.lab.example").await.status, 201);
+        assert_eq!(self.issue("bounded", "tls-server", "bounded.lab.example").await.status, 201);
+        assert_eq!(self.issue("bounded", "tls-server", "bounded.other.example").await.status, 403);
+        assert_eq!(self.issue("revoked", "tls-server", "revoked.lab.example").await.status, 401);
+    }
+
+    /// Revoked stays revoked: in the row, and on the CRL while the certificate has not expired.
+    async fn certificates(&self) {
+        for (name, status) in [
+            ("web", "valid"),
+            ("key_compromise", "revoked"),
+            ("superseded", "revoked"),
+            ("etcd_revoked", "revoked"),
+            ("etcd_good", "valid"),
+        ] {
+            let certificate = self.certificate(name).await;
+            let end = Timestamp::parse_rfc3339(certificate["not_after"].as_str().unwrap()).unwrap();
+            let alive = self.server.clock.now() < end;
+            let status = if status == "valid" && !alive { "expired" } else { status };
+            assert_eq!(certificate["status"], status, "{name}: {certificate}");
+            if status == "revoked" && alive {
+                let issuer = certificate["issuer"].as_str().unwrap();
+                let serial = openssl::bn::BigNum::from_hex_str(self.fact("serials", name)).unwrap();
+                assert!(self.crl(issuer).await.contains(&serial), "{name} on the CRL of {issuer}");
+            }
+        }
+    }
+
+    async fn crl(&self, issuer: &str) -> Vec<openssl::bn::BigNum> {
+        let reply = wait::until("the CRL is served", async || {
+            let reply = self.server.http(&format!("/crl/{issuer}.crl")).await;
+            (reply.status == 200).then_some(reply)
+        })
+        .await;
+        let crl = openssl::x509::X509Crl::from_der(&reply.body).unwrap();
+        let revoked = crl.get_revoked().into_iter().flatten();
+        revoked.map(|one| one.serial_number().to_bn().unwrap()).collect()
+    }
+
+    /// The root is the one that clients have; retired issuers sign nothing; constraints hold.
+    async fn hierarchy(&self) {
+        let root = self.server.root_pem().await;
+        let der = openssl::x509::X509::from_pem(&root).unwrap().to_der().unwrap();
+        let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &der);
+        let hex: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, self.facts["root_sha256"]);
+        let client = json!({"profile": "etcd-client", "common_name": "a-client", "names": []});
+        let issued = self.ask("admin", "POST", "certificates", Some(client)).await.json();
+        assert_eq!(issued["issuer"], "etcd-2", "{issued}");
+        assert_eq!(self.issue("admin", "dev-server", "www.dev.example").await.status, 201);
+        assert_eq!(self.issue("admin", "dev-server", "www.evil.example").await.status, 403);
+        for slug in ["tls-1", "etcd-1", "etcd-2", "corp-1", "dev-1", "code-signing-1", "timestamping-1", "mtls-1"] {
+            assert_eq!(self.issuer(slug).await["slug"], slug);
+        }
+    }
+
+    /// It may issue and answer, and its own checker finds nothing.
+    async fn health(&self) {
+        wait::until("/readyz answers 200", async || {
+            (self.server.ops("/readyz").await.status == 200).then_some(())
+        })
+        .await;
+        let findings = self.server.app().authority.fsck().await.unwrap().findings;
+        assert_eq!(findings, Vec::<String>::new());
+    }
+}
+
+async fn upgrades(engine: &str) {
+    let mut upgraded = Upgraded::start(SCHEMA_11, engine).await;
+    upgraded.all_that_was_true().await;
+    upgraded.server.restart().await;
+    upgraded.health().await;
+    upgraded.server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schema_11_on_sqlite() {
+    upgrades("sqlite").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn schema_11_on_postgres() {
+    upgrades("postgres").await;
+}
