@@ -57,9 +57,7 @@ impl NameConstraints {
         let form = name.form();
         let violation = |rule: String| Some(ConstraintViolation { name: name.to_string(), rule });
         let all = || self.permitted.iter().chain(&self.excluded).filter(|tree| tree.form() == form);
-        if all().next().is_none() {
-            return None;
-        }
+        all().next()?;
         if all().any(Subtree::is_bounded) {
             return violation("bounds how deep such names may lie, which RFC 5280 does not define".into());
         }

@@ -213,7 +213,7 @@ mod tests {
         assert!(!after(&[strict.clone(), ca(&[A])]).unwrap().refuses(&set(&[A])));
         assert!(!after(std::slice::from_ref(&strict)).unwrap().refuses(&set(&[oids::ANY_POLICY])));
         let inhibited = PolicyExtensions { inhibit_any: Some(0), ..strict };
-        assert!(after(&[inhibited.clone()]).unwrap().refuses(&set(&[oids::ANY_POLICY])));
+        assert!(after(std::slice::from_ref(&inhibited)).unwrap().refuses(&set(&[oids::ANY_POLICY])));
         assert!(after(&[inhibited, ca(&[oids::ANY_POLICY])]).is_err());
     }
 

@@ -158,9 +158,9 @@ impl Authority {
         let mut signed = Vec::with_capacity(2);
         let windows = match signs {
             Signs::Both if publishing.can_seal() => {
-                vec![publishing.from_now(now, begun.last.as_ref(), key), publishing.ready(now)]
+                vec![publishing.window_from(now, begun.last.as_ref(), key), publishing.ready(now)]
             }
-            Signs::Both | Signs::InForce => vec![publishing.from_now(now, begun.last.as_ref(), key)],
+            Signs::Both | Signs::InForce => vec![publishing.window_from(now, begun.last.as_ref(), key)],
             Signs::Ready => vec![publishing.ready(now)],
         };
         let count = windows.len();

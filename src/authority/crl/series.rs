@@ -75,7 +75,7 @@ impl<'a> Publishing<'a> {
 
     /// The CRL in force from `now`. thisUpdate lies back, but never before the issuer's own beginning, and it does not
     /// go back behind the last one's when a clock did.
-    pub(super) fn from_now(&self, now: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
+    pub(super) fn window_from(&self, now: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
         self.until(now, now + CRL_LIFE, last, key)
     }
 
@@ -99,7 +99,7 @@ impl<'a> Publishing<'a> {
 pub async fn sign_first(tx: &mut Tx, publishing: &Publishing<'_>, issuer: &Issuer, key: &IssuerKey) -> Result<()> {
     let now = tx.now();
     let last = crls::in_force(&mut *tx, issuer.id, now).await?;
-    let mut windows = vec![publishing.from_now(now, last.as_ref(), key)];
+    let mut windows = vec![publishing.window_from(now, last.as_ref(), key)];
     windows.extend(publishing.can_seal().then(|| publishing.ready(now)));
     sign_series(tx, publishing, issuer, key, last, windows).await
 }

@@ -73,7 +73,7 @@ impl Authority {
             if let Some(why) = other_than_its_row(&crl, &facts) {
                 return wrong(why);
             }
-            if !key.is_some_and(|key| facts.verify(&key.spki).is_ok()) {
+            if key.is_none_or(|key| facts.verify(&key.spki).is_err()) {
                 return wrong("its signature is not that of its issuer".into());
             }
         }

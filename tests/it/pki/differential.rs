@@ -424,11 +424,14 @@ fn explained(judge: &str, ca: usize, name: &str) -> bool {
     })
 }
 
+/// A verifier that runs in this process: issuing CA and leaf in DER.
+type Judge = fn(&World, &[u8], &[u8]) -> Result<(), String>;
+
 #[test]
 fn verifiers_and_our_policy_agree_about_constrained_names() {
     let world = World::new();
     let mut judges: BTreeMap<&str, Verdicts> = BTreeMap::new();
-    let inside = |judge: fn(&World, &[u8], &[u8]) -> Result<(), String>| {
+    let inside = |judge: Judge| {
         let judged = world
             .leaves
             .iter()

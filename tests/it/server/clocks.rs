@@ -207,6 +207,8 @@ async fn a_clock_that_leaps_far_ahead_of_its_database_file_stops_signing() {
     server.clock.jump(DAY);
     ready(&server).await;
     issue(&server).await.unwrap();
+    // what is due since then is published before the next leap, by the server's job or here
+    while server.app().authority.publish_due().await.unwrap() > 0 {}
     server.clock.jump(400 * DAY);
     refuses(&server, "400 days ahead of").await;
     let last = crls_of(&server).await;

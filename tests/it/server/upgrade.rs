@@ -124,10 +124,8 @@ impl Upgraded {
 
     /// It may issue and answer, and its own checker finds nothing.
     async fn health(&self) {
-        wait::until("/readyz answers 200", async || {
-            (self.server.ops("/readyz").await.status == 200).then_some(())
-        })
-        .await;
+        wait::until("/readyz answers 200", async || (self.server.ops("/readyz").await.status == 200).then_some(()))
+            .await;
         let findings = self.server.app().authority.fsck().await.unwrap().findings;
         assert_eq!(findings, Vec::<String>::new());
     }
