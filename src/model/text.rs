@@ -19,20 +19,22 @@ pub fn is_deceptive(c: char) -> bool {
 
 /// Text on one line: a line break is escaped too.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, is_deceptive)
+    escaped(text, |c, _| is_deceptive(c))
 }
 
-/// Text of several lines: line breaks and tabs stay. The escape is one of JSON, so JSON keeps its meaning.
+/// Text of several lines: line breaks (CRLF too, which browsers send in forms and get back in them) and tabs stay. The
+/// escape is one of JSON, so JSON keeps its meaning.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| is_deceptive(c) && !matches!(c, '\n' | '\t'))
+    escaped(text, |c, next| is_deceptive(c) && !matches!((c, next), ('\n' | '\t', _) | ('\r', Some('\n'))))
 }
 
-fn escaped(text: &str, hidden: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let Some(first) = text.find(&hidden) else { return Cow::Borrowed(text) };
-    let (start, rest) = text.split_at(first);
-    let mut out = start.to_owned();
-    for c in rest.chars() {
-        if hidden(c) {
+/// `hidden` decides by a character and the one after it.
+fn escaped(text: &str, hidden: impl Fn(char, Option<char>) -> bool) -> Cow<'_, str> {
+    let pairs = || text.char_indices().zip(text.chars().skip(1).map(Some).chain([None]));
+    let Some(((first, _), _)) = pairs().find(|((_, c), next)| hidden(*c, *next)) else { return Cow::Borrowed(text) };
+    let mut out = text.split_at(first).0.to_owned();
+    for ((_, c), next) in pairs().skip_while(|((at, _), _)| *at < first) {
+        if hidden(c, next) {
             // above U+FFFF a surrogate pair, as in JSON
             c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
         } else {
@@ -74,6 +76,7 @@ mod tests {
     fn escapes_are_visible_and_keep_json_whole() {
         assert_eq!(printable("a\u{202e}b\n\u{1b}[31m"), "a\\u202eb\\u000a\\u001b[31m");
         assert_eq!(printable_lines("a\n\tb\r"), "a\n\tb\\u000d");
+        assert_eq!(printable_lines("a\r\nb\rc\r\n"), "a\r\nb\\u000dc\r\n", "what a form sends comes back in it");
         assert!(matches!(printable("plain ü"), Cow::Borrowed("plain ü")));
         let value = serde_json::json!({"n": "x\u{202e}y\u{e0041}\u{1b}"});
         let text = value.to_string();
