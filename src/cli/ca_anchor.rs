@@ -27,8 +27,10 @@ pub enum AnchorCommand {
     List,
     /// Take a root of others out of the bundle of a trust domain
     Remove {
+        /// The trust domain, such as tls
         domain: String,
         /// The root in PEM or DER, or its SHA-256 fingerprint
+        #[arg(id = "anchor", value_name = "ROOT")]
         root: String,
     },
 }

@@ -51,7 +51,7 @@ pub fn first_run(app: &App, config: &Config, setup: Option<&str>) -> Result<Vec<
         "      connect something        chancery quickstart certbot | caddy | cert-manager | git | docker | kubectl | nginx"
             .to_owned(),
     );
-    lines.push("      let a script in          chancery token create --role operator".to_owned());
+    lines.push("      let a script in          chancery token create --name ci --role operator".to_owned());
     lines.push("      see how it is            chancery doctor".to_owned());
     Ok(lines)
 }
