@@ -141,9 +141,10 @@ impl Authority {
         let counter = before.map_or(0, |head| head.counter) + 1;
         let epoch = hierarchy::installation(&self.store).await?.map_or(0, |i| i.epoch);
         let number = CrlNumber::new(u64::try_from(epoch).unwrap_or(0), u64::try_from(counter).unwrap_or(0));
-        // a clock that went back must not make thisUpdate go back
-        let this_update = before.map_or(now, |head| now.max(head.this_update));
-        let next_update = this_update + CRL_LIFE;
+        // as of every CRL: it lies back, not before the signer's own beginning, and does not go back when a clock did
+        let back = (now - self.crl_backdate).max(key.validity().not_before()).min(now);
+        let this_update = before.map_or(back, |head| back.max(head.this_update));
+        let next_update = now + CRL_LIFE;
         let url = url(&signer.issuer.status_url, domain);
         let input = CrlInput {
             issuer_name: key.subject(),

@@ -24,8 +24,8 @@ use crate::store::{Tx, hierarchy};
 pub use in_force::Crl;
 pub(super) use in_force::ServedCrls;
 pub(super) use series::counter_after;
-pub use series::{Publishing, Reader, collect, sign_first, sign_last, sign_root_series};
-use series::{SignedCrl, store_signed};
+pub use series::{Publishing, Reader, collect, sign_first, sign_root_series};
+use series::{SignedCrl, sign_last, store_signed};
 
 /// nextUpdate of the CRL in force.
 pub const CRL_LIFE: Duration = hours(24);
@@ -36,6 +36,8 @@ pub const CRL_EVERY: Duration = hours(6);
 pub const BACKDATE: Duration = minutes(5);
 /// A revoked certificate stays on the list for at least one CRL past its end.
 const KEPT_PAST_END: Duration = hours(30);
+/// 9999-12-31T23:59:59Z: RFC 5280 §4.1.2.5 has no later time.
+const FOR_EVER: Timestamp = Timestamp::from_secs(253_402_300_799);
 /// How long an issuer that is over is not looked at again.
 const OVER_FOR: Duration = hours(1);
 /// A list with more entries is large: its publications keep a distance, and the CRL for later is signed apart.
@@ -94,8 +96,8 @@ impl Authority {
         let now = self.store.now();
         let last = crls::in_force(&self.store, issuer.id, now).await?;
         let due = is_due(last.as_ref(), now);
-        if !issuer.crl_dirty && due && issuer.state.is_over_without_certificates() && self.is_over(issuer.id).await? {
-            return Ok(false);
+        if !issuer.crl_dirty && due && self.has_ended(issuer, key).await? {
+            return self.publish_last(issuer, key, last.as_ref()).await;
         }
         let large = last.as_ref().is_some_and(|crl| crl.entries > LARGE);
         let signs = match (issuer.crl_dirty || due, large) {
@@ -119,6 +121,35 @@ impl Authority {
             }
         }
         Ok(false)
+    }
+
+    /// Will nothing that an issuer signed be valid any more? Its own certificate has expired, or it signs nothing and its
+    /// last certificate has expired.
+    async fn has_ended(&self, issuer: &Issuer, key: &IssuerKey) -> Result<bool> {
+        let expired = key.validity().not_after() + KEPT_PAST_END < self.store.now();
+        Ok(expired || issuer.state.is_over_without_certificates() && self.is_over(issuer.id).await?)
+    }
+
+    /// The last CRL of an issuer that has ended, once. That of code-signing and timestamping never expires: signatures are
+    /// verified long after (ETSI EN 319 411-1 §6.3.9).
+    async fn publish_last(&self, issuer: &Issuer, key: &IssuerKey, last: Option<&CrlHead>) -> Result<bool> {
+        let until = if series::retains(issuer, key) { FOR_EVER } else { key.validity().not_after() };
+        if last.is_some_and(|crl| crl.next_update >= until) || until <= self.store.now() {
+            return Ok(false);
+        }
+        let mut tx = self.store.begin(&Actor::job("crl")).await?;
+        let locked = hierarchy::lock_issuer(&mut tx, issuer.id).await?;
+        let locked = locked.ok_or_else(|| Error::inconsistent("an issuer vanished while its last CRL was made"))?;
+        let now = tx.now();
+        // another replica may have done it while we waited for the row
+        if locked.crl_dirty
+            || crls::in_force(&mut tx, issuer.id, now).await?.is_some_and(|crl| crl.next_update >= until)
+        {
+            return Ok(false);
+        }
+        sign_last(&mut tx, &self.publishing(), &locked, key, until).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     /// Does no CRL stand ready for the time that the server may be locked? Looked at for large lists alone, whose one

@@ -123,7 +123,7 @@ pub async fn sign_root_series(
 }
 
 /// The last CRL of an issuer that ends: one in force until `until`, and none after it.
-pub async fn sign_last(
+pub(super) async fn sign_last(
     tx: &mut Tx,
     publishing: &Publishing<'_>,
     issuer: &Issuer,

@@ -184,7 +184,12 @@ on_both_engines! {
         assert!(published().await && published().await);
         // tls-client lasts 30 days
         at.clock.advance(chancery::clock::days(40));
-        assert!(!published().await, "nobody is left to ask");
+        assert!(published().await, "the last one");
+        let last = authority.current_crl("lab-1").await.unwrap();
+        let issuer = authority.snapshot().issuer("lab-1").unwrap().certificate().unwrap().not_after;
+        assert_eq!(last.next_update, issuer, "until the issuer itself expires");
+        assert!(published().await);
+        assert_eq!(authority.current_crl("lab-1").await.unwrap().number, last.number, "and none after it");
     }
 }
 

@@ -54,6 +54,24 @@ on_both_engines! {
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
 
+    async fn an_issuer_that_ends_signs_a_last_crl(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("code-signing")).await.unwrap();
+        let end = |slug: &str| authority.snapshot().issuer(slug).unwrap().certificate().unwrap().not_after;
+        let (code, tls) = (end("code-signing-1"), end("tls-1"));
+        at.clock.set(code.max(tls) + days(3));
+        authority.publish_due().await.unwrap();
+        let last = authority.current_crl("code-signing-1").await.unwrap();
+        assert_eq!(last.next_update.to_string(), "9999-12-31T23:59:59Z");
+        assert_eq!(CrlFacts::parse(&last.der).unwrap().next_update, Some(last.next_update));
+        let other = authority.current_crl("tls-1").await.unwrap().number;
+        at.clock.advance(days(30));
+        authority.publish_due().await.unwrap();
+        assert_eq!(authority.current_crl("code-signing-1").await.unwrap().number, last.number, "once");
+        assert_eq!(authority.current_crl("tls-1").await.unwrap().number, other, "none where signatures do not outlive it");
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
     async fn a_timestamping_certificate_is_not_revoked_without_a_reason(at) {
         let (authority, _) = founded(&at.store).await;
         authority.create_domain(&actor(), &wanted("timestamping")).await.unwrap();
