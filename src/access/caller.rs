@@ -143,7 +143,9 @@ impl Caller {
 
     pub fn may_revoke(&self, certificate: &Certificate) -> Result<()> {
         self.may(Permission::Revoke)?;
-        self.may_see(certificate)
+        self.may_see(certificate)?;
+        // a revoked CA never comes back, and everything below it falls
+        if certificate.is_of_hierarchy() { self.may(Permission::ManageHierarchy) } else { Ok(()) }
     }
 
     /// Tokens are made by an administrator without bounds, so that none is wider than its maker.

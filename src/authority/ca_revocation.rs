@@ -10,12 +10,12 @@ use super::Authority;
 use super::crl::sign_root_series;
 use super::hierarchy::make::{NewKey, ROOT_RESPONDER_LIFE, add_responder, responder_algorithm};
 use super::revoke::revoke_locked;
-use super::snapshot::{LoadedIssuer, Snapshot};
+use super::snapshot::LoadedIssuer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
-use crate::model::issuer::{IssuerCertificate, IssuerRole};
+use crate::model::issuer::IssuerRole;
 use crate::model::reason::RevocationReason;
 use crate::pki::crl_facts::CrlFacts;
 use crate::pki::signer::KeyPurpose;
@@ -33,9 +33,9 @@ pub struct PendingRevocations {
     pub fix: String,
 }
 
-/// Does a certificate belong to the hierarchy itself? Its revocation changes what replicas serve.
+/// Its revocation changes what replicas serve.
 pub(super) fn is_of_hierarchy(certificate: &Certificate) -> bool {
-    certificate.via == "internal" && matches!(certificate.profile.as_str(), "root" | "issuing" | "ocsp")
+    certificate.is_of_hierarchy()
 }
 
 impl Authority {
@@ -55,7 +55,7 @@ impl Authority {
             let issuer = snapshot.issuer_by_id(certificate.issuer_id)?;
             (issuer.issuer.role == IssuerRole::Root && issuer.key.is_some()).then(|| issuer.clone())
         };
-        if is_last_of_its_issuer(&snapshot, certificate)
+        if is_last_of_its_issuer(tx, certificate).await?
             && hierarchy::revoke_of_certificate(&mut *tx, certificate.id).await? > 0
         {
             let detail = json!({"certificate": certificate.id, "reason": reason.name()});
@@ -170,12 +170,24 @@ impl Authority {
     }
 }
 
-/// Has the issuer whose certificate this is no other that is valid?
-fn is_last_of_its_issuer(snapshot: &Snapshot, certificate: &Certificate) -> bool {
-    let is_it = |c: &IssuerCertificate| c.certificate_id == Some(certificate.id);
-    let owner =
-        snapshot.issuers.values().find(|i| i.issuer.role == IssuerRole::Issuing && i.certificates.iter().any(is_it));
-    owner.is_some_and(|owner| owner.certificates.iter().all(is_it))
+/// Has the issuer whose certificate this is no other of this installation that is not revoked? A cross-certificate does
+/// not count: clients of the domain do not trust what is above it. The issuer's row is locked first, so that of several
+/// revocations at once one finds that it is the last.
+async fn is_last_of_its_issuer(tx: &mut Tx, certificate: &Certificate) -> Result<bool> {
+    let all = hierarchy::issuer_certificates(&mut *tx).await?;
+    let Some(own) = all.iter().find(|c| c.certificate_id == Some(certificate.id)) else { return Ok(false) };
+    let owner = hierarchy::lock_issuer(&mut *tx, own.issuer_id).await?;
+    if owner.is_none_or(|owner| owner.role != IssuerRole::Issuing) {
+        return Ok(false);
+    }
+    let others = all.iter().filter(|c| c.issuer_id == own.issuer_id).filter_map(|c| c.certificate_id);
+    for id in others.filter(|id| *id != certificate.id) {
+        let other = certificates::find(&mut *tx, id).await?;
+        if other.is_some_and(|other| !matches!(other.status, CertificateStatus::Revoked { .. })) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The other CA certificates of the key.

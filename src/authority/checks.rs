@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::Authority;
 use super::crl::CRL_EVERY;
+use super::own::OWN_DOMAIN;
 use super::recovery::STALE_AFTER;
 use super::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::{Timestamp, days, hours};
@@ -209,7 +210,8 @@ fn cannot_issue(snapshot: &Snapshot, domain: &str, now: Timestamp) -> Option<(Se
     let issuing = |i: &&Arc<LoadedIssuer>| i.issuer.domain == domain && i.issuer.role == IssuerRole::Issuing;
     let meant = |i: &&Arc<LoadedIssuer>| match i.issuer.state {
         IssuerState::Active | IssuerState::Revoked => true,
-        IssuerState::Prepared | IssuerState::Retiring | IssuerState::Removed => false,
+        // the server's own certificate stands in this domain
+        IssuerState::Prepared | IssuerState::Retiring | IssuerState::Removed => domain == OWN_DOMAIN,
     };
     let why: Vec<_> = snapshot
         .issuers
@@ -219,7 +221,11 @@ fn cannot_issue(snapshot: &Snapshot, domain: &str, now: Timestamp) -> Option<(Se
         .filter_map(|i| Some(format!("{} {}", i.issuer.slug, snapshot.may_sign(i, now).err()?.clause())))
         .collect();
     (!why.is_empty()).then(|| {
-        let fix = "run `chancery ca renew ISSUER`, or create an issuer with --under";
+        let expired = |i: &&Arc<LoadedIssuer>| issuing(i) && i.issuer.state.signs() && i.is_expired(now);
+        let fix = match snapshot.issuers.values().find(expired) {
+            Some(issuer) => format!("run `chancery ca renew {}`", issuer.issuer.slug),
+            None => format!("run `chancery ca create {domain} --under ROOT`, or activate an issuer that is there"),
+        };
         (Severity::Critical, format!("trust domain {domain} cannot issue: {}; {fix}", why.join(", ")))
     })
 }

@@ -88,6 +88,9 @@ impl Snapshot {
         if !issuer.issuer.state.signs() {
             return Err(NotSigning::State(issuer.issuer.state));
         }
+        if issuer.revoked_at.is_some() {
+            return Err(NotSigning::State(IssuerState::Revoked));
+        }
         if issuer.is_expired(now) {
             return Err(NotSigning::Expired(issuer.not_after().unwrap_or(now)));
         }

@@ -7,7 +7,9 @@ use super::{chain, revoked_cas};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
-use crate::model::issuer::{Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, OcspSigner, Responder};
+use crate::model::issuer::{
+    Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, IssuerState, OcspSigner, Responder,
+};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::key_policy;
@@ -123,9 +125,13 @@ impl Snapshot {
             };
             let mut own = of(&live);
             let mut revoked_at = None;
-            if own.is_empty() {
-                own = of(&certificates);
-                revoked_at = own.iter().filter_map(|c| revoked.get(&c.id)).max().copied();
+            // a cross-certificate that is not revoked gives a revoked key nothing back
+            if own.is_empty() || issuer.state == IssuerState::Revoked {
+                let every = of(&certificates);
+                revoked_at = every.iter().filter_map(|c| revoked.get(&c.id)).max().copied();
+                if own.is_empty() {
+                    own = every;
+                }
             }
             let chains = above.chains(&issuer.domain, &own);
             let path = match chains.first() {

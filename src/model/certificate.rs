@@ -36,6 +36,13 @@ pub struct Certificate {
     pub issued_at: Option<Timestamp>,
 }
 
+impl Certificate {
+    /// Does it belong to the hierarchy itself: a CA certificate of this installation, or an OCSP delegate?
+    pub fn is_of_hierarchy(&self) -> bool {
+        self.via == "internal" && matches!(self.profile.as_str(), "root" | "issuing" | "ocsp")
+    }
+}
+
 /// intended → valid → revoked; expired follows from the clock. A revoked intent has no fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CertificateStatus {

@@ -80,6 +80,8 @@ impl Db {
             .filename(path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
+            // what is deleted must not be read from the file: CRLs that were withdrawn, secrets of links
+            .pragma("secure_delete", "ON")
             .synchronous(SqliteSynchronous::Full)
             .foreign_keys(true)
             .busy_timeout(LOCK_WAIT)

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::authority::crl::{Publishing, sign_first, sign_root_series};
 use crate::clock::{Timestamp, days, minutes};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::id::{CertificateId, IssuerCertificateId, IssuerId, KeyId, ProfileId};
@@ -292,7 +292,13 @@ async fn add_certificate(
     certificates::intend(tx.raw(), std::slice::from_ref(&intent)).await?;
     let outcome =
         Outcome { id: certificate.id, fingerprint: sealed.fingerprint(), issued_at: now, der: sealed.into_der() };
-    certificates::complete(tx.raw(), &[outcome]).await?;
+    if certificates::complete(tx.raw(), &[outcome]).await? != 1 {
+        // a blocked key gets no outcome: nothing of this transaction may stay
+        return Err(Error::new(
+            ErrorKind::Conflict,
+            format!("the key of {} is blocked; make a new issuer with `chancery ca create`", certificate.subject),
+        ));
+    }
     let detail = json!({"serial": certificate.serial, "subject": certificate.subject, "profile": profile});
     tx.audit(AuditEvent::done("certificate.issued", certificate.object(), detail));
     Ok(certificate)

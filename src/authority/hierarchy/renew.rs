@@ -34,6 +34,7 @@ impl Authority {
     async fn renew(&self, actor: &Actor, slug: &str, years: Option<u32>) -> Result<Vec<SerialNumber>> {
         let snapshot = self.snapshot();
         let own = snapshot.issuer(slug)?;
+        refuse_revoked(own)?;
         let above = own.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id)).ok_or_else(|| {
             Error::refused(
                 ErrorKind::Unprocessable,
@@ -136,4 +137,19 @@ async fn list_foreign(tx: &mut Tx, above: &LoadedIssuer, serial: &SerialNumber, 
     revocations::insert(&mut *tx, above.issuer.id, &row).await?;
     hierarchy::mark_crl_dirty(&mut *tx, above.issuer.id).await?;
     versions::bump(tx, Topic::Revocations).await
+}
+
+/// The key of a revoked issuer is not its own any more: it gets no further certificate, of ours or of others.
+pub(super) fn refuse_revoked(issuer: &LoadedIssuer) -> Result<()> {
+    if issuer.issuer.state != IssuerState::Revoked {
+        return Ok(());
+    }
+    let (slug, domain) = (&issuer.issuer.slug, &issuer.issuer.domain);
+    Err(Error::refused(
+        ErrorKind::Refused,
+        "issuer.revoked",
+        format!("issuer {slug}, which was revoked"),
+        "an issuer whose key is its own",
+        format!("make a new one with `chancery ca create {domain} --under ROOT`"),
+    ))
 }

@@ -170,6 +170,7 @@ impl Authority {
         certificates: Vec<CaCertificate>,
     ) -> Result<String> {
         let issuer = &to.issuer;
+        super::renew::refuse_revoked(to)?;
         let plan = Plan::of(&Wanted { domain: issuer.domain.clone(), ..Wanted::default() })?;
         let judged = self.judge(&plan, certificates, &to.sealed_key.public_key)?;
         check_key_id(to, &judged.own)?;

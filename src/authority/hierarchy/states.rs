@@ -57,6 +57,10 @@ impl Authority {
         let refuse = |value: String, allowed: &str, fix: String| {
             Err(Error::refused(ErrorKind::Conflict, "issuer.activation", value, allowed, fix))
         };
+        if loaded.revoked_at.is_some() {
+            let value = format!("issuer {slug}, whose certificates are all revoked");
+            return refuse(value, "an issuer with a valid certificate", "create another issuer".to_owned());
+        }
         if loaded.is_expired(now) {
             let value = format!("issuer {slug}, whose certificate has expired");
             return refuse(value, "an issuer with a valid certificate", format!("run `chancery ca renew {slug}`"));

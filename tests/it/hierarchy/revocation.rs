@@ -8,7 +8,7 @@ use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
 use chancery::model::certificate::CertificateStatus;
 use chancery::model::id::CertificateId;
-use chancery::model::issuer::OcspSigner;
+use chancery::model::issuer::{IssuerState, OcspSigner};
 use chancery::model::key::SignatureAlgorithm;
 use chancery::model::reason::RevocationReason;
 use chancery::pki::algorithm::algorithm_identifier;
@@ -246,6 +246,24 @@ on_both_engines! {
         for check in authority.checks().await.into_iter().filter(|check| check.name != "domain lists") {
             assert_eq!(check.severity, Severity::Ok, "{}: {}", check.name, check.detail);
         }
+    }
+
+    async fn a_revoked_issuer_gets_no_further_certificate(at) {
+        let (authority, _) = founded(&at.store).await;
+        let own = authority.snapshot().issuer("tls-1").unwrap().certificate().unwrap().certificate_id.unwrap();
+        authority.renew_issuer(&actor(), "tls-1", None).await.unwrap();
+        let newer = authority.snapshot().issuer("tls-1").unwrap().certificates.clone();
+        let newer = newer.iter().filter_map(|c| c.certificate_id).find(|id| *id != own).unwrap();
+        // of two at once one finds that it is the last
+        let reason = RevocationReason::Superseded;
+        let by = actor();
+        let (one, two) = tokio::join!(authority.revoke(&by, own, reason), authority.revoke(&by, newer, reason));
+        assert!(one.is_ok() && two.is_ok(), "{one:?} {two:?}");
+        authority.reload().await.unwrap();
+        assert_eq!(authority.snapshot().issuer("tls-1").unwrap().issuer.state, IssuerState::Revoked);
+        assert_eq!(rule(authority.renew_issuer(&actor(), "tls-1", None).await), "issuer.revoked");
+        assert!(issue(&authority, "tls-server", None, &["a.test"]).await.is_err());
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
 
     async fn renewing_an_issuer_with_ocsp_signing_revokes_the_old_certificate(at) {
