@@ -7,7 +7,7 @@ use super::secret::sha256;
 use crate::entropy::{Entropy, random};
 use crate::error::Result;
 
-/// What a link is for.
+/// The purpose of a one-time link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     /// The first administrator.
@@ -51,7 +51,7 @@ impl LinkSecret {
         format!("s_{}", digits.chunks(4).map(|c| c.iter().collect::<String>()).collect::<Vec<_>>().join("-"))
     }
 
-    /// What is stored. A secret that was made for one purpose is unknown for another.
+    /// The hash that is stored. It covers the purpose, so a secret of one purpose is unknown for another.
     pub(super) fn hash(&self, purpose: Purpose) -> [u8; 32] {
         let word = match purpose {
             Purpose::SetUp => "set-up",

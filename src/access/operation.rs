@@ -4,7 +4,7 @@
 
 use super::permission::Permission;
 
-/// What a token with a grant gets.
+/// How an operation treats a caller that is limited to a grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Bounded {
     /// Nothing: the operation reaches beyond any grant.
@@ -37,7 +37,7 @@ impl Operation {
         OPERATIONS.iter().find(|operation| operation.id == id)
     }
 
-    /// What it does, for a refusal.
+    /// The operation as a verb phrase, for the sentence of a refusal.
     pub const fn name(&self) -> &'static str {
         match self.needs {
             Needs::Role(permission) | Needs::OwnOr(permission) => permission.name(),

@@ -55,7 +55,7 @@ pub struct Entry<'a> {
     pub why: &'a str,
 }
 
-/// What is counted together.
+/// The key under which refusals are counted together.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Group {
     Request { surface: String, kind: ErrorKind },

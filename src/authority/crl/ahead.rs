@@ -15,7 +15,7 @@ use crate::pki::crl_facts::CrlFacts;
 use crate::store::crls::{self, CrlHead, NewCrl};
 use crate::store::hierarchy;
 
-/// What a sealed CRL is called under the status seal; its id goes with it.
+/// The name under which the status seal binds a sealed CRL, together with its id.
 pub(super) const LABEL: &str = "crl";
 /// Clocks of replicas may differ by this much.
 const SKEW: Duration = Duration::from_secs(30);

@@ -45,7 +45,7 @@ const LARGE: i64 = 10_000;
 /// How often the one for later of a large list is signed at most.
 const READY_WAITS: Duration = minutes(10);
 
-/// What a publication signs.
+/// The CRLs that one publication signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Signs {
     Both,
