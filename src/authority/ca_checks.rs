@@ -5,15 +5,18 @@ use super::Authority;
 use super::checks::{Check, Severity, check};
 use super::foreign_crls::foreign_cas;
 use super::snapshot::{LoadedIssuer, Snapshot};
+use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::model::identifier::shown;
 use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::pki::ca_certificate::CaCertificate;
-use crate::store::{domain_crls, foreign_crls, revocations};
+use crate::pki::name::DistinguishedName;
+use crate::store::{domain_crls, foreign_crls};
 
 /// Octets up to which a serial counts as short: drawn ones have 16 or more.
 const SHORT_SERIAL: i64 = 12;
-/// Rows of shared serials that are reported.
-const MOST: i64 = 200;
+/// Short serials that are looked at.
+const MOST: i64 = 2_000;
 
 impl Authority {
     pub(super) async fn check_pending_revocations(&self) -> Result<Check> {
@@ -38,7 +41,8 @@ impl Authority {
         for head in domain_crls::heads(&self.store).await? {
             if head.next_update <= now {
                 let text = format!(
-                    "the list of trust domain {} ended at {}; start the server unlocked",
+                    "the list of trust domain {} expired at {}; a server that runs with its unlock key signs the next \
+                     one: `chancery serve`",
                     head.domain, head.next_update
                 );
                 found.push((Severity::Critical, text));
@@ -56,99 +60,136 @@ impl Authority {
             let what = if missing { "is missing" } else { "has expired" };
             let why =
                 row.filter(|row| !row.failure.is_empty()).map_or(String::new(), |row| format!(" ({})", row.failure));
+            let from = ca.urls.first().map_or(String::new(), |url| format!(" with what {} answers", shown(url)));
             let text = format!(
-                "the CRL of {name} above trust domain {domain} {what}{why}, so servers with /bundles/{domain}.crl.pem \
-                 refuse everybody; run `chancery ca crl import FILE`"
+                "the CRL of {} above trust domain {domain} {what}{why}, so servers with /bundles/{domain}.crl.pem \
+                 refuse everybody; run `chancery ca crl import FILE`{from}",
+                shown(&name)
             );
             found.push((Severity::Warning, text));
         }
-        for (slug, loaded) in &snapshot.issuers {
-            let elsewhere = loaded.certificates.iter().all(|c| c.certificate_id.is_none());
-            if let Some(at) = loaded.revoked_at.filter(|_| elsewhere && loaded.issuer.state != IssuerState::Revoked) {
-                let text = format!(
-                    "the CA above {slug} revoked its certificate at {at}: nothing that it signs is accepted; activate another \
-                     issuer and run `chancery ca retire {slug}`"
-                );
-                found.push((Severity::Critical, text));
-            }
-        }
-        let collisions = self.colliding_serials(None).await?;
-        found.extend(collisions.into_iter().map(|text| (Severity::Warning, text)));
+        found.extend(revoked_elsewhere(&snapshot, now));
+        found.extend(self.colliding_serials().await?.into_iter().map(|text| (Severity::Warning, text)));
         Ok(check("domain lists", found, told.join(", ")))
     }
 
-    /// Serials of imported CAs that stand twice in one trust domain, of `only` or of all: a program that compares serials
-    /// alone takes one certificate for the other.
-    pub async fn colliding_serials(&self, only: Option<&str>) -> Result<Vec<String>> {
+    /// Short serials of imported CAs that stand twice in one trust domain: a program that compares serials alone takes
+    /// one certificate for the other.
+    pub async fn colliding_serials(&self) -> Result<Vec<String>> {
         let snapshot = self.snapshot();
+        let revoked = domain_crls::short_serials(&self.store, SHORT_SERIAL, self.store.now(), MOST).await?;
         let mut found = Vec::new();
-        let shared = domain_crls::shared_serials(&self.store, SHORT_SERIAL, self.store.now(), MOST).await?;
-        for (at, (issuer, serial)) in shared.iter().enumerate() {
+        for (issuer, serial) in &revoked {
             let Some(own) = snapshot.issuer_by_id(*issuer) else { continue };
-            let rest = shared.iter().skip(at + 1).take_while(|(_, same)| same == serial);
-            for other in rest.filter_map(|(other, _)| snapshot.issuer_by_id(*other)) {
-                let domain = &own.issuer.domain;
-                if other.issuer.domain == *domain && only.is_none_or(|only| only == domain) {
-                    found.push(format!(
-                        "serial {serial} is revoked under {} and under {} of trust domain {domain}: programs that compare \
-                         serials alone take them for one",
-                        own.issuer.slug, other.issuer.slug
-                    ));
-                }
+            let domain = &own.issuer.domain;
+            let twin = revoked.iter().find(|(other, same)| {
+                other.bytes() > issuer.bytes()
+                    && same == serial
+                    && snapshot.issuer_by_id(*other).is_some_and(|other| other.issuer.domain == *domain)
+            });
+            if let Some(other) = twin.and_then(|(other, _)| snapshot.issuer_by_id(*other)) {
+                let text = format!(
+                    "serial {serial} is revoked under {} and under {} of trust domain {domain}: programs that compare serials \
+                     alone take them for one",
+                    own.issuer.slug, other.issuer.slug
+                );
+                found.push(text);
             }
-        }
-        for domain in snapshot.domains.iter().filter(|d| only.is_none_or(|only| only == d.slug)) {
-            self.find_revoked_twins(&snapshot, &domain.slug, &mut found).await?;
+            let ca_certificates = snapshot.ca_certificates(domain);
+            let hit = ca_certificates
+                .iter()
+                .filter_map(|der| CaCertificate::read(der).ok())
+                .find(|ca| ca.issuer != own.subject() && ca.serial().is_ok_and(|other| other == *serial));
+            if let Some(ca) = hit {
+                let text = format!(
+                    "serial {serial}, revoked under {}, is also that of CA certificate {}: programs that compare serials alone \
+                     refuse everything below it; have that certificate issued anew",
+                    own.issuer.slug,
+                    ca.name()
+                );
+                found.push(text);
+            }
         }
         Ok(found)
     }
 
-    /// Revoked serials of one issuer that are also those of a CA certificate which another CA signed.
-    async fn find_revoked_twins(&self, snapshot: &Snapshot, domain: &str, found: &mut Vec<String>) -> Result<()> {
-        for ca in snapshot.ca_certificates(domain).into_iter().filter_map(|der| CaCertificate::read(der).ok()) {
-            let Ok(serial) = ca.serial() else { continue };
-            for own in snapshot.issuers.values().filter(|i| i.issuer.domain == domain && i.subject() != ca.issuer) {
-                if revocations::find(&self.store, own.issuer.id, &serial).await?.is_some() {
-                    found.push(format!(
-                        "serial {serial}, revoked under {}, is also that of CA certificate {}: programs that compare serials \
-                         alone refuse everything below it; have that certificate issued anew",
-                        own.issuer.slug,
-                        ca.name()
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
     /// RFC 6960 §4.2.2.2: OCSPSigning in a CA certificate makes its key a responder for the CA above.
     pub(super) fn check_delegations(&self) -> Check {
-        let snapshot = self.snapshot();
-        let delegated = |loaded: &LoadedIssuer| {
-            loaded.issuer.role == IssuerRole::Issuing
-                && loaded.revoked_at.is_none()
-                && loaded
-                    .certificates
-                    .iter()
-                    .any(|c| CaCertificate::read(&c.der).is_ok_and(|ca| ca.answers_for_its_issuer()))
-        };
-        let found = snapshot.issuers.values().filter(|loaded| delegated(loaded)).map(|loaded| {
-            let slug = &loaded.issuer.slug;
-            let ours = loaded.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id));
-            let fix = match ours {
-                Some(above) => format!(
-                    "run `chancery ca renew {slug}` on the host that has the key of {}: the same key without the usage, \
-                     and the old certificate revoked",
-                    above.issuer.slug
-                ),
-                None => format!(
-                    "run `chancery ca csr --issuer {slug}`, have it signed without the usage and the old certificate \
-                     revoked by the CA above"
-                ),
-            };
-            let text = format!("the certificate of {slug} has OCSPSigning: a thief of its key could call it good; {fix}");
-            (Severity::Warning, text)
-        });
-        check("delegations", found.collect(), "no issuer may answer OCSP about itself".into())
+        let (snapshot, now) = (self.snapshot(), self.store.now());
+        let mut found = Vec::new();
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.role == IssuerRole::Issuing) {
+            if loaded.revoked_at.is_some() {
+                continue;
+            }
+            let certificates = loaded.certificates.iter().filter_map(|c| CaCertificate::read(&c.der).ok());
+            let delegating = certificates.filter(|ca| ca.answers_for_its_issuer() && ca.validity.not_after() > now);
+            let mut fixes: Vec<_> = delegating.map(|ca| end_of_delegation(&snapshot, loaded, &ca)).collect();
+            fixes.dedup();
+            found.extend(fixes.into_iter().map(|fix| {
+                let slug = &loaded.issuer.slug;
+                let text = format!(
+                    "a certificate of {slug} has OCSPSigning, so a thief of its key could call it good; {fix}"
+                );
+                (Severity::Warning, text)
+            }));
+        }
+        check("delegations", found, "no issuer may answer OCSP about itself".into())
     }
+}
+
+/// How a CA certificate with OCSPSigning is replaced and revoked: by the CA of this installation that signed it, or by
+/// the one elsewhere, which `ca renew` does not reach.
+fn end_of_delegation(snapshot: &Snapshot, loaded: &LoadedIssuer, ca: &CaCertificate) -> String {
+    let (slug, domain) = (&loaded.issuer.slug, &loaded.issuer.domain);
+    let serial = ca.serial().map_or_else(|_| "(unreadable)".to_owned(), |serial| serial.to_string());
+    let parent = loaded.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id));
+    match parent.filter(|above| above.subject() == ca.issuer) {
+        Some(above) if matches!(above.issuer.state, IssuerState::Active | IssuerState::Prepared) => format!(
+            "run `chancery ca renew {slug}` on the host that has the key of {}: the same key without the usage, and the \
+             old certificate revoked",
+            above.issuer.slug
+        ),
+        Some(above) => format!(
+            "{} is {} and renews nothing: run `chancery ca create {domain} --new-root` and what it prints next, then \
+             `chancery revoke {serial} --reason superseded`",
+            above.issuer.slug,
+            above.issuer.state.name()
+        ),
+        None => {
+            let above = DistinguishedName::from_der(&ca.issuer)
+                .map_or_else(|_| "(unreadable name)".into(), |n| n.to_string());
+            format!(
+                "{} made it: run `chancery ca csr --issuer {slug}`, have that CA sign the CSR without OCSPSigning and revoke \
+                 serial {serial}, then run `chancery ca install FILE`, and `chancery ca crl import FILE` if its CRL is not \
+                 fetched from here",
+                shown(&above)
+            )
+        }
+    }
+}
+
+/// Issuers that should sign and whose certificate a CA elsewhere revoked: nothing below them is accepted.
+fn revoked_elsewhere(snapshot: &Snapshot, now: Timestamp) -> Vec<(Severity, String)> {
+    let mut found = Vec::new();
+    for (slug, loaded) in &snapshot.issuers {
+        let elsewhere = loaded.certificates.iter().all(|c| c.certificate_id.is_none());
+        let meant = matches!(loaded.issuer.state, IssuerState::Active | IssuerState::Prepared);
+        let Some(at) = loaded.revoked_at.filter(|_| elsewhere && meant) else { continue };
+        let domain = &loaded.issuer.domain;
+        let give_up = match loaded.issuer.state {
+            IssuerState::Active => format!("`chancery ca retire {slug} --yes`"),
+            _ => format!("`chancery ca remove {slug} --yes`"),
+        };
+        let fix = match snapshot.signers(domain, now).first() {
+            Some(other) => format!("{} signs for the domain: run {give_up}", other.issuer.slug),
+            None => format!(
+                "run `chancery ca csr {domain}`, have the CSR signed by that CA, run `chancery ca install FILE`, then \
+                 {give_up}"
+            ),
+        };
+        let text =
+            format!("the CA above {slug} revoked its certificate at {at}: nothing that it signs is accepted; {fix}");
+        found.push((Severity::Critical, text));
+    }
+    found
 }

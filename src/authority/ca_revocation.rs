@@ -132,8 +132,7 @@ impl Authority {
             }
             let count = self.unlisted(loaded).await?;
             if count > 0 {
-                let fix =
-                    if is_root { how_to_sign(loaded) } else { "unlock the server: its key signs the CRL".to_owned() };
+                let fix = if is_root { how_to_sign(loaded) } else { super::checks::how_to_publish(loaded) };
                 pending.push(PendingRevocations { issuer: issuer.slug, count, fix });
             }
         }
@@ -203,13 +202,13 @@ async fn siblings(tx: &mut Tx, certificate: &Certificate) -> Result<Vec<Certific
 }
 
 /// How the key of a root comes to sign its CRLs.
-fn how_to_sign(root: &LoadedIssuer) -> String {
+pub(super) fn how_to_sign(root: &LoadedIssuer) -> String {
     let slug = &root.issuer.slug;
     if root.sealed_key.is_offline() {
         return format!(
-            "run `chancery ca root online FILE` and `chancery ca crl sign {slug}` on the host of the CA, \
+            "run `chancery ca root online FILE`, then `chancery ca crl sign {slug}` on the host of the CA, \
              or sign its CRL where the key is and run `chancery ca crl import FILE`"
         );
     }
-    format!("run `chancery ca crl sign {slug}` on the host that has root.key")
+    format!("run `chancery ca crl sign {slug}` on the host that has root.key; `--root-key FILE` says where it lies")
 }

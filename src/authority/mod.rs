@@ -69,8 +69,8 @@ pub struct Authority {
     ocsp: OcspCache,
     domain_crls: domain_crl::DomainCrls,
     stuck: recovery::Stuck,
-    /// Retired issuers without a certificate that lasts, and when that was seen. Guards only itself.
-    over: Mutex<HashMap<IssuerId, Timestamp>>,
+    /// When the last certificate of an issuer expires that signs no more, and when that was looked up. Guards only itself.
+    over: Mutex<HashMap<IssuerId, (Timestamp, Option<Timestamp>)>>,
     renewals: ArcSwap<renewal::Rules>,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
@@ -137,6 +137,8 @@ impl Authority {
     pub async fn reload(&self) -> Result<()> {
         let fresh = Snapshot::load(&self.store, self.keys.as_ref()).await?;
         self.snapshot.store(Arc::new(fresh));
+        // an issuer may sign again, or have been taken over
+        self.over.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         Ok(())
     }
 

@@ -44,7 +44,7 @@ mod verify;
 
 use std::ffi::OsString;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use failure::Result;
 use flags::{EverywhereFlags, ServeFlags};
@@ -161,6 +161,11 @@ enum Command {
     Completion { shell: clap_complete::Shell },
     /// Write the manual pages into a directory
     Man { directory: std::path::PathBuf },
+}
+
+/// Every command with its arguments and help texts.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Runs one command; the exit code is the process's.

@@ -1,7 +1,8 @@
 //! What this replica can do. /readyz: can it issue (the database, the unlock key, a self-test of the key of every issuer
-//! that signs, the clock)? /readyz/status: can it serve CRLs and OCSP answers? An issuer that has expired, or that is
-//! retiring, removed or revoked, makes neither fail: what to do about it is said by `chancery doctor`. `/livez` asks none
-//! of it: a database that is down must not restart every replica.
+//! that signs, the clock)? /readyz/status: can it serve the CRL of every CA, roots included, and OCSP answers? A CA that
+//! is retiring, removed or revoked counts there until its last certificate has expired; one that has itself expired makes
+//! neither fail: what to do about it is said by `chancery doctor`. `/livez` asks none of it: a database that is down must
+//! not restart every replica.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::Mutex;
 use super::ops::{Answer, Check};
 use crate::app::App;
 use crate::authority::snapshot::LoadedIssuer;
-use crate::clock::{Timestamp, monotonic};
+use crate::clock::monotonic;
 use crate::model::issuer::{IssuerRole, OcspSigner};
 use crate::pki::algorithm::verify;
 use crate::pki::issuer::IssuerKey;
@@ -37,10 +38,7 @@ pub fn issuing(app: &Arc<App>) -> Vec<Check> {
 }
 
 pub fn status(app: &Arc<App>) -> Vec<Check> {
-    vec![
-        check(app, "crl", |app| Box::pin(published(app))),
-        check(app, "ocsp", |app| Box::pin(async move { delegates(&app) })),
-    ]
+    vec![check(app, "crl", |app| Box::pin(published(app))), check(app, "ocsp", |app| Box::pin(delegates(app)))]
 }
 
 fn check(
@@ -60,7 +58,9 @@ fn unlocked(app: &App) -> Answer {
     let locked = !app.keys.can_open(KeyPurpose::Issuer);
     Answer::new(
         "unlocked",
-        locked.then(|| "the server is locked: status goes on, nothing is issued; start it with --unlock-key".into()),
+        locked.then(|| {
+            "the server is locked: status goes on, nothing is issued; restart it with its unlock key, without --locked".into()
+        }),
     )
 }
 
@@ -109,44 +109,50 @@ async fn self_test(slug: &str, key: &IssuerKey) -> Option<String> {
     }
 }
 
-/// The CRL that is served for every CA whose certificates verifiers check now: in force, from memory when the database
-/// is away.
+/// The CRL that this replica serves for every CA whose certificates somebody may still verify: in force, from memory when
+/// the database is away.
 async fn published(app: Arc<App>) -> Vec<Answer> {
     let (snapshot, now) = (app.authority.snapshot(), app.clock.now());
     let mut answers = Vec::new();
-    for (slug, loaded) in snapshot.issuers.iter().filter(|(_, i)| counts(i, now)) {
+    for (slug, loaded) in &snapshot.issuers {
+        if !counts(&app, loaded).await {
+            continue;
+        }
         let failure = match app.authority.current_crl(slug).await {
-            Err(_) if loaded.key.is_none() && loaded.issuer.role == IssuerRole::Root => continue,
             Err(error) => Some(error.chain()),
             Ok(crl) => (crl.next_update <= now).then(|| format!("the newest one expired at {}", crl.next_update)),
         };
+        let failure = failure.map(|why| format!("{why}; {}", app.authority.how_to_publish(loaded)));
         answers.push(Answer::new(format!("crl/{slug}"), failure));
     }
     answers
 }
 
-/// Is its status what verifiers need now? What has expired or signs no more is for operators to look at.
-fn counts(loaded: &LoadedIssuer, now: Timestamp) -> bool {
-    loaded.issuer.state.signs() && !loaded.is_expired(now)
+/// Is its status what verifiers need? Of a CA that signs no more as long as its last certificate is valid. What has
+/// expired is for operators to look at.
+async fn counts(app: &App, loaded: &LoadedIssuer) -> bool {
+    // with the database away what is served from memory is still looked at
+    app.authority.needs_status(&loaded.issuer).await.unwrap_or(true)
 }
 
-fn delegates(app: &App) -> Vec<Answer> {
-    let now = app.clock.now();
-    let snapshot = app.authority.snapshot();
-    let issuing = snapshot.issuers.iter().filter(|(_, i)| i.issuer.role == IssuerRole::Issuing && counts(i, now));
-    issuing
-        .map(|(slug, loaded)| {
-            let failure = match &loaded.responder {
-                None if loaded.ocsp_signer == OcspSigner::Issuer => {
-                    Some("its own key signs the answers and is not loaded: the server is locked".to_owned())
-                }
-                None => Some("there is no delegate whose key is loaded".to_owned()),
-                Some(signer) => (signer.not_after <= now)
-                    .then(|| format!("the certificate of its OCSP signer expired at {}", signer.not_after)),
-            };
-            Answer::new(format!("ocsp/{slug}"), failure)
-        })
-        .collect()
+async fn delegates(app: Arc<App>) -> Vec<Answer> {
+    let (snapshot, now) = (app.authority.snapshot(), app.clock.now());
+    let mut answers = Vec::new();
+    for (slug, loaded) in snapshot.issuers.iter().filter(|(_, i)| i.issuer.role == IssuerRole::Issuing) {
+        if !counts(&app, loaded).await {
+            continue;
+        }
+        let failure = match &loaded.responder {
+            None if loaded.ocsp_signer == OcspSigner::Issuer => {
+                Some("its own key signs the answers and is not loaded: the server is locked".to_owned())
+            }
+            None => Some("there is no delegate whose key is loaded".to_owned()),
+            Some(signer) => (signer.not_after <= now)
+                .then(|| format!("the certificate of its OCSP signer expired at {}", signer.not_after)),
+        };
+        answers.push(Answer::new(format!("ocsp/{slug}"), failure));
+    }
+    answers
 }
 
 async fn clock(app: Arc<App>) -> Vec<Answer> {

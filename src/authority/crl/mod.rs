@@ -38,7 +38,7 @@ pub const BACKDATE: Duration = minutes(5);
 const KEPT_PAST_END: Duration = hours(30);
 /// 9999-12-31T23:59:59Z: RFC 5280 §4.1.2.5 has no later time.
 const FOR_EVER: Timestamp = Timestamp::from_secs(253_402_300_799);
-/// How long an issuer that is over is not looked at again.
+/// How long the end of an issuer's last certificate is not looked up again.
 const OVER_FOR: Duration = hours(1);
 /// A list with more entries is large: its publications keep a distance, and the CRL for later is signed apart.
 const LARGE: i64 = 10_000;
@@ -165,19 +165,21 @@ impl Authority {
         Ok(true)
     }
 
-    /// Has the last certificate of an issuer ended? Asked of retired ones alone: a full scan, and so once an hour.
+    /// Has the last certificate of an issuer expired? Asked of those that sign no more, by probes every few seconds: a
+    /// full scan, and so once an hour.
     pub(super) async fn is_over(&self, id: IssuerId) -> Result<bool> {
         let now = self.store.now();
         let known = || self.over.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if known().get(&id).is_some_and(|seen| now.since(*seen) < OVER_FOR) {
-            return Ok(true);
-        }
-        let last = hierarchy::last_end(&self.store, id).await?;
-        let over = last.is_none_or(|end| end + KEPT_PAST_END < now);
-        if over {
-            known().insert(id, now);
-        }
-        Ok(over)
+        let seen = known().get(&id).copied().filter(|(seen, _)| now.since(*seen) < OVER_FOR);
+        let last = match seen {
+            Some((_, last)) => last,
+            None => {
+                let last = hierarchy::last_end(&self.store, id).await?;
+                known().insert(id, (now, last));
+                last
+            }
+        };
+        Ok(last.is_none_or(|end| end + KEPT_PAST_END < now))
     }
 
     async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {

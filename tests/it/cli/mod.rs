@@ -1,5 +1,6 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
+mod remedies;
 mod server;
 mod tools;
 mod why;

@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use chancery::authority::crl::CRL_EVERY;
-use chancery::clock::minutes;
+use chancery::authority::hierarchy::plan::Wanted;
+use chancery::clock::{Clock, days, minutes};
+use chancery::model::actor::Actor;
 use chancery::model::crl::CrlNumber;
+use chancery::model::issuer::IssuerMove;
 use chancery::store::crls;
+use chancery::store::engine::q;
 
 use crate::support::server::TestServer;
+use crate::support::stores::plain;
 use crate::support::wait;
 use crate::support::wire::Reply;
 
@@ -78,6 +83,53 @@ crate::on_both_servers! {
         assert_eq!(server.http("/crl/tls-1.crl").await.status, 200);
     }
 
+    async fn status_needs_the_crl_of_each_ca_whose_certificates_may_still_be_verified(server) {
+        status_ready(server).await;
+        let authority = &server.app().authority;
+        issue(server, "a.lab.example").await;
+        let host = server.host().await;
+        let wanted = Wanted { domain: "tls".into(), ..Wanted::default() };
+        host.authority.create_issuer(&operator(), &wanted, Some("tls-root")).await.unwrap();
+        for step in [IssuerMove::Retire, IssuerMove::Remove] {
+            authority.move_issuer(&operator(), "tls-1", step).await.unwrap();
+            let text = status_ready(server).await.text();
+            assert!(text.contains("[+]crl/tls-1 ok\n") && text.contains("[+]ocsp/tls-1 ok\n"), "{step:?}\n{text}");
+        }
+        // nobody signs another one while the server is locked
+        server.restart_with(&[("CHANCERY_LOCKED", "true")]).await;
+        status_ready(server).await;
+        without_crls(server, "DELETE FROM crls WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'tls-1')").await;
+        without_crls(server, "DELETE FROM crls_ahead WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'tls-1')").await;
+        let reply = server.ops("/readyz/status").await;
+        assert_eq!(reply.status, 503);
+        assert!(reply.text().contains("[-]crl/tls-1 failed: issuer tls-1 has no CRL"), "{}", reply.text());
+        assert!(reply.text().contains("`chancery serve`"), "{}", reply.text());
+        // its last certificate has expired
+        server.clock.advance(days(100));
+        let text = server.ops("/readyz/status?verbose").await.text();
+        assert!(!text.contains("/tls-1 ") && text.contains("/tls-2 "), "{text}");
+    }
+
+    async fn status_needs_the_crl_of_a_root(server) {
+        status_ready(server).await;
+        without_crls(server, "DELETE FROM crls_ahead WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'tls-root')").await;
+        let end = server.app().authority.current_crl("tls-root").await.unwrap().next_update;
+        server.clock.advance((end + minutes(1)).since(server.clock.now()));
+        let text = wait::until("the root's CRL alone is missing", async || {
+            let reply = server.ops("/readyz/status?verbose").await;
+            (reply.status == 503 && reply.text().contains("[+]crl/tls-1 ok")).then(|| reply.text())
+        })
+        .await;
+        assert!(text.contains("[-]crl/tls-root failed: the newest one expired at"), "{text}");
+        without_crls(server, "DELETE FROM crls WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'tls-root')").await;
+        let text = server.ops("/readyz/status").await.text();
+        assert!(text.contains("[-]crl/tls-root failed: issuer tls-root has no CRL"), "{text}");
+        assert!(text.contains("run `chancery ca crl sign tls-root`"), "{text}");
+        assert_eq!(server.ops("/readyz/status?exclude=crl").await.status, 200);
+        server.host().await.authority.sign_crls(&operator(), "tls-root").await.unwrap();
+        status_ready(server).await;
+    }
+
     async fn a_web_process_runs_no_jobs_and_a_worker_serves_nothing_but_health(server) {
         let mut fresh = TestServer::start(server.database().await, &[("CHANCERY_ONLY", "web")]).await;
         ready(&fresh).await;
@@ -102,6 +154,18 @@ crate::on_both_servers! {
         worker.end().await;
         fresh.end().await;
     }
+}
+
+fn operator() -> Actor {
+    Actor::host(0, "test")
+}
+
+async fn issue(server: &TestServer, name: &str) {
+    crate::hierarchy::issue(&server.app().authority, "tls-server", None, &[name]).await.unwrap();
+}
+
+async fn without_crls(server: &TestServer, text: &'static str) {
+    q(plain(text)).execute(&server.app().store.db).await.unwrap();
 }
 
 async fn newest_crl(server: &TestServer) -> CrlNumber {
