@@ -200,19 +200,19 @@ impl Snapshot {
     pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {
         self.profiles.get(slug).ok_or_else(|| {
             let known: Vec<_> = self.profiles.keys().map(String::as_str).collect();
-            Error::refused(
-                ErrorKind::InvalidProfile,
-                "profile.exists",
-                format!("profile \"{}\"", crate::model::identifier::shown(slug)),
-                known.join(", "),
-                "name one of these",
-            )
+            let (value, known) = (format!("profile \"{}\"", crate::model::identifier::shown(slug)), known.join(", "));
+            let sentence = format!("{value} does not exist; name one of {known}");
+            let fix = "name a profile that exists";
+            Error::refused(ErrorKind::InvalidProfile, "profile.exists", value, known, fix).saying(sentence)
         })
     }
 
     pub fn issuer(&self, slug: &str) -> Result<&Arc<LoadedIssuer>> {
-        let shown = || format!("issuer \"{}\"", crate::model::identifier::shown(slug));
-        self.issuers.get(slug).ok_or_else(|| Error::not_found(shown()))
+        let known = || self.issuers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let missing = || {
+            Error::not_found(format!("issuer \"{}\"; name one of {}", crate::model::identifier::shown(slug), known()))
+        };
+        self.issuers.get(slug).ok_or_else(missing)
     }
 
     pub fn issuer_by_id(&self, id: IssuerId) -> Option<&Arc<LoadedIssuer>> {

@@ -180,7 +180,9 @@ pub async fn select(client: &Client, selector: &str) -> Result<Value> {
 
 async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Result<Value> {
     let page = client.get(&format!("/api/v1/certificates?{member}={}", encode(value))).await?;
-    let first = page["items"].get(0).ok_or_else(|| Error::not_found(format!("certificate {selector} here")))?;
+    let first = page["items"].get(0).ok_or_else(|| {
+        Error::not_found(format!("certificate {selector} here; `chancery find NAME` lists those of a name"))
+    })?;
     let id = output::text(first, "id");
     Ok(client.get(&format!("/api/v1/certificates/{}", encode(&id))).await?)
 }

@@ -193,10 +193,10 @@ fn status_label(label: &str) -> String {
 fn locked(purpose: KeyPurpose) -> &'static str {
     match purpose {
         KeyPurpose::Root => {
-            "this needs the root key, which the server never loads: run the `chancery ca` command where root.key is kept"
+            "this needs root.key, which a server never loads; run the `chancery ca` command on the host that has it, with --root-key FILE where it is not in the data directory"
         }
         KeyPurpose::Issuer | KeyPurpose::Internal => {
-            "the server is locked: start it without --locked and with its unlock key (--unlock-key)"
+            "the unlock key is not loaded, because this process was started locked; restart it with its unlock key, without --locked (CHANCERY_LOCKED, or locked in the configuration file)"
         }
         KeyPurpose::Responder => {
             "the status key is not loaded: start once with the unlock key, which writes status.key into the data directory"

@@ -208,10 +208,10 @@ fn missing(kind: KeyFile, path: &Path) -> String {
     let shown = path.display();
     match kind {
         KeyFile::Unlock => format!(
-            "the unlock key {shown} does not exist: put it there, name it with --unlock-key, or start with --locked for status alone"
+            "the unlock key {shown} does not exist; put it back from its backup or name its file with --unlock-key FILE; without it `chancery serve --locked` serves CRLs and OCSP alone"
         ),
         KeyFile::Root => format!(
-            "the root key {shown} does not exist: run this where it is kept, or put it back for as long as the command takes"
+            "the root key {shown} does not exist; name the file where it is kept with --root-key FILE, or run this on the host that has it"
         ),
         KeyFile::Status => {
             format!("the status key {shown} does not exist: start once with the unlock key, which writes it")

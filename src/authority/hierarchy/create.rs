@@ -88,7 +88,7 @@ impl Authority {
                 "issuer.root",
                 "a root with name constraints or extended key usages",
                 "a root without them: the issuers below it have them",
-                "leave --permit, --exclude and --eku out, and give them to `chancery ca create --under`",
+                "leave --permit, --exclude and --eku out, and give them to `chancery ca create DOMAIN --under ROOT`",
             ));
         }
         let plan = Plan::of(wanted)?;
@@ -221,13 +221,12 @@ impl Authority {
         if self.keys.can_open(purpose) {
             return Ok(());
         }
-        Err(Error::refused(
-            ErrorKind::Conflict,
-            "issuer.root_key",
-            format!("{what} on a server, which never loads root.key"),
-            "a `chancery ca` command on the host that holds root.key and reaches the database",
-            "run it there; this server sees the result within 5 s",
-        ))
+        let sentence =
+            format!("{what} needs root.key, which is not loaded here (a server never loads it); {ROOT_KEY}");
+        let value = format!("{what} without root.key");
+        let error =
+            Error::refused(ErrorKind::Conflict, "issuer.root_key", value, "a process that has root.key", ROOT_KEY);
+        Err(error.saying(sentence))
     }
 
     fn refuse_unknown(&self, domain: &str) -> Result<()> {
@@ -235,38 +234,35 @@ impl Authority {
         if snapshot.domains.iter().any(|d| d.slug == domain) {
             return Ok(());
         }
-        Err(Error::refused(
-            ErrorKind::Unprocessable,
-            "issuer.domain",
-            format!("trust domain \"{}\", which is not there", shown(domain)),
-            snapshot.domains.iter().map(|d| d.slug.as_str()).collect::<Vec<_>>().join(", "),
-            format!("run `chancery ca create {domain}` to make it with a root of its own"),
-        ))
+        let (asked, known) = (shown(domain), snapshot.domains.iter().map(|d| d.slug.as_str()).collect::<Vec<_>>());
+        let (known, fix) = (known.join(", "), format!("to make it run `chancery ca create {domain}`"));
+        let sentence = format!("trust domain \"{asked}\" does not exist, only {known}; {fix}");
+        let value = format!("trust domain \"{asked}\"");
+        Err(Error::refused(ErrorKind::Unprocessable, "issuer.domain", value, known, fix).saying(sentence))
     }
 
     fn refuse_known<'a>(&self, slug: &str, mut domains: impl Iterator<Item = &'a Domain>) -> Result<()> {
         if domains.all(|domain| domain.slug != slug) {
             return Ok(());
         }
-        Err(Error::refused(
-            ErrorKind::Conflict,
-            "domain.new",
-            format!("trust domain {slug}, which is there"),
-            "a domain that is not there yet",
-            format!("for one more issuer run `chancery ca create {slug} --under {slug}-root`"),
-        ))
+        let fix = format!("to add an issuer to it run `chancery ca create {slug} --under {slug}-root`");
+        let sentence = format!("trust domain {slug} already exists; {fix}");
+        let value = format!("trust domain {slug}");
+        let allowed = "a domain that does not exist yet";
+        Err(Error::refused(ErrorKind::Conflict, "domain.new", value, allowed, fix).saying(sentence))
     }
 }
 
+/// How a command comes by the key of a root.
+const ROOT_KEY: &str = "run the `chancery ca` command on the host that has root.key, with --root-key FILE where it is not in the \
+                        data directory; an offline root is brought back by `chancery ca root online FILE`";
+
 /// Who has the key of an issuer that this process cannot sign with.
 pub(in crate::authority) fn no_key(slug: &str) -> Error {
-    Error::refused(
-        ErrorKind::Conflict,
-        "issuer.root_key",
-        format!("issuer {slug}, whose key is not loaded here"),
-        "a `chancery ca` command on the host that holds the key (root.key; an offline root is brought back by `chancery ca root online`)",
-        "run it there; this server sees the result within 5 s",
-    )
+    let value = format!("issuer {slug}, whose key is not loaded");
+    let error =
+        Error::refused(ErrorKind::Conflict, "issuer.root_key", value, "an issuer whose key is loaded", ROOT_KEY);
+    error.saying(format!("the key of {slug} is not loaded here; {ROOT_KEY}"))
 }
 
 impl Plan {

@@ -55,7 +55,8 @@ impl Authority {
         let (slug, now) = (&issuer.slug, tx.now());
         let loaded = snapshot.issuer(slug)?;
         let refuse = |value: String, allowed: &str, fix: String| {
-            Err(Error::refused(ErrorKind::Conflict, "issuer.activation", value, allowed, fix))
+            let sentence = format!("{value}, cannot sign; {fix}");
+            Err(Error::refused(ErrorKind::Conflict, "issuer.activation", value, allowed, fix).saying(sentence))
         };
         if loaded.revoked_at.is_some() {
             let value = format!("issuer {slug}, whose certificates are all revoked");
@@ -73,7 +74,7 @@ impl Authority {
                 IssuerState::Removed => format!("run `chancery ca retire {root}` first: it returns to the bundle"),
                 IssuerState::Revoked => "create an issuer under another root".to_owned(),
             };
-            let value = format!("issuer {slug} under {root}, which is {}", state.name());
+            let value = format!("issuer {slug}, which stands under {root}, which is {}", state.name());
             return refuse(value, "an issuer under an active root", fix);
         }
         for certificate in &loaded.certificates {
@@ -99,14 +100,13 @@ fn check_removal(snapshot: &Snapshot, issuer: &Issuer) -> Result<()> {
     if active.is_empty() {
         return Ok(());
     }
-    let slugs = active.join(", ");
-    Err(Error::refused(
-        ErrorKind::Conflict,
-        "issuer.removal",
-        format!("{}, under which {slugs} is active", issuer.slug),
-        "a CA without active issuers below it",
-        format!("run `chancery ca retire` for {slugs} first"),
-    ))
+    let (slugs, verb) = (active.join(", "), if active.len() == 1 { "is" } else { "are" });
+    let commands: Vec<_> = active.iter().map(|slug| format!("`chancery ca retire {slug}`")).collect();
+    let fix = format!("run {} first", commands.join(", "));
+    let sentence = format!("{} cannot be removed while {slugs} below it {verb} active; {fix}", issuer.slug);
+    let value = format!("{}, under which {slugs} {verb} active", issuer.slug);
+    let allowed = "a CA without active issuers below it";
+    Err(Error::refused(ErrorKind::Conflict, "issuer.removal", value, allowed, fix).saying(sentence))
 }
 
 fn can_be_default(issuer: &Issuer) -> bool {
@@ -128,28 +128,24 @@ async fn settle_default(tx: &mut Tx, moved: &Issuer, to: IssuerState) -> Result<
 
 fn no_such_move(issuer: &Issuer, step: IssuerMove) -> Error {
     let (slug, state) = (&issuer.slug, issuer.state);
-    let (allowed, fix) = match (step, state) {
-        (_, IssuerState::Revoked) => ("an issuer that is not revoked", "create another issuer".to_owned()),
+    let (cannot, fix) = match (step, state) {
+        (_, IssuerState::Revoked) => ("never changes again", "create another issuer".to_owned()),
         (IssuerMove::Activate, IssuerState::Removed) => (
-            "a prepared or retiring issuer",
+            "cannot be activated at once",
             format!("run `chancery ca retire {slug}` first: it returns to the bundle"),
         ),
         (IssuerMove::Remove, IssuerState::Active) => {
-            ("a prepared or retiring issuer", format!("run `chancery ca retire {slug}` first"))
+            ("cannot be removed while it signs", format!("run `chancery ca retire {slug}` first"))
         }
         (IssuerMove::Retire, IssuerState::Prepared) => {
-            ("an active or removed issuer", format!("run `chancery ca remove {slug}` to give it up"))
+            ("has signed nothing that could be retired", format!("run `chancery ca remove {slug}` to give it up"))
         }
         (
             IssuerMove::Activate | IssuerMove::Retire | IssuerMove::Remove | IssuerMove::Revoke,
             IssuerState::Prepared | IssuerState::Active | IssuerState::Retiring | IssuerState::Removed,
-        ) => ("an issuer in another state", "nothing needs to be done".to_owned()),
+        ) => ("is in that state already", "nothing needs to be done".to_owned()),
     };
-    Error::refused(
-        ErrorKind::Conflict,
-        "issuer.state",
-        format!("issuer {slug}, which is {}", state.name()),
-        allowed,
-        fix,
-    )
+    let value = format!("issuer {slug}, which is {}", state.name());
+    let sentence = format!("{value}, {cannot}; {fix}");
+    Error::refused(ErrorKind::Conflict, "issuer.state", value, "an issuer in another state", fix).saying(sentence)
 }

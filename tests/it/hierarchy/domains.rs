@@ -66,9 +66,9 @@ on_both_engines! {
             let error = authority.create_domain(&actor(), &wanted(domain)).await.unwrap_err();
             let rule = error.rule.unwrap();
             assert_eq!((error.kind, rule.name.as_str()), (ErrorKind::Conflict, "domain.new"));
-            assert_eq!(rule.value, format!("trust domain {domain}, which is there"));
-            assert_eq!(rule.allowed, "a domain that is not there yet");
-            assert_eq!(rule.fix, format!("for one more issuer run `chancery ca create {domain} --under {domain}-root`"));
+            assert_eq!(rule.value, format!("trust domain {domain}"));
+            assert_eq!(rule.fix, format!("to add an issuer to it run `chancery ca create {domain} --under {domain}-root`"));
+            assert_eq!(error.detail, format!("trust domain {domain} already exists; {}", rule.fix));
         }
         let under = |wanted: Wanted, slug: &'static str| {
             let authority = authority.clone();

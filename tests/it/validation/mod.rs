@@ -6,7 +6,6 @@ mod caa;
 mod directory_rules;
 mod dns;
 mod dns_methods;
-mod download;
 mod hostile;
 mod http01;
 mod limits;
