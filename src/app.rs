@@ -13,7 +13,7 @@ use crate::model::actor::Actor;
 use crate::pki::pem;
 use crate::registration::Registration;
 use crate::store::Store;
-use crate::validation::Validator;
+use crate::validation::{Validator, download};
 
 pub struct App {
     pub store: Store,
@@ -59,7 +59,7 @@ impl App {
                         let der = pem::crl(&body).unwrap_or(body);
                         self.authority.store_foreign_crl(&actor, &ca, text, &der).await.map_err(|e| e.detail)
                     }
-                    Err(error) => Err(error.detail()),
+                    Err(error) => Err(download::sentence(&error)),
                 };
                 match stored {
                     Ok(_) => {

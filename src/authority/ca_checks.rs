@@ -11,12 +11,12 @@ use crate::model::identifier::shown;
 use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::name::DistinguishedName;
-use crate::store::{domain_crls, foreign_crls};
+use crate::store::{domain_crls, foreign_crls, revocations};
 
 /// Octets up to which a serial counts as short: drawn ones have 16 or more.
 const SHORT_SERIAL: i64 = 12;
-/// Short serials that are looked at.
-const MOST: i64 = 2_000;
+/// Rows of shared serials that are reported.
+const MOST: i64 = 200;
 
 impl Authority {
     pub(super) async fn check_pending_revocations(&self) -> Result<Check> {
@@ -69,48 +69,53 @@ impl Authority {
             found.push((Severity::Warning, text));
         }
         found.extend(revoked_elsewhere(&snapshot, now));
-        found.extend(self.colliding_serials().await?.into_iter().map(|text| (Severity::Warning, text)));
+        let collisions = self.colliding_serials(None).await?;
+        found.extend(collisions.into_iter().map(|text| (Severity::Warning, text)));
         Ok(check("domain lists", found, told.join(", ")))
     }
 
-    /// Short serials of imported CAs that stand twice in one trust domain: a program that compares serials alone takes
-    /// one certificate for the other.
-    pub async fn colliding_serials(&self) -> Result<Vec<String>> {
+    /// Serials of imported CAs that stand twice in one trust domain, of `only` or of all: a program that compares serials
+    /// alone takes one certificate for the other.
+    pub async fn colliding_serials(&self, only: Option<&str>) -> Result<Vec<String>> {
         let snapshot = self.snapshot();
-        let revoked = domain_crls::short_serials(&self.store, SHORT_SERIAL, self.store.now(), MOST).await?;
         let mut found = Vec::new();
-        for (issuer, serial) in &revoked {
+        let shared = domain_crls::shared_serials(&self.store, SHORT_SERIAL, self.store.now(), MOST).await?;
+        for (at, (issuer, serial)) in shared.iter().enumerate() {
             let Some(own) = snapshot.issuer_by_id(*issuer) else { continue };
-            let domain = &own.issuer.domain;
-            let twin = revoked.iter().find(|(other, same)| {
-                other.bytes() > issuer.bytes()
-                    && same == serial
-                    && snapshot.issuer_by_id(*other).is_some_and(|other| other.issuer.domain == *domain)
-            });
-            if let Some(other) = twin.and_then(|(other, _)| snapshot.issuer_by_id(*other)) {
-                let text = format!(
-                    "serial {serial} is revoked under {} and under {} of trust domain {domain}: programs that compare serials \
-                     alone take them for one",
-                    own.issuer.slug, other.issuer.slug
-                );
-                found.push(text);
-            }
-            let ca_certificates = snapshot.ca_certificates(domain);
-            let hit = ca_certificates
-                .iter()
-                .filter_map(|der| CaCertificate::read(der).ok())
-                .find(|ca| ca.issuer != own.subject() && ca.serial().is_ok_and(|other| other == *serial));
-            if let Some(ca) = hit {
-                let text = format!(
-                    "serial {serial}, revoked under {}, is also that of CA certificate {}: programs that compare serials alone \
-                     refuse everything below it; have that certificate issued anew",
-                    own.issuer.slug,
-                    ca.name()
-                );
-                found.push(text);
+            let rest = shared.iter().skip(at + 1).take_while(|(_, same)| same == serial);
+            for other in rest.filter_map(|(other, _)| snapshot.issuer_by_id(*other)) {
+                let domain = &own.issuer.domain;
+                if other.issuer.domain == *domain && only.is_none_or(|only| only == domain) {
+                    found.push(format!(
+                        "serial {serial} is revoked under {} and under {} of trust domain {domain}: programs that compare \
+                         serials alone take them for one",
+                        own.issuer.slug, other.issuer.slug
+                    ));
+                }
             }
         }
+        for domain in snapshot.domains.iter().filter(|d| only.is_none_or(|only| only == d.slug)) {
+            self.find_revoked_twins(&snapshot, &domain.slug, &mut found).await?;
+        }
         Ok(found)
+    }
+
+    /// Revoked serials of one issuer that are also those of a CA certificate which another CA signed.
+    async fn find_revoked_twins(&self, snapshot: &Snapshot, domain: &str, found: &mut Vec<String>) -> Result<()> {
+        for ca in snapshot.ca_certificates(domain).into_iter().filter_map(|der| CaCertificate::read(der).ok()) {
+            let Ok(serial) = ca.serial() else { continue };
+            for own in snapshot.issuers.values().filter(|i| i.issuer.domain == domain && i.subject() != ca.issuer) {
+                if revocations::find(&self.store, own.issuer.id, &serial).await?.is_some() {
+                    found.push(format!(
+                        "serial {serial}, revoked under {}, is also that of CA certificate {}: programs that compare serials \
+                         alone refuse everything below it; have that certificate issued anew",
+                        own.issuer.slug,
+                        ca.name()
+                    ));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// RFC 6960 §4.2.2.2: OCSPSigning in a CA certificate makes its key a responder for the CA above.

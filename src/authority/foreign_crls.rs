@@ -88,27 +88,15 @@ impl Authority {
 
     /// Stores what was fetched from `url`, once the CA's key verifies it.
     pub async fn store_foreign_crl(&self, actor: &Actor, ca: &ForeignCa, url: &str, der: &[u8]) -> Result<Timestamp> {
-        let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
-        let now = self.store.now();
-        let name = ca.certificate.name();
-        let refuse = |value: String, allowed: &str| {
-            let fix = "fetch it from where its CA publishes it, and run `chancery ca crl import FILE`";
-            Error::refused(ErrorKind::Unprocessable, "crl.foreign", value, allowed, fix)
-        };
-        if facts.issuer != ca.certificate.subject || facts.verify(&ca.certificate.spki).is_err() {
-            return Err(refuse(format!("a CRL that {name} did not sign"), "the CRL of the CA above the issuer"));
-        }
-        if facts.delta_base.is_some() || facts.is_indirect {
-            return Err(refuse(format!("a delta or indirect CRL of {name}"), "a CRL that is complete by itself"));
-        }
-        let Some(next_update) = facts.next_update.filter(|next| *next > now) else {
-            return Err(refuse(format!("a CRL of {name} that has ended"), &format!("nextUpdate after {now}")));
-        };
-        if facts.this_update > now + minutes(5) {
-            return Err(refuse(
-                format!("a CRL of {name} from {}", facts.this_update),
-                &format!("a time before {now}"),
-            ));
+        let facts = CrlFacts::parse(der).map_err(|e| {
+            Error::malformed("what came is no CRL in DER or PEM that can be read; fetch it from its CA again")
+                .because(e)
+        })?;
+        let (name, now) = (ca.certificate.name(), self.store.now());
+        let next_update = acceptable(&facts, ca, now)?;
+        let before = foreign_crls::list(&self.store).await?.into_iter().find(|known| known.ca == ca.id());
+        if let Some(before) = before.as_ref().and_then(|row| CrlFacts::parse(&row.der).ok()) {
+            refuse_older(&facts, &before, &name)?;
         }
         let row = ForeignCrl {
             ca: ca.id(),
@@ -119,7 +107,6 @@ impl Authority {
             tried_at: now,
             failure: String::new(),
         };
-        let before = foreign_crls::list(&self.store).await?.into_iter().find(|known| known.ca == row.ca);
         let mut tx = self.store.begin(actor).await?;
         foreign_crls::store(&mut tx, &row).await?;
         if before.is_none_or(|before| before.der != row.der) {
@@ -158,12 +145,15 @@ impl Authority {
     }
 
     /// The CRLs of a domain's issuers and of the CAs above them, in PEM: what a server needs that checks every
-    /// certificate of a chain (nginx refuses everybody while the root's is missing).
+    /// certificate of a chain (nginx refuses everybody while the root's is missing). Issuers that were retired or removed
+    /// are among them: their certificates are valid until they expire.
     pub async fn crl_bundle(&self, domain: &str) -> Result<String> {
         let snapshot = self.snapshot();
         let mut text = String::new();
         for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain) {
             match self.current_crl(&loaded.issuer.slug).await {
+                // the last one of an issuer that has ended: nothing of it is valid any more
+                Ok(crl) if crl.next_update <= self.store.now() => {}
                 Ok(crl) => text.push_str(&pem::encode("X509 CRL", &crl.der)),
                 Err(error) if error.kind == ErrorKind::Unavailable && error.retry_after.is_some() => {}
                 Err(error) => return Err(error),
@@ -179,4 +169,57 @@ impl Authority {
         }
         Ok(text)
     }
+}
+
+/// May this CRL say which CA certificates a CA elsewhere revoked? Returns its nextUpdate.
+fn acceptable(facts: &CrlFacts<'_>, ca: &ForeignCa, now: Timestamp) -> Result<Timestamp> {
+    let name = ca.certificate.name();
+    if facts.issuer != ca.certificate.subject || facts.verify(&ca.certificate.spki).is_err() {
+        return Err(refuse(format!("the CRL is not signed by {name}"), "fetch the CRL of that CA"));
+    }
+    if facts.delta_base.is_some() {
+        return Err(refuse(format!("the CRL of {name} is a delta CRL"), "fetch the complete one"));
+    }
+    if facts.leaves_out_cas() {
+        let what = format!("the CRL of {name} is indirect or does not cover CA certificates for every reason");
+        return Err(refuse(what, "fetch the CRL that lists the CA certificates which it revoked"));
+    }
+    if facts.has_unknown_critical() {
+        let what = format!("the CRL of {name} has a critical extension that is not known here (RFC 5280 §5.2)");
+        return Err(refuse(what, "ask the CA for a CRL without it"));
+    }
+    if facts.this_update > now + minutes(5) {
+        let what =
+            format!("the CRL of {name} is from the future: thisUpdate is {}, and it is {now}", facts.this_update);
+        return Err(refuse(what, "compare the clocks"));
+    }
+    match facts.next_update {
+        Some(next) if next > now => Ok(next),
+        Some(next) => Err(refuse(format!("the CRL of {name} expired at {next}"), "have its CA publish the next one")),
+        None => Err(refuse(format!("the CRL of {name} has no nextUpdate"), "have its CA publish one that expires")),
+    }
+}
+
+/// Whoever stands between us and the CA could bring an older CRL back, which lacks a revocation.
+fn refuse_older(facts: &CrlFacts<'_>, known: &CrlFacts<'_>, name: &str) -> Result<()> {
+    let numbers = facts.crl_number().zip(known.crl_number());
+    let what = match numbers {
+        Some((number, before)) if number < before => {
+            format!("the CRL of {name} has number {number}, and number {before} is known already")
+        }
+        _ if facts.this_update < known.this_update => {
+            format!(
+                "the CRL of {name} is of {}, and one of {} is known already",
+                facts.this_update, known.this_update
+            )
+        }
+        _ => return Ok(()),
+    };
+    Err(refuse(what, "the newer one is kept"))
+}
+
+fn refuse(what: String, fix: &str) -> Error {
+    let sentence = format!("{what}; {fix}");
+    let allowed = "a complete CRL in force of the CA above the issuer, not older than the one that is known";
+    Error::refused(ErrorKind::Unprocessable, "crl.foreign", what, allowed, fix).saying(sentence)
 }

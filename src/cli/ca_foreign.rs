@@ -10,6 +10,7 @@ use super::failure::{Result, Trying};
 use super::files;
 use super::output;
 use super::session::{Context, host_actor};
+use crate::app::App;
 use crate::authority::hierarchy::import::Import;
 use crate::authority::hierarchy::plan::Wanted;
 use crate::error::{Error, ErrorKind};
@@ -82,6 +83,7 @@ pub async fn import(context: &Context, args: ImportArgs) -> Result<()> {
     let import = read_import(context, &args).trying(what)?;
     let slug = app.authority.import_issuer(&host_actor(), import).await.trying(what)?;
     output::say(&format!("imported  {}", args.file.display()));
+    warn_of_collisions(&app, &slug).await.trying(what)?;
     ca::issuer(&context.client().await?, &slug).await?;
     let snapshot = app.authority.snapshot();
     if snapshot.signers(&args.domain, app.clock.now()).is_empty() {
@@ -151,7 +153,19 @@ pub async fn install(context: &Context, args: InstallArgs) -> Result<()> {
     }
     let slug = app.authority.install_issuer(&host_actor(), &certificates).await.trying(what)?;
     output::say(&format!("installed {}", args.file.display()));
+    warn_of_collisions(&app, &slug).await.trying(what)?;
     ca::issuer(&context.client().await?, &slug).await
+}
+
+/// What the serials that an issuer brought do to programs that compare serials alone.
+pub async fn warn_of_collisions(app: &App, slug: &str) -> Result<(), Error> {
+    let snapshot = app.authority.snapshot();
+    // a CRL of a CA elsewhere has no issuer here
+    let Ok(loaded) = snapshot.issuer(slug) else { return Ok(()) };
+    for text in app.authority.colliding_serials(Some(&loaded.issuer.domain)).await? {
+        output::say(&format!("warning   {text}"));
+    }
+    Ok(())
 }
 
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {

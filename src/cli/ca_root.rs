@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::ca::{RootKey, issuer};
-use super::ca_foreign::{password, read, read_crl};
+use super::ca_foreign::{password, read, read_crl, warn_of_collisions};
 use super::failure::{Result, Trying};
 use super::files;
 use super::output;
@@ -113,6 +113,7 @@ pub async fn crl(context: &Context, command: CrlCommand) -> Result<()> {
             let der = read_crl(&file).trying(what)?;
             let (slug, until) = app.authority.import_crl(&host_actor(), &der).await.trying(what)?;
             output::say(&format!("imported  the CRL of {slug}, in force until {until}"));
+            warn_of_collisions(&app, &slug).await.trying(what)?;
         }
     }
     Ok(())

@@ -7,6 +7,13 @@ const OCTETS: usize = 20;
 /// What was stored before longer numbers were: an older replica reads exactly so many octets.
 const SHORT: usize = 16;
 
+/// The highest number of 20 octets.
+const LAST: CrlNumber = {
+    let mut octets = [0xff; OCTETS];
+    octets[0] = 0x7f;
+    CrlNumber(octets)
+};
+
 /// Big endian, so that the order of the octets is that of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CrlNumber([u8; OCTETS]);
@@ -64,9 +71,9 @@ impl CrlNumber {
         (octets.first()? & 0x80 == 0).then_some(CrlNumber(octets))
     }
 
-    /// So high that an issuer could run out of numbers.
+    /// Fewer than 2^32 numbers follow this one: an issuer that publishes often could use them up.
     pub fn leaves_no_room(&self) -> bool {
-        self.0.starts_with(&[0x7f, 0xff, 0xff, 0xff])
+        self.0.split_at(OCTETS - 4).0 == LAST.0.split_at(OCTETS - 4).0
     }
 
     /// The counter of a number of this epoch.
@@ -112,6 +119,10 @@ mod tests {
         assert_eq!(CrlNumber::from_octets(&end), None, "negative in 20 octets");
         end[0] = 0x7f;
         assert_eq!(CrlNumber::from_octets(&end).unwrap().next(), None);
+        let mut near = end;
+        assert!(CrlNumber::from_octets(&near).unwrap().leaves_no_room());
+        near[15] = 0xfe;
+        assert!(!CrlNumber::from_octets(&near).unwrap().leaves_no_room(), "2^32 numbers follow");
         assert_eq!(CrlNumber::from_octets(&[1; 21]), None);
         assert_eq!(CrlNumber::from_octets(&[0, 0, 5]), Some(CrlNumber::from(5)));
     }

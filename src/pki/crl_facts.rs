@@ -125,6 +125,46 @@ impl<'a> CrlFacts<'a> {
         verify_with(SignatureScheme::parse(self.outer_algorithm)?, public_key, self.tbs, self.signature)
     }
 
+    /// Does its IssuingDistributionPoint leave CA certificates of the CA out, or reasons for which they may be revoked
+    /// (RFC 5280 §5.2.5)? Indirect CRLs count among them.
+    pub fn leaves_out_cas(&self) -> bool {
+        let Some(mut point) = self.distribution_point.and_then(|value| der::only_sequence(value).ok()) else {
+            return self.distribution_point.is_some();
+        };
+        while !point.is_empty() {
+            let Ok(member) = point.any() else { return true };
+            let is_true = member.content == [0xff];
+            // onlyContainsUserCerts [1], onlySomeReasons [3], indirectCRL [4], onlyContainsAttributeCerts [5]
+            let narrows = match member.tag {
+                tag if tag == der::context_constructed(0) => false,
+                tag if tag == der::context(2) => false,
+                tag if [1, 4, 5].map(der::context).contains(&tag) => is_true,
+                _ => true,
+            };
+            if narrows {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Has it, or one of its entries, a critical extension that nobody here reads? Such a CRL says nothing (RFC 5280
+    /// §5.2, §5.3).
+    pub fn has_unknown_critical(&self) -> bool {
+        let known = [
+            oids::AUTHORITY_KEY_ID,
+            oids::CRL_NUMBER,
+            oids::ISSUING_DISTRIBUTION_POINT,
+            oids::DELTA_CRL_INDICATOR,
+            oids::FRESHEST_CRL,
+            oids::CRL_REASON,
+            oids::INVALIDITY_DATE,
+            oids::CERTIFICATE_ISSUER,
+        ];
+        let unknown = |all: &[Extension<'_>]| all.iter().any(|e| e.critical && !known.contains(&e.id));
+        unknown(&self.extensions) || self.entries().any(|entry| unknown(&entry.extensions))
+    }
+
     /// The number, if it has at most 20 octets.
     pub fn crl_number(&self) -> Option<CrlNumber> {
         CrlNumber::from_octets(self.number.filter(|n| n.first().is_some_and(|b| b & 0x80 == 0))?)

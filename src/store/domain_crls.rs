@@ -24,7 +24,9 @@ statements! {
     COUNT = "SELECT COUNT(*) AS n FROM revocations WHERE issuer_id = $1";
     /// By the index of ends: what has expired is not read.
     CERTIFICATES = "SELECT id, serial, not_after FROM certificates WHERE issuer_id = $1 AND not_after >= $2 AND (not_after, id) > ($3, $4) ORDER BY not_after, id LIMIT $5";
-    SHORT_SERIALS = "SELECT issuer_id, serial FROM revocations WHERE length(serial) <= $1 AND not_after >= $2 ORDER BY serial LIMIT $3";
+    SHARED_SERIALS = "SELECT issuer_id, serial FROM revocations WHERE not_after >= $2 AND serial IN \
+                      (SELECT serial FROM revocations WHERE length(serial) <= $1 AND not_after >= $2 GROUP BY serial HAVING COUNT(*) > 1) \
+                      ORDER BY serial, issuer_id LIMIT $3";
 }
 
 /// A domain's list without its bytes.
@@ -107,14 +109,14 @@ pub async fn certificates<'a>(
         .collect()
 }
 
-/// Revoked serials of at most so many octets: of imported CAs, which count theirs.
-pub async fn short_serials<'a>(
+/// Serials of at most so many octets that several issuers revoked: of imported CAs, which count theirs.
+pub async fn shared_serials<'a>(
     on: impl Into<On<'a>>,
     octets: i64,
     alive_at: Timestamp,
     limit: i64,
 ) -> Result<Vec<(IssuerId, SerialNumber)>> {
-    let rows = q(SHORT_SERIALS).bind(octets).bind(alive_at).bind(limit).fetch_all(on).await?;
+    let rows = q(SHARED_SERIALS).bind(octets).bind(alive_at).bind(limit).fetch_all(on).await?;
     rows.iter()
         .map(|row| Ok((row.id("issuer_id")?, SerialNumber::from_octets(&row.get::<Vec<u8>>("serial")?)?)))
         .collect()

@@ -13,8 +13,10 @@ use url::Url;
 use super::Validator;
 use super::attempt::{Attempt, Connected};
 use super::bounded::Bounded;
-use super::error::{BodySeen, HttpFailure, ValidationError};
+use super::error::{BodySeen, HttpFailure, ValidationError, place};
+use super::http01::before_body;
 use super::rules::Rules;
+use crate::error::parts;
 
 const AGENT: &str = concat!("chancery/", env!("CARGO_PKG_VERSION"), " (CRL fetch)");
 const MAX_HEADERS: usize = 16 * 1024;
@@ -39,7 +41,7 @@ impl Validator {
                 .await
                 .map_err(|_| http(HttpFailure::ClosedBeforeHeader))?;
             driver.spawn(connection);
-            sender.send_request(request).await.map_err(|_| http(HttpFailure::NotHttp))
+            sender.send_request(request).await.map_err(|error| http(before_body(&error)))
         };
         let response = attempt.within(exchange).await.unwrap_or(Err(http(HttpFailure::HeaderTimeout)))?;
         if response.status() != StatusCode::OK {
@@ -63,6 +65,20 @@ impl Validator {
             Ok(bytes)
         };
         attempt.within(reading).await.unwrap_or(Err(http(HttpFailure::BodyTimeout)))
+    }
+}
+
+/// Why a download failed, in one sentence: that of the error is for the owner of a name that is validated.
+pub fn sentence(error: &ValidationError) -> String {
+    match error {
+        ValidationError::Body { target, seen: BodySeen::TooLong { limit } } => {
+            format!("{} sent a body longer than {limit} bytes", place(*target))
+        }
+        ValidationError::Status { target, status } if (300..400).contains(status) => {
+            format!("{} answered with status {status}, and redirects are not followed", place(*target))
+        }
+        ValidationError::Status { target, status } => format!("{} answered with status {status}", place(*target)),
+        other => parts(&other.detail()).0.to_owned(),
     }
 }
 

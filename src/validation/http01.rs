@@ -166,7 +166,7 @@ fn request(url: &Url) -> Option<Request<Empty<Bytes>>> {
         .ok()
 }
 
-fn before_body(error: &hyper::Error) -> HttpFailure {
+pub(super) fn before_body(error: &hyper::Error) -> HttpFailure {
     let source = std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
     if error.is_parse_too_large() || source.is_some_and(is_over) {
         HttpFailure::HeaderTooLarge

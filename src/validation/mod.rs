@@ -11,7 +11,7 @@ pub mod config;
 mod dns01;
 mod dns_account01;
 mod dns_persist01;
-mod download;
+pub mod download;
 pub mod error;
 pub mod guard;
 mod http01;

@@ -62,7 +62,7 @@ impl Authority {
         let next_update = check(&facts, tx.now())?;
         let epoch = epoch(&mut tx).await?;
         let state = crls::state(&mut tx, issuer.id, epoch).await?;
-        let number = number_above(&facts, state.number)?;
+        let number = number_above(&facts, Some(state.number))?;
         must_list(&mut tx, &facts, &issuer).await?;
         let until = loaded.certificate()?.not_after;
         for entry in facts.entries() {
@@ -97,16 +97,42 @@ async fn epoch(tx: &mut Tx) -> Result<u64> {
     Ok(hierarchy::installation(tx).await?.map_or(0, |i| u64::try_from(i.epoch).unwrap_or(0)))
 }
 
-/// Greater than that of every CRL before it; ours go on above it.
-fn number_above(facts: &CrlFacts<'_>, known: CrlNumber) -> Result<CrlNumber> {
-    let number = facts.crl_number().filter(|number| *number > known && !number.leaves_no_room());
-    number.ok_or_else(|| {
-        refuse(
-            "crl.number",
-            "a CRL without a number, or with one that was used or leaves no room",
-            &format!("a number above {known} of at most 20 octets (RFC 5280 §5.2.3)"),
-        )
-    })
+/// The number of a CRL that was signed elsewhere: greater than `known`, with numbers left for ours, which go on above it
+/// (RFC 5280 §5.2.3).
+fn number_above(facts: &CrlFacts<'_>, known: Option<CrlNumber>) -> Result<CrlNumber> {
+    let refuse =
+        |value: &str, why: String| Err(refuse("crl.number", value, "a CRL number of at most 20 octets").saying(why));
+    let Some(octets) = facts.number else {
+        let why = "the CRL has no CRL number (RFC 5280 §5.2.3), so the next CRL could not go on above it; sign it anew \
+                   with the extension crlNumber";
+        return refuse("a CRL without a number", why.into());
+    };
+    let Some(number) = facts.crl_number() else {
+        let negative = octets.first().is_some_and(|octet| octet & 0x80 != 0);
+        let what = if negative { "is negative".to_owned() } else { format!("has {} octets", octets.len()) };
+        let why = format!(
+            "the CRL number {what}; RFC 5280 §5.2.3 allows positive ones of at most 20 octets; sign the CRL anew with \
+             such a number"
+        );
+        return refuse(&what, why);
+    };
+    if number.leaves_no_room() {
+        let why = format!(
+            "the CRL number {number} is at the end of what 20 octets hold, so the CRLs after it would soon have no \
+             number; make a successor of this CA with `chancery ca create` or `chancery ca csr`"
+        );
+        return refuse("a CRL number at the maximum", why);
+    }
+    match known.filter(|known| number <= *known) {
+        None => Ok(number),
+        Some(known) => {
+            let why = format!(
+                "the CRL has number {number}, and number {known} was used already; sign the CRL anew with a number above \
+                 {known}"
+            );
+            refuse("a CRL number that is not above the last one", why)
+        }
+    }
 }
 
 /// What the last CRL of an imported CA says: revocations that stay, and the number that ours go on from.
@@ -120,7 +146,7 @@ pub(super) async fn inherit(tx: &mut Tx, issuer: &Issuer, own: &CaCertificate, d
         ));
     }
     let epoch = epoch(&mut *tx).await?;
-    let number = number_above(&facts, CrlNumber::ZERO)?;
+    let number = number_above(&facts, None)?;
     for entry in facts.entries() {
         revoke_listed(tx, issuer, &entry, own.validity.not_after()).await?;
     }

@@ -1,6 +1,6 @@
 //! CAs of others, made by OpenSSL, or octet by octet where OpenSSL would not write what old ones wrote.
 
-use chancery::clock::days;
+use chancery::clock::{Timestamp, days};
 use chancery::keys::software::{self, SoftwareSigner};
 use chancery::model::key::{KeyAlgorithm, SignatureAlgorithm};
 use chancery::model::serial::SerialNumber;
@@ -99,6 +99,60 @@ impl Ca {
 
     pub fn pkcs8(&self) -> zeroize::Zeroizing<Vec<u8>> {
         zeroize::Zeroizing::new(self.key.private_key_to_pkcs8().unwrap())
+    }
+}
+
+/// What a test makes of a CRL of a CA elsewhere, good or bad.
+#[derive(Clone)]
+pub struct List {
+    /// The content octets of the INTEGER.
+    pub number: Option<Vec<u8>>,
+    pub this_update: Timestamp,
+    pub next_update: Option<Timestamp>,
+    pub serials: Vec<Vec<u8>>,
+    /// More extensions, in DER.
+    pub more: Vec<Vec<u8>>,
+}
+
+impl List {
+    /// For a day, with this number and no entries.
+    pub fn at(now: Timestamp, number: u8) -> List {
+        List {
+            number: Some(vec![number]),
+            this_update: now,
+            next_update: Some(now + days(1)),
+            serials: Vec::new(),
+            more: Vec::new(),
+        }
+    }
+}
+
+impl Ca {
+    /// A CRL in DER, written octet by octet: OpenSSL would not write the bad ones.
+    pub fn list(&self, list: &List) -> Vec<u8> {
+        let algorithm = algorithm_identifier(SignatureAlgorithm::EcdsaP256Sha256);
+        let entry = |serial: &Vec<u8>| {
+            der::sequence(&[&der::tlv(der::INTEGER, serial), &der::time(list.this_update - days(1))])
+        };
+        let entries: Vec<Vec<u8>> = list.serials.iter().map(entry).collect();
+        let mut extensions: Vec<Vec<u8>> = list.more.clone();
+        let number = list.number.iter().map(|octets| der::tlv(der::INTEGER, octets));
+        extensions.extend(number.map(|value| der::extension(&oids::CRL_NUMBER, false, &value)));
+        let mut parts =
+            vec![der::unsigned(&[1]), algorithm.clone(), self.certificate.subject_name().to_der().unwrap()];
+        parts.push(der::time(list.this_update));
+        parts.extend(list.next_update.map(der::time));
+        if !entries.is_empty() {
+            parts.push(der::sequence(&entries.iter().map(Vec::as_slice).collect::<Vec<_>>()));
+        }
+        if !extensions.is_empty() {
+            let all = der::sequence(&extensions.iter().map(Vec::as_slice).collect::<Vec<_>>());
+            parts.push(der::constructed(der::context_constructed(0), &[&all]));
+        }
+        let tbs = der::sequence(&parts.iter().map(Vec::as_slice).collect::<Vec<_>>());
+        let mut signer = openssl::sign::Signer::new(MessageDigest::sha256(), &self.key).unwrap();
+        let signature = signer.sign_oneshot_to_vec(&tbs).unwrap();
+        der::sequence(&[&tbs, &algorithm, &der::bit_string(&signature)])
     }
 }
 

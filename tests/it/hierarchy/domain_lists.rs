@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chancery::authority::Authority;
 use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
-use chancery::clock::{days, hours, minutes};
+use chancery::clock::{Clock, SystemClock, days, hours, minutes};
 use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
 use chancery::model::issuer::IssuerMove;
@@ -15,10 +15,16 @@ use chancery::model::reason::RevocationReason;
 use chancery::pki::crl_facts::{CrlFacts, lint_crl};
 use chancery::pki::pem;
 
-use super::corporate::{Ca, Shape};
+use openssl::stack::Stack;
+use openssl::x509::store::X509StoreBuilder;
+use openssl::x509::verify::{X509VerifyFlags, X509VerifyParam};
+use openssl::x509::{X509, X509StoreContext};
+
+use super::corporate::{Ca, List, Shape};
 use super::offline::crl;
 use super::{actor, issue, rule, wanted};
 use crate::on_both_engines;
+use crate::support::process::{code, run};
 use crate::support::stores::founded;
 
 /// Serials on a domain's list in lower-case hex, by the issuer that each entry names.
@@ -155,6 +161,34 @@ on_both_engines! {
         let _ = minutes(1);
     }
 
+    async fn the_bundle_keeps_the_crl_of_an_issuer_that_was_removed(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("etcd")).await.unwrap();
+        let good = issue(&authority, "etcd-client", Some("good"), &[]).await.unwrap();
+        let bad = issue(&authority, "etcd-client", Some("bad"), &[]).await.unwrap();
+        let ca = |slug: &str| authority.snapshot().issuer(slug).unwrap().certificate().unwrap().der.clone();
+        let (root, issuer) = (ca("etcd-root"), ca("etcd-1"));
+        authority.create_issuer(&actor(), &wanted("etcd"), Some("etcd-root")).await.unwrap();
+        authority.move_issuer(&actor(), "etcd-2", IssuerMove::Activate).await.unwrap();
+        authority.revoke(&actor(), bad.certificate.id, RevocationReason::Superseded).await.unwrap();
+        for (step, days_on) in [(IssuerMove::Retire, 1), (IssuerMove::Remove, 80)] {
+            authority.move_issuer(&actor(), "etcd-1", step).await.unwrap();
+            at.clock.advance(days(days_on));
+            authority.publish_due().await.unwrap();
+            let text = authority.crl_bundle("etcd").await.unwrap();
+            let judged = |leaf: &[u8]| every_crl_checked(leaf, &issuer, &root, &text, at.store.now());
+            assert_eq!(judged(&good.der), "ok", "{step:?}");
+            assert_eq!(judged(&bad.der), "certificate revoked", "{step:?}");
+        }
+        // once the issuer itself has expired, nothing needs its CRL
+        let end = authority.snapshot().issuer("etcd-1").unwrap().certificate().unwrap().not_after;
+        at.clock.set(end + days(3));
+        authority.publish_due().await.unwrap();
+        let name = authority.snapshot().issuer("etcd-1").unwrap().subject().to_vec();
+        let blocks = pem::decode_all(&authority.crl_bundle("etcd").await.unwrap()).unwrap();
+        assert!(!blocks.iter().any(|block| CrlFacts::parse(&block.der).unwrap().issuer == name));
+    }
+
     async fn short_serials_that_stand_twice_in_a_domain_are_reported(at) {
         let (authority, _) = founded(&at.store).await;
         for (name, number) in [("One Root", "10"), ("Two Root", "20")] {
@@ -165,9 +199,11 @@ on_both_engines! {
             let import = Import { domain: "old".into(), name: None, certificates: vec![ca.der()], key: ca.pkcs8(), status_url: None, crl: Some(crl(folder.path(), number, 30, &["05", "0A1B"])) };
             authority.import_issuer(&actor(), import).await.unwrap();
         }
-        let found = authority.colliding_serials().await.unwrap();
+        let found = authority.colliding_serials(None).await.unwrap();
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].contains("serial 05"), "{found:?}");
+        assert_eq!(authority.colliding_serials(Some("old")).await.unwrap(), found);
+        assert_eq!(authority.colliding_serials(Some("tls")).await.unwrap(), Vec::<String>::new());
         let domain = Import { domain: "old".into(), name: Some("domain".into()), certificates: vec![], key: Ca::root("X", &Shape::default()).pkcs8(), status_url: None, crl: None };
         assert_eq!(rule(authority.import_issuer(&Actor::host(0, "test"), domain).await), "issuer.slug");
     }
@@ -175,4 +211,62 @@ on_both_engines! {
 
 fn openssl_number(der: &[u8]) -> chancery::model::serial::SerialNumber {
     chancery::model::serial::SerialNumber::from_octets(CrlFacts::parse(der).unwrap().number.unwrap()).unwrap()
+}
+
+/// What OpenSSL's check of every CRL of a chain says, with the CRLs of a bundle.
+fn every_crl_checked(leaf: &[u8], issuer: &[u8], root: &[u8], crls: &str, at: chancery::clock::Timestamp) -> String {
+    let mut store = X509StoreBuilder::new().unwrap();
+    store.add_cert(X509::from_der(root).unwrap()).unwrap();
+    let mut param = X509VerifyParam::new().unwrap();
+    param.set_flags(X509VerifyFlags::CRL_CHECK | X509VerifyFlags::CRL_CHECK_ALL).unwrap();
+    param.set_time(at.secs());
+    store.set_param(&param).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("crls.pem");
+    std::fs::write(&file, crls).unwrap();
+    let lookup = store.add_lookup(openssl::x509::store::X509Lookup::file()).unwrap();
+    lookup.load_crl_file(&file, openssl::ssl::SslFiletype::PEM).unwrap();
+    let mut chain = Stack::new().unwrap();
+    chain.push(X509::from_der(issuer).unwrap()).unwrap();
+    let (store, leaf) = (store.build(), X509::from_der(leaf).unwrap());
+    let mut context = X509StoreContext::new().unwrap();
+    let judge = |c: &mut openssl::x509::X509StoreContextRef| {
+        c.verify_cert().map(|ok| if ok { "ok".to_owned() } else { c.error().error_string().to_owned() })
+    };
+    context.init(&store, &leaf, &chain, judge).unwrap()
+}
+
+#[test]
+fn an_import_says_which_serials_stand_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let told = |args: &[&str]| {
+        let output = run(at, args);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 0, "{args:?}: {text}");
+        text
+    };
+    told(&["init"]);
+    let now = SystemClock.now().truncated();
+    let shape = Shape { from: -2_000, days: 9_000, ..Shape::default() };
+    let cas = ["one", "two"].map(|name| Ca::root(&format!("Corp {name}"), &shape));
+    for (name, ca) in ["one", "two"].iter().zip(&cas) {
+        let key = String::from_utf8(ca.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+        std::fs::write(at.join(format!("{name}.pem")), format!("{key}{}", pem::encode(pem::CERTIFICATE, &ca.der())))
+            .unwrap();
+        let list = |number, serials: &[u8]| {
+            let serials = serials.iter().map(|serial| vec![*serial]).collect();
+            ca.list(&List { serials, ..List::at(now, number) })
+        };
+        std::fs::write(at.join(format!("{name}.crl")), list(1, &[5])).unwrap();
+        std::fs::write(at.join(format!("{name}-next.crl")), list(0x7f, &[5, 6])).unwrap();
+    }
+    let first = told(&["ca", "import", "one.pem", "--domain", "corp", "--crl", "one.crl"]);
+    assert!(!first.contains("warning"), "{first}");
+    let second = told(&["ca", "import", "two.pem", "--domain", "corp", "--crl", "two.crl"]);
+    assert!(second.contains("warning   serial 05 is revoked under corp-root and under corp-root-2"), "{second}");
+    let one = told(&["ca", "crl", "import", "one-next.crl"]);
+    assert!(one.contains("serial 05") && !one.contains("serial 06"), "{one}");
+    let both = told(&["ca", "crl", "import", "two-next.crl"]);
+    assert!(both.contains("warning   serial 05") && both.contains("warning   serial 06"), "{both}");
 }

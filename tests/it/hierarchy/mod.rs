@@ -1,9 +1,11 @@
 //! Trust domains and issuers: made, imported, taken offline. OpenSSL judges what they sign.
 
 mod corporate;
+mod crl_numbers;
 mod cross;
 mod domain_lists;
 mod domains;
+mod fetched_crls;
 mod findings;
 mod first_crls;
 mod foreign;

@@ -6,6 +6,7 @@ mod caa;
 mod directory_rules;
 mod dns;
 mod dns_methods;
+mod download;
 mod hostile;
 mod http01;
 mod limits;
