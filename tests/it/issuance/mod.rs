@@ -6,6 +6,7 @@ mod checkpoints;
 mod compromise;
 mod crls;
 mod faults;
+mod ocsp;
 mod fsck;
 mod recovery;
 pub mod rig;
