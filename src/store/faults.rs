@@ -4,22 +4,42 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// How a commit goes wrong. The caller is told the same in both cases.
+use tokio::sync::Semaphore;
+
+/// How a commit goes wrong. Its caller gets the same error for the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommitFault {
     /// Nothing is saved.
     Fails,
     /// It is saved, and the reply is lost.
     LosesReply,
+    /// It keeps its locks until a test opens the gate, and is saved then.
+    Waits,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Commits {
     count: AtomicU64,
     /// Spares every real commit the lock.
     any: AtomicBool,
     /// (action of an audit event in the transaction, fault), each used once.
     planned: Mutex<Vec<(&'static str, CommitFault)>>,
+    /// One permit for each commit that has come to the gate.
+    waiting: Semaphore,
+    /// One permit lets one commit through.
+    gate: Semaphore,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Commits {
+            count: AtomicU64::new(0),
+            any: AtomicBool::new(false),
+            planned: Mutex::default(),
+            waiting: Semaphore::new(0),
+            gate: Semaphore::new(0),
+        }
+    }
 }
 
 impl Commits {
@@ -42,5 +62,24 @@ impl Commits {
         let mut planned = self.planned.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let at = planned.iter().position(|(action, _)| actions.any(|a| a == *action))?;
         Some(planned.remove(at).1)
+    }
+
+    /// Returns when a commit planned with `Waits` has come to the gate.
+    pub async fn arrived(&self) {
+        if let Ok(permit) = self.waiting.acquire().await {
+            permit.forget();
+        }
+    }
+
+    /// Lets one commit through.
+    pub fn open_gate(&self) {
+        self.gate.add_permits(1);
+    }
+
+    pub(super) async fn wait_at_gate(&self) {
+        self.waiting.add_permits(1);
+        if let Ok(permit) = self.gate.acquire().await {
+            permit.forget();
+        }
     }
 }

@@ -259,6 +259,10 @@ impl Tx {
             None => raw.commit().await?,
             Some(CommitFault::Fails) => return Err(lost()),
             Some(CommitFault::LosesReply) => return raw.commit().await.and(Err(lost())),
+            Some(CommitFault::Waits) => {
+                store.commits.wait_at_gate().await;
+                raw.commit().await?;
+            }
         }
         store.lanes.give(lane);
         Ok(())

@@ -10,11 +10,11 @@ use super::client::{Client, Reply, b64, csr, leaf_der, url};
 use super::eab::admin;
 use super::world::{World, Zone, worlds};
 
-async fn offer(world: &World, config: DirectoryConfig) {
+pub async fn offer(world: &World, config: DirectoryConfig) {
     world.registration.change_directory(&admin(), "default", config).await.unwrap();
 }
 
-async fn ahead(client: &Client<'_>, identifier: Value) -> Reply {
+pub async fn ahead(client: &Client<'_>, identifier: Value) -> Reply {
     client.post(&url("new-authz"), &json!({"identifier": identifier}).to_string()).await
 }
 
@@ -31,7 +31,7 @@ async fn finalize(client: &Client<'_>, order: &Value, names: &[&str]) -> Reply {
     client.post(order["finalize"].as_str().unwrap(), &json!({"csr": b64(csr(names).0)}).to_string()).await
 }
 
-fn with_new_authz() -> DirectoryConfig {
+pub fn with_new_authz() -> DirectoryConfig {
     DirectoryConfig { pre_authorization: true, ..DirectoryConfig::default() }
 }
 

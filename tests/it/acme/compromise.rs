@@ -4,6 +4,7 @@ use chancery::authority::guard::Guard;
 use chancery::authority::issue::Issuance;
 use chancery::keys::software::{self, KeyPairDer};
 use chancery::model::actor::Actor;
+use chancery::model::id::CertificateId;
 use chancery::model::identifier::Identifier;
 use chancery::model::key::KeyAlgorithm;
 use chancery::model::reason::RevocationReason;
@@ -44,6 +45,12 @@ async fn a_compromised_key_ends_its_account_and_registers_none() {
 
 /// A certificate of this key, revoked for keyCompromise.
 async fn compromise(world: &World, pair: &KeyPairDer) {
+    let id = certified(world, pair).await;
+    world.authority.revoke(&Actor::host(0, "test"), id, RevocationReason::KeyCompromise).await.unwrap();
+}
+
+/// A certificate of this key.
+pub async fn certified(world: &World, pair: &KeyPairDer) -> CertificateId {
     let key = KeyPolicy::default().check(&pair.public_key).unwrap();
     let issuance = Issuance {
         profile: "tls-server".into(),
@@ -55,7 +62,5 @@ async fn compromise(world: &World, pair: &KeyPairDer) {
         validity: RequestedValidity::default(),
         guard: Guard::default(),
     };
-    let actor = Actor::host(0, "test");
-    let issued = world.authority.issue(&actor, issuance).await.unwrap();
-    world.authority.revoke(&actor, issued.certificate.id, RevocationReason::KeyCompromise).await.unwrap();
+    world.authority.issue(&Actor::host(0, "test"), issuance).await.unwrap().certificate.id
 }

@@ -26,6 +26,7 @@ mod nonces;
 mod orders;
 mod problems;
 mod profiles;
+mod races;
 mod refusals;
 mod renewal_info;
 mod renewals;

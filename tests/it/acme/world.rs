@@ -139,11 +139,17 @@ impl World {
         self.replica_at(EXTERNAL).await
     }
 
+    /// Another process's authority, with a store of its own.
+    pub async fn second_authority(&self) -> Arc<Authority> {
+        let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
+        let store = Store::new(self.store.db.clone(), Arc::new(self.clock.clone()), entropy).unwrap();
+        Authority::open(store, self.keys.clone(), vec!["acme.test".into()]).await.unwrap()
+    }
+
     /// A second process with a store of its own: what it remembers ends with no change of the first.
     pub async fn elsewhere(&self) -> (Arc<Registration>, Router) {
         let entropy: Arc<dyn Entropy> = Arc::new(SystemEntropy::new());
-        let store = Store::new(self.store.db.clone(), Arc::new(self.clock.clone()), entropy.clone()).unwrap();
-        let authority = Authority::open(store, self.keys.clone(), vec!["acme.test".into()]).await.unwrap();
+        let authority = self.second_authority().await;
         let registration = Registration::open(authority, self.validator.clone(), acme::describe).await.unwrap();
         let router = router(&registration, &self.clock, &entropy);
         (registration, router)

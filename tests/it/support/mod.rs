@@ -4,6 +4,7 @@ pub mod acme_rows;
 pub mod drip;
 pub mod postgres;
 pub mod process;
+pub mod race;
 pub mod rows;
 pub mod server;
 pub mod stores;
