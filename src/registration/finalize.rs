@@ -17,7 +17,7 @@ use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
 use crate::authority::recovery::Processing;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
-use crate::model::acme::{Account, AuthorizationStatus, Order, OrderStatus};
+use crate::model::acme::{Account, Authorization, AuthorizationStatus, Order, OrderStatus};
 use crate::model::certificate::Certificate;
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::identifier::Identifier;
@@ -158,19 +158,23 @@ impl Registration {
         Err(Error::refused(kind, "key.account", value, allowed, "make a new key for the CSR (RFC 8555 §11.1)"))
     }
 
-    /// Each is valid at this moment, whatever the order's own time says: nothing is certified on a proof that is over.
+    /// Every authorization of the order is valid now, whatever time the order itself has left, and together they cover
+    /// every identifier: an order whose links to its proofs were lost has none, and is refused.
     async fn check_authorizations(&self, order: &Order) -> Result<()> {
         let now = self.store.now();
-        for authorization in authorizations::of_order(&self.store.db.keyed(), order.id).await? {
+        let proofs = authorizations::of_order(&self.store.db.keyed(), order.id).await?;
+        for authorization in &proofs {
             let status = authorization.shown_status(now);
             if status != AuthorizationStatus::Valid {
                 let (name, status) = (authorization.name()?, status.name());
-                let why =
-                    format!("the order rests on an authorization for {name} that is {status}: make a new order");
-                return Err(Error::new(ErrorKind::OrderNotReady, why));
+                return Err(not_proved(format!("the order's authorization for {name} is {status}")));
             }
         }
-        Ok(())
+        let proves = |a: &Authorization, name: &Identifier| a.account_id == order.account_id && a.covers(name);
+        match order.identifiers.iter().find(|name| !proofs.iter().any(|a| proves(a, name))) {
+            Some(name) => Err(not_proved(format!("the order has no authorization for {name}"))),
+            None => Ok(()),
+        }
     }
 
     /// The certificate of one of this account's orders, revoked or not; the same bytes every time.
@@ -182,6 +186,10 @@ impl Registration {
         let chains = self.authority.chains_of(&certificate, &der)?;
         Ok(Download { certificate, der, chains })
     }
+}
+
+fn not_proved(what: String) -> Error {
+    Error::new(ErrorKind::OrderNotReady, format!("{what}; make a new order"))
 }
 
 /// Counts a certificate that replaces one (RFC 9773 §5), or whose account had one for the same names before.

@@ -1,5 +1,6 @@
 //! Finalize and download (F1–F6); states of orders are in orders.rs.
 
+use chancery::store::engine::q;
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
@@ -12,6 +13,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Reply, b64, csr, leaf_der, url, with_headers};
 use super::state::everything;
 use super::world::worlds;
+use crate::support::stores::plain;
 
 async fn finalize(client: &Client<'_>, order: &Value, csr: impl AsRef<[u8]>) -> Reply {
     client.post(order["finalize"].as_str().unwrap(), &json!({"csr": b64(csr)}).to_string()).await
@@ -248,5 +250,36 @@ async fn f6_a_certificate_is_its_accounts_and_always_the_same() {
         }
         client.post(&url("revoke"), &json!({"certificate": b64(leaf_der(&pem))}).to_string()).await.expect(200);
         assert_eq!(client.get(&certificate).await.expect(200).text, pem);
+    }
+}
+
+/// A ready order whose proofs cannot be found any more is refused, whoever lost them: an older binary beside this one, or
+/// somebody with access to the database.
+#[tokio::test]
+async fn an_order_without_its_authorizations_is_refused() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let names = ["a.example.org", "b.example.org"];
+        for (lost, missing) in [
+            ("DELETE FROM acme_order_authorizations", "a.example.org"),
+            ("DELETE FROM acme_order_authorizations WHERE position = 1", "b.example.org"),
+            (
+                "UPDATE acme_authorizations SET account_id = (SELECT id FROM acme_accounts WHERE id <> account_id LIMIT 1)",
+                "a.example.org",
+            ),
+            (
+                "UPDATE acme_authorizations SET value = 'other.example.org' WHERE value = 'b.example.org'",
+                "b.example.org",
+            ),
+        ] {
+            Client::register(&world).await;
+            let (order_url, order) = client.ready_order(&names).await;
+            q(plain(lost)).execute(&world.store.db).await.unwrap();
+            let reply = finalize(&client, &order, csr(&names).0).await.refused(403, "orderNotReady");
+            let detail = reply.json()["detail"].as_str().unwrap().to_owned();
+            assert_eq!(detail, format!("the order has no authorization for {missing}; make a new order"), "{lost}");
+            assert_eq!(client.get(&order_url).await.json()["status"], "ready", "nothing was signed");
+            q(plain("DELETE FROM acme_order_authorizations")).execute(&world.store.db).await.unwrap();
+        }
     }
 }
