@@ -170,8 +170,7 @@ impl Registration {
                 return Err(not_proved(format!("the order's authorization for {name} is {status}")));
             }
         }
-        let proves = |a: &Authorization, name: &Identifier| a.account_id == order.account_id && a.covers(name);
-        match order.identifiers.iter().find(|name| !proofs.iter().any(|a| proves(a, name))) {
+        match order.identifiers.iter().find(|name| !proofs.iter().any(|proof| proves(proof, order, name))) {
             Some(name) => Err(not_proved(format!("the order has no authorization for {name}"))),
             None => Ok(()),
         }
@@ -186,6 +185,20 @@ impl Registration {
         let chains = self.authority.chains_of(&certificate, &der)?;
         Ok(Download { certificate, der, chains })
     }
+}
+
+/// A wildcard rests on the proof of a name above it where the client offered that name (RFC 9444 §4.3).
+fn proves(authorization: &Authorization, order: &Order, name: &Identifier) -> bool {
+    let zone_covers = match (&authorization.identifier, name) {
+        (Identifier::Dns(zone), Identifier::Dns(asked)) => {
+            authorization.subdomains
+                && asked.is_wildcard()
+                && asked.base() != zone.as_str()
+                && asked.is_within(zone.as_str())
+        }
+        _ => false,
+    };
+    authorization.account_id == order.account_id && (authorization.covers(name) || zone_covers)
 }
 
 fn not_proved(what: String) -> Error {

@@ -258,6 +258,13 @@ async fn rfc9444_an_order_may_offer_an_ancestor() {
         let done = finalize(&client, &order, &["a.b.lab.example", "c.b.lab.example"]).await.expect(200).json();
         assert_eq!(done["status"], "valid");
 
+        let star =
+            json!({"identifiers": [{"type": "dns", "value": "*.w.lab.example", "ancestorDomain": "lab.example"}]});
+        let order = client.post(&url("new-order"), &star.to_string()).await.expect(201).json();
+        prove_by_dns(&client, order["authorizations"][0].as_str().unwrap(), "lab.example").await;
+        let done = finalize(&client, &order, &["*.w.lab.example"]).await.expect(200).json();
+        assert_eq!(done["status"], "valid", "a wildcard below the name that was proved");
+
         for wrong in ["a.b.lab.example", "other.example", "*.lab.example", "", "lab.example."] {
             client.post(&url("new-order"), &ask(wrong)).await.refused(400, "malformed");
         }
