@@ -168,7 +168,7 @@ pub fn type_url(context: &Context<'_>, code: &str) -> String {
     format!("{}/errors/{code}", context.external_url)
 }
 
-/// Is it a fault of ours, whose words stay in the log?
+/// Is it a fault of ours, whose cause goes to the log?
 pub const fn is_ours(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -180,9 +180,14 @@ pub const fn is_ours(kind: ErrorKind) -> bool {
     )
 }
 
-/// The sentence that may be sent.
+/// The sentence that may be sent. What is out of reach for now (a database, its disk, a lock, a clock) says which: its
+/// detail is written for clients, and its cause stays in the log.
 pub fn public(error: &Error) -> &str {
-    if is_ours(error.kind) { row(error.kind).meaning } else { &error.detail }
+    match error.kind {
+        ErrorKind::Unavailable | ErrorKind::TimedOut => &error.detail,
+        kind if is_ours(kind) => row(kind).meaning,
+        _ => &error.detail,
+    }
 }
 
 fn rest_part(part: &Subproblem) -> Value {
@@ -244,6 +249,19 @@ mod tests {
             assert!(!response.contains("hunter2") && !response.contains("/var/lib"));
         }
         assert!(!rest_body(&error, &CONTEXT).to_string().contains("hunter2"));
+    }
+
+    #[test]
+    fn what_is_out_of_reach_is_named_without_its_cause() {
+        let cause = std::io::Error::other("postgres://ca:hunter2@db/ca");
+        let error = Error::new(ErrorKind::Unavailable, "the database's disk is full").because(cause);
+        for dialect in [Dialect::Rest, Dialect::Acme, Dialect::Plain, Dialect::Page] {
+            assert_eq!(public(&error), "the database's disk is full");
+            let response = format!("{:?}", render(&error, dialect, &CONTEXT, HeaderMap::new()));
+            assert!(response.contains("503") && !response.contains("hunter2"), "{response}");
+        }
+        assert_eq!(rest_body(&error, &CONTEXT)["detail"], "the database's disk is full");
+        assert_eq!(acme_body(&error, &CONTEXT)["detail"], "the database's disk is full");
     }
 
     #[test]

@@ -288,6 +288,23 @@ fn keep_private(path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Awaits one statement on a connection and keeps what its failure says about the connection.
+macro_rules! on_held {
+    ($held:ident, $conn:ident => $statement:expr) => {{
+        match $held.check_sound() {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let outcome = {
+                    let $conn = &mut **$held;
+                    $statement.await
+                };
+                $held.note(&outcome);
+                outcome
+            }
+        }
+    }};
+}
+
 impl RawTx {
     /// An error here means *unknown*: the caller reads again by id and never signs again blindly.
     pub async fn commit(self) -> Result<()> {
@@ -319,8 +336,8 @@ impl RawTx {
     async fn plain(&mut self, sql: &'static str) -> Result<()> {
         counted();
         match self {
-            RawTx::Pg(tx) => (&mut **tx).execute(sql).await.map(drop),
-            RawTx::Lite(tx) => (&mut **tx).execute(sql).await.map(drop),
+            RawTx::Pg(tx) => on_held!(tx, conn => conn.execute(sql)).map(drop),
+            RawTx::Lite(tx) => on_held!(tx, conn => conn.execute(sql)).map(drop),
         }
         .map_err(convert)
     }
@@ -328,7 +345,10 @@ impl RawTx {
     /// Waits for locks up to a minute in this transaction: for what no client waits for.
     pub async fn wait_longer(&mut self) -> Result<()> {
         match self {
-            RawTx::Pg(tx) => (&mut **tx).execute("SET LOCAL lock_timeout = '60s'").await.map(drop).map_err(convert),
+            RawTx::Pg(tx) => {
+                let set = on_held!(tx, conn => conn.execute("SET LOCAL lock_timeout = '60s'"));
+                set.map(drop).map_err(convert)
+            }
             RawTx::Lite(_) => Ok(()),
         }
     }
@@ -338,7 +358,8 @@ impl RawTx {
     pub async fn lock_installation(&mut self) -> Result<()> {
         match self {
             RawTx::Pg(tx) => {
-                (&mut **tx).execute("SELECT pg_advisory_xact_lock(7166187265001)").await.map(drop).map_err(convert)
+                let locked = on_held!(tx, conn => conn.execute("SELECT pg_advisory_xact_lock(7166187265001)"));
+                locked.map(drop).map_err(convert)
             }
             RawTx::Lite(_) => Ok(()),
         }
@@ -430,21 +451,27 @@ impl Query {
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 let mut held = pool.take().await?;
-                let rows = wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(&mut *held).await, Row::Pg)?;
+                let on = &mut held;
+                let rows = on_held!(on, conn => bound!(self.sql.postgres, self.args, Postgres).fetch_all(conn));
+                let rows = wrap(rows, Row::Pg)?;
                 held.give_back();
                 Ok(rows)
             }
             On::Db(Db::Lite { read, .. }) => {
                 let mut held = read.take().await?;
-                let rows = wrap(bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(&mut *held).await, Row::Lite)?;
+                let on = &mut held;
+                let rows = on_held!(on, conn => bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(conn));
+                let rows = wrap(rows, Row::Lite)?;
                 held.give_back();
                 Ok(rows)
             }
             On::Tx(RawTx::Pg(tx)) => {
-                wrap(bound!(self.sql.postgres, self.args, Postgres).fetch_all(&mut **tx).await, Row::Pg)
+                let rows = on_held!(tx, conn => bound!(self.sql.postgres, self.args, Postgres).fetch_all(conn));
+                wrap(rows, Row::Pg)
             }
             On::Tx(RawTx::Lite(tx)) => {
-                wrap(bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(&mut **tx).await, Row::Lite)
+                let rows = on_held!(tx, conn => bound!(self.sql.sqlite, self.args, Sqlite).fetch_all(conn));
+                wrap(rows, Row::Lite)
             }
         }
         .map_err(|e| at(self.sql.name, e))
@@ -467,21 +494,25 @@ impl Query {
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 let mut held = pool.take().await?;
-                let done = bound!(self.sql.postgres, self.args, Postgres).execute(&mut *held).await?;
+                let on = &mut held;
+                let done = on_held!(on, conn => bound!(self.sql.postgres, self.args, Postgres).execute(conn))?;
                 held.give_back();
                 Ok(done.rows_affected())
             }
             On::Db(Db::Lite { write, .. }) => {
                 let mut held = write.take().await?;
-                let done = bound!(self.sql.sqlite, self.args, Sqlite).execute(&mut *held).await?;
+                let on = &mut held;
+                let done = on_held!(on, conn => bound!(self.sql.sqlite, self.args, Sqlite).execute(conn))?;
                 held.give_back();
                 Ok(done.rows_affected())
             }
             On::Tx(RawTx::Pg(tx)) => {
-                bound!(self.sql.postgres, self.args, Postgres).execute(&mut **tx).await.map(|r| r.rows_affected())
+                on_held!(tx, conn => bound!(self.sql.postgres, self.args, Postgres).execute(conn))
+                    .map(|r| r.rows_affected())
             }
             On::Tx(RawTx::Lite(tx)) => {
-                bound!(self.sql.sqlite, self.args, Sqlite).execute(&mut **tx).await.map(|r| r.rows_affected())
+                on_held!(tx, conn => bound!(self.sql.sqlite, self.args, Sqlite).execute(conn))
+                    .map(|r| r.rows_affected())
             }
         }
         .map_err(|e| at(self.sql.name, e))
@@ -509,17 +540,14 @@ pub async fn write_many(tx: &mut RawTx, sql: Sql, rows: Vec<Vec<Arg>>) -> Result
     match tx {
         RawTx::Pg(tx) => {
             if let Some(columns) = in_arrays(&sql, rows)? {
-                touched += bound_arrays!(sql.postgres, columns)
-                    .execute(&mut **tx)
-                    .await
-                    .map_err(|e| at(sql.name, e))?
-                    .rows_affected();
+                let done = on_held!(tx, conn => bound_arrays!(sql.postgres, columns).execute(conn));
+                touched += done.map_err(|e| at(sql.name, e))?.rows_affected();
             }
         }
         RawTx::Lite(tx) => {
             for (text, args) in in_repeats(&sql, rows)? {
-                touched +=
-                    bound!(text, args, Sqlite).execute(&mut **tx).await.map_err(|e| at(sql.name, e))?.rows_affected();
+                let done = on_held!(tx, conn => bound!(text, args, Sqlite).execute(conn));
+                touched += done.map_err(|e| at(sql.name, e))?.rows_affected();
             }
         }
     }
@@ -532,13 +560,13 @@ pub async fn fetch_many(tx: &mut RawTx, sql: Sql, keys: Vec<Vec<Arg>>) -> Result
     match tx {
         RawTx::Pg(tx) => {
             if let Some(columns) = in_arrays(&sql, keys)? {
-                let rows = bound_arrays!(sql.postgres, columns).fetch_all(&mut **tx).await;
+                let rows = on_held!(tx, conn => bound_arrays!(sql.postgres, columns).fetch_all(conn));
                 found.append(&mut wrap(rows, Row::Pg).map_err(|e| at(sql.name, e))?);
             }
         }
         RawTx::Lite(tx) => {
             for (text, args) in in_repeats(&sql, keys)? {
-                let rows = bound!(text, args, Sqlite).fetch_all(&mut **tx).await;
+                let rows = on_held!(tx, conn => bound!(text, args, Sqlite).fetch_all(conn));
                 found.append(&mut wrap(rows, Row::Lite).map_err(|e| at(sql.name, e))?);
             }
         }
@@ -553,7 +581,8 @@ pub async fn fetch_many_alone(db: &Db, sql: Sql, keys: Vec<Vec<Arg>>) -> Result<
         Db::Pg { pool, .. } => {
             if let Some(columns) = in_arrays(&sql, keys)? {
                 let mut held = pool.take().await?;
-                let rows = bound_arrays!(sql.postgres, columns).fetch_all(&mut *held).await;
+                let on = &mut held;
+                let rows = on_held!(on, conn => bound_arrays!(sql.postgres, columns).fetch_all(conn));
                 found.append(&mut wrap(rows, Row::Pg).map_err(|e| at(sql.name, e))?);
                 held.give_back();
             }
@@ -561,7 +590,8 @@ pub async fn fetch_many_alone(db: &Db, sql: Sql, keys: Vec<Vec<Arg>>) -> Result<
         Db::Lite { write, .. } => {
             let mut held = write.take().await?;
             for (text, args) in in_repeats(&sql, keys)? {
-                let rows = bound!(text, args, Sqlite).fetch_all(&mut *held).await;
+                let on = &mut held;
+                let rows = on_held!(on, conn => bound!(text, args, Sqlite).fetch_all(conn));
                 found.append(&mut wrap(rows, Row::Lite).map_err(|e| at(sql.name, e))?);
             }
             held.give_back();

@@ -4,7 +4,8 @@
 const AWAY: &str = "the database is out of reach; try again in a moment";
 const BUSY: &str = "other requests hold what this one needs in the database; try again in a moment";
 const READ_ONLY: &str = "the database takes no writes now: it is a standby, or was set to read-only; try again later";
-const DISK: &str = "the database cannot use its disk now; try again later";
+const FULL: &str = "the database's disk is full: nothing can be stored until there is space on it again; try again later";
+const DISK: &str = "the database cannot use its disk, which may be full or failing; try again later";
 
 /// None for an error that would come again.
 pub fn sentence(error: &sqlx::Error) -> Option<&'static str> {
@@ -22,6 +23,12 @@ pub fn sentence(error: &sqlx::Error) -> Option<&'static str> {
     }
 }
 
+/// After these errors nobody knows whether a transaction is open on the connection, or the connection leads to a server
+/// that will not do what is asked of it: the next one may lead to another.
+pub fn breaks_connection(error: &sqlx::Error) -> bool {
+    sentence(error).is_some_and(|sentence| sentence != BUSY)
+}
+
 /// A SQLSTATE has five characters, a result code of SQLite at most four digits.
 fn of_code(code: &str) -> Option<&'static str> {
     if code.len() == 5 { of_sqlstate(code) } else { of_result_code(code.parse().ok()?) }
@@ -34,6 +41,8 @@ fn of_sqlstate(code: &str) -> Option<&'static str> {
         "55P03" | "57014" => Some(BUSY),
         // read_only_sql_transaction
         "25006" => Some(READ_ONLY),
+        // disk_full
+        "53100" => Some(FULL),
         // idle_in_transaction_session_timeout, transaction_timeout, a database that is being restored
         "25P03" | "25P04" | "3D000" => Some(AWAY),
         _ => match code.get(..2)? {
@@ -55,8 +64,10 @@ fn of_result_code(code: u32) -> Option<&'static str> {
         5 | 6 => Some(BUSY),
         // SQLITE_READONLY
         8 => Some(READ_ONLY),
-        // SQLITE_IOERR, SQLITE_FULL, SQLITE_CANTOPEN
-        10 | 13 | 14 => Some(DISK),
+        // SQLITE_FULL
+        13 => Some(FULL),
+        // SQLITE_IOERR (also a quota), SQLITE_CANTOPEN
+        10 | 14 => Some(DISK),
         _ => None,
     }
 }
@@ -75,6 +86,7 @@ mod tests {
             ("57P03", AWAY),
             ("57P01", AWAY),
             ("53300", AWAY),
+            ("53100", FULL),
             ("08P01", AWAY),
             ("28P01", AWAY),
             ("58030", DISK),
@@ -82,7 +94,7 @@ mod tests {
             ("517", BUSY),
             ("8", READ_ONLY),
             ("1032", READ_ONLY),
-            ("13", DISK),
+            ("13", FULL),
             ("778", DISK),
             ("4874", DISK),
         ] {

@@ -11,12 +11,15 @@ use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::outages;
 use crate::clock::monotonic;
 
 /// One that has rested longer is tested before it is used.
 const SOUND_FOR: Duration = Duration::from_secs(1);
 /// One that is older goes back to sqlx, which ends those beyond their lifetime.
 const KEPT_FOR: Duration = Duration::from_secs(600);
+/// How long a rollback may take.
+const UNDONE_WITHIN: Duration = Duration::from_secs(4);
 
 type Manager<D> = <D as Database>::TransactionManager;
 
@@ -61,7 +64,8 @@ impl<D: Database> Pool<D> {
             None => (self.inner.acquire().await?, monotonic(), false),
         };
         let rested = Arc::clone(&self.rested);
-        Ok(Held { connection: Some(connection), taken, rested_before, rested, sound: false, place })
+        let place = Some(place);
+        Ok(Held { connection: Some(connection), taken, rested_before, rested, sound: false, broken: false, place })
     }
 
     fn at_hand(&self) -> Option<Rested<D>> {
@@ -104,7 +108,7 @@ impl<D: Database> Pool<D> {
 }
 
 /// A connection in use. Dropped before it is said to be sound, it is tested before anybody else has it, and a
-/// transaction that is open on it is rolled back.
+/// transaction that is open on it is rolled back. A connection that is broken, or whose rollback fails, is closed.
 #[derive(Debug)]
 pub struct Held<D: Database> {
     connection: Option<PoolConnection<D>>,
@@ -113,7 +117,11 @@ pub struct Held<D: Database> {
     rested_before: bool,
     rested: Arc<Mutex<Vec<Rested<D>>>>,
     sound: bool,
-    place: OwnedSemaphorePermit,
+    /// Nobody knows in which state an error or an interrupted commit left the transaction: SQLite, for one, rolls back
+    /// by itself when its disk is full, and would run what follows outside of any transaction.
+    broken: bool,
+    /// None once it is dropped.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 impl<D: Database> Held<D> {
@@ -122,12 +130,28 @@ impl<D: Database> Held<D> {
         self.sound = true;
     }
 
-    async fn begin(&mut self, statement: Option<&'static str>) -> Result<(), sqlx::Error> {
-        Manager::<D>::begin(self, statement.map(sqlx::SqlSafeStr::into_sql_str)).await
+    /// An error after which the transaction cannot be relied on.
+    pub fn check_sound(&self) -> Result<(), sqlx::Error> {
+        if self.broken { Err(sqlx::Error::BeginFailed) } else { Ok(()) }
     }
 
+    /// Keeps what the outcome of a statement says about the connection.
+    pub fn note<T>(&mut self, outcome: &Result<T, sqlx::Error>) {
+        self.broken |= outcome.as_ref().is_err_and(outages::breaks_connection);
+    }
+
+    async fn begin(&mut self, statement: Option<&'static str>) -> Result<(), sqlx::Error> {
+        let begun = Manager::<D>::begin(self, statement.map(sqlx::SqlSafeStr::into_sql_str)).await;
+        self.note(&begun);
+        begun
+    }
+
+    /// Whoever stops waiting, and any error, leave the outcome unknown: the connection is closed then.
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
+        self.check_sound()?;
+        self.broken = true;
         Manager::<D>::commit(&mut self).await?;
+        self.broken = false;
         self.give_back();
         Ok(())
     }
@@ -151,22 +175,39 @@ impl<D: Database> DerefMut for Held<D> {
 
 impl<D: Database> Drop for Held<D> {
     fn drop(&mut self) {
-        let Some(mut connection) = self.connection.take() else { return };
+        let (Some(mut connection), Some(place)) = (self.connection.take(), self.place.take()) else { return };
         let open = Manager::<D>::get_transaction_depth(&connection) > 0;
-        if self.sound && !open && self.taken.elapsed() < KEPT_FOR {
+        if self.broken {
+            connection.close_on_drop();
+        } else if open {
+            tokio::spawn(undo(connection, place));
+            return;
+        } else if self.sound && self.taken.elapsed() < KEPT_FOR {
             let found = Rested { connection, taken: self.taken, since: monotonic() };
             let mut rested = self.rested.lock().unwrap_or_else(PoisonError::into_inner);
             // a pool that closes waits for its connections: asked behind the lock that `close` takes afterwards
-            if !self.place.semaphore().is_closed() {
+            if !place.semaphore().is_closed() {
                 rested.push(found);
             }
-        } else if open {
-            Manager::<D>::start_rollback(&mut connection);
-        } else if !self.sound && self.rested_before {
+            return;
+        }
+        if !self.sound && self.rested_before {
             // what failed on one may have ended all
             self.rested.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
     }
+}
+
+/// Rolls a transaction back. A connection on which that fails, or takes too long, is closed: given out again, it would
+/// refuse every transaction, or run statements outside of one.
+async fn undo<D: Database>(mut connection: PoolConnection<D>, place: OwnedSemaphorePermit) {
+    let undone = tokio::time::timeout(UNDONE_WITHIN, Manager::<D>::rollback(&mut connection)).await;
+    let open = Manager::<D>::get_transaction_depth(&connection) > 0;
+    if open || !matches!(undone, Ok(Ok(()))) {
+        connection.close_on_drop();
+    }
+    drop(connection);
+    drop(place);
 }
 
 /// The connection is at fault, not what was asked of it: also a server that shuts down (57P01 to 57P03).

@@ -6,6 +6,7 @@ mod connections;
 mod crl_http;
 mod edge;
 mod expiry;
+mod full_disk;
 mod health;
 mod housekeeping;
 mod lifecycle;

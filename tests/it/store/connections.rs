@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
 use chancery::store::engine::{Db, q};
 use futures_util::future::join_all;
@@ -96,4 +97,52 @@ async fn a_server_that_ended_its_connections_is_no_trouble_of_a_transaction() {
         tx.commit().await.unwrap();
         assert_eq!(one(&db).await, 1);
     }
+}
+
+/// `PRAGMA max_page_count` gives what a full disk gives, on one connection. SQLite then rolls back by itself, so that
+/// ROLLBACK fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_connection_whose_disk_was_full_is_never_given_out_again() {
+    let at = crate::support::stores::At::sqlite().await;
+    let insert = plain("INSERT INTO rate_limits (name, next_at, keep_until) VALUES ($1, 0, 0)");
+    let big = "x".repeat(1 << 16);
+    for round in 0..3 {
+        at.sql("PRAGMA max_page_count = 1").await;
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        let error = q(insert).bind(format!("{round}{big}")).execute(tx.raw()).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{}", error.chain());
+        assert!(error.detail.starts_with("the database's disk is full"), "{}", error.detail);
+        // who goes on all the same writes nothing outside of the transaction
+        assert!(q(insert).bind(format!("stray {round}")).execute(tx.raw()).await.is_err());
+        match round {
+            0 => drop(tx),
+            _ => assert!(tx.commit().await.is_err()),
+        }
+        // another connection, with the pragmas of every one
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        q(insert).bind(format!("{round}")).execute(tx.raw()).await.unwrap();
+        let pragma = q(plain("SELECT * FROM pragma_synchronous, pragma_foreign_keys, pragma_secure_delete"));
+        let row = pragma.fetch_one(tx.raw()).await.unwrap();
+        let pragmas = ["synchronous", "foreign_keys", "secure_delete"].map(|name| row.get::<i64>(name).unwrap());
+        assert_eq!(pragmas, [2, 1, 1]);
+        tx.commit().await.unwrap();
+    }
+    assert_eq!(at.count("SELECT COUNT(*) AS n FROM rate_limits").await, 3);
+    at.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_whose_rollback_fails_is_closed() {
+    let at = crate::support::stores::At::sqlite().await;
+    let insert = plain("INSERT INTO rate_limits (name, next_at, keep_until) VALUES ($1, 0, 0)");
+    for round in 0..3 {
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        // as an error does that nobody knows of: the transaction has ended behind the pool's back
+        q(plain("ROLLBACK")).execute(tx.raw()).await.unwrap();
+        drop(tx);
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        q(insert).bind(format!("{round}")).execute(tx.raw()).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+    at.end().await;
 }

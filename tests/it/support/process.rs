@@ -39,10 +39,25 @@ pub struct Process {
 impl Process {
     /// With `-o json` on free ports, its settings in the environment; stderr goes to `HOME/stderr`.
     pub fn start(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+        let serve = [&["serve", "-o", "json"], arguments].concat();
+        Process::spawn(home, chancery(home).args(serve), environment)
+    }
+
+    /// The same with a file system of its own at the folder `disk`, of so many KiB: it goes with the process.
+    pub fn start_on_disk(home: &Path, disk: &Path, kib: u32, environment: &[(&str, &str)]) -> Process {
+        let mount = format!("mount -t tmpfs -o size={kib}k chancery-test \"$1\" && shift && exec \"$@\"");
+        let mut command = Command::new("unshare");
+        let is_root = unsafe { libc::geteuid() } == 0;
+        command.args(if is_root { &["--mount"][..] } else { &["--user", "--map-root-user", "--mount"] });
+        command.args(["sh", "-c", &mount, "sh"]).arg(disk).arg(env!("CARGO_BIN_EXE_chancery"));
+        command.args(["serve", "-o", "json"]).env_clear().env("HOME", home).current_dir(home);
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        Process::spawn(home, &mut command, environment)
+    }
+
+    fn spawn(home: &Path, command: &mut Command, environment: &[(&str, &str)]) -> Process {
         let stderr = std::fs::File::create(home.join("stderr")).unwrap();
-        let mut child = chancery(home)
-            .args(["serve", "-o", "json"])
-            .args(arguments)
+        let mut child = command
             .envs(["", "_HTTP", "_OPS"].map(|l| (format!("CHANCERY_LISTEN{l}"), "127.0.0.1:0")))
             .envs(environment.iter().copied())
             .stdout(Stdio::piped())
@@ -65,6 +80,23 @@ impl Process {
     /// A command beside it, with the same settings.
     pub fn run(&self, arguments: &[&str]) -> Output {
         chancery(&self.home).args(arguments).envs(self.environment.iter().cloned()).output().unwrap()
+    }
+
+    /// The same where the process has a file system of its own.
+    pub fn run_inside(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.child.id().to_string(), "--mount"]);
+        if unsafe { libc::geteuid() } != 0 {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg(env!("CARGO_BIN_EXE_chancery")).args(arguments).env_clear().env("HOME", &self.home);
+        command.envs(self.environment.iter().cloned()).output().unwrap()
+    }
+
+    /// A path as the process sees it.
+    pub fn inside(&self, path: &Path) -> PathBuf {
+        let inner = path.strip_prefix("/").expect("an absolute path");
+        PathBuf::from(format!("/proc/{}/root", self.child.id())).join(inner)
     }
 
     /// `Bearer …` of an operator's token.

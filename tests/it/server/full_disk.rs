@@ -1,0 +1,112 @@
+//! A disk that is full under the database: requests are told so, status goes on, and when there is space again the same
+//! process goes on writing. A small file system of the server's own is filled by this test.
+
+use std::io::Write;
+use std::path::Path;
+
+use chancery::clock::{Clock, SystemClock};
+use serde_json::json;
+
+use crate::support::process::{Process, code, told};
+use crate::support::wire::{self, Reply};
+
+const FULL: &str = "the database's disk is full";
+
+struct Client<'p> {
+    process: &'p Process,
+    root: Vec<u8>,
+    bearer: String,
+}
+
+impl Client<'_> {
+    async fn ask(&self, method: &str, path: &str, body: &str) -> Reply {
+        let stream = wire::tls(self.process.address("https"), &self.root, SystemClock.now()).await.unwrap();
+        let headers = [("Authorization", self.bearer.as_str()), ("Content-Type", "application/json")];
+        wire::ask(stream, method, path, &headers, body.as_bytes()).await.expect("an answer")
+    }
+
+    async fn issue(&self, n: usize) -> Reply {
+        let body = json!({"names": [format!("h{n}.lab.example")], "profile": "tls-server"}).to_string();
+        self.ask("POST", "/api/v1/certificates", &body).await
+    }
+
+    async fn revoke(&self, id: &str) -> Reply {
+        self.ask("POST", &format!("/api/v1/certificates/{id}/revoke"), "{\"reason\":\"superseded\"}").await
+    }
+}
+
+/// Takes all the space that is left.
+fn fill(path: &Path) {
+    let mut file = std::fs::File::create(path).unwrap();
+    for size in [1 << 16, 1 << 12, 1] {
+        while file.write_all(&vec![0; size]).is_ok() {}
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_on_sqlite_survives_a_full_disk_without_a_restart() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = home.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let url = format!("sqlite://{}/chancery.db", disk.display());
+    let process = Process::start_on_disk(home.path(), &disk, 24 << 10, &[("CHANCERY_DATABASE_URL", &url)]);
+    let made = process.run_inside(&["token", "create", "--role", "operator", "--name", "ci"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    let client = Client {
+        root: wire::get(process.address("http"), "/root.pem").await.body,
+        bearer: format!("Bearer {}", String::from_utf8(made.stdout).unwrap().trim()),
+        process: &process,
+    };
+
+    let filler = process.inside(&disk.join("filler"));
+    let (mut issued, mut revoked) = (Vec::new(), Vec::new());
+    for round in 0..2 {
+        let id = |reply: &Reply| reply.json()["id"].as_str().unwrap().to_owned();
+        let first = client.issue(issued.len()).await;
+        assert_eq!(first.status, 201, "{}", first.text());
+        issued.push(id(&first));
+        fill(&filler);
+        // the log beside the database may still have room that was used before
+        let refused = loop {
+            let reply = client.issue(issued.len()).await;
+            match reply.status {
+                201 => issued.push(id(&reply)),
+                _ => break reply,
+            }
+            assert!(issued.len() < 5_000, "the disk is never full");
+        };
+        assert_eq!(refused.status, 503, "{}", refused.text());
+        assert!(refused.json()["detail"].as_str().unwrap().starts_with(FULL), "{}", refused.text());
+        for _ in 0..3 {
+            let reply = client.revoke(&issued[round]).await;
+            assert_eq!(reply.status, 503, "{}", reply.text());
+            assert!(reply.json()["detail"].as_str().unwrap().starts_with(FULL), "{}", reply.text());
+        }
+        let on_host = process.run_inside(&["issue", "host.lab.example", "--out", home.path().to_str().unwrap()]);
+        assert_eq!(code(&on_host), 6, "{}", told(&on_host));
+        assert!(told(&on_host).contains(FULL), "{}", told(&on_host));
+
+        // status goes on
+        let http = process.address("http");
+        assert_eq!(wire::get(http, "/crl/tls-1.crl").await.status, 200);
+        assert_eq!(wire::get(http, "/readyz/status").await.status, 200);
+        assert_eq!(wire::get(http, "/livez").await.status, 200);
+
+        std::fs::remove_file(&filler).unwrap();
+        let again = client.issue(issued.len()).await;
+        assert_eq!(again.status, 201, "the first request after that: {}", again.text());
+        issued.push(id(&again));
+        let reply = client.revoke(&issued[round]).await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        revoked.push(issued[round].clone());
+    }
+
+    for id in &issued {
+        let reply = client.ask("GET", &format!("/api/v1/certificates/{id}"), "").await;
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        let status = if revoked.contains(id) { "revoked" } else { "valid" };
+        assert_eq!(reply.json()["status"], status, "{}", reply.text());
+    }
+    let checked = process.run_inside(&["fsck"]);
+    assert_eq!(code(&checked), 0, "{}", told(&checked));
+}
