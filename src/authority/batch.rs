@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::store::patience::{self, Budget};
 
 /// At most this many rows share a transaction.
 const GROUP: usize = 64;
@@ -16,7 +17,7 @@ const GROUP: usize = 64;
 const WAITING: usize = 2_048;
 
 /// How long a caller waits for its commit, a little less than the ten seconds that its client waits at most. What waits
-/// longer has given up and is not written any more.
+/// longer has given up and is not written any more; a transaction waits no longer than that for locks and answers.
 const PATIENCE: Duration = Duration::from_secs(9);
 
 struct Item<T, R> {
@@ -74,7 +75,7 @@ impl<T: Clone + Send + Sync + 'static, R: Send + 'static> Batcher<T, R> {
         };
         let sender = self.lanes.get(lane).ok_or_else(busy)?;
         sender.try_send(Item { row, answer }).map_err(|_| busy())?;
-        let Ok(answer) = tokio::time::timeout(PATIENCE, committed).await else {
+        let Some(answer) = patience::wait(PATIENCE, committed).await else {
             let detail = "other requests hold what this one needs in the database; try again in a moment";
             return Err(Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(1)));
         };
@@ -88,7 +89,8 @@ async fn work<T: Clone + Send + Sync + 'static, R: Send, W: WriteGroup<T, R>>(
 ) {
     let mut items = Vec::with_capacity(GROUP);
     while queue.recv_many(&mut items, GROUP).await > 0 {
-        let begun = writer.begin().await;
+        let budget = Some(Budget::of(PATIENCE));
+        let begun = patience::on_behalf(budget.clone(), writer.begin()).await;
         while items.len() < GROUP
             && let Ok(late) = queue.try_recv()
         {
@@ -103,7 +105,7 @@ async fn work<T: Clone + Send + Sync + 'static, R: Send, W: WriteGroup<T, R>>(
         metrics::histogram!("chancery_commit_group_rows")
             .record(f64::from(u32::try_from(rows.len()).unwrap_or(u32::MAX)));
         let written = match begun {
-            Ok(begun) => writer.write(begun, Arc::clone(&rows)).await,
+            Ok(begun) => patience::on_behalf(budget, writer.write(begun, Arc::clone(&rows))).await,
             Err(error) => Err(error),
         };
         match written {
@@ -142,8 +144,9 @@ async fn one_by_one<T: Clone + Send + Sync + 'static, R, W: WriteGroup<T, R>>(
             let _ = answer.send(Err(error));
             continue;
         }
-        let written = match writer.begin().await {
-            Ok(begun) => writer.write(begun, Arc::new(vec![row.clone()])).await,
+        let budget = Some(Budget::of(PATIENCE));
+        let written = match patience::on_behalf(budget.clone(), writer.begin()).await {
+            Ok(begun) => patience::on_behalf(budget, writer.write(begun, Arc::new(vec![row.clone()]))).await,
             Err(error) => {
                 out_of_reach = Some(error.detail.clone());
                 Err(error)

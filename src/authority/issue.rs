@@ -27,7 +27,7 @@ use crate::pki::prepared::Prepared;
 use crate::pki::request::CertificateRequest;
 use crate::store::certificates::{self, Intent, Outcome};
 use crate::store::grants;
-use crate::store::{Store, Tx};
+use crate::store::{Store, Tx, patience};
 
 /// What is asked. Names are those of the request unless given.
 #[derive(Debug)]
@@ -85,7 +85,8 @@ impl Authority {
         let known_profile = if known { profile.clone() } else { "unknown".to_owned() };
         let (authority, actor) = (Arc::clone(self), actor.clone());
         let names = issuance.names.clone().unwrap_or_else(|| issuance.request.names().into_iter().collect());
-        let task = tokio::spawn(async move { authority.run(&actor, issuance, &names, intended).await });
+        let run = async move { authority.run(&actor, issuance, &names, intended).await };
+        let task = tokio::spawn(patience::on_behalf(patience::current(), run));
         let outcome = task.await.map_err(|e| Error::internal("the issuance task ended early", e))?;
         let seconds = started.elapsed().as_secs_f64();
         metrics::histogram!("chancery_issuance_duration_seconds", "protocol" => via, "stage" => "total")
@@ -126,7 +127,7 @@ impl Authority {
     }
 
     async fn run(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         issuance: Issuance,
         names: &[Identifier],
@@ -144,7 +145,7 @@ impl Authority {
     }
 
     async fn run_checked(
-        &self,
+        self: &Arc<Self>,
         actor: &Actor,
         issuance: &Issuance,
         intended: Option<oneshot::Sender<()>>,
@@ -171,12 +172,22 @@ impl Authority {
             Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), renews, ..issued }),
             Err(error) => {
                 // it may have been signed: nobody gets it, and it goes on the CRL now rather than after the deadline
-                if let Err(later) = self.abandon(actor, certificate.id, &error.detail).await {
-                    tracing::error!(certificate = %certificate.id, error = %later.chain(), "an intent is left to recovery");
-                }
+                self.abandon_now(actor, certificate.id, &error.detail).await;
                 Err(error)
             }
         }
+    }
+
+    /// In a task of its own: a client whose time is over need not wait until the intent is given up.
+    async fn abandon_now(self: &Arc<Self>, actor: &Actor, id: CertificateId, why: &str) {
+        let (authority, actor, why) = (Arc::clone(self), actor.clone(), why.to_owned());
+        let abandoning = tokio::spawn(async move {
+            if let Err(later) = authority.abandon(&actor, id, &why).await {
+                tracing::error!(certificate = %id, error = %later.chain(), "an intent is left to recovery");
+            }
+        });
+        // it goes on when nobody waits any more
+        let _ = patience::wait(patience::REQUEST, abandoning).await;
     }
 
     async fn finish(

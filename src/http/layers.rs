@@ -21,6 +21,7 @@ use crate::clock::{Clock, monotonic};
 use crate::entropy::Entropy;
 use crate::error::{Error, ErrorKind};
 use crate::model::id::RequestId;
+use crate::store::patience;
 use crate::telemetry::REQUESTS;
 
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -94,7 +95,14 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
             None => next.run(request).await,
         }
     });
-    let response = match tokio::time::timeout(TIME_LIMIT, guarded.catch_unwind()).await {
+    let guarded = guarded.catch_unwind();
+    let guarded = async {
+        match outer {
+            None => patience::within(patience::REQUEST, guarded).await,
+            Some(_) => guarded.await,
+        }
+    };
+    let response = match tokio::time::timeout(TIME_LIMIT, guarded).await {
         Ok(Ok(response)) => response,
         Ok(Err(panic)) => bare(&Error::new(ErrorKind::Internal, panic_text(panic.as_ref())), dialect, &context),
         Err(_) => bare(&Error::new(ErrorKind::TimedOut, "the request ran into its time limit"), dialect, &context),

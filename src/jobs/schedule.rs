@@ -12,10 +12,12 @@ use crate::clock::minutes;
 use crate::error::Result;
 
 const SECOND: Duration = Duration::from_secs(1);
+const PROOF: Duration = Duration::from_secs(5);
 
 /// The names of periodic work, as metrics have them.
 pub const NAMES: &[&str] = &[
     "clock",
+    "write-proof",
     "versions",
     "refusals",
     "crl",
@@ -30,6 +32,7 @@ pub const NAMES: &[&str] = &[
 /// The one list of periodic work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
     every(tasks, app, stop, "clock", SECOND, |app| async move { app.store.beat().await });
+    every(tasks, app, stop, "write-proof", PROOF, |app| async move { app.store.prove_write().await });
     every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
     every(tasks, app, stop, "refusals", minutes(1), |app| async move {
         app.write_refusals(false).await;

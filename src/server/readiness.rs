@@ -1,8 +1,8 @@
-//! What this replica can do. /readyz: can it issue (the database, the unlock key, a self-test of the key of every issuer
-//! that signs, the clock)? /readyz/status: can it serve the CRL of every CA, roots included, and OCSP answers? A CA that
-//! is retiring, removed or revoked counts there until its last certificate has expired; one that has itself expired makes
-//! neither fail: what to do about it is said by `chancery doctor`. `/livez` asks none of it: a database that is down must
-//! not restart every replica.
+//! What this replica can do. /readyz: can it issue (the database, a write to it in the last seconds, the unlock key, a
+//! self-test of the key of every issuer that signs, the clock)? /readyz/status: can it serve the CRL of every CA, roots
+//! included, and OCSP answers? A CA that is retiring, removed or revoked counts there until its last certificate has
+//! expired; one that has itself expired makes neither fail: what to do about it is said by `chancery doctor`. `/livez`
+//! asks none of it: a database that is down must not restart every replica.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,7 @@ pub fn issuing(app: &Arc<App>) -> Vec<Check> {
     let tested: Arc<Mutex<SelfTests>> = Arc::default();
     vec![
         check(app, "database", |app| Box::pin(database(app))),
+        check(app, "write", |app| Box::pin(async move { vec![Answer::new("write", app.store.write_failure())] })),
         check(app, "unlocked", |app| Box::pin(async move { vec![unlocked(&app)] })),
         check(app, "issuer", move |app| {
             let tested = Arc::clone(&tested);

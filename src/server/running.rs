@@ -68,6 +68,11 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         tracing::warn!(error = %error.chain(), "certificates and orders could not be counted; it is tried again");
     }
 
+    // what keeps it from writing is told by /readyz; status goes on
+    if let Err(error) = app.store.prove_write().await {
+        tracing::warn!(error = %error.chain(), "the database takes no writes; it is tried again");
+    }
+
     let readiness = Readiness::new(readiness::issuing(&app), readiness::status(&app));
     let (stop, watched) = watch::channel(Stop::Running);
     let (halt, halted) = watch::channel(false);
@@ -125,8 +130,9 @@ impl Running {
             task.abort();
         }
         self.app.write_refusals(true).await;
-        // a row that stays is old in a few seconds
+        // rows that stay are old in a few seconds
         let _ = self.app.store.leave_clocks().await;
+        let _ = self.app.store.leave_write_proofs().await;
         self.app.store.db.close().await;
         drop(self.claim);
         finished

@@ -11,8 +11,8 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
 
-use super::outages;
-use super::pool::{Held, Pool};
+use super::pool::{Held, Pool, silent};
+use super::{outages, patience};
 use crate::error::{Error, ErrorKind, Result};
 
 /// One statement. `postgres` differs from `sqlite` only for row locks (`FOR UPDATE`) and bulk inserts (UNNEST).
@@ -99,7 +99,7 @@ impl Db {
             .connect_with(options.read_only(true))
             .await
             .map_err(unreachable_db)?;
-        Ok(Db::Lite { write: Pool::new(write), read: Pool::new(read) })
+        Ok(Db::Lite { write: Pool::new(write, NO_END), read: Pool::new(read, NO_END) })
     }
 
     /// Postgres by URL; `verify-full` unless the host is loopback or a socket or the URL says otherwise is the
@@ -117,7 +117,7 @@ impl Db {
             // a process whose machine is gone holds no locks and is known to have ended after half a minute
             .options([("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")])
             .disable_statement_logging();
-        let pool = PgPoolOptions::new()
+        let pool = durable()
             .max_connections(connections)
             .acquire_timeout(CONNECTION_WAIT)
             .connect_with(options.clone())
@@ -125,7 +125,7 @@ impl Db {
             .map_err(unreachable_db)?;
         // statements over arrays of keys would be planned anew each time, which costs more than running them; elsewhere
         // the planner looks at the values (a range that is nearly empty, a filter that is not given)
-        let groups = PgPoolOptions::new()
+        let groups = durable()
             .max_connections(connections.min(GROUPS))
             .acquire_timeout(CONNECTION_WAIT)
             .connect_lazy_with(options.clone().options(KEYED));
@@ -133,7 +133,11 @@ impl Db {
             .max_connections(4)
             .acquire_timeout(CONNECTION_WAIT)
             .connect_lazy_with(options.options(KEYED).options([("synchronous_commit", "off")]));
-        Ok(Db::Pg { pool: Pool::new(pool), groups: Pool::new(groups), volatile: Pool::new(volatile) })
+        Ok(Db::Pg {
+            pool: Pool::new(pool, SILENCE),
+            groups: Pool::new(groups, SILENCE),
+            volatile: Pool::new(volatile, SILENCE),
+        })
     }
 
     /// Runs the steps that are missing, under the migrator's lock.
@@ -223,6 +227,21 @@ impl Db {
         }
     }
 
+    /// Why something could not be stored lately: no write has shown since then that it can be.
+    pub fn write_trouble(&self) -> Option<&'static str> {
+        match self {
+            Db::Pg { pool, groups, .. } => pool.trouble().or(groups.trouble()),
+            Db::Lite { write, .. } => write.trouble(),
+        }
+    }
+
+    pub fn forget_write_trouble(&self) {
+        match self {
+            Db::Pg { pool, groups, .. } => [pool, groups].into_iter().for_each(Pool::forget_trouble),
+            Db::Lite { write, .. } => write.forget_trouble(),
+        }
+    }
+
     /// Prepares one statement without running it: the test that every statement fits both engines.
     pub async fn prepare(&self, sql: &Sql) -> Result<()> {
         match self {
@@ -238,6 +257,15 @@ impl Db {
     }
 }
 
+/// Connections whose commits are on the disk before they are answered, whatever the server, the database or the role has
+/// set. A stronger setting (`remote_apply`) stays.
+fn durable() -> PgPoolOptions {
+    const RAISE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+                         WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
+    PgPoolOptions::new()
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(RAISE).await.map(drop) }))
+}
+
 fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
     (a.0 + b.0, a.1 + b.1)
 }
@@ -246,6 +274,11 @@ fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
 /// before: together less than the ten seconds that a client waits at most.
 pub const LOCK_WAIT: Duration = Duration::from_secs(4);
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
+
+/// A server that has not answered by then is cut off: it ends a statement itself after 30 s (`statement_timeout`).
+const SILENCE: Duration = Duration::from_secs(35);
+/// SQLite runs in this process and is never cut off.
+const NO_END: Duration = Duration::from_secs(86_400);
 
 /// Statements that look each of their keys up by an index, planned once. A planner that saw a table when it was empty
 /// would read all of it, and a prepared plan stays: under load a new installation was several times as slow. What
@@ -294,10 +327,12 @@ macro_rules! on_held {
         match $held.check_sound() {
             Err(error) => Err(error),
             Ok(()) => {
+                let most = $held.patience();
                 let outcome = {
                     let $conn = &mut **$held;
-                    $statement.await
+                    patience::wait(most, $statement).await
                 };
+                let outcome = outcome.unwrap_or_else(|| Err(silent()));
                 $held.note(&outcome);
                 outcome
             }

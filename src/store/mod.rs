@@ -13,6 +13,7 @@ pub mod checkpoints;
 pub mod crls;
 pub mod devices;
 pub mod domain_crls;
+pub mod durability;
 pub mod eab_keys;
 pub mod engine;
 pub mod faults;
@@ -29,6 +30,7 @@ pub mod ocsp_signers;
 pub mod orders;
 pub mod orphans;
 mod outages;
+pub mod patience;
 mod pool;
 pub mod profiles;
 pub mod reference;
@@ -41,6 +43,7 @@ pub mod sessions;
 pub mod tokens;
 pub mod users;
 pub mod versions;
+pub mod write_proof;
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +59,7 @@ use audit::{Lane, Lanes};
 use engine::{Db, On, RawTx, Sql};
 use faults::{CommitFault, Commits};
 use reference::ReferenceClock;
+use write_proof::WriteProof;
 
 /// Every statement of the room, for the test that prepares them all on both engines.
 pub fn statements() -> Vec<Sql> {
@@ -70,6 +74,7 @@ pub fn statements() -> Vec<Sql> {
         checkpoints::ALL,
         crls::ALL,
         domain_crls::ALL,
+        durability::ALL,
         eab_keys::ALL,
         foreign_crls::ALL,
         grants::ALL,
@@ -93,6 +98,7 @@ pub fn statements() -> Vec<Sql> {
         devices::ALL,
         secrets::ALL,
         versions::ALL,
+        write_proof::ALL,
     ]
     .concat()
 }
@@ -108,6 +114,7 @@ pub struct Store {
     replica: ReplicaId,
     lanes: Arc<Lanes>,
     commits: Arc<Commits>,
+    write_proof: Arc<WriteProof>,
     /// Transactions of this process that changed ACME accounts.
     account_changes: Arc<AtomicU64>,
 }
@@ -135,6 +142,7 @@ impl Store {
             replica,
             lanes: Arc::new(Lanes::default()),
             commits: Arc::default(),
+            write_proof: Arc::default(),
             account_changes: Arc::default(),
         }
     }

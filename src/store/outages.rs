@@ -1,8 +1,12 @@
 //! Which errors of a database pass by themselves: the client is told so (503) and tries again. Everything else is a
 //! fault of ours.
 
+use super::pool::{Crowded, Silent};
+use crate::error::Error;
+
 const AWAY: &str = "the database is out of reach; try again in a moment";
 const BUSY: &str = "other requests hold what this one needs in the database; try again in a moment";
+const SLOW: &str = "the database did not answer in time: it is overloaded, or cut off; try again in a moment";
 const READ_ONLY: &str = "the database takes no writes now: it is a standby, or was set to read-only; try again later";
 const FULL: &str = "the database's disk is full: nothing can be stored until there is space on it again; try again later";
 const DISK: &str = "the database cannot use its disk, which may be full or failing; try again later";
@@ -19,8 +23,20 @@ pub fn sentence(error: &sqlx::Error) -> Option<&'static str> {
         | sqlx::Error::Protocol(_)
         | sqlx::Error::BeginFailed
         | sqlx::Error::WorkerCrashed => Some(AWAY),
+        sqlx::Error::AnyDriverError(told) if told.is::<Crowded>() => Some(BUSY),
+        sqlx::Error::AnyDriverError(told) if told.is::<Silent>() => Some(SLOW),
         _ => None,
     }
+}
+
+/// Is it a lock that somebody else holds? A connection that none gave back in time, too.
+pub fn is_busy(error: &Error) -> bool {
+    error.detail == BUSY
+}
+
+/// What keeps a database from storing anything, whatever is asked of it.
+pub fn write_trouble(error: &sqlx::Error) -> Option<&'static str> {
+    sentence(error).filter(|sentence| [READ_ONLY, FULL, DISK].contains(sentence))
 }
 
 /// After these errors nobody knows whether a transaction is open on the connection, or the connection leads to a server

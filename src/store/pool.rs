@@ -11,13 +11,16 @@ use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::outages;
+use super::{outages, patience};
 use crate::clock::monotonic;
 
 /// One that has rested longer is tested before it is used.
 const SOUND_FOR: Duration = Duration::from_secs(1);
 /// One that is older goes back to sqlx, which ends those beyond their lifetime.
 const KEPT_FOR: Duration = Duration::from_secs(600);
+/// Less than `statement_timeout`: a commit that waits for a synchronous standby is then ended by PostgreSQL with a warning
+/// and success, although no standby has it.
+const COMMIT_WAIT: Duration = Duration::from_secs(25);
 /// How long a rollback may take.
 const UNDONE_WITHIN: Duration = Duration::from_secs(4);
 
@@ -28,8 +31,12 @@ pub struct Pool<D: Database> {
     inner: sqlx::Pool<D>,
     /// As many as the pool may open: who waits, waits here, in turn.
     places: Arc<Semaphore>,
+    /// How long a statement may take; a caller's budget may be smaller.
+    patience: Duration,
     /// The one that came back last is given out first: its statements are prepared.
     rested: Arc<Mutex<Vec<Rested<D>>>>,
+    /// Why a statement could not be stored: kept until a write succeeds that shows otherwise.
+    trouble: Arc<Mutex<Option<&'static str>>>,
 }
 
 #[derive(Debug)]
@@ -41,31 +48,45 @@ struct Rested<D: Database> {
 
 impl<D: Database> Clone for Pool<D> {
     fn clone(&self) -> Self {
-        Pool { inner: self.inner.clone(), places: Arc::clone(&self.places), rested: Arc::clone(&self.rested) }
+        Pool {
+            inner: self.inner.clone(),
+            places: Arc::clone(&self.places),
+            patience: self.patience,
+            rested: Arc::clone(&self.rested),
+            trouble: Arc::clone(&self.trouble),
+        }
     }
 }
 
 impl<D: Database> Pool<D> {
-    pub fn new(inner: sqlx::Pool<D>) -> Self {
+    pub fn new(inner: sqlx::Pool<D>, patience: Duration) -> Self {
         let most = usize::try_from(inner.options().get_max_connections()).unwrap_or(1);
-        Pool { inner, places: Arc::new(Semaphore::new(most)), rested: Arc::default() }
+        Pool { inner, places: Arc::new(Semaphore::new(most)), patience, rested: Arc::default(), trouble: Arc::default() }
     }
 
     /// Waits as long as the pool's own timeout says, for a place and a connection together.
     pub async fn take(&self) -> Result<Held<D>, sqlx::Error> {
-        let patience = self.inner.options().get_acquire_timeout();
-        tokio::time::timeout(patience, self.take_in_turn()).await.map_err(|_| sqlx::Error::PoolTimedOut)?
-    }
-
-    async fn take_in_turn(&self) -> Result<Held<D>, sqlx::Error> {
-        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| sqlx::Error::PoolClosed)?;
+        let (whole, started) = (self.inner.options().get_acquire_timeout(), monotonic());
+        let place = patience::wait(whole, Arc::clone(&self.places).acquire_owned()).await.ok_or_else(crowded)?;
+        let place = place.map_err(|_| sqlx::Error::PoolClosed)?;
         let (connection, taken, rested_before) = match self.at_hand() {
             Some(found) => (found.connection, found.taken, true),
-            None => (self.inner.acquire().await?, monotonic(), false),
+            None => {
+                let opened = patience::wait(whole.saturating_sub(started.elapsed()), self.inner.acquire()).await;
+                (opened.unwrap_or(Err(sqlx::Error::PoolTimedOut))?, monotonic(), false)
+            }
         };
-        let rested = Arc::clone(&self.rested);
-        let place = Some(place);
-        Ok(Held { connection: Some(connection), taken, rested_before, rested, sound: false, broken: false, place })
+        Ok(Held {
+            connection: Some(connection),
+            taken,
+            rested_before,
+            patience: self.patience,
+            rested: Arc::clone(&self.rested),
+            trouble: Arc::clone(&self.trouble),
+            sound: false,
+            broken: false,
+            place: Some(place),
+        })
     }
 
     fn at_hand(&self) -> Option<Rested<D>> {
@@ -74,8 +95,8 @@ impl<D: Database> Pool<D> {
         if last.since.elapsed() <= SOUND_FOR {
             return Some(last);
         }
-        // the others have rested longer still: dropping them gives them to sqlx, which tests them
-        rested.clear();
+        // the others have rested longer still
+        rested.drain(..).chain([last]).for_each(|old| test(old.connection));
         None
     }
 
@@ -96,8 +117,18 @@ impl<D: Database> Pool<D> {
 
     pub async fn close(&self) {
         self.places.close();
-        self.rested.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        let rested = std::mem::take(&mut *self.rested.lock().unwrap_or_else(PoisonError::into_inner));
+        rested.into_iter().for_each(|old| test(old.connection));
         self.inner.close().await;
+    }
+
+    /// Why a statement could not be stored lately.
+    pub fn trouble(&self) -> Option<&'static str> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn forget_trouble(&self) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// (open, idle) connections.
@@ -115,7 +146,9 @@ pub struct Held<D: Database> {
     taken: Instant,
     /// It was not tested when it was given out.
     rested_before: bool,
+    patience: Duration,
     rested: Arc<Mutex<Vec<Rested<D>>>>,
+    trouble: Arc<Mutex<Option<&'static str>>>,
     sound: bool,
     /// Nobody knows in which state an error or an interrupted commit left the transaction: SQLite, for one, rolls back
     /// by itself when its disk is full, and would run what follows outside of any transaction.
@@ -137,11 +170,22 @@ impl<D: Database> Held<D> {
 
     /// Keeps what the outcome of a statement says about the connection.
     pub fn note<T>(&mut self, outcome: &Result<T, sqlx::Error>) {
-        self.broken |= outcome.as_ref().is_err_and(outages::breaks_connection);
+        let Err(error) = outcome else { return };
+        self.broken |= outages::breaks_connection(error);
+        if let Some(trouble) = outages::write_trouble(error) {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
+        }
+    }
+
+    /// How long one statement may take.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     async fn begin(&mut self, statement: Option<&'static str>) -> Result<(), sqlx::Error> {
-        let begun = Manager::<D>::begin(self, statement.map(sqlx::SqlSafeStr::into_sql_str)).await;
+        let most = self.patience;
+        let begun = patience::wait(most, Manager::<D>::begin(self, statement.map(sqlx::SqlSafeStr::into_sql_str)));
+        let begun = begun.await.unwrap_or_else(|| Err(silent()));
         self.note(&begun);
         begun
     }
@@ -150,7 +194,10 @@ impl<D: Database> Held<D> {
     pub async fn commit(mut self) -> Result<(), sqlx::Error> {
         self.check_sound()?;
         self.broken = true;
-        Manager::<D>::commit(&mut self).await?;
+        let most = self.patience.min(COMMIT_WAIT);
+        let committed = patience::wait(most, Manager::<D>::commit(&mut self)).await.unwrap_or_else(|| Err(silent()));
+        self.note(&committed);
+        committed?;
         self.broken = false;
         self.give_back();
         Ok(())
@@ -191,11 +238,21 @@ impl<D: Database> Drop for Held<D> {
             }
             return;
         }
+        if !self.broken {
+            test(connection);
+        }
         if !self.sound && self.rested_before {
             // what failed on one may have ended all
-            self.rested.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            let others = std::mem::take(&mut *self.rested.lock().unwrap_or_else(PoisonError::into_inner));
+            others.into_iter().for_each(|other| test(other.connection));
         }
     }
+}
+
+/// Gives a connection back to sqlx, which tests it. One that leads nowhere is dropped in a few seconds: its place is
+/// needed.
+fn test<D: Database>(mut connection: PoolConnection<D>) {
+    tokio::spawn(tokio::time::timeout(UNDONE_WITHIN, async move { connection.return_to_pool().await }));
 }
 
 /// Rolls a transaction back. A connection on which that fails, or takes too long, is closed: given out again, it would
@@ -208,6 +265,38 @@ async fn undo<D: Database>(mut connection: PoolConnection<D>, place: OwnedSemaph
     }
     drop(connection);
     drop(place);
+}
+
+/// All connections were in use for as long as a caller waits.
+#[derive(Debug)]
+pub struct Crowded;
+
+impl std::fmt::Display for Crowded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("all connections to the database are in use")
+    }
+}
+
+impl std::error::Error for Crowded {}
+
+fn crowded() -> sqlx::Error {
+    sqlx::Error::AnyDriverError(Box::new(Crowded))
+}
+
+/// The database did not answer in the time that the caller has.
+#[derive(Debug)]
+pub struct Silent;
+
+impl std::fmt::Display for Silent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the database did not answer in time")
+    }
+}
+
+impl std::error::Error for Silent {}
+
+pub fn silent() -> sqlx::Error {
+    sqlx::Error::AnyDriverError(Box::new(Silent))
 }
 
 /// The connection is at fault, not what was asked of it: also a server that shuts down (57P01 to 57P03).

@@ -193,7 +193,7 @@ impl ReferenceClock {
         };
         let offset = difference(self.offset());
         let detail =
-            format!("this server's clock is {offset} {what}: it signs nothing until its clock is right; {fix}");
+            format!("this server's clock is {offset} {what}: until its clock is right it signs nothing, publishes nothing and changes no CA; {fix} (`chancery clock show` compares them)");
         Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(30))
     }
 }

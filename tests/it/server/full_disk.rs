@@ -8,6 +8,7 @@ use chancery::clock::{Clock, SystemClock};
 use serde_json::json;
 
 use crate::support::process::{Process, code, told};
+use crate::support::wait;
 use crate::support::wire::{self, Reply};
 
 const FULL: &str = "the database's disk is full";
@@ -31,7 +32,7 @@ impl Client<'_> {
     }
 
     async fn revoke(&self, id: &str) -> Reply {
-        self.ask("POST", &format!("/api/v1/certificates/{id}/revoke"), "{\"reason\":\"superseded\"}").await
+        self.ask("POST", &format!("/api/v1/certificates/{id}/revocation"), "{\"reason\":\"superseded\"}").await
     }
 }
 
@@ -91,13 +92,18 @@ async fn a_server_on_sqlite_survives_a_full_disk_without_a_restart() {
         assert_eq!(wire::get(http, "/crl/tls-1.crl").await.status, 200);
         assert_eq!(wire::get(http, "/readyz/status").await.status, 200);
         assert_eq!(wire::get(http, "/livez").await.status, 200);
+        let health = wire::get(process.address("ops"), "/readyz").await;
+        assert_eq!(health.status, 503);
+        assert!(health.text().contains(&format!("[-]write failed: {FULL}")), "{}", health.text());
 
         std::fs::remove_file(&filler).unwrap();
         let again = client.issue(issued.len()).await;
         assert_eq!(again.status, 201, "the first request after that: {}", again.text());
         issued.push(id(&again));
+        let ready = async || (wire::get(process.address("ops"), "/readyz").await.status == 200).then_some(());
+        wait::until("it is ready again", ready).await;
         let reply = client.revoke(&issued[round]).await;
-        assert_eq!(reply.status, 200, "{}", reply.text());
+        assert_eq!(reply.status, 201, "{}", reply.text());
         revoked.push(issued[round].clone());
     }
 

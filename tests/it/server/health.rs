@@ -9,7 +9,7 @@ use chancery::model::actor::Actor;
 use chancery::model::crl::CrlNumber;
 use chancery::model::issuer::IssuerMove;
 use chancery::store::crls;
-use chancery::store::engine::q;
+use chancery::store::engine::{Row, q};
 
 use crate::support::server::TestServer;
 use crate::support::stores::plain;
@@ -37,7 +37,7 @@ async fn status_ready(server: &TestServer) -> Reply {
 crate::on_both_servers! {
     async fn each_key_list_and_clock_has_its_line(server) {
         let text = ready(server).await.text();
-        for line in ["serving", "database", "unlocked", "issuer/tls-1", "clock"] {
+        for line in ["serving", "database", "write", "unlocked", "issuer/tls-1", "clock"] {
             assert!(text.contains(&format!("[+]{line} ok\n")), "{line} in\n{text}");
         }
         assert!(text.ends_with("readyz check passed\n") && !text.contains("crl/"), "{text}");
@@ -176,6 +176,44 @@ async fn newest_crl(server: &TestServer) -> CrlNumber {
 
 async fn publishes(server: &TestServer, first: CrlNumber) {
     wait::until("another CRL", async || (newest_crl(server).await > first).then_some(())).await;
+}
+
+/// As a server that became a standby.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_takes_no_writes_fails_readyz_until_it_takes_them_again() {
+    let server = TestServer::postgres().await;
+    ready(&server).await;
+    let name: String = rows(&server, "SELECT CAST(current_database() AS TEXT) AS n").await[0].get("n").unwrap();
+    let set = |value: &str| -> &'static str {
+        format!("ALTER DATABASE {name} SET default_transaction_read_only = {value}").leak()
+    };
+    let end = "SELECT COUNT(pg_terminate_backend(pid)) AS n FROM pg_stat_activity \
+               WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    for round in 0..2 {
+        rows(&server, set("on")).await;
+        rows(&server, end).await;
+        let told = wait::until("/readyz answers 503", async || {
+            let reply = server.ops("/readyz").await;
+            reply.text().contains("[-]write failed").then_some(reply)
+        })
+        .await;
+        assert_eq!(told.status, 503, "{round}");
+        let why = "[-]write failed: the database takes no writes now";
+        assert!(told.text().contains(why), "{round}: {}", told.text());
+        let db = server.app().store.db.clone();
+        // sessions may change it for themselves
+        let mut tx = db.begin().await.unwrap();
+        q(plain("SET TRANSACTION READ WRITE")).execute(&mut tx).await.unwrap();
+        q(plain(set("off"))).execute(&mut tx).await.unwrap();
+        tx.commit().await.unwrap();
+        rows(&server, end).await;
+        ready(&server).await;
+    }
+    server.end().await;
+}
+
+async fn rows(server: &TestServer, text: &'static str) -> Vec<Row> {
+    q(plain(text)).fetch_all(&server.app().store.db).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

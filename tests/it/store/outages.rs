@@ -11,6 +11,7 @@ use chancery::error::{Error, ErrorKind};
 use chancery::model::actor::Actor;
 use chancery::store::engine::{Db, q};
 use chancery::store::versions::{self, Topic};
+use chancery::store::{certificates, patience};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -19,7 +20,7 @@ use crate::issuance::rig::{Rig, guard, issuance};
 use crate::support::postgres::create_database;
 use crate::support::server::TestServer;
 use crate::support::stores::plain;
-use crate::support::wait;
+use crate::support::{wait, wire};
 
 /// What stands between Chancery and Postgres.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ enum Between {
     /// Refuses the start of a session by this SQLSTATE.
     Refuses(&'static str),
     Silent,
+    /// What is open stays open, and nothing goes through any more.
+    Swallows,
 }
 
 /// A proxy that changes its ways, and cuts what it had when it does.
@@ -50,8 +53,11 @@ impl Proxy {
                 watched.mark_unchanged();
                 tokio::spawn(async move {
                     let way = *watched.borrow();
+                    if way == Between::Passes {
+                        return pass(client, &upstream, watched).await;
+                    }
                     tokio::select! {
-                        () = serve(client, way, &upstream) => {}
+                        () = answer(client, way) => {}
                         _ = watched.changed() => {}
                     }
                 });
@@ -65,14 +71,23 @@ impl Proxy {
     }
 }
 
-async fn serve(mut client: TcpStream, way: Between, upstream: &str) {
+async fn pass(mut client: TcpStream, upstream: &str, mut ways: watch::Receiver<Between>) {
+    let mut server = TcpStream::connect(upstream).await.unwrap();
+    tokio::select! {
+        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
+        _ = ways.changed() => {}
+    }
+    while *ways.borrow() == Between::Swallows {
+        if ways.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(mut client: TcpStream, way: Between) {
     let mut asked = [0; 512];
     match way {
-        Between::Passes => {
-            let mut server = TcpStream::connect(upstream).await.unwrap();
-            let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-        }
-        Between::Closes => {}
+        Between::Passes | Between::Closes => {}
         Between::AnswersHttp => {
             let _ = client.read(&mut asked).await;
             let _ = client.write_all(b"HTTP/1.0 502 Bad Gateway\r\n\r\n").await;
@@ -83,7 +98,7 @@ async fn serve(mut client: TcpStream, way: Between, upstream: &str) {
             let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
             let _ = client.write_all(&[b"E", length.as_slice(), fields.as_bytes()].concat()).await;
         }
-        Between::Silent => std::future::pending().await,
+        Between::Silent | Between::Swallows => std::future::pending().await,
     }
 }
 
@@ -143,6 +158,83 @@ async fn whatever_takes_the_place_of_postgres_is_no_fault_of_ours() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_of_postgres_is_named() {
+    let url = create_database().await;
+    let (proxy, through) = proxied(&url).await;
+    let db = Db::open_postgres(&through, 4, "chancery").await.unwrap();
+    proxy.turn(Between::Refuses("53100"));
+    let one = async || q(plain("SELECT CAST(1 AS BIGINT) AS n")).fetch_all(&db).await.err();
+    let error = wait::until("the disk is full", async || one().await.filter(|e| e.detail.contains("disk"))).await;
+    passes_by_itself(&error, "a full disk");
+    assert!(error.detail.starts_with("the database's disk is full"), "{}", error.detail);
+    db.close().await;
+}
+
+/// A network that swallows packets closes no connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_falls_silent_inside_a_statement_is_waited_for_no_longer_than_a_client_waits() {
+    let url = create_database().await;
+    let (proxy, through) = proxied(&url).await;
+    let db = Db::open_postgres(&through, 4, "chancery").await.unwrap();
+    let one = || q(plain("SELECT CAST(1 AS BIGINT) AS n"));
+    for step in ["a statement", "a statement of a transaction", "a commit", "a group"] {
+        let (mut tx, mut group) = (db.begin().await.unwrap(), db.begin_group().await.unwrap());
+        one().fetch_all(&db).await.unwrap();
+        proxy.turn(Between::Swallows);
+        let started = monotonic();
+        let ask = async {
+            match step {
+                "a statement" => one().fetch_all(&db).await.map(drop),
+                "a statement of a transaction" => one().fetch_all(&mut tx).await.map(drop),
+                "a commit" => tx.commit().await,
+                _ => one().fetch_all(&mut group).await.map(drop),
+            }
+        };
+        let error = patience::within(Duration::from_secs(1), ask).await.unwrap_err();
+        assert!(started.elapsed() < Duration::from_secs(5), "{step}: {:?}", started.elapsed());
+        passes_by_itself(&error, step);
+        assert!(error.detail.starts_with("the database did not answer in time"), "{step}: {}", error.detail);
+        proxy.turn(Between::Passes);
+        wait::until("the database is back", async || one().fetch_all(&db).await.ok()).await;
+    }
+    db.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_answers_within_ten_seconds_while_its_database_is_silent() {
+    let url = create_database().await;
+    let (proxy, through) = proxied(&url).await;
+    let mut server = TestServer::start(Some(through), &[]).await;
+    server.keep_database();
+    let root = server.root_pem().await;
+    let (address, now) = (server.running().addresses.https, server.app().clock.now());
+    let issue = async || server.app().authority.issue(&Actor::host(0, "test"), issuance(Guard::default())).await;
+    issue().await.unwrap();
+    proxy.turn(Between::Swallows);
+    let started = monotonic();
+    let ask = async |path: &str| {
+        let stream = wire::tls(address, &root, now).await.unwrap();
+        let headers = [("Authorization", "Bearer chancery_0000000000000000000000000000000000000000000")];
+        wire::ask(stream, "GET", path, &headers, b"").await.expect("an answer")
+    };
+    let asked = tokio::join!(ask("/acme/default/order/none"), ask("/api/v1/certificates"), ask("/"));
+    for reply in [asked.0, asked.1, asked.2] {
+        assert!(reply.status != 500 && reply.status != 504, "{}", reply.text());
+    }
+    let issued = patience::within(patience::REQUEST, async { tokio::join!(issue(), issue(), issue()) }).await;
+    for outcome in [issued.0, issued.1, issued.2] {
+        passes_by_itself(&outcome.unwrap_err(), "an issuance");
+    }
+    assert!(started.elapsed() < Duration::from_secs(22), "{:?}", started.elapsed());
+    proxy.turn(Between::Passes);
+    // nothing was signed for a commit of which nobody knows the outcome
+    let before = wait::until("it issues again", async || issue().await.ok()).await;
+    wait::until("it is ready again", async || (server.ops("/readyz").await.status == 200).then_some(())).await;
+    assert!(certificates::find(&server.app().store, before.certificate.id).await.unwrap().is_some());
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_goes_on_when_the_proxy_before_its_database_does() {
     let url = create_database().await;
     let (proxy, through) = proxied(&url).await;
@@ -178,6 +270,28 @@ async fn a_database_that_became_a_standby_takes_no_writes_for_now() {
 }
 
 crate::on_both_engines! {
+    async fn one_after_the_other_the_waits_of_a_request_are_bounded_together(at) {
+        let other = at.connect().await;
+        let mut held = other.begin().await.unwrap();
+        versions::bump(&mut held, Topic::Access).await.unwrap();
+        let started = monotonic();
+        let change = async || {
+            let mut tx = at.store.begin(&Actor::system("test")).await?;
+            versions::bump(&mut tx, Topic::Access).await?;
+            tx.commit().await
+        };
+        let request = async {
+            for _ in 0..5 {
+                passes_by_itself(&change().await.unwrap_err(), "a change");
+            }
+        };
+        patience::within(patience::REQUEST, request).await;
+        assert!(started.elapsed() < Duration::from_secs(11), "{:?}", started.elapsed());
+        drop(held);
+        wait::until("the row is free", async || versions::bump(&at.store, Topic::Access).await.ok()).await;
+        other.close().await;
+    }
+
     async fn nobody_waits_longer_than_ten_seconds_for_a_row_that_somebody_else_holds(at) {
         let other = at.connect().await;
         let mut held = other.begin().await.unwrap();
