@@ -17,6 +17,8 @@ use crate::model::network::IpNetwork;
 pub struct Config {
     pub data: PathBuf,
     pub database: DatabaseUrl,
+    /// The Postgres server may run with fsync=off: for a database that may be lost.
+    pub allow_unsafe_database: bool,
     pub unlock_key: PathBuf,
     pub external_url: Option<Url>,
     pub status_url: Option<Url>,
@@ -86,6 +88,7 @@ impl Config {
         };
         Ok(Config {
             database: DatabaseUrl::from_given(&given, &data)?,
+            allow_unsafe_database: given.parse("allow_unsafe_database", switch)?.unwrap_or(false),
             unlock_key,
             external_url: given.parse("external_url", |v| base_url(v, &["https"]))?,
             status_url: given.parse("status_url", |v| base_url(v, &["http", "https"]))?,
@@ -147,6 +150,7 @@ impl Config {
             }
             .into(),
             "hsts" => self.hsts.map_or_else(|| "off".to_owned(), |time| format!("{}s", time.as_secs())),
+            "allow_unsafe_database" => self.allow_unsafe_database.to_string(),
             "locked" => self.locked.to_string(),
             "drain" => format!("{}ms", self.drain.as_millis()),
             "crl_backdate" => format!("{}s", self.crl_backdate.as_secs()),

@@ -15,7 +15,7 @@ use crate::keys::unlock::{self, KeyFile};
 use crate::model::id::ReplicaId;
 use crate::store::engine::Db;
 use crate::store::hierarchy::{Installation, installation};
-use crate::store::{Store, migrate, replicas};
+use crate::store::{Store, durability, migrate, replicas};
 
 /// Connections of one replica to Postgres.
 const CONNECTIONS: u32 = 24;
@@ -59,6 +59,7 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers
 /// keep.
 pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> Result<Opened> {
+    check_durability(config, &store).await?;
     let first_run = match installation(&store).await? {
         Some(_) => false,
         None if config.locked => {
@@ -71,6 +72,24 @@ pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> R
     let row = installation(&store).await?.ok_or_else(|| Error::inconsistent("the installation row is gone"))?;
     let (keys, locked) = open_keys(config, &store, &row)?;
     Ok(Opened { store, keys: Arc::new(keys), first_run, locked })
+}
+
+/// A server that acknowledges what a crash may take back is no place for a CA.
+async fn check_durability(config: &Config, store: &Store) -> Result<()> {
+    let found = durability::read(store).await?;
+    if !found.fsync && !config.allow_unsafe_database {
+        let detail = "the Postgres server runs with fsync=off: a crash of its machine loses certificates and revocations \
+                      that were answered; set fsync = on there, or allow_unsafe_database (CHANCERY_ALLOW_UNSAFE_DATABASE) \
+                      to true here if this CA may be lost";
+        return Err(Error::new(ErrorKind::Config, detail));
+    }
+    if !found.fsync {
+        tracing::warn!("the Postgres server runs with fsync=off: a crash of its machine loses certificates and revocations");
+    }
+    if !found.full_page_writes {
+        tracing::warn!("the Postgres server runs with full_page_writes=off: unless its file system writes pages whole, a crash can destroy them");
+    }
+    Ok(())
 }
 
 /// Opens an installation that exists, for commands on the host.

@@ -40,6 +40,7 @@ settings! {
     "config" "config" "CHANCERY_CONFIG" "FILE" Text "Read settings from this TOML file; none is read unless named";
     "data" "data" "CHANCERY_DATA" "DIR" Text "Directory for the database, keys and the server's own certificate";
     "database_url" "database-url" "CHANCERY_DATABASE_URL" "URL" Text "Where the database is; SQLite in the data directory when not given";
+    "allow_unsafe_database" "" "CHANCERY_ALLOW_UNSAFE_DATABASE" "" Switch "Start although the Postgres server runs with fsync=off: a crash loses certificates and revocations";
     "unlock_key" "unlock-key" "CHANCERY_UNLOCK_KEY" "FILE" Text "The key that unwraps the CA's keys; unlock.key in the data directory";
     "external_url" "external-url" "CHANCERY_EXTERNAL_URL" "URL" Text "Base of ACME URLs and links, as clients reach this server";
     "status_url" "status-url" "CHANCERY_STATUS_URL" "URL" Text "Base of CRL, OCSP and issuer pointers, fixed in each issuer at its creation";

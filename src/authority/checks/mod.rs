@@ -2,6 +2,7 @@
 //! `GET /api/v1/system/checks`. Nothing here counts a whole table, so it may be asked often. A finding ends with what
 //! to do; a command in it stands in backquotes and works as it is written (tests/it/cli/remedies.rs).
 
+mod durability;
 mod issuers;
 mod publication;
 mod remedies;
@@ -56,6 +57,7 @@ impl Authority {
     pub async fn checks(&self) -> Vec<Check> {
         vec![
             self.check_database().await,
+            self.check_durability().await.unwrap_or_else(|e| blind("durability", &e.detail)),
             self.check_clock().await,
             self.check_unlock_key(),
             self.check_issuers().await.unwrap_or_else(|e| blind("issuers", &e.detail)),

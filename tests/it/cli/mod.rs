@@ -353,7 +353,8 @@ async fn two_replicas_that_start_at_once_make_one_hierarchy() {
     let key = other.join("unlock.key");
     let start = |data: &str| {
         let mut command = chancery(at);
-        command.env("CHANCERY_DATABASE_URL", &url).args(["init", "--data", data, "--unlock-key"]).arg(&key);
+        command.env("CHANCERY_DATABASE_URL", &url).env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true");
+        command.args(["init", "--data", data, "--unlock-key"]).arg(&key);
         command.stderr(Stdio::null()).spawn().unwrap()
     };
     let (one, two) = (start("one"), start("two"));

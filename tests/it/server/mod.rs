@@ -4,6 +4,7 @@ mod acme_wire;
 mod clocks;
 mod connections;
 mod crl_http;
+mod durability;
 mod edge;
 mod expiry;
 mod full_disk;

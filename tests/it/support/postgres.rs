@@ -56,6 +56,38 @@ fn start() -> Cluster {
         let (server, _) = url.rsplit_once('/').expect("CHANCERY_TEST_POSTGRES_URL ends in a database");
         return Cluster { url: server.to_owned(), folder: None };
     }
+    let cluster = start_with(&["max_connections=500", "fsync=off"]);
+    // statics are not dropped: the C library calls this when the process ends
+    unsafe { libc::atexit(stop) };
+    cluster
+}
+
+/// A cluster with settings of its own, for one test.
+pub struct OwnCluster(Cluster);
+
+impl OwnCluster {
+    pub async fn start(settings: &'static [&'static str]) -> OwnCluster {
+        OwnCluster(tokio::task::spawn_blocking(|| start_with(settings)).await.unwrap())
+    }
+
+    /// Of the database that every cluster has.
+    pub fn url(&self) -> String {
+        format!("{}/postgres", self.0.url)
+    }
+
+    pub async fn run(&self, sql: &'static str) {
+        run(&self.0, sql.to_owned()).await;
+    }
+}
+
+impl Drop for OwnCluster {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// On a free loopback port.
+fn start_with(settings: &[&str]) -> Cluster {
     let folder = tempfile::Builder::new().prefix("chancery-test-pg-").tempdir().unwrap().keep();
     if unsafe { libc::geteuid() } == 0 {
         succeed(Command::new("chown").arg("postgres").arg(&folder));
@@ -65,9 +97,8 @@ fn start() -> Cluster {
         as_postgres(&folder, "initdb").args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", "-D"]).arg(&data),
     );
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let options = format!(
-        "-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c max_connections=500 -c fsync=off"
-    );
+    let settings: String = settings.iter().map(|setting| format!(" -c {setting}")).collect();
+    let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={settings}");
     let log = folder.join("log");
     succeed(
         as_postgres(&folder, "pg_ctl")
@@ -77,18 +108,20 @@ fn start() -> Cluster {
             .arg(&data)
             .arg("start"),
     );
-    // statics are not dropped: the C library calls this when the process ends
-    unsafe { libc::atexit(stop) };
     Cluster { url: format!("postgres://postgres@127.0.0.1:{port}"), folder: Some(folder) }
 }
 
 extern "C" fn stop() {
-    if let Some(folder) = CLUSTER.get().and_then(|c| c.folder.as_deref()) {
-        let _ = as_postgres(folder, "pg_ctl")
-            .args(["-m", "immediate", "-D"])
-            .arg(folder.join("data"))
-            .arg("stop")
-            .status();
+    if let Some(cluster) = CLUSTER.get() {
+        cluster.stop();
+    }
+}
+
+impl Cluster {
+    fn stop(&self) {
+        let Some(folder) = self.folder.as_deref() else { return };
+        let data = folder.join("data");
+        let _ = as_postgres(folder, "pg_ctl").args(["-m", "immediate", "-D"]).arg(data).arg("stop").status();
         let _ = std::fs::remove_dir_all(folder);
     }
 }

@@ -28,6 +28,12 @@ pub fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The cluster of the tests may run with fsync=off.
+fn unsafe_database(environment: &[(&str, &str)]) -> Option<(&'static str, &'static str)> {
+    let postgres = |(name, value): &(&str, &str)| *name == "CHANCERY_DATABASE_URL" && value.starts_with("postgres");
+    environment.iter().any(postgres).then_some(("CHANCERY_ALLOW_UNSAFE_DATABASE", "true"))
+}
+
 /// `chancery serve`, which said that it is ready. Killed when dropped.
 pub struct Process {
     pub ready: Value,
@@ -60,6 +66,7 @@ impl Process {
         let mut child = command
             .envs(["", "_HTTP", "_OPS"].map(|l| (format!("CHANCERY_LISTEN{l}"), "127.0.0.1:0")))
             .envs(environment.iter().copied())
+            .envs(unsafe_database(environment))
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()

@@ -98,6 +98,8 @@ impl TestServer {
             settings.push((format!("CHANCERY_LISTEN{listener}"), "127.0.0.1:0".to_owned()));
         }
         settings.extend(database.iter().map(|url| ("CHANCERY_DATABASE_URL".to_owned(), url.clone())));
+        // the cluster of the tests runs with fsync=off
+        settings.extend(database.iter().map(|_| ("CHANCERY_ALLOW_UNSAFE_DATABASE".to_owned(), "true".to_owned())));
         settings.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let mut server = TestServer { running: None, clock, home, settings, database };
         server.running = Some(server.launch().await);
