@@ -69,6 +69,9 @@ impl Authority {
     /// Publishes the list of every domain whose revocations or signer changed, or whose list is old. Returns how many.
     /// A domain whose list cannot be published does not keep the others waiting.
     pub async fn publish_domains_due(&self) -> Result<usize> {
+        if !self.store.is_clock_right().await? {
+            return Ok(0);
+        }
         let (mut published, mut failed) = (0, None);
         let snapshot = self.snapshot();
         // read before what it covers: a change in between is found by the next turn
@@ -156,6 +159,7 @@ impl Authority {
             scope: CrlScope::Indirect(&url),
             expired_certs_on_crl: None,
         };
+        self.store.check_clock()?;
         let der = seal_crl(prepare_crl(&input, entries)?, key.signer().as_ref(), key.signer().public_key()).await?;
         let list = DomainCrlHead {
             domain: domain.to_owned(),

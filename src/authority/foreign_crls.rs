@@ -126,6 +126,7 @@ impl Authority {
 
     /// Takes a CRL by hand that none of our issuers signed. Returns who signed it and when it ends.
     pub(super) async fn take_foreign_crl(&self, actor: &Actor, der: &[u8]) -> Result<(String, Timestamp)> {
+        self.store.check_clock()?;
         let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
         let cas = foreign_cas(&self.snapshot());
         let signed =

@@ -25,7 +25,7 @@ impl Authority {
                 "leave the OCSP answers of a root to its delegate",
             ));
         }
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         if !ocsp_signers::set(&mut tx, issuer.id, signer).await? {
             return Ok(());
         }

@@ -36,7 +36,7 @@ impl Authority {
         root.check_time(self.store.now())?;
         root.check_extensions()?;
         let print = fingerprint(der);
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let known = hierarchy::anchors(&mut tx).await?.into_iter().find(|a| a.domain == domain && a.der == der);
         let confirmed = known.as_ref().map(|anchor| anchor.standing);
@@ -57,7 +57,7 @@ impl Authority {
 
     async fn anchor_removed(&self, actor: &Actor, domain: &str, print: &[u8; 32]) -> Result<String> {
         self.domain_exists(domain)?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let anchors = hierarchy::anchors(&mut tx).await?;
         let found = anchors.iter().find(|a| a.domain == domain && fingerprint(&a.der) == *print);

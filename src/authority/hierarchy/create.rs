@@ -53,7 +53,7 @@ impl Authority {
         self.need(KeyPurpose::Root, "the root of a new trust domain")?;
         let root = self.make_keys(plan.root_key, KeyPurpose::Root).await?;
         let issuing = self.make_keys(plan.key, KeyPurpose::Issuer).await?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         self.refuse_known(&plan.domain, hierarchy::domains(&mut tx).await?.iter())?;
         let domain = Domain {
@@ -95,7 +95,7 @@ impl Authority {
         self.refuse_unknown(&plan.domain)?;
         self.need(KeyPurpose::Root, "a root")?;
         let keys = self.make_keys(plan.root_key, KeyPurpose::Root).await?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let issuers = hierarchy::issuers(&mut tx).await?;
         let name = format!("Chancery {} Root {}", plan.domain, digits(keys.own.signer.as_ref()));
@@ -121,7 +121,7 @@ impl Authority {
         check_room(&plan, &above.issuer, &key, self.store.now())?;
         let issuing = self.make_keys(plan.key, KeyPurpose::Issuer).await?;
         let fresh = self.longer_responder(&above, &key, &plan)?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let issuers = hierarchy::issuers(&mut tx).await?;
         let issuer =
@@ -191,6 +191,13 @@ impl Authority {
         let (store, keys) = (self.store.clone(), Arc::clone(&self.keys));
         let making = tokio::task::spawn_blocking(move || CaKeys::make(&store, keys.as_ref(), algorithm, purpose));
         making.await.map_err(|e| Error::internal("making a key ended early", e))?
+    }
+
+    /// A transaction that changes what clients trust or what CAs publish. Refused while this machine's clock is wrong:
+    /// what it dates and decides would hold for everybody.
+    pub(in crate::authority) async fn begin_change(&self, actor: &Actor) -> Result<Tx> {
+        self.store.check_clock()?;
+        self.store.begin(actor).await
     }
 
     pub(super) async fn commit_hierarchy(&self, mut tx: Tx) -> Result<()> {

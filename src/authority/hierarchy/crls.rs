@@ -30,7 +30,7 @@ impl Authority {
     pub async fn sign_crls(&self, actor: &Actor, slug: &str) -> Result<()> {
         let snapshot = self.snapshot();
         let loaded = snapshot.issuer(slug)?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         self.sign_root(&mut tx, loaded).await?;
         versions::bump(&mut tx, Topic::Hierarchy).await?;
         versions::bump(&mut tx, Topic::Revocations).await?;
@@ -56,7 +56,7 @@ impl Authority {
         let loaded = loaded.ok_or_else(|| {
             refuse("crl.signature", "a CRL whose signature is not its issuer's", "one signed by the issuer's key")
         })?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         let issuer = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent("an issuer vanished"))?;
         let next_update = check(&facts, tx.now())?;

@@ -86,7 +86,7 @@ impl Authority {
             self.need(KeyPurpose::Root, "the key of a root")?;
         }
         let sealed = if purpose == KeyPurpose::Root { self.keys.import(id, purpose, &key)? } else { probe };
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         ensure_domain(&mut tx, &plan).await?;
         let issuers = hierarchy::issuers(&mut tx).await?;

@@ -62,7 +62,7 @@ impl Authority {
         if of.issuer.id != root.issuer.id {
             return Err(Error::inconsistent(format!("the file that was just written is not of root {slug}")));
         }
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         if !hierarchy::set_sealed(&mut tx, root.sealed_key.id, &[], &root.sealed_key.sealed).await? {
             return Err(Error::new(
                 ErrorKind::Conflict,
@@ -89,7 +89,7 @@ impl Authority {
                 "nothing needs to be done",
             ));
         }
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         if !hierarchy::set_sealed(&mut tx, sealed.id, &sealed.sealed, &[]).await? {
             return Err(Error::new(
                 ErrorKind::Conflict,

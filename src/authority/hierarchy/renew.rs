@@ -69,7 +69,7 @@ impl Authority {
             ));
         }
         let fresh = self.longer_responder(above, &key, &plan)?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
         let prepared = key.prepare_renewal(&own.certificate()?.der, from_now(now, plan.life)?, serial)?;

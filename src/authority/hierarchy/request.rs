@@ -70,7 +70,7 @@ impl Authority {
         let making =
             tokio::task::spawn_blocking(move || NewKey::make(&store, keys.as_ref(), algorithm, KeyPurpose::Issuer));
         let key = making.await.map_err(|e| Error::internal("making a key ended early", e))??;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let issuers = hierarchy::issuers(&mut tx).await?;
         let taken = taken(&mut tx, &issuers).await?;
@@ -146,7 +146,7 @@ impl Authority {
         refuse_self_signed(&judged)?;
         self.refuse_unknown_root(&plan.domain, &judged)?;
         self.need(KeyPurpose::Issuer, "the key of an issuer")?;
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         if !hierarchy::delete_request(&mut tx, request.id).await? {
             return Err(Error::new(ErrorKind::Conflict, "this request was answered meanwhile"));
@@ -183,7 +183,7 @@ impl Authority {
                 "nothing needs to be done",
             ));
         }
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         add_foreign(&mut tx, issuer, &judged).await?;
         let detail = json!({"issuer": issuer.slug, "not_after": judged.own.validity.not_after()});

@@ -22,7 +22,7 @@ impl Authority {
         // what another process did a moment ago counts
         self.reload().await?;
         let snapshot = self.snapshot();
-        let mut tx = self.store.begin(actor).await?;
+        let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let id = snapshot.issuer(slug)?.issuer.id;
         let issuer = hierarchy::lock_issuer(&mut tx, id).await?;
