@@ -83,6 +83,8 @@ pub struct IdempotencyClaim {
 /// What the rows of one group are judged by, read once for all of them in the transaction that commits them.
 #[derive(Default)]
 pub(super) struct Group {
+    /// The version of issuers and their states.
+    hierarchy: i64,
     blocked: HashMap<[u8; 32], String>,
     alive: HashSet<TokenId>,
     /// Of each order.
@@ -98,18 +100,18 @@ pub(super) struct Group {
     judged: Vec<Result<()>>,
 }
 
-/// One row: its guard, its certificate, and what stands in the subject.
-pub(super) type Judged<'r> = (&'r Guard, &'r Certificate, Option<&'r str>);
+/// One row: its guard, its certificate, what stands in the subject, and the version of the hierarchy by which its issuer
+/// was chosen.
+pub(super) type Judged<'r> = (&'r Guard, &'r Certificate, Option<&'r str>, i64);
 
 impl Group {
     /// Reads and locks in the order of the house (accounts, limits, orders), judges each row by what takes nothing, and
     /// moves the orders of the good ones at once.
     pub(super) async fn read(tx: &mut Tx, rows: &[Judged<'_>]) -> Result<Group> {
-        let keys = rows.iter().map(|(_, c, _)| c.spki_sha256);
-        let (blocked, database_time) = revocations::blocked_of(tx.raw(), keys).await?;
-        tx.store().check_clock_at(database_time).await?;
+        let found = revocations::before_intent(tx.raw(), rows.iter().map(|(_, c, ..)| c.spki_sha256)).await?;
+        tx.store().check_clock_at(found.database_time).await?;
         let now = tx.now();
-        let mut group = Group { blocked, ..Group::default() };
+        let mut group = Group { blocked: found.blocked, hierarchy: found.hierarchy, ..Group::default() };
         for token in rows.iter().filter_map(|(guard, ..)| guard.token).collect::<HashSet<_>>() {
             if guards::token_alive(&mut *tx, token, now).await? {
                 group.alive.insert(token);
@@ -131,14 +133,19 @@ impl Group {
             group.grants.insert(id, grant);
         }
         for row in rows {
-            let judged = group.judge(row, now);
+            let judged = if group.is_current(row) { group.judge(row, now) } else { Err(hierarchy_moved()) };
             let judged = if judged.is_ok() { group.take_set(row.0, now) } else { judged };
             group.judged.push(judged);
         }
         let good = rows.iter().zip(&group.judged).filter(|(row, judged)| judged.is_ok() && group.takes(row.0) == 0);
-        let made: Vec<_> = good.filter_map(|((guard, c, _), _)| Some((guard.order?, c.id))).collect();
+        let made: Vec<_> = good.filter_map(|((guard, c, ..), _)| Some((guard.order?, c.id))).collect();
         group.moved = guards::orders_to_processing(tx, &made, now).await?;
         Ok(group)
+    }
+
+    /// Nobody changed an issuer since this row's issuer was chosen: what was retired or revoked meanwhile signs nothing.
+    pub(super) fn is_current(&self, row: &Judged<'_>) -> bool {
+        self.hierarchy == row.3
     }
 
     /// The account had a certificate for exactly these names.
@@ -147,7 +154,7 @@ impl Group {
     }
 
     /// What takes nothing.
-    fn judge(&self, (guard, certificate, common_name): &Judged<'_>, now: Timestamp) -> Result<()> {
+    fn judge(&self, (guard, certificate, common_name, _): &Judged<'_>, now: Timestamp) -> Result<()> {
         if let Some(reason) = self.blocked.get(&certificate.spki_sha256) {
             return Err(blocked(reason));
         }
@@ -221,7 +228,7 @@ pub(super) async fn hold(
     tx: &mut Tx,
     group: &mut Group,
     n: usize,
-    (guard, certificate, _): Judged<'_>,
+    (guard, certificate, ..): Judged<'_>,
 ) -> Result<()> {
     if let Some(judged) = group.judged.get_mut(n) {
         std::mem::replace(judged, Ok(()))?;
@@ -271,6 +278,12 @@ async fn take(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certifica
         Some(granted) if group.grant(granted)?.max_count.is_some() => use_one(tx, granted.id).await,
         _ => Ok(()),
     }
+}
+
+/// Its issuer is chosen again, unless this happens again and again.
+pub(super) fn hierarchy_moved() -> Error {
+    let detail = "the issuers of this CA are being changed; try again in a moment";
+    Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(1))
 }
 
 fn not_ready() -> Error {

@@ -29,6 +29,9 @@ use crate::store::certificates::{self, Intent, Outcome};
 use crate::store::grants;
 use crate::store::{Store, Tx, patience};
 
+/// How often an issuer is chosen for one request while others change issuers.
+const CHOICES: usize = 4;
+
 /// What is asked. Names are those of the request unless given.
 #[derive(Debug)]
 pub struct Issuance {
@@ -47,6 +50,8 @@ pub struct Issuance {
 
 /// Who signs by which rules, and the bytes.
 struct Chosen {
+    /// The version of the hierarchy that this was chosen from.
+    hierarchy: i64,
     issuer: Arc<LoadedIssuer>,
     profile: Arc<LoadedProfile>,
     key: Arc<IssuerKey>,
@@ -150,20 +155,8 @@ impl Authority {
         issuance: &Issuance,
         intended: Option<oneshot::Sender<()>>,
     ) -> Result<Issued> {
-        let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
-        let Chosen { issuer, profile, key, prepared } = self.prepare(actor, issuance, serial)?;
-        let certificate = self.describe(actor, issuance, &issuer, &profile, &prepared)?;
-        let row = IntentRow {
-            intent: Intent {
-                tbs: prepared.tbs().to_vec(),
-                request: issuance.request.der().map(<[u8]>::to_vec),
-                certificate: certificate.clone(),
-            },
-            actor: actor.clone(),
-            guard: issuance.guard.clone(),
-            common_name: profile.profile.common_name(issuance.common_name.as_deref(), &prepared.facts().names)?,
-        };
-        let renews = self.commit_intent(row).await?;
+        let (chosen, certificate, renews) = self.intend(actor, issuance).await?;
+        let Chosen { key, prepared, .. } = chosen;
         if let Some(intended) = intended {
             // who waits may be gone
             let _ = intended.send(());
@@ -176,6 +169,33 @@ impl Authority {
                 Err(error)
             }
         }
+    }
+
+    /// Chooses who signs and commits the intent. Where another process changed an issuer in between (a retired or revoked
+    /// one signs nothing), it is chosen again.
+    async fn intend(&self, actor: &Actor, issuance: &Issuance) -> Result<(Chosen, Certificate, bool)> {
+        for _ in 0..CHOICES {
+            let serial = SerialNumber::draw(self.store.entropy.as_ref())?;
+            let chosen = self.prepare(actor, issuance, serial)?;
+            let (profile, prepared) = (&chosen.profile, &chosen.prepared);
+            let certificate = self.describe(actor, issuance, &chosen.issuer, profile, prepared)?;
+            let row = IntentRow {
+                intent: Intent {
+                    tbs: prepared.tbs().to_vec(),
+                    request: issuance.request.der().map(<[u8]>::to_vec),
+                    certificate: certificate.clone(),
+                },
+                actor: actor.clone(),
+                guard: issuance.guard.clone(),
+                common_name: profile.profile.common_name(issuance.common_name.as_deref(), &prepared.facts().names)?,
+                hierarchy: chosen.hierarchy,
+            };
+            match self.commit_intent(row).await? {
+                Intended::Committed { renews } => return Ok((chosen, certificate, renews)),
+                Intended::HierarchyMoved => self.reload().await?,
+            }
+        }
+        Err(guard::hierarchy_moved())
     }
 
     /// In a task of its own: a client whose time is over need not wait until the intent is given up.
@@ -225,14 +245,14 @@ impl Authority {
     /// An error on COMMIT means unknown, and a retry of the group then meets its own rows: the intent is read again
     /// by id, and one that is there is ours, with nothing signed yet. Says whether the account had a certificate for
     /// the same names, as far as that is known then.
-    async fn commit_intent(&self, row: IntentRow) -> Result<bool> {
+    async fn commit_intent(&self, row: IntentRow) -> Result<Intended> {
         let id = row.intent.certificate.id;
         let error = match self.intents.commit(row).await {
-            Ok(renews) => return Ok(renews),
+            Ok(intended) => return Ok(intended),
             Err(error) => error,
         };
         match certificates::find(&self.store, id).await {
-            Ok(Some(found)) if found.status == CertificateStatus::Intended => Ok(false),
+            Ok(Some(found)) if found.status == CertificateStatus::Intended => Ok(Intended::Committed { renews: false }),
             _ => Err(error),
         }
     }
@@ -286,7 +306,7 @@ impl Authority {
         snapshot.check_own_key(&issuance.request.public_key().sha256(), kind)?;
         let prepared = key.prepare(&profile.profile, &issuance.request, &ask)?;
         guard::check_start(prepared.facts().validity, issuance.guard.token_expires_at, "token")?;
-        Ok(Chosen { issuer, profile, key, prepared })
+        Ok(Chosen { hierarchy: snapshot.versions.hierarchy, issuer, profile, key, prepared })
     }
 
     fn describe(
@@ -357,6 +377,19 @@ pub(super) struct IntentRow {
     guard: Guard,
     /// What stands in the subject, which a grant judges apart from the names.
     common_name: Option<String>,
+    /// The version of the hierarchy that its issuer was chosen from.
+    hierarchy: i64,
+}
+
+/// What became of an intent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Intended {
+    Committed {
+        /// The account had a certificate for the same names.
+        renews: bool,
+    },
+    /// It was not written, because an issuer was changed since its own was chosen.
+    HierarchyMoved,
 }
 
 #[derive(Debug, Clone)]
@@ -370,8 +403,7 @@ pub(super) struct OutcomeRow {
 /// Writes both kinds of groups.
 pub(super) struct Writer(pub(super) Store);
 
-/// Says whether the account had a certificate for the same names.
-impl WriteGroup<IntentRow, bool> for Writer {
+impl WriteGroup<IntentRow, Intended> for Writer {
     type Begun = Tx;
 
     async fn begin(&self) -> Result<Tx> {
@@ -382,18 +414,24 @@ impl WriteGroup<IntentRow, bool> for Writer {
         self.0.lanes()
     }
 
-    async fn write(&self, mut tx: Tx, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<bool>>> {
-        let judged: Vec<guard::Judged<'_>> =
-            rows.iter().map(|row| (&row.guard, &row.intent.certificate, row.common_name.as_deref())).collect();
+    async fn write(&self, mut tx: Tx, rows: Arc<Vec<IntentRow>>) -> Result<Vec<Result<Intended>>> {
+        let judged: Vec<guard::Judged<'_>> = rows
+            .iter()
+            .map(|row| (&row.guard, &row.intent.certificate, row.common_name.as_deref(), row.hierarchy))
+            .collect();
         let mut group = guard::Group::read(&mut tx, &judged).await?;
         let mut results = Vec::with_capacity(rows.len());
         let mut held = Vec::with_capacity(rows.len());
         for (n, row) in rows.iter().enumerate() {
+            if !group.is_current(&judged[n]) {
+                results.push(Ok(Intended::HierarchyMoved));
+                continue;
+            }
             match guard::hold(&mut tx, &mut group, n, judged[n]).await {
                 Ok(()) => {
                     held.push(row.intent.clone());
                     audit_intent(&mut tx, row);
-                    results.push(Ok(group.renews(&row.guard)));
+                    results.push(Ok(Intended::Committed { renews: group.renews(&row.guard) }));
                 }
                 Err(error) if error.is_refusal() => results.push(Err(error)),
                 // a failed statement has ended the transaction: the group goes row by row

@@ -45,7 +45,7 @@ use crate::model::id::IssuerId;
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
 use batch::Batcher;
-use issue::{IntentRow, OutcomeRow, Writer};
+use issue::{Intended, IntentRow, OutcomeRow, Writer};
 use ocsp::OcspCache;
 use snapshot::Snapshot;
 
@@ -56,7 +56,7 @@ pub struct Authority {
     /// The CA's own host names and addresses: reserved names.
     own_hosts: Vec<String>,
     snapshot: ArcSwap<Snapshot>,
-    intents: Batcher<IntentRow, bool>,
+    intents: Batcher<IntentRow, Intended>,
     outcomes: Batcher<OutcomeRow>,
     /// The CRL of each issuer, as it was served last.
     served: crl::ServedCrls,

@@ -26,10 +26,13 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
-    /// With the database's time on Postgres, also when none is blocked: an intent compares it with its own clock.
-    BLOCKED_OF = "SELECT NULL AS micros, spki_sha256, reason FROM blocked_keys WHERE spki_sha256 IN (VALUES ($1))",
-        postgres "SELECT t.micros, b.spki_sha256, b.reason FROM (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros) t \
-            LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[])";
+    /// All that an intent compares with what its process knows, in one statement: the version of the hierarchy, which
+    /// stays as it is until the transaction ends, the database's time on Postgres, and which keys are blocked.
+    BEFORE_INTENT = "SELECT NULL AS micros, v.version, b.spki_sha256, b.reason FROM versions v \
+            LEFT JOIN blocked_keys b ON b.spki_sha256 IN (VALUES ($1)) WHERE v.topic = 'hierarchy'",
+        postgres "SELECT t.micros, v.version, b.spki_sha256, b.reason FROM versions v \
+            CROSS JOIN (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros) t \
+            LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[]) WHERE v.topic = 'hierarchy' FOR SHARE OF v";
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,21 +125,28 @@ pub async fn blocked<'a>(on: impl Into<On<'a>>, spki_sha256: &[u8; 32]) -> Resul
 /// Why each blocked key is blocked.
 pub type BlockedKeys = HashMap<[u8; 32], String>;
 
-/// Which of these keys are blocked, and the database's time where it has a clock of its own.
-pub async fn blocked_of(
-    tx: &mut RawTx,
-    keys: impl Iterator<Item = [u8; 32]>,
-) -> Result<(BlockedKeys, Option<Timestamp>)> {
+/// What an intent is judged by before anything else.
+#[derive(Debug, Default)]
+pub struct BeforeIntent {
+    pub blocked: BlockedKeys,
+    /// The version of issuers and their states. Who changes them waits until this transaction ends.
+    pub hierarchy: i64,
+    /// The database's time, where it has a clock of its own.
+    pub database_time: Option<Timestamp>,
+}
+
+pub async fn before_intent(tx: &mut RawTx, keys: impl Iterator<Item = [u8; 32]>) -> Result<BeforeIntent> {
     let keys = keys.map(|key| vec![key.to_vec().into()]).collect();
-    let rows = fetch_many(tx, BLOCKED_OF, keys).await?;
-    let (mut blocked, mut time) = (HashMap::new(), None);
+    let rows = fetch_many(tx, BEFORE_INTENT, keys).await?;
+    let mut found = BeforeIntent::default();
     for row in &rows {
-        time = row.time_opt("micros")?;
+        found.database_time = row.time_opt("micros")?;
+        found.hierarchy = row.get("version")?;
         if let Some(key) = row.get::<Option<Vec<u8>>>("spki_sha256")? {
-            blocked.insert(super::certificates::sha256(key)?, row.get("reason")?);
+            found.blocked.insert(super::certificates::sha256(key)?, row.get("reason")?);
         }
     }
-    Ok((blocked, time))
+    Ok(found)
 }
 
 fn revocation(row: &super::engine::Row) -> Result<Revocation> {

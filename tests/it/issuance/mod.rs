@@ -7,6 +7,7 @@ mod compromise;
 mod crls;
 mod faults;
 mod fsck;
+mod moved_issuers;
 mod ocsp;
 mod races;
 mod recovery;
