@@ -109,6 +109,11 @@ async fn enqueue(tx: &mut Tx, rows: &[Ready], mine: &[bool]) -> Result<Vec<Claim
         let object = format!("challenge:{}", row.challenge);
         tx.audit_as(&row.actor, AuditEvent::done("challenge.started", object, detail));
     }
+    // a process whose clock is wrong leaves them to others
+    if tx.store().check_clock().is_err() {
+        jobs::enqueue_all(tx, ValidateChallenge::KIND, payloads).await?;
+        return Ok(Vec::new());
+    }
     let until = tx.now() + LEASE;
     jobs::enqueue_leased(tx, ValidateChallenge::KIND, payloads, until).await
 }

@@ -46,6 +46,15 @@ pub async fn enqueue(tx: &mut super::Tx, kind: &str, payload: &str, run_at: Time
     Ok(id)
 }
 
+/// Enqueues jobs that anybody may claim at once.
+pub async fn enqueue_all(tx: &mut super::Tx, kind: &str, payloads: Vec<String>) -> Result<()> {
+    let now = tx.now();
+    for payload in payloads {
+        enqueue(tx, kind, &payload, now).await?;
+    }
+    Ok(())
+}
+
 /// Enqueues jobs already leased to this process until `until`: it runs them at once and claiming costs no commit;
 /// after a crash another process claims them when the lease is over.
 pub async fn enqueue_leased(

@@ -192,3 +192,29 @@ async fn a_validation_whose_server_ended_is_done_by_another() {
         assert_eq!(client.get(authorization).await.expect(200).json()["status"], "valid");
     }
 }
+
+/// A machine whose clock is wrong validates nothing itself: any replica whose clock is right may take the job at once.
+#[tokio::test]
+async fn a_challenge_that_begins_under_a_wrong_clock_is_left_to_other_replicas() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let order = client.order(&["a.example.org"]).await.expect(201).json();
+        let authorization = order["authorizations"][0].as_str().unwrap();
+        let challenge = client.challenge(authorization, "http-01").await;
+        let token = challenge["token"].as_str().unwrap();
+        let body = format!("{token}.{}", client.key.thumbprint());
+        world.tokens.lock().unwrap().insert(token.to_owned(), body);
+
+        world.clock.jump(-600);
+        let begun = client.post(challenge["url"].as_str().unwrap(), "{}").await.expect(200).json();
+        assert_eq!(begun["status"], "processing", "{begun}");
+        world.clock.jump(600);
+
+        let mut tx = world.store.begin(&Actor::job("queue")).await.unwrap();
+        let claimed = jobs::claim(&mut tx, world.now() + minutes(1), 10).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(claimed.iter().map(|job| job.attempts).collect::<Vec<_>>(), [1], "nobody holds it");
+        world.registration.validate(&claimed[0]).await.unwrap();
+        assert_eq!(client.get(authorization).await.expect(200).json()["status"], "valid");
+    }
+}
