@@ -48,8 +48,9 @@ impl ClockVotes<'_> {
     }
 
     /// Half of the clocks against the other half, at worst this one against the database's: a clock that did not jump
-    /// is right, then one that is not behind what was recorded, then a synchronized one, then the database's, which
-    /// all replicas share.
+    /// is right, then one that is not behind what was recorded, then a synchronized one, then the one that needs the
+    /// smaller leap since the newest recorded time, which a server writes every minute. Before the first record it is the
+    /// database's, which all replicas share.
     fn break_tie(&self, low: i64, high: i64) -> i64 {
         if let Some(history) = self.history
             && let Some(steady) = [low, high].into_iter().find(|offset| agree(*offset, history))
@@ -60,7 +61,11 @@ impl ClockVotes<'_> {
             return high;
         }
         let nearer = |to: i64| if low.abs_diff(to) <= high.abs_diff(to) { low } else { high };
-        nearer(if self.synchronized { self.own } else { 0 })
+        match (self.synchronized, self.mark) {
+            (true, _) => nearer(self.own),
+            (false, Some(mark)) => nearer(mark),
+            (false, None) => nearer(0),
+        }
     }
 }
 
@@ -98,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tie_without_history_goes_to_the_record_then_to_a_synchronized_clock_then_to_the_database() {
+    fn a_tie_without_history_goes_to_the_record_then_to_a_synchronized_clock_then_to_the_smaller_leap() {
         let first = ClockVotes { own: DAY, ..ClockVotes::default() };
         assert_eq!(offset(first), 0);
         assert_eq!(offset(ClockVotes { synchronized: true, ..first }), DAY);
@@ -107,6 +112,11 @@ mod tests {
         // this machine is
         let behind = ClockVotes { own: -DAY, mark: Some(-SECOND), synchronized: true, ..ClockVotes::default() };
         assert_eq!(offset(behind), 0);
+        // a start after a pause of a minute: the database leapt forward, or this machine did
+        let leapt = ClockVotes { own: -DAY, mark: Some(-DAY - 60 * SECOND), ..ClockVotes::default() };
+        assert_eq!(offset(leapt), -DAY);
+        assert_eq!(offset(ClockVotes { own: DAY, mark: Some(-60 * SECOND), ..ClockVotes::default() }), 0);
+        assert_eq!(offset(ClockVotes { own: DAY, mark: Some(0), synchronized: true, ..ClockVotes::default() }), DAY);
     }
 
     #[test]

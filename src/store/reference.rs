@@ -25,7 +25,7 @@ const ROUND_TRIP: Duration = Duration::from_secs(10);
 /// How often the newest time is recorded.
 const RECORD_EVERY: Duration = minutes(1);
 /// A machine without a second clock to compare may have been stopped and set so far forward.
-const FORWARD: Duration = days(7);
+const FORWARD: Duration = days(1);
 
 /// The reference time of one process.
 pub struct ReferenceClock {

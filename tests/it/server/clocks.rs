@@ -10,11 +10,13 @@ use chancery::error::ErrorKind;
 use chancery::jobs;
 use chancery::model::actor::Actor;
 use chancery::model::id::ReplicaId;
+use chancery::model::issuer::{IssuerMove, OcspSigner};
 use chancery::model::reason::RevocationReason;
 use chancery::store::Store;
 use chancery::store::crls::{self, CrlHead};
 use chancery::store::engine::Db;
 
+use crate::hierarchy::wanted;
 use crate::issuance::rig::issuance;
 use crate::support::postgres;
 use crate::support::server::TestServer;
@@ -179,6 +181,13 @@ async fn one_replica_and_its_database_know_which_of_them_jumped() {
     server.restart().await;
     ready(&server).await;
     issue(&server).await.unwrap();
+    // a database that leapt forward while the server was stopped stops nobody either
+    server.clock.jump_database(2 * DAY);
+    server.restart().await;
+    ready(&server).await;
+    issue(&server).await.unwrap();
+    assert_eq!(server.app().store.now(), server.clock.now());
+    assert_eq!(server.app().store.reference().database_offset().unwrap() / 1_000_000 / DAY, 1);
     server.end().await;
 }
 
@@ -235,6 +244,44 @@ async fn an_operator_declares_a_clock_to_be_right() {
     assert_eq!(server.app().store.now(), now);
     issue(&server).await.unwrap();
     server.end().await;
+}
+
+crate::on_both_servers! {
+    async fn nothing_that_others_see_is_changed_by_a_wrong_clock(server) {
+        ready(server).await;
+        let host = server.host().await;
+        host.authority.create_issuer(&operator(), &wanted("tls"), Some("tls-root")).await.unwrap();
+        server.clock.jump(-600);
+        let (authority, actor, domain) = (&host.authority, operator(), wanted("dev"));
+        let before = crls_of(server).await;
+        let states = || authority.snapshot().issuers.values().map(|i| i.issuer.state).collect::<Vec<_>>();
+        let known = states();
+        let refused = [
+            ("retire", authority.move_issuer(&actor, "tls-2", IssuerMove::Retire).await.err()),
+            ("activate", authority.move_issuer(&actor, "tls-2", IssuerMove::Activate).await.err()),
+            ("remove", authority.move_issuer(&actor, "tls-2", IssuerMove::Remove).await.err()),
+            ("create a domain", authority.create_domain(&actor, &domain).await.err()),
+            ("create a root", authority.create_root(&actor, &wanted("tls")).await.err()),
+            ("create an issuer", authority.create_issuer(&actor, &wanted("tls"), Some("tls-root")).await.err()),
+            ("renew", authority.renew_issuer(&actor, "tls-1", None).await.err()),
+            ("sign CRLs", authority.sign_crls(&actor, "tls-root").await.err()),
+            ("set who signs OCSP", authority.set_ocsp_signer(&actor, "tls-1", OcspSigner::Issuer).await.err()),
+            ("issue", authority.issue(&actor, issuance(Default::default())).await.err()),
+        ];
+        for (what, error) in refused {
+            let error = error.unwrap_or_else(|| panic!("{what} is not refused"));
+            assert_eq!(error.kind, ErrorKind::Unavailable, "{what}: {}", error.detail);
+            assert!(error.detail.starts_with("this server's clock is 10 minutes behind "), "{what}: {}", error.detail);
+            assert!(error.detail.contains("chancery clock show"), "{what}: {}", error.detail);
+        }
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 0);
+        authority.reload().await.unwrap();
+        assert_eq!(states(), known);
+        assert_eq!(crls_of(server).await, before);
+        server.clock.jump(600);
+        authority.move_issuer(&actor, "tls-2", IssuerMove::Retire).await.unwrap();
+        host.store.db.close().await;
+    }
 }
 
 /// The machine's clock with an error of so many seconds: the database's own clock is asked.
