@@ -4,6 +4,7 @@ mod remedies;
 mod server;
 mod tools;
 mod why;
+mod wrong_clock;
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
