@@ -6,9 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chancery::authority::guard::Guard;
+use chancery::authority::recovery::STALE_AFTER;
 use chancery::clock::monotonic;
 use chancery::error::{Error, ErrorKind};
 use chancery::model::actor::Actor;
+use chancery::model::certificate::CertificateStatus;
 use chancery::store::engine::{Db, q};
 use chancery::store::versions::{self, Topic};
 use chancery::store::{certificates, patience};
@@ -34,6 +36,8 @@ enum Between {
     Silent,
     /// What is open stays open, and nothing goes through any more.
     Swallows,
+    /// A connection falls silent behind its first COMMIT, which arrives.
+    SwallowsReplyToCommit,
 }
 
 /// A proxy that changes its ways, and cuts what it had when it does.
@@ -53,7 +57,7 @@ impl Proxy {
                 watched.mark_unchanged();
                 tokio::spawn(async move {
                     let way = *watched.borrow();
-                    if way == Between::Passes {
+                    if matches!(way, Between::Passes | Between::SwallowsReplyToCommit) {
                         return pass(client, &upstream, watched).await;
                     }
                     tokio::select! {
@@ -73,11 +77,33 @@ impl Proxy {
 
 async fn pass(mut client: TcpStream, upstream: &str, mut ways: watch::Receiver<Between>) {
     let mut server = TcpStream::connect(upstream).await.unwrap();
-    tokio::select! {
-        _ = tokio::io::copy_bidirectional(&mut client, &mut server) => {}
-        _ = ways.changed() => {}
+    let (mut up, mut down) = (vec![0; 1 << 16], vec![0; 1 << 16]);
+    loop {
+        let way = *ways.borrow_and_update();
+        if !matches!(way, Between::Passes | Between::SwallowsReplyToCommit) {
+            break;
+        }
+        tokio::select! {
+            asked = client.read(&mut up) => {
+                let Some(asked) = asked.ok().filter(|n| *n > 0).map(|n| &up[..n]) else { return };
+                if server.write_all(asked).await.is_err() {
+                    return;
+                }
+                if way != Between::Passes && asked.windows(6).any(|word| word == b"COMMIT") {
+                    break;
+                }
+            }
+            told = server.read(&mut down) => {
+                let Some(told) = told.ok().filter(|n| *n > 0).map(|n| &down[..n]) else { return };
+                if client.write_all(told).await.is_err() {
+                    return;
+                }
+            }
+            changed = ways.changed() => if changed.is_err() { return },
+        }
     }
-    while *ways.borrow() == Between::Swallows {
+    // silent until the ways change
+    while matches!(*ways.borrow(), Between::Swallows | Between::SwallowsReplyToCommit) {
         if ways.changed().await.is_err() {
             return;
         }
@@ -98,7 +124,7 @@ async fn answer(mut client: TcpStream, way: Between) {
             let length = u32::try_from(fields.len() + 4).unwrap().to_be_bytes();
             let _ = client.write_all(&[b"E", length.as_slice(), fields.as_bytes()].concat()).await;
         }
-        Between::Silent | Between::Swallows => std::future::pending().await,
+        Between::Silent | Between::Swallows | Between::SwallowsReplyToCommit => std::future::pending().await,
     }
 }
 
@@ -231,6 +257,46 @@ async fn a_server_answers_within_ten_seconds_while_its_database_is_silent() {
     let before = wait::until("it issues again", async || issue().await.ok()).await;
     wait::until("it is ready again", async || (server.ops("/readyz").await.status == 200).then_some(())).await;
     assert!(certificates::find(&server.app().store, before.certificate.id).await.unwrap().is_some());
+    server.end().await;
+}
+
+/// Whether a commit without an answer was saved is unknown: nothing is signed twice, and nothing is given out that is not
+/// valid in the database.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_is_never_answered_gives_out_nothing_and_signs_nothing_twice() {
+    let url = create_database().await;
+    let (proxy, through) = proxied(&url).await;
+    let mut server = TestServer::start(Some(through), &[]).await;
+    server.keep_database();
+    let (authority, store) = (server.app().authority.clone(), server.app().store.clone());
+    let issue = async || authority.issue(&Actor::host(0, "test"), issuance(Guard::default())).await;
+    issue().await.unwrap();
+    proxy.turn(Between::SwallowsReplyToCommit);
+    let started = monotonic();
+    let all = patience::within(patience::REQUEST, async { tokio::join!(issue(), issue(), issue()) }).await;
+    assert!(started.elapsed() < Duration::from_secs(12), "{:?}", started.elapsed());
+    proxy.turn(Between::Passes);
+    wait::until("it issues again", async || issue().await.ok()).await;
+    server.clock.advance(STALE_AFTER + Duration::from_secs(1));
+    let settled = "SELECT COUNT(*) AS n FROM certificates WHERE status = 'intended'";
+    wait::until("no intent is left open", async || {
+        // what another turn of recovery has in hand is left to it
+        let _ = authority.recover().await;
+        let rows = q(plain(settled)).fetch_all(&store).await.ok()?;
+        (rows[0].get::<i64>("n").unwrap() == 0).then_some(())
+    })
+    .await;
+    for outcome in [all.0, all.1, all.2] {
+        match outcome {
+            Ok(issued) => {
+                let found = certificates::find(&store, issued.certificate.id).await.unwrap().unwrap();
+                assert_eq!(found.status, CertificateStatus::Valid);
+            }
+            Err(error) => passes_by_itself(&error, "an issuance"),
+        }
+    }
+    let report = authority.fsck().await.unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
     server.end().await;
 }
 
