@@ -252,7 +252,9 @@ impl Authority {
             Err(error) => error,
         };
         match certificates::find(&self.store, id).await {
-            Ok(Some(found)) if found.status == CertificateStatus::Intended => Ok(Intended::Committed { renews: false }),
+            Ok(Some(found)) if found.status == CertificateStatus::Intended => {
+                Ok(Intended::Committed { renews: false })
+            }
             _ => Err(error),
         }
     }

@@ -84,10 +84,14 @@ async fn check_durability(config: &Config, store: &Store) -> Result<()> {
         return Err(Error::new(ErrorKind::Config, detail));
     }
     if !found.fsync {
-        tracing::warn!("the Postgres server runs with fsync=off: a crash of its machine loses certificates and revocations");
+        tracing::warn!(
+            "the Postgres server runs with fsync=off: a crash of its machine loses certificates and revocations"
+        );
     }
     if !found.full_page_writes {
-        tracing::warn!("the Postgres server runs with full_page_writes=off: unless its file system writes pages whole, a crash can destroy them");
+        tracing::warn!(
+            "the Postgres server runs with full_page_writes=off: unless its file system writes pages whole, a crash can destroy them"
+        );
     }
     Ok(())
 }

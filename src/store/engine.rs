@@ -545,10 +545,8 @@ impl Query {
                 on_held!(tx, conn => bound!(self.sql.postgres, self.args, Postgres).execute(conn))
                     .map(|r| r.rows_affected())
             }
-            On::Tx(RawTx::Lite(tx)) => {
-                on_held!(tx, conn => bound!(self.sql.sqlite, self.args, Sqlite).execute(conn))
-                    .map(|r| r.rows_affected())
-            }
+            On::Tx(RawTx::Lite(tx)) => on_held!(tx, conn => bound!(self.sql.sqlite, self.args, Sqlite).execute(conn))
+                .map(|r| r.rows_affected()),
         }
         .map_err(|e| at(self.sql.name, e))
     }

@@ -8,7 +8,8 @@ const AWAY: &str = "the database is out of reach; try again in a moment";
 const BUSY: &str = "other requests hold what this one needs in the database; try again in a moment";
 const SLOW: &str = "the database did not answer in time: it is overloaded, or cut off; try again in a moment";
 const READ_ONLY: &str = "the database takes no writes now: it is a standby, or was set to read-only; try again later";
-const FULL: &str = "the database's disk is full: nothing can be stored until there is space on it again; try again later";
+const FULL: &str =
+    "the database's disk is full: nothing can be stored until there is space on it again; try again later";
 const DISK: &str = "the database cannot use its disk, which may be full or failing; try again later";
 
 /// None for an error that would come again.

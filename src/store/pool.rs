@@ -61,7 +61,13 @@ impl<D: Database> Clone for Pool<D> {
 impl<D: Database> Pool<D> {
     pub fn new(inner: sqlx::Pool<D>, patience: Duration) -> Self {
         let most = usize::try_from(inner.options().get_max_connections()).unwrap_or(1);
-        Pool { inner, places: Arc::new(Semaphore::new(most)), patience, rested: Arc::default(), trouble: Arc::default() }
+        Pool {
+            inner,
+            places: Arc::new(Semaphore::new(most)),
+            patience,
+            rested: Arc::default(),
+            trouble: Arc::default(),
+        }
     }
 
     /// Waits as long as the pool's own timeout says, for a place and a connection together.

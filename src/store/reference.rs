@@ -192,8 +192,9 @@ impl ReferenceClock {
             (Some(_), n) => (format!("the clocks of the database and of {n} other replicas"), "set it by NTP"),
         };
         let offset = difference(self.offset());
-        let detail =
-            format!("this server's clock is {offset} {what}: until its clock is right it signs nothing, publishes nothing and changes no CA; {fix} (`chancery clock show` compares them)");
+        let detail = format!(
+            "this server's clock is {offset} {what}: until its clock is right it signs nothing, publishes nothing and changes no CA; {fix} (`chancery clock show` compares them)"
+        );
         Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(30))
     }
 }

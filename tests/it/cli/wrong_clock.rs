@@ -10,7 +10,8 @@ use crate::support::stores::plain;
 async fn commands_that_sign_or_change_a_ca_name_the_wrong_clock_and_the_remedy() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
-    let run = |arguments: &[&str]| chancery(home.path()).env("CHANCERY_DATA", &data).args(arguments).output().unwrap();
+    let run =
+        |arguments: &[&str]| chancery(home.path()).env("CHANCERY_DATA", &data).args(arguments).output().unwrap();
     let issue = ["issue", "a.lab.example", "--out", home.path().to_str().unwrap()];
     let made = run(&["init"]);
     assert_eq!(code(&made), 0, "{}", told(&made));

@@ -20,7 +20,9 @@ async fn has_its_crl(authority: &Authority, slug: &str) -> CrlNumber {
     let read = X509Crl::from_der(&crl.der).unwrap();
     assert!(read.verify(&issuer.public_key().unwrap()).unwrap(), "{slug}");
     // the CRL of a CA elsewhere is fetched by a server
-    for check in authority.checks().await.into_iter().filter(|check| !["domain lists", "durability"].contains(&check.name)) {
+    for check in
+        authority.checks().await.into_iter().filter(|check| !["domain lists", "durability"].contains(&check.name))
+    {
         assert_eq!(check.severity, Severity::Ok, "{slug}: {} {}", check.name, check.detail);
     }
     crl.number

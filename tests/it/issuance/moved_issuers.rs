@@ -68,7 +68,8 @@ async fn who_retires_an_issuer_waits_for_the_intents_under_way() {
         let rig = Arc::clone(&rig);
         tokio::spawn(async move { rig.issue(issuance(guard(order))).await })
     };
-    let waiting = "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting =
+        "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
     let waiters = async |n: i64| (at.count(waiting).await >= n).then_some(());
     wait::until("the intent waits", async || waiters(1).await).await;
     let retiring = {
