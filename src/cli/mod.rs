@@ -27,6 +27,7 @@ mod grant;
 mod inspect;
 mod issue;
 mod listing;
+mod migrate;
 mod objects;
 mod output;
 mod peer;
@@ -76,6 +77,8 @@ enum Command {
     Serve(ServeFlags),
     /// Make the CA without serving
     Init(ServeFlags),
+    /// Check or migrate the schema of the database
+    Migrate(migrate::MigrateArgs),
     /// This machine's clock beside the reference time of the CA
     Clock {
         #[command(subcommand)]
@@ -203,6 +206,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
     match cli.command {
         Command::Serve(flags) => serve::serve(&context, flags).await,
         Command::Init(flags) => serve::init(&context, flags).await,
+        Command::Migrate(args) => migrate::run(&context, args).await,
         Command::Clock { command } => clock::run(&context, command).await,
         Command::SetupLink => setup_link::run(&context).await,
         Command::Issue(args) => issue::issue(&context, args).await,

@@ -71,7 +71,7 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     let addresses = Addresses::configured(&config);
     let urls = running::urls(&config, &addresses);
     let store =
-        open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.trying(what)?;
+        open::open_migrated(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.trying(what)?;
     let opened = open::open_or_found(&config, store, &urls.status).await.trying(what)?;
     let first_run = opened.first_run;
     let app = running::app(&config, opened, urls, &addresses).await.trying(what)?;

@@ -2,7 +2,7 @@
 
 pub mod assemble;
 mod background;
-mod claim;
+pub mod claim;
 pub mod config;
 mod crowd;
 pub mod limits;

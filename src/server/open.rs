@@ -30,15 +30,61 @@ pub struct Opened {
     pub locked: bool,
 }
 
+/// Opens the database of `serve` and `init`, and migrates it to this binary's schema.
+pub async fn open_migrated(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
+    let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
+    let db = open_database(config, replica).await?;
+    migrate::run(&db).await?;
+    measured(replica, db, clock, entropy).await
+}
+
+/// Opens the database of a command on the host, which must have this binary's schema: a command that migrated would
+/// do so under a server that runs.
 pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
     let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
+    let db = open_existing_database(config, replica).await?;
+    let schema = migrate::schema(&db).await?;
+    if schema.applied == 0 {
+        return Err(no_installation(config));
+    }
+    if let Some(newer) = schema.unknown {
+        return Err(migrate::newer(newer));
+    }
+    if !schema.pending.is_empty() {
+        let detail = format!(
+            "the database {} has schema {} and this chancery needs {}; run `chancery migrate --run`, or start the \
+             server of this version, which migrates it",
+            config.database,
+            schema.applied,
+            migrate::LATEST
+        );
+        return Err(Error::new(ErrorKind::Locked, detail));
+    }
+    measured(replica, db, clock, entropy).await
+}
+
+/// Opens a database that is there: a SQLite file is not made.
+pub async fn open_existing_database(config: &Config, replica: ReplicaId) -> Result<Db> {
+    if !config.database.is_postgres() && !config.database.sqlite_path()?.exists() {
+        return Err(no_installation(config));
+    }
+    open_database(config, replica).await
+}
+
+async fn measured(replica: ReplicaId, db: Db, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
+    let store = Store::of(replica, db, clock, entropy);
+    store.measure_clock().await?;
+    Ok(store)
+}
+
+async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
     let db = if config.database.is_postgres() {
         Db::open_postgres(config.database.expose(), CONNECTIONS, &replicas::connection_name(replica)).await
     } else {
         Db::open_sqlite(&config.database.sqlite_path()?).await
     };
     let shown = &config.database;
-    let db = db.map_err(|error| match error.kind {
+    db.map_err(|error| match error.kind {
         ErrorKind::Unavailable => {
             let fix = if shown.is_postgres() {
                 "start it or check --database-url"
@@ -49,11 +95,7 @@ pub async fn open_store(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn
                 .because(error)
         }
         _ => error,
-    })?;
-    migrate::run(&db).await?;
-    let store = Store::of(replica, db, clock, entropy);
-    store.measure_clock().await?;
-    Ok(store)
+    })
 }
 
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers

@@ -55,7 +55,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let claim = claim::database(config)?;
     let addresses = sockets.addresses(config)?;
     let urls = urls(config, &addresses);
-    let store = open::open_store(config, clock, entropy).await?;
+    let store = open::open_migrated(config, clock, entropy).await?;
     let opened = open::open_or_found(config, store, &urls.status).await?;
     let first_run = opened.first_run;
     let app = app(config, opened, urls, &addresses).await?;

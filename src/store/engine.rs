@@ -145,13 +145,16 @@ impl Db {
         match self {
             Db::Pg { pool, .. } => {
                 let mut held = pool.take().await?;
-                // another process may be migrating a large database: this one waits for it
-                (&mut *held).execute("SET lock_timeout = 0").await?;
+                // a step may take long; who waits for a table keeps all others from it, and so waits briefly
                 (&mut *held).execute("SET statement_timeout = 0").await?;
-                migrator.run(&mut *held).await?;
+                (&mut *held).execute("SET lock_timeout = '2s'").await?;
+                let outcome = migrator.run(&mut *held).await;
+                // the migrator keeps its lock when a step fails
+                (&mut *held).execute("SELECT pg_advisory_unlock_all()").await?;
                 (&mut *held).execute("RESET lock_timeout").await?;
                 (&mut *held).execute("RESET statement_timeout").await?;
                 held.give_back();
+                outcome?;
             }
             Db::Lite { write, .. } => {
                 let mut held = write.take().await?;

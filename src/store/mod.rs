@@ -83,6 +83,7 @@ pub fn statements() -> Vec<Sql> {
         idempotency::ALL,
         jobs::ALL,
         limits::ALL,
+        migrate::ALL,
         nonces::ALL,
         ocsp_signers::ALL,
         orders::ALL,

@@ -1,5 +1,6 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
+mod migrate;
 mod remedies;
 mod server;
 mod tools;

@@ -7,6 +7,7 @@ use chancery::store::{authorizations, challenges, hierarchy, migrate, orders};
 
 use crate::support::postgres::{create_database, drop_database};
 use crate::support::stores::plain;
+use crate::support::wait;
 
 /// An order with two authorizations and a challenge each, as schema 5 has them.
 async fn stored_at_five(db: &Db) -> (OrderId, [AuthorizationId; 2]) {
@@ -141,5 +142,41 @@ async fn issuers_of_schema_11_get_states_on_sqlite() {
 async fn issuers_of_schema_11_get_states_on_postgres() {
     let url = create_database().await;
     issuers_get_states(Db::open_postgres(&url, 4, "chancery").await.unwrap()).await;
+    drop_database(&url).await;
+}
+
+/// A long read holds its table; a migration that waits for it must not keep an older server's writes waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_migration_that_waits_for_a_reader_lets_writers_pass() {
+    let url = create_database().await;
+    let open = || async { Db::open_postgres(&url, 4, "chancery").await.unwrap() };
+    let (reader, writer, migrating) = (open().await, open().await, open().await);
+    migrate::up_to(&migrating, 11).await.unwrap();
+    stored_at_eleven(&migrating).await;
+    let mut tx = reader.begin().await.unwrap();
+    q(plain("SELECT slug FROM issuers")).fetch_all(&mut tx).await.unwrap();
+    let waits =
+        "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let meanwhile = async {
+        for _ in 0..3 {
+            wait::until("the migration waits for the table", async || {
+                let row = q(plain(waits)).fetch_one(&writer).await.unwrap();
+                (row.get::<i64>("n").unwrap() > 0).then_some(())
+            })
+            .await;
+            // a server's connections wait four seconds for a lock at most
+            let changed = q(plain("UPDATE issuers SET crl_counter = crl_counter + 1")).execute(&writer).await;
+            assert_eq!(changed.unwrap(), 6, "passes between two tries");
+        }
+        assert_eq!(migrate::schema(&writer).await.unwrap().applied, 11, "the reader has not ended");
+        tx.commit().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(migrate::run(&migrating), meanwhile);
+    migrated.unwrap();
+    let after = migrate::schema(&migrating).await.unwrap();
+    assert_eq!((after.applied, after.pending), (migrate::LATEST, vec![]));
+    for db in [reader, writer, migrating] {
+        db.close().await;
+    }
     drop_database(&url).await;
 }
