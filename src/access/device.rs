@@ -14,11 +14,11 @@ use aws_lc_rs::hmac;
 use serde_json::json;
 
 use super::Access;
-use super::link_secret::{LinkSecret, Purpose};
+use super::link_secret::{LinkSecret, NewLink, Purpose};
 use super::refusals::Entry;
 use super::secret::sha256;
 use super::session::{Place, of_user, visitor};
-use crate::clock::{Timestamp, days, minutes};
+use crate::clock::{days, minutes};
 use crate::entropy::random;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -173,19 +173,20 @@ impl Access {
 
     /// A link that makes one browser known to this user, who then signs in there with the password. A link from
     /// before ends.
-    pub async fn make_sign_in_link(&self, actor: &Actor, user: &User) -> Result<(LinkSecret, Timestamp)> {
+    pub async fn make_sign_in_link(&self, actor: &Actor, user: &User) -> Result<NewLink> {
         if !user.is_active() {
-            let detail = format!("user {} is disabled; run chancery user enable {} first", user.name, user.name);
+            let detail = format!("user {} is disabled; run `chancery user enable {}` first", user.name, user.name);
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
         let secret = LinkSecret::draw(self.store.entropy.as_ref())?;
         let mut tx = self.store.begin(actor).await?;
         let expires_at = tx.now() + LINK_LIFE;
-        devices::put_link(&mut tx, user.id, &secret.hash(Purpose::SignIn), &actor.to_string(), expires_at).await?;
+        let hash = secret.hash(Purpose::SignIn);
+        let replaces = devices::put_link(&mut tx, user.id, &hash, &actor.to_string(), expires_at).await?;
         let detail = json!({"name": user.name.as_str(), "expires_at": expires_at});
         tx.audit(AuditEvent::done("user.sign_in_link_created", user.object(), detail));
         tx.commit().await?;
-        Ok((secret, expires_at))
+        Ok(NewLink { secret, expires_at, replaces })
     }
 
     /// Uses a link up and makes the browser at `place` known.
@@ -216,16 +217,14 @@ impl Access {
 
 /// Never made, used and expired are told in the same words.
 fn no_link() -> Error {
-    Error::refused(
-        ErrorKind::Forbidden,
-        "sign_in.link",
-        "this sign-in link",
-        "the newest one, once, within 15 minutes",
-        "run chancery user sign-in-link NAME on the server for a new one",
-    )
+    let fix = "run `chancery user sign-in-link NAME` on the server for a new one";
+    let sentence = format!("this sign-in link does not work: the newest one does, once, within 15 minutes; {fix}");
+    let allowed = "the newest one, once, within 15 minutes";
+    Error::refused(ErrorKind::Forbidden, "sign_in.link", "this sign-in link", allowed, fix).saying(sentence)
 }
 
 fn locked() -> Error {
-    let detail = "the server is locked, so it can remember no browser; start it with its unlock key";
+    let detail =
+        "the server is locked, so it can remember no browser; restart it with its unlock key, without --locked";
     Error::new(ErrorKind::Locked, detail)
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use super::secret::sha256;
+use crate::clock::Timestamp;
 use crate::entropy::{Entropy, random};
 use crate::error::Result;
 
@@ -21,6 +22,15 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 
 /// `s_` and 96 bits in five groups of four. Does not print.
 pub struct LinkSecret(String);
+
+/// A one-time link that was just made.
+#[derive(Debug)]
+pub struct NewLink {
+    pub secret: LinkSecret,
+    pub expires_at: Timestamp,
+    /// It ends a link from before that nobody had used.
+    pub replaces: bool,
+}
 
 impl fmt::Debug for LinkSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

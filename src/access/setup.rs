@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::link_secret::{LinkSecret, Purpose};
+use super::link_secret::{LinkSecret, NewLink, Purpose};
 use super::password::Password;
 use super::refusals::Entry;
 use super::session::{Place, of_user, visitor};
@@ -37,7 +37,7 @@ impl Access {
     }
 
     /// A new link; those before it end. Refused once there is an administrator.
-    pub async fn make_setup_secret(&self, actor: &Actor) -> Result<(LinkSecret, Timestamp)> {
+    pub async fn make_setup_secret(&self, actor: &Actor) -> Result<NewLink> {
         let mut tx = self.store.begin(actor).await?;
         users::lock_admins(&mut tx).await?;
         if users::other_admin(&mut tx, None).await? {
@@ -45,10 +45,11 @@ impl Access {
         }
         let secret = LinkSecret::draw(self.store.entropy.as_ref())?;
         let expires_at = tx.now() + LINK_LIFE;
-        users::put_link(&mut tx, &secret.hash(Purpose::SetUp), &actor.to_string(), expires_at).await?;
+        let hash = secret.hash(Purpose::SetUp);
+        let replaces = users::put_link(&mut tx, &hash, &actor.to_string(), expires_at).await?;
         tx.audit(AuditEvent::done("setup.link_created", "", json!({"expires_at": expires_at})));
         tx.commit().await?;
-        Ok((secret, expires_at))
+        Ok(NewLink { secret, expires_at, replaces })
     }
 
     /// Makes the first administrator and signs in. Of two at once one does.
@@ -103,21 +104,15 @@ impl Access {
 
 /// Never made, used and over are told in the same words.
 fn no_link() -> Error {
-    Error::refused(
-        ErrorKind::Forbidden,
-        "setup.link",
-        "this set-up link",
-        "the newest one, once, within 15 minutes",
-        "run chancery setup-link on the server for a new one",
-    )
+    let fix = "run `chancery setup-link` on the server for a new one";
+    let sentence = format!("this set-up link does not work: the newest one does, once, within 15 minutes; {fix}");
+    let allowed = "the newest one, once, within 15 minutes";
+    Error::refused(ErrorKind::Forbidden, "setup.link", "this set-up link", allowed, fix).saying(sentence)
 }
 
 fn exists() -> Error {
-    Error::refused(
-        ErrorKind::Conflict,
-        "setup.first",
-        "a second set-up",
-        "one while there is no administrator",
-        "sign in, or run chancery user create NAME --role admin on the server",
-    )
+    let fix = "sign in, or run `chancery user create NAME --role admin --password-file FILE` on the server";
+    let sentence = format!("there is an administrator already; {fix}");
+    let allowed = "one while there is no administrator";
+    Error::refused(ErrorKind::Conflict, "setup.first", "a second set-up", allowed, fix).saying(sentence)
 }

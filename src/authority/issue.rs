@@ -288,7 +288,7 @@ impl Authority {
         let key = issuer.key.clone().ok_or_else(|| {
             Error::new(
                 ErrorKind::Locked,
-                "the server is locked: it runs without its unlock key and signs nothing; start it with --unlock-key",
+                "the server is locked: it runs without its unlock key and signs nothing; restart it with its unlock key, without --locked",
             )
         })?;
         let ask = Ask {

@@ -11,17 +11,30 @@ pub async fn run(context: &Context) -> Result<()> {
     let what = || "cannot make a set-up link".to_owned();
     context.on_host("setup-link").trying(what)?;
     let app = context.local_app(&Flags::new()).await.trying(what)?;
-    let (link, expires_at) = make(&app).await.trying(what)?;
+    let SetupLink { url, expires_at, replaces } = make(&app).await.trying(what)?;
     if context.output == Some(Format::Json) {
-        return Ok(output::json(&serde_json::json!({"url": link, "expires_at": expires_at}))?);
+        return Ok(output::json(&serde_json::json!({"url": url, "expires_at": expires_at, "replaces": replaces}))?);
     }
-    output::data(&format!("{link}\n"))?;
+    output::data(&format!("{url}\n"))?;
+    if replaces {
+        output::say("the set-up link made before was not used and works no longer");
+    }
     output::say(&format!("works once, until {expires_at}; keep it private"));
     Ok(())
 }
 
-/// The link, and when it ends. The secret stands behind the `#`, which no log and no proxy sees.
-pub async fn make(app: &App) -> crate::error::Result<(String, Timestamp)> {
-    let (secret, expires_at) = app.access.make_setup_secret(&host_actor()).await?;
-    Ok((format!("{}/setup#{}", app.urls.external, secret.expose()), expires_at))
+/// A link for the first administrator.
+#[derive(Debug)]
+pub struct SetupLink {
+    /// The secret stands behind the `#`, which no log and no proxy sees.
+    pub url: String,
+    pub expires_at: Timestamp,
+    /// It ends a link from before that nobody had used.
+    pub replaces: bool,
+}
+
+pub async fn make(app: &App) -> crate::error::Result<SetupLink> {
+    let made = app.access.make_setup_secret(&host_actor()).await?;
+    let url = format!("{}/setup#{}", app.urls.external, made.secret.expose());
+    Ok(SetupLink { url, expires_at: made.expires_at, replaces: made.replaces })
 }

@@ -27,12 +27,14 @@ pub enum UserCommand {
     List,
     /// Give a user another role; the user signs in again
     Role {
+        /// The user's name
         name: String,
         /// viewer, auditor, requester, operator or admin
         role: String,
     },
     /// Set a new password; the user's sessions end
     Password {
+        /// The user's name
         name: String,
         /// File with the password, or - for standard input
         #[arg(long, value_name = "FILE|-")]
@@ -40,11 +42,20 @@ pub enum UserCommand {
     },
     /// Print a link that lets a new browser in once, whatever others try: it makes the browser known, and the user
     /// signs in there with the password
-    SignInLink { name: String },
+    SignInLink {
+        /// The user's name
+        name: String,
+    },
     /// Keep a user out; sessions end at once
-    Disable { name: String },
+    Disable {
+        /// The user's name
+        name: String,
+    },
     /// Let a user in again
-    Enable { name: String },
+    Enable {
+        /// The user's name
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -108,12 +119,16 @@ pub async fn run(context: &Context, command: UserCommand) -> Result<()> {
 async fn sign_in_link(context: &Context, app: &App, name: &str) -> Result<()> {
     let what = || format!("cannot make a sign-in link for {name}");
     let user = find(&app.access, name).await.trying(what)?;
-    let (secret, expires_at) = app.access.make_sign_in_link(&host_actor(), &user).await.trying(what)?;
-    let link = format!("{}/sign-in-link#{}", app.urls.external, secret.expose());
+    let made = app.access.make_sign_in_link(&host_actor(), &user).await.trying(what)?;
+    let (link, expires_at) =
+        (format!("{}/sign-in-link#{}", app.urls.external, made.secret.expose()), made.expires_at);
     if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"url": link, "expires_at": expires_at}))?);
+        return Ok(output::json(&json!({"url": link, "expires_at": expires_at, "replaces": made.replaces}))?);
     }
     output::data(&format!("{link}\n"))?;
+    if made.replaces {
+        output::say(&format!("the link made before for {name} was not used and works no longer"));
+    }
     output::say(&format!("works once, until {expires_at}; keep it private"));
     Ok(())
 }
@@ -145,14 +160,15 @@ fn shape(user: &User) -> serde_json::Value {
 
 async fn find(access: &Access, name: &str) -> crate::error::Result<User> {
     let name = UserName::parse(name)?;
-    access.user_named(&name).await?.ok_or_else(|| Error::not_found(format!("user {name}; see chancery user list")))
+    access.user_named(&name).await?.ok_or_else(|| Error::not_found(format!("user {name}; see `chancery user list`")))
 }
 
 fn role(text: &str) -> crate::error::Result<Role> {
     Role::from_name(text).ok_or_else(|| {
         let value = format!("\"{}\"", crate::model::identifier::shown(text));
         let allowed = "viewer, auditor, requester, operator, admin";
-        Error::refused(ErrorKind::Unprocessable, "user.role", value, allowed, "name one of these")
+        let sentence = format!("{value} is no role; name one of {allowed}");
+        Error::refused(ErrorKind::Unprocessable, "user.role", value, allowed, "name one of these").saying(sentence)
     })
 }
 

@@ -27,6 +27,8 @@ use crate::error::Result;
 use crate::http::hsts::Hsts;
 use crate::model::identifier::Identifier;
 use crate::registration::Registration;
+use crate::store::Store;
+use crate::store::servers::{self, ServerProcess};
 use crate::telemetry;
 use crate::validation::{ValidationConfig, Validator};
 
@@ -59,6 +61,15 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let opened = open::open_or_found(config, store, &urls.status).await?;
     let first_run = opened.first_run;
     let app = app(config, opened, urls, &addresses).await?;
+    if addresses.web {
+        let server = ServerProcess {
+            replica: app.store.replica(),
+            external_url: app.urls.external.to_string(),
+            locked: app.locked,
+            started_at: app.store.now(),
+        };
+        servers::record(&app.store.db, &server).await?;
+    }
     metrics::gauge!("chancery_locked").set(if app.locked { 1.0 } else { 0.0 });
 
     server_metrics::stand_once();
@@ -163,6 +174,17 @@ pub fn urls(config: &Config, addresses: &Addresses) -> Urls {
         external: config.external_base(addresses.https, &fqdn).into(),
         status: config.status_base(addresses.http, &fqdn).into(),
     }
+}
+
+/// The same for a command on the host: unless its own settings say where clients reach the server, what the server says
+/// that started last.
+pub async fn urls_on_host(config: &Config, addresses: &Addresses, store: &Store) -> Result<Urls> {
+    let own = urls(config, addresses);
+    if config.external_url.is_some() {
+        return Ok(own);
+    }
+    let last = servers::newest(&store.db).await?.into_iter().next();
+    Ok(Urls { external: last.map_or(own.external, |server| server.external_url.into()), ..own })
 }
 
 /// The whole of what requests reach, without a listener.

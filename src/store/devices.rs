@@ -75,18 +75,20 @@ pub async fn end_of_user(tx: &mut Tx, user: UserId) -> Result<()> {
     q(DROP_LINKS).bind(user.to_vec()).execute(tx).await.map(drop)
 }
 
-/// The one open link of a user: an older one ends.
+/// The one open link of a user: an older one ends, and true says that there was one.
 pub async fn put_link(
     tx: &mut Tx,
     user: UserId,
     secret_sha256: &[u8; 32],
     by: &str,
     expires_at: Timestamp,
-) -> Result<()> {
+) -> Result<bool> {
     let now = tx.now();
-    q(DROP_LINKS).bind(user.to_vec()).execute(&mut *tx).await?;
+    q(CLEAN_LINKS).bind(now).execute(&mut *tx).await?;
+    let dropped = q(DROP_LINKS).bind(user.to_vec()).execute(&mut *tx).await?;
     let query = q(INSERT_LINK).bind(user.to_vec()).bind(secret_sha256.to_vec()).bind(by).bind(now).bind(expires_at);
-    query.execute(tx).await.map(drop)
+    query.execute(tx).await?;
+    Ok(dropped > 0)
 }
 
 /// Uses a link up: the user that it was made for, once.

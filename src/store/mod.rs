@@ -39,6 +39,7 @@ pub mod replica_clocks;
 pub mod replicas;
 pub mod revocations;
 pub mod secrets;
+pub mod servers;
 pub mod sessions;
 pub mod tokens;
 pub mod users;
@@ -93,6 +94,7 @@ pub fn statements() -> Vec<Sql> {
         replica_clocks::ALL,
         replicas::ALL,
         revocations::ALL,
+        servers::ALL,
         sessions::ALL,
         tokens::ALL,
         users::ALL,

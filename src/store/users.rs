@@ -106,12 +106,14 @@ pub async fn forget_failures<'a>(on: impl Into<On<'a>>, id: UserId) -> Result<()
     q(FORGET_FAILURES).bind(id.to_vec()).execute(on).await.map(drop)
 }
 
-/// The one link that is open: older ones end.
-pub async fn put_link(tx: &mut Tx, secret_sha256: &[u8; 32], by: &str, expires_at: Timestamp) -> Result<()> {
+/// The one link that is open: older ones end, and true says that there was one.
+pub async fn put_link(tx: &mut Tx, secret_sha256: &[u8; 32], by: &str, expires_at: Timestamp) -> Result<bool> {
     let now = tx.now();
-    q(DROP_LINKS).execute(&mut *tx).await?;
+    q(CLEAN_LINKS).bind(now).execute(&mut *tx).await?;
+    let dropped = q(DROP_LINKS).execute(&mut *tx).await?;
     let query = q(INSERT_LINK).bind(secret_sha256.to_vec()).bind(by).bind(now).bind(expires_at);
-    query.execute(tx).await.map(drop)
+    query.execute(tx).await?;
+    Ok(dropped > 0)
 }
 
 /// When the link with this secret ends.

@@ -22,7 +22,7 @@ use crate::model::issuer::{AnchorStanding, IssuerRole, IssuerState};
 use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::signer::KeyPurpose;
-use crate::store::{certificates, hierarchy};
+use crate::store::{certificates, hierarchy, replicas, servers};
 
 /// How bad it is, the worst last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +52,11 @@ pub struct Check {
     pub detail: String,
 }
 
+/// What goes on without the unlock key, what does not, and what to do.
+const LOCKED: &str = "CRLs, OCSP answers and bundles are served on, with what was signed before, and revocations are recorded; \
+                      nothing is issued and no CRL is signed; restart it with its unlock key, without --locked \
+                      (CHANCERY_LOCKED, or locked in the configuration file)";
+
 impl Authority {
     /// All checks, in the order in which an operator reads them. A check that cannot look is critical itself.
     pub async fn checks(&self) -> Vec<Check> {
@@ -59,7 +64,7 @@ impl Authority {
             self.check_database().await,
             self.check_durability().await.unwrap_or_else(|e| blind("durability", &e.detail)),
             self.check_clock().await,
-            self.check_unlock_key(),
+            self.check_unlock_key().await.unwrap_or_else(|e| blind("unlock key", &e.detail)),
             self.check_issuers().await.unwrap_or_else(|e| blind("issuers", &e.detail)),
             self.check_bundles().await.unwrap_or_else(|e| blind("bundles", &e.detail)),
             self.check_crls().await.unwrap_or_else(|e| blind("crls", &e.detail)),
@@ -98,13 +103,28 @@ impl Authority {
         check("clock", found, format!("within {} s of the reference time", TOLERANCE.as_secs()))
     }
 
-    fn check_unlock_key(&self) -> Check {
-        let locked = !self.keys.can_open(KeyPurpose::Issuer);
-        let told = "the server is locked: CRLs, OCSP answers and bundles are served on, with what was signed before, and \
-                    revocations are recorded; nothing is issued, and no CRL is signed; restart it with its unlock key, \
-                    without --locked (CHANCERY_LOCKED, or locked in the configuration file)";
-        let found = if locked { vec![(Severity::Critical, told.to_owned())] } else { Vec::new() };
-        check("unlock key", found, "it is the one of this database".into())
+    /// Of this process, and of the servers beside it when a command on their host asks.
+    async fn check_unlock_key(&self) -> Result<Check> {
+        if !self.keys.can_open(KeyPurpose::Issuer) {
+            return Ok(check(
+                "unlock key",
+                vec![(Severity::Critical, format!("the server is locked: {LOCKED}"))],
+                String::new(),
+            ));
+        }
+        let mut found = Vec::new();
+        for (at, server) in servers::newest(&self.store.db).await?.into_iter().enumerate() {
+            // one process serves a SQLite database: the one that started last
+            let runs = match self.store.db.is_postgres() {
+                true => replicas::is_alive(&self.store, server.replica).await?,
+                false => at == 0,
+            };
+            if server.locked && runs {
+                let text = format!("the server that started at {} is locked: {LOCKED}", server.started_at);
+                found.push((Severity::Critical, text));
+            }
+        }
+        Ok(check("unlock key", found, "it is the one of this database".into()))
     }
 
     /// Clients trust whatever stands below a root of their bundle, and nothing else: a root of others beside an own one

@@ -38,7 +38,7 @@ async fn close(at: &At, pages: &Pages, name: &str) {
 }
 
 async fn link(pages: &Pages, user: &User) -> String {
-    pages.access.make_sign_in_link(&Actor::host(0, "root"), user).await.unwrap().0.expose()
+    pages.access.make_sign_in_link(&Actor::host(0, "root"), user).await.unwrap().secret.expose()
 }
 
 async fn count(at: &At, action: &str) -> usize {
@@ -112,7 +112,7 @@ on_both_engines! {
         for wrong in [replaced.as_str(), "s_0000-0000-0000-0000-0000", "nonsense", ""] {
             let page = browser.post("/sign-in-link", &[("link", wrong)]).await;
             assert_eq!(page.status, 403, "{wrong}");
-            page.shows("run chancery user sign-in-link NAME");
+            page.shows("chancery user sign-in-link NAME");
         }
         assert_eq!(browser.post_from("cross-site", "/sign-in-link", &[("link", &good)]).await.status, 403);
         let whole = format!(" https://ca.test:8443/sign-in-link#{good}\n");
@@ -135,7 +135,7 @@ on_both_engines! {
 
     async fn links_of_one_kind_are_unknown_to_the_other(at) {
         let pages = Pages::over(at).await;
-        let (set_up, _) = pages.access.make_setup_secret(&Actor::host(0, "root")).await.unwrap();
+        let set_up = pages.access.make_setup_secret(&Actor::host(0, "root")).await.unwrap().secret;
         let mut browser = pages.browser();
         assert_eq!(browser.post("/sign-in-link", &[("link", &set_up.expose())]).await.status, 403);
         let alice = pages.user("alice", Role::Viewer).await;
