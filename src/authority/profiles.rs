@@ -94,12 +94,10 @@ impl Authority {
             return Ok(());
         }
         let known: Vec<_> = snapshot.domains.iter().map(|domain| domain.slug.as_str()).collect();
-        Err(Error::refused(
-            ErrorKind::Unprocessable,
-            "profile.domain",
-            format!("\"{}\"", shown(&config.domain)),
-            known.join(", "),
-            format!("name one of these, or make it: chancery ca create {}", shown(&config.domain)),
-        ))
+        let (asked, known) = (shown(&config.domain), known.join(", "));
+        let fix = format!("name another one, or make it with `chancery ca create {asked}`");
+        let sentence = format!("trust domain \"{asked}\" of the profile does not exist, only {known}; {fix}");
+        let value = format!("trust domain \"{asked}\"");
+        Err(Error::refused(ErrorKind::Unprocessable, "profile.domain", value, known, fix).saying(sentence))
     }
 }

@@ -148,21 +148,25 @@ impl Snapshot {
         now: Timestamp,
     ) -> Result<&Arc<LoadedIssuer>> {
         let issuer = self.issuer(slug)?;
-        let refuse = |rule: &str, value: String, allowed: String| {
-            let fix = "leave the issuer out: the default issuer of the domain signs";
-            Err(Error::refused(ErrorKind::Refused, rule, value, allowed, fix))
+        let refuse = |rule: &str, value: String, allowed: String, sentence: String| {
+            let fix = "leave the issuer out, and the default issuer of the domain signs";
+            Err(Error::refused(ErrorKind::Refused, rule, value, allowed, fix).saying(format!("{sentence}; {fix}")))
         };
         if issuer.issuer.domain != domain {
-            let value = format!("issuer {slug} of domain {}", issuer.issuer.domain);
-            return refuse("profile.domain", value, format!("an issuer of domain {domain} for profile {profile}"));
+            let own = &issuer.issuer.domain;
+            let sentence =
+                format!("issuer {slug} signs for trust domain {own}, and profile {profile} is of {domain}");
+            let value = format!("issuer {slug} of domain {own}");
+            return refuse("profile.domain", value, format!("an issuer of domain {domain}"), sentence);
         }
         match self.may_sign(issuer, now) {
             Ok(()) => Ok(issuer),
-            Err(why) => refuse(
-                "issuer.active",
-                format!("issuer {slug}, which {}", why.clause()),
-                "an active issuer under a CA that is trusted".into(),
-            ),
+            Err(why) => {
+                let clause = why.clause();
+                let value = format!("issuer {slug}, which {clause}");
+                let allowed = "an active issuer under a CA that is trusted".to_owned();
+                refuse("issuer.active", value, allowed, format!("issuer {slug} {clause}, so it signs nothing"))
+            }
         }
     }
 
@@ -175,23 +179,31 @@ impl Snapshot {
         let found: Vec<_> = self.issuers.values().filter(of_domain).filter_map(why).collect();
         let found = if found.is_empty() { String::new() } else { format!(" ({})", found.join(", ")) };
         match candidates {
-            Candidates::Any => Error::refused(
-                ErrorKind::Refused,
-                "profile.domain",
-                format!("trust domain \"{domain}\", which has no active issuer{found}"),
-                "a domain with an active issuer",
-                format!("run chancery ca create {domain}, with --under for one more issuer of it"),
-            ),
-            Candidates::Listed(slugs) => Error::refused(
-                ErrorKind::Refused,
-                "directory.issuers",
-                format!(
-                    "trust domain \"{domain}\", of which no issuer in the list ({}) is active{found}",
-                    if slugs.is_empty() { "it is empty".to_owned() } else { slugs.join(", ") }
-                ),
-                "a domain with an active issuer in the list",
-                "ask an operator to change the directory's issuers or profiles",
-            ),
+            Candidates::Any => {
+                let exists = self.domains.iter().any(|known| known.slug == domain);
+                let (state, fix) = match exists {
+                    true => (
+                        "has no active issuer",
+                        "run `chancery doctor`, which says what lets it issue again".to_owned(),
+                    ),
+                    false => ("does not exist", format!("run `chancery ca create {domain}` to make it")),
+                };
+                let value = format!("trust domain \"{domain}\", which {state}{found}");
+                let sentence = format!("trust domain \"{domain}\" {state}{found}; {fix}");
+                let allowed = "a domain with an active issuer";
+                Error::refused(ErrorKind::Refused, "profile.domain", value, allowed, fix).saying(sentence)
+            }
+            Candidates::Listed(slugs) => {
+                let list = if slugs.is_empty() { "which is empty".to_owned() } else { slugs.join(", ") };
+                let fix = "ask an operator to change the directory's issuers or profiles";
+                let value =
+                    format!("trust domain \"{domain}\", of which no issuer in the list ({list}) is active{found}");
+                let sentence = format!(
+                    "no issuer of trust domain \"{domain}\" in the directory's list ({list}) is active{found}; {fix}"
+                );
+                let allowed = "a domain with an active issuer in the list";
+                Error::refused(ErrorKind::Refused, "directory.issuers", value, allowed, fix).saying(sentence)
+            }
         }
     }
 }

@@ -44,8 +44,8 @@ struct Line {
     status: &'static str,
     class: &'static str,
     is_default: bool,
-    /// Whether this process can sign with it.
-    has_key: bool,
+    /// Where its private key is.
+    key_place: &'static str,
 }
 
 /// What an issuer publishes.
@@ -152,12 +152,22 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
         status: i.issuer.state.name(),
         class: state(i, dash),
         is_default: i.issuer.is_default,
-        has_key: i.key.is_some(),
+        key_place: key_place(i),
     });
     for child in
         all.iter().filter(|c| depth < 4 && c.issuer.parent_id == Some(i.issuer.id) && c.issuer.id != i.issuer.id)
     {
         lines(dash, child, all, depth + 1, into);
+    }
+}
+
+/// Where a private key is. What a file on some disk holds this process cannot know: root.key may lie beside the database.
+fn key_place(i: &LoadedIssuer) -> &'static str {
+    match i.issuer.role {
+        _ if i.sealed_key.is_offline() => "in the file of ca root offline, not in the database",
+        IssuerRole::Root => "in the database, under root.key, which the server does not load",
+        IssuerRole::Issuing if i.key.is_some() => "in the database, under unlock.key, loaded",
+        IssuerRole::Issuing => "in the database, under unlock.key, not loaded: the server is locked",
     }
 }
 
@@ -187,6 +197,7 @@ struct Detail {
     is_root: bool,
     key: String,
     has_key: bool,
+    key_place: &'static str,
     status: &'static str,
     class: &'static str,
     is_default: bool,
@@ -279,6 +290,7 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         is_root: issuer.role == IssuerRole::Root,
         key: loaded.sealed_key.algorithm.name(),
         has_key: loaded.key.is_some(),
+        key_place: key_place(loaded),
         status: issuer.state.name(),
         class: state(loaded, &dash),
         is_default: issuer.is_default,

@@ -92,6 +92,13 @@ on_both_engines! {
         pages.authority.publish_due().await.unwrap();
         let mut browser = pages.signed_in(Role::Viewer).await;
         browser.get("/authorities").await.shows("tls-1").shows("root").shows("/bundles/tls.pem");
+        let server_never_has_it = "in the database, under root.key, which the server does not load";
+        browser.get("/authorities").await.shows(server_never_has_it).shows("under unlock.key, loaded").hides("away from");
+        browser.get("/authorities/tls-root").await.shows(server_never_has_it);
+        let file = pages.authority.export_root("tls-root", None).unwrap();
+        pages.authority.take_root_offline(&Actor::host(0, "root"), "tls-root", &file, None).await.unwrap();
+        browser.get("/authorities").await.shows("in the file of ca root offline").hides(server_never_has_it);
+        browser.get("/authorities/tls-root").await.shows("in the file of ca root offline");
         let page = browser.get("/authorities/tls-1").await;
         page.shows("http://ca.test:8080/crl/tls-1.crl").shows("basicConstraints").shows("critical").shows("current");
         assert_eq!(browser.get("/authorities/none").await.status, 404);
