@@ -69,6 +69,7 @@ pub enum EabCommand {
     List,
     /// Revoke a key: it registers no further account
     Revoke {
+        /// The key's id (eab_…), as `chancery acme eab list` shows it
         id: String,
         /// End the accounts too that it has registered
         #[arg(long)]
@@ -102,15 +103,20 @@ pub enum DirectoryCommand {
     /// One line each
     List,
     /// Everything about one
-    Show { slug: String },
+    Show {
+        /// The directory, such as default
+        slug: String,
+    },
     /// Make a directory at /acme/SLUG/directory
     Create {
+        /// What it is called in URLs
         slug: String,
         #[command(flatten)]
         rules: RulesArgs,
     },
     /// Change what a directory offers; what is not given stays
     Set {
+        /// The directory, such as default
         slug: String,
         #[command(flatten)]
         rules: RulesArgs,

@@ -16,9 +16,13 @@ pub enum AccountsCommand {
     /// List accounts, newest first
     List(ListArgs),
     /// Everything about one, with its last orders and refusals
-    Show { id: String },
+    Show {
+        /// The account's id (acc_…), as `chancery acme accounts list` shows it
+        id: String,
+    },
     /// Put an account that is there under a grant: its names come without a challenge
     Grant {
+        /// The account's id (acc_…), as `chancery acme accounts list` shows it
         id: String,
         /// The grant, as `chancery grant list` shows it
         #[arg(long, value_name = "ID")]
@@ -27,6 +31,7 @@ pub enum AccountsCommand {
     /// End an account for ever: its open orders end too, its certificates stay
     #[command(visible_alias = "revoke")]
     Deactivate {
+        /// The account's id (acc_…), as `chancery acme accounts list` shows it
         id: String,
         /// Why, for whoever asks later
         #[arg(long, value_name = "TEXT")]
@@ -38,6 +43,7 @@ pub enum AccountsCommand {
 pub struct ListArgs {
     /// A part of a contact
     q: Option<String>,
+    /// The directory where it registered
     #[arg(long, value_name = "SLUG")]
     directory: Option<String>,
     /// valid, deactivated or revoked

@@ -17,15 +17,20 @@ pub enum OrdersCommand {
     /// List orders, newest first
     List(ListArgs),
     /// Everything about one; why it is as it is tells `acme explain`
-    Show { id: String },
+    Show {
+        /// The order's id (ord_…), as `chancery acme orders list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub struct ListArgs {
     /// A name that is asked for: whole, or the beginning with * behind it
     name: Option<String>,
+    /// Those of one account
     #[arg(long, value_name = "ID")]
     account: Option<String>,
+    /// Those of one directory
     #[arg(long, value_name = "SLUG")]
     directory: Option<String>,
     /// pending, ready, processing, valid or invalid
@@ -43,8 +48,10 @@ pub struct ListArgs {
 pub struct AttemptsArgs {
     /// A name that was asked for: whole, or the beginning with * behind it
     name: Option<String>,
+    /// Those of one account
     #[arg(long, value_name = "ID")]
     account: Option<String>,
+    /// Those of one directory
     #[arg(long, value_name = "SLUG")]
     directory: Option<String>,
     /// At this time or later (RFC 3339, or a date)

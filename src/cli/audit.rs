@@ -45,6 +45,7 @@ async fn list(context: &Context, limit: u32) -> Result<()> {
 /// 0 when every chain is whole, 11 with one line for each break.
 async fn verify(context: &Context) -> Result<()> {
     let what = || "cannot verify the audit".to_owned();
+    context.on_host("audit verify").trying(what)?;
     let app = context.local_app(&Flags::new()).await.trying(what)?;
     let report = app.authority.verify_audit().await.trying(what)?;
     let whole = report.findings.is_empty();

@@ -19,7 +19,10 @@ pub enum CaCommand {
     /// One line for each certificate authority
     List,
     /// Everything about one
-    Show { name: String },
+    Show {
+        /// The issuer or root, such as tls-1
+        name: String,
+    },
     /// Make a trust domain with a root and an issuer, or with --under one more issuer
     Create(CreateArgs),
     /// Take over a CA with its key (PEM or PKCS#12)
@@ -46,6 +49,7 @@ pub enum CaCommand {
     /// Give an issuer one more certificate from its root: the same name and key, a later end. Older ones with
     /// OCSPSigning are revoked
     Renew {
+        /// The issuer, such as tls-1
         name: String,
         /// How many years it lives
         #[arg(long, value_name = "N")]
@@ -55,6 +59,7 @@ pub enum CaCommand {
     },
     /// Choose who signs the OCSP answers of an issuer
     Ocsp {
+        /// The issuer, such as tls-1
         name: String,
         /// Its delegate, which answers while the server is locked; or the issuer's own key, for clients that want
         /// OCSPSigning in the CA before they believe a delegate (some Microsoft servers)
@@ -62,7 +67,10 @@ pub enum CaCommand {
         sign_by: String,
     },
     /// Let a prepared or retiring issuer or root sign; an issuer becomes the default of its domain
-    Activate { name: String },
+    Activate {
+        /// The issuer or root, such as tls-1
+        name: String,
+    },
     /// Let an issuer or a root sign no certificate any more; it publishes until its last one expires
     Retire(ca_states::StateArgs),
     /// Take a retiring or prepared root out of its bundle, or an issuer out of use; `ca retire` brings it back
@@ -143,7 +151,7 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
         (_, true) => {
             let slug = made["slug"].as_str().unwrap_or_default();
             issuer(&client, slug).await?;
-            next_steps(&made, slug, new_root);
+            next_steps(context, &made, slug, new_root);
             Ok(())
         }
         (_, false) => report(&client, &made).await,
@@ -168,16 +176,17 @@ async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
 }
 
 /// What a further root or issuer needs before it signs for clients.
-fn next_steps(made: &Value, slug: &str, new_root: bool) {
+fn next_steps(context: &Context, made: &Value, slug: &str, new_root: bool) {
     let domain = output::text(made, "domain");
+    let activate = || context.command(&format!("ca activate {slug}"));
     if new_root {
         output::say(&format!("prepared  it stands in /bundles/{domain}.pem and signs for nobody yet"));
-        output::say(&format!("next      chancery ca create {domain} --under {slug}"));
-        output::say(&format!("          chancery ca activate {slug}     (once clients have the bundle)"));
+        output::say(&format!("next      {}", context.command(&format!("ca create {domain} --under {slug}"))));
+        output::say(&format!("          {}     (once clients have the bundle)", activate()));
     } else if made["state"] == "prepared" {
-        output::say(&format!("prepared  chancery ca activate {slug}     (after its root)"));
+        output::say(&format!("prepared  {}     (after its root)", activate()));
     } else if made["is_default"] == false {
-        output::say(&format!("next      chancery ca activate {slug}     (it then signs where no issuer is named)"));
+        output::say(&format!("next      {}     (it then signs where no issuer is named)", activate()));
     }
 }
 

@@ -44,7 +44,8 @@ pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
             let name = app.authority.add_anchor(&host_actor(), &domain, &der).await.trying(what)?;
             output::say(&format!("added     {name} ({})", to_hex(&fingerprint(&der))));
             output::say(&format!("meaning   clients that fetch /bundles/{domain}.pem trust whatever {name} signs"));
-            output::say(&format!("undo      chancery ca anchor remove {domain} {}", file.display()));
+            let print = to_hex(&fingerprint(&der));
+            output::say(&format!("undo      {}", context.command(&format!("ca anchor remove {domain} {print}"))));
         }
         AnchorCommand::List => {
             for anchor in &app.authority.snapshot().anchors {

@@ -87,7 +87,7 @@ pub async fn import(context: &Context, args: ImportArgs) -> Result<()> {
     ca::issuer(&context.client().await?, &slug).await?;
     let snapshot = app.authority.snapshot();
     if snapshot.signers(&args.domain, app.clock.now()).is_empty() {
-        output::say(&format!("next      chancery ca create {} --under {slug}", args.domain));
+        output::say(&format!("next      {}", context.command(&format!("ca create {} --under {slug}", args.domain))));
     }
     Ok(())
 }
@@ -132,7 +132,8 @@ pub async fn csr(context: &Context, args: CsrArgs) -> Result<()> {
                 ..SubjectFields::common_name(cn)
             });
             let request = app.authority.request_issuer(&host_actor(), &wanted, subject).await.trying(what)?;
-            output::say(&format!("issuer    {} waits for its certificate: chancery ca install FILE", request.slug));
+            let install = context.command("ca install FILE");
+            output::say(&format!("issuer    {} waits for its certificate: {install}", request.slug));
             request.csr
         }
         (None, None) => return Err(Error::malformed("name a trust domain or --issuer").into()),

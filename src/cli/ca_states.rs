@@ -36,7 +36,7 @@ pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
     let client = context.client().await?;
     take_away(&client, args, "retiring").await?;
     output::say(&format!("retiring  {}; it publishes until its last certificate expires", args.name));
-    output::say(&format!("undo      chancery ca activate {}", args.name));
+    output::say(&format!("undo      {}", context.command(&format!("ca activate {}", args.name))));
     Ok(())
 }
 
@@ -44,7 +44,7 @@ pub async fn remove(context: &Context, args: &StateArgs) -> Result<()> {
     let client = context.client().await?;
     take_away(&client, args, "removed").await?;
     output::say(&format!("removed   {}; a root is out of its bundle, CRLs and OCSP go on", args.name));
-    output::say(&format!("undo      chancery ca retire {}", args.name));
+    output::say(&format!("undo      {}", context.command(&format!("ca retire {}", args.name))));
     Ok(())
 }
 

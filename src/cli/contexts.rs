@@ -41,17 +41,27 @@ pub enum ContextCommand {
     /// The contexts, the current one marked
     List,
     /// Work with this one from now on; `local` is the installation of this host
-    Use { name: String },
+    Use {
+        /// The context, as `chancery context list` shows it
+        name: String,
+    },
     /// One context, the current one when none is named
-    Show { name: Option<String> },
+    Show {
+        /// The context, as `chancery context list` shows it
+        name: Option<String>,
+    },
     /// Change a context that `chancery bootstrap` made
     Set(SetArgs),
     /// Forget a context and its root
-    Remove { name: String },
+    Remove {
+        /// The context, as `chancery context list` shows it
+        name: String,
+    },
 }
 
 #[derive(Debug, Args)]
 pub struct SetArgs {
+    /// The context, as `chancery context list` shows it
     name: String,
     /// Where the token for it is
     #[arg(long = "token", value_name = "FILE")]

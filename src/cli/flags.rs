@@ -2,8 +2,11 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::server::settings::{Flags, SETTINGS, Setting, Shape};
+use crate::server::config::Config;
+use crate::server::settings::{Environment, Flags, SETTINGS, Setting, Shape};
 
+/// Flags that are taken and have nothing behind them yet: no help page shows them.
+const RESERVED: &[&str] = &["listen_mtls"];
 const EVERYWHERE: &[&str] = &["config", "data", "database_url", "unlock_key"];
 
 /// `--config`, `--data`, `--database-url`, `--unlock-key`: accepted after every subcommand.
@@ -20,10 +23,28 @@ fn rows(everywhere: bool) -> impl Iterator<Item = &'static Setting> {
 
 fn argument(setting: &'static Setting) -> Arg {
     let argument = Arg::new(setting.key).long(setting.flag).help(format!("{} [env: {}]", setting.help, setting.env));
+    let argument = argument.hide(RESERVED.contains(&setting.key));
     match setting.shape {
         Shape::Switch => argument.action(ArgAction::SetTrue),
         Shape::Text | Shape::Integer | Shape::List => argument.value_name(setting.value_name),
     }
+}
+
+/// The settings that have no flag, for the end of a help page: environment variable, key, default and meaning.
+pub fn further_settings() -> String {
+    let mut text = String::from("Further settings, in the environment or in the file of --config:\n");
+    // without flags, variables and a file every setting has its default
+    let defaults =
+        Config::load(&Flags::new(), &Environment::default()).map(|config| config.rows()).unwrap_or_default();
+    for (setting, default, _) in defaults.into_iter().filter(|(setting, ..)| setting.flag.is_empty()) {
+        let default = if default.is_empty() { "none".to_owned() } else { default };
+        text.push_str(&format!(
+            "  {}  ({}, default: {default})\n          {}\n",
+            setting.env, setting.key, setting.help
+        ));
+    }
+    text.push_str("`chancery config show --origin` prints each setting, its value and where it came from.");
+    text
 }
 
 fn given(matches: &ArgMatches, everywhere: bool) -> Flags {

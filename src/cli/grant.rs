@@ -15,7 +15,10 @@ pub enum GrantCommand {
     /// List grants
     List,
     /// Revoke a grant with the tokens, EAB keys and ACME accounts under it
-    Revoke { id: String },
+    Revoke {
+        /// The grant's id (grt_…), as `chancery grant list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

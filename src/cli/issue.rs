@@ -46,8 +46,10 @@ pub struct SignArgs {
 /// What both may ask for.
 #[derive(Debug, Args)]
 struct Wish {
+    /// The rules to issue under, as `chancery profile list` shows them
     #[arg(long, default_value = "tls-server")]
     profile: String,
+    /// The issuer that signs, as `chancery ca list` shows it; the default one of the profile's domain when not given
     #[arg(long)]
     issuer: Option<String>,
     /// How long, such as 90d or 12h; the profile's default when not given

@@ -1,6 +1,5 @@
 //! `ca list|show` and `profile list|show`: two resources, one manner.
 
-use clap::Subcommand;
 use serde_json::Value;
 
 use super::failure::{Result, Trying};
@@ -8,7 +7,7 @@ use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::{Client, Refusal, encode};
 
-#[derive(Debug, Subcommand)]
+#[derive(Debug)]
 pub enum ListOrShow {
     /// One line each
     List,

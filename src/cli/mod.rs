@@ -19,6 +19,7 @@ mod clock;
 mod config;
 mod confirm;
 mod contexts;
+mod doctor;
 mod failure;
 mod files;
 mod flags;
@@ -35,6 +36,7 @@ mod profile;
 mod quickstart;
 mod renew;
 mod renewals;
+mod repeated;
 mod serve;
 mod session;
 mod setup_link;
@@ -74,6 +76,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server; on an empty database it makes the CA first
+    #[command(after_help = flags::further_settings())]
     Serve(ServeFlags),
     /// Make the CA without serving
     Init(ServeFlags),
@@ -161,9 +164,15 @@ enum Command {
         command: config::ConfigCommand,
     },
     /// Print completions for a shell
-    Completion { shell: clap_complete::Shell },
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     /// Write the manual pages into a directory
-    Man { directory: std::path::PathBuf },
+    Man {
+        /// It is made if it does not exist
+        directory: std::path::PathBuf,
+    },
 }
 
 /// Every command with its arguments and help texts.
@@ -189,13 +198,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
             return 1;
         }
     };
+    let environment = crate::server::settings::Environment::of_process();
+    let repeated = repeated::Repeated::of(&cli.everywhere.0, &cli.remote, &environment);
     let outcome = runtime.block_on(dispatch(cli));
     // a blocked look-up must not hold the end of the process
     runtime.shutdown_background();
     match outcome {
         Ok(()) => 0,
         Err(failure) => {
-            failure.lines().iter().for_each(|line| output::say(line));
+            failure.lines().iter().for_each(|line| output::say(&repeated.in_text(line)));
             failure.exit_code()
         }
     }
@@ -227,8 +238,8 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::User { command } => user::run(&context, command).await,
         Command::Audit { command } => audit::run(&context, command).await,
         Command::Quickstart(args) => quickstart::run(&context, args).await,
-        Command::Doctor(flags) => serve::doctor(&context, flags).await,
-        Command::Fsck => serve::fsck(&context).await,
+        Command::Doctor(flags) => doctor::doctor(&context, flags).await,
+        Command::Fsck => doctor::fsck(&context).await,
         Command::Config { command } => config::run(&context, command),
         Command::Completion { shell } => generate::completion(shell),
         Command::Man { directory } => generate::man(&directory),

@@ -17,22 +17,33 @@ pub enum ProfileCommand {
     /// One line each
     List,
     /// Everything about one
-    Show { name: String },
+    Show {
+        /// The profile, such as tls-server
+        name: String,
+    },
     /// Make a profile of the rules in a file
-    Create { file: PathBuf },
+    Create {
+        /// The rules in JSON, or TOML by its name
+        file: PathBuf,
+    },
     /// Change a profile in $EDITOR
-    Edit { name: String },
+    Edit {
+        /// The profile, such as tls-server
+        name: String,
+    },
     /// Show the certificate that a CSR would get, or the rule that refuses it
     Test(TestArgs),
     /// Write profiles as files, NAME.json each; without --out one goes to stdout
     Export {
         /// Which; every one without
         names: Vec<String>,
+        /// The directory for the files
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
     /// Make the profiles what these files say; what says the same stays as it is
     Apply {
+        /// Rules in JSON, or TOML by their names
         #[arg(required = true)]
         files: Vec<PathBuf>,
     },
@@ -40,6 +51,7 @@ pub enum ProfileCommand {
 
 #[derive(Debug, Args)]
 pub struct TestArgs {
+    /// The profile, such as tls-server
     name: String,
     /// A CSR in PEM or DER
     csr: PathBuf,

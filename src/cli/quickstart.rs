@@ -27,6 +27,7 @@ pub enum Program {
 
 #[derive(Debug, Args)]
 pub struct QuickstartArgs {
+    /// The program to connect
     #[arg(value_enum)]
     program: Program,
     /// The host it is about: of the certificate, of the git server, of the registry, of the cluster

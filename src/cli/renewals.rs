@@ -15,7 +15,10 @@ pub enum RenewalsCommand {
     /// List the rules, newest first
     List,
     /// Cancel a rule: its certificates have their own windows again
-    Cancel { id: String },
+    Cancel {
+        /// The rule's id (rnw_…), as `chancery acme renewals list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::contexts::Contexts;
 use super::output::Format;
+use super::repeated::Repeated;
 use crate::access::Caller;
 use crate::api;
 use crate::app::App;
@@ -49,6 +50,20 @@ pub struct RemoteArgs {
     context: Option<String>,
 }
 
+impl RemoteArgs {
+    /// Flag and value of each that was given.
+    pub fn given(&self) -> Vec<(&'static str, String)> {
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|path| path.display().to_string());
+        let all = [
+            ("url", self.url.clone()),
+            ("token-file", path(&self.token_file)),
+            ("root", path(&self.root)),
+            ("context", self.context.clone()),
+        ];
+        all.into_iter().filter_map(|(flag, value)| Some((flag, value?))).collect()
+    }
+}
+
 /// A server and what is needed to talk to it, put together from flags, environment and context.
 #[derive(Debug, Default)]
 pub struct Target {
@@ -70,6 +85,15 @@ impl Context {
     pub fn config(&self, more: &Flags) -> Result<Config> {
         let flags = self.flags.iter().chain(more).map(|(k, v)| (*k, v.clone())).collect();
         Config::load(&flags, &Environment::of_process())
+    }
+
+    /// A command that this one prints, as it works when it is pasted.
+    pub fn command(&self, words: &str) -> String {
+        self.repeated().command(words)
+    }
+
+    pub fn repeated(&self) -> Repeated {
+        Repeated::of(&self.flags, &self.remote, &Environment::of_process())
     }
 
     /// Flags before environment before the context; without a URL it is the installation of this host.
@@ -133,21 +157,19 @@ impl Context {
         Ok(Client::new(Local { router: api::router(app), caller: Caller::of_host(host_actor()) }))
     }
 
-    /// Does the command work on a server elsewhere?
+    /// Does the command work on a server elsewhere? A context counts where it was named.
     pub fn is_remote(&self) -> bool {
-        self.remote.url.is_some() || Environment::of_process().text("CHANCERY_URL").is_some()
+        let environment = Environment::of_process();
+        let named = self.remote.context.clone().or_else(|| environment.text("CHANCERY_CONTEXT"));
+        self.remote.url.is_some()
+            || environment.text("CHANCERY_URL").is_some()
+            || named.is_some_and(|name| name != super::contexts::LOCAL)
     }
 
     /// For what only a host that holds keys can do.
     pub async fn host_app(&self, root_key: Option<&Path>) -> Result<Arc<App>> {
         if self.is_remote() {
-            return Err(Error::refused(
-                ErrorKind::Malformed,
-                "ca.host",
-                "a command on keys for a server elsewhere",
-                "the host that holds the keys and reaches the database",
-                "run it there, without --url",
-            ));
+            return Err(only_on_host(ErrorKind::Malformed, "ca.host", "this command, which works with keys,"));
         }
         self.local_app_with_root(root_key).await
     }
@@ -158,7 +180,8 @@ impl Context {
         let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let opened = open::open_with_root(&config, store, root_key).await?;
         let addresses = Addresses::configured(&config);
-        running::app(&config, opened, running::urls(&config, &addresses), &addresses).await
+        let urls = running::urls_on_host(&config, &addresses, &opened.store).await?;
+        running::app(&config, opened, urls, &addresses).await
     }
 
     /// For commands that only somebody on the host may run.
@@ -166,13 +189,7 @@ impl Context {
         if !self.is_remote() {
             return Ok(());
         }
-        Err(Error::refused(
-            ErrorKind::Config,
-            "remote.command",
-            format!("chancery {command} with --url"),
-            "the host of the server",
-            "run it there, without --url and CHANCERY_URL",
-        ))
+        Err(only_on_host(ErrorKind::Config, "remote.command", &format!("chancery {command}")))
     }
 
     /// The installation of this host, which must exist.
@@ -181,9 +198,15 @@ impl Context {
         let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let opened = open::open_existing(&config, store).await?;
         let addresses = Addresses::configured(&config);
-        let urls = running::urls(&config, &addresses);
+        let urls = running::urls_on_host(&config, &addresses, &opened.store).await?;
         running::app(&config, opened, urls, &addresses).await
     }
+}
+
+fn only_on_host(kind: ErrorKind, rule: &str, command: &str) -> Error {
+    let fix = "run it there, without --url, --context and CHANCERY_URL";
+    let sentence = format!("{command} works on the host of the server alone; {fix}");
+    Error::refused(kind, rule, command, "the host of the server", fix).saying(sentence)
 }
 
 /// The user of the operating system, by the id that runs this command.

@@ -16,7 +16,10 @@ pub enum TokenCommand {
     /// List tokens; secrets are not kept
     List,
     /// Revoke a token by id
-    Revoke { id: String },
+    Revoke {
+        /// The token's id (tok_…), as `chancery token list` shows it
+        id: String,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -10,8 +10,23 @@ use crate::app::App;
 use crate::error::Result;
 use crate::model::issuer::IssuerRole;
 
-/// At most 40 lines. `setup` is the one-time link, for a terminal alone: a log must never hold a live secret.
-pub fn first_run(app: &App, config: &Config, setup: Option<&str>) -> Result<Vec<String>> {
+/// What a new installation is for, and the command for it.
+const NEXT: [(&str, &str); 5] = [
+    ("trust the root here", "trust install"),
+    ("get a certificate", "issue web.lab.example"),
+    ("connect something", "quickstart certbot"),
+    ("let a script in", "token create --name ci --role operator"),
+    ("see how it is", "doctor"),
+];
+
+/// At most 40 lines. `setup` is the one-time link, for a terminal alone: a log must never hold a live secret. `command`
+/// makes a whole command of words.
+pub fn first_run(
+    app: &App,
+    config: &Config,
+    setup: Option<&str>,
+    command: impl Fn(&str) -> String,
+) -> Result<Vec<String>> {
     let snapshot = app.authority.snapshot();
     let mut lines = vec![
         format!("Chancery {}  ·  new installation in {}", env!("CARGO_PKG_VERSION"), config.data.display()),
@@ -42,17 +57,13 @@ pub fn first_run(app: &App, config: &Config, setup: Option<&str>) -> Result<Vec<
     lines.extend(grouped(&root_sha256(app)).into_iter().map(|l| format!("      {l}")));
     lines.push(String::new());
     lines.push("  First sign-in (once, within 15 minutes, keep private)".to_owned());
-    lines.push(format!("      {}", setup.unwrap_or("run `chancery setup-link`")));
+    lines.push(format!("      {}", setup.map_or_else(|| format!("run `{}`", command("setup-link")), str::to_owned)));
     lines.push(String::new());
     lines.push("  Next".to_owned());
-    lines.push("      trust the root here      chancery trust install".to_owned());
-    lines.push("      get a certificate        chancery issue web.lab.example".to_owned());
-    lines.push(
-        "      connect something        chancery quickstart certbot | caddy | cert-manager | git | docker | kubectl | nginx"
-            .to_owned(),
-    );
-    lines.push("      let a script in          chancery token create --name ci --role operator".to_owned());
-    lines.push("      see how it is            chancery doctor".to_owned());
+    for (what, words) in NEXT {
+        lines.push(format!("      {what:<25}{}", command(words)));
+    }
+    lines.push("      (quickstart knows caddy, cert-manager, git, docker, kubectl and nginx, too)".to_owned());
     Ok(lines)
 }
 

@@ -1,5 +1,7 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
+mod help;
+mod hints;
 mod migrate;
 mod remedies;
 mod server;

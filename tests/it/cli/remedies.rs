@@ -72,7 +72,8 @@ fn every_command_that_a_message_names_is_one_of_ours() {
     sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     let mut wrong = Vec::new();
     let mut seen = 0;
-    for file in files {
+    // what adds flags to commands holds parts of them
+    for file in files.into_iter().filter(|file| !file.ends_with("src/cli/repeated.rs")) {
         let text = literals(&std::fs::read_to_string(&file).unwrap());
         for command in commands(&text).iter().filter(|command| !command.starts_with("chancery {")) {
             seen += 1;
@@ -190,10 +191,13 @@ fn what_expires_or_is_missing_is_mended_by_the_command_of_its_finding() {
     host.sql("DELETE FROM crls_ahead WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'lab-root')");
     host.sql("DELETE FROM crls WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'lab-root')");
     host.mend("crls", "critical", &["chancery ca crl sign lab-root"]);
+    // its renewal lasts longer for sure
+    host.ok(&["ca", "create", "lab", "--under", "lab-root", "--years", "2"]);
+    host.ok(&["ca", "retire", "lab-1"]);
     host.sql(
         "UPDATE issuer_certificates SET not_after = CAST(unixepoch('subsec') * 1000000 AS INTEGER) + 1000000000000 \
-         WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'lab-1')",
+         WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'lab-2')",
     );
-    host.mend("issuers", "warning", &["chancery ca renew lab-1"]);
+    host.mend("issuers", "warning", &["chancery ca renew lab-2"]);
     host.ok(&["fsck"]);
 }

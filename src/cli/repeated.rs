@@ -1,0 +1,76 @@
+//! Commands that a command prints work when they are pasted: they carry the flags by which this one found its
+//! installation or its server.
+
+use super::session::RemoteArgs;
+use crate::server::settings::{Environment, Flags, Setting};
+
+/// The flags of this command line that name an installation or a server, as a shell takes them.
+#[derive(Debug, Clone, Default)]
+pub struct Repeated {
+    /// ` --data DIR`, … with a blank in front of each; empty when there is none.
+    local: String,
+    remote: String,
+}
+
+impl Repeated {
+    pub fn of(flags: &Flags, remote: &RemoteArgs, environment: &Environment) -> Repeated {
+        let mut local = String::new();
+        for (setting, value) in flags.iter().filter_map(|(key, value)| Some((Setting::find(key)?, value))) {
+            local.push_str(&format!(" --{} {}", setting.flag, quoted(value)));
+        }
+        // a service manager names the directory to its service, and not to a shell
+        if let Some(data) = environment.path("STATE_DIRECTORY").filter(|_| !flags.contains_key("data"))
+            && environment.path("CHANCERY_DATA").is_none()
+        {
+            local.push_str(&format!(" --data {}", quoted(&data.display().to_string())));
+        }
+        let remote = remote.given().into_iter().map(|(flag, value)| format!(" --{flag} {}", quoted(&value)));
+        Repeated { local, remote: remote.collect() }
+    }
+
+    /// `ca activate tls-2` as a whole command.
+    pub fn command(&self, words: &str) -> String {
+        format!("chancery{}{} {words}", self.local, self.remote)
+    }
+
+    /// The same in each command that stands in backquotes in a text about the installation of this host.
+    pub fn in_text(&self, text: &str) -> String {
+        if self.local.is_empty() || !self.remote.is_empty() {
+            return text.to_owned();
+        }
+        text.replace("`chancery ", &format!("`chancery{} ", self.local))
+    }
+}
+
+/// One word for a shell.
+fn quoted(word: &str) -> String {
+    if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c)) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_carries_the_flags_of_the_one_that_prints_it() {
+        let flags = Flags::from([("data", "my ca".to_owned())]);
+        let repeated = Repeated::of(&flags, &RemoteArgs::default(), &Environment::default());
+        assert_eq!(repeated.command("doctor"), "chancery --data 'my ca' doctor");
+        assert_eq!(
+            repeated.in_text("run `chancery doctor`, then sleep"),
+            "run `chancery --data 'my ca' doctor`, then sleep"
+        );
+        let none = Repeated::of(&Flags::new(), &RemoteArgs::default(), &Environment::default());
+        assert_eq!(
+            (none.command("doctor").as_str(), none.in_text("`chancery x`").as_str()),
+            ("chancery doctor", "`chancery x`")
+        );
+        let unit = Environment::of(&[("STATE_DIRECTORY", "/var/lib/chancery")]);
+        let repeated = Repeated::of(&Flags::new(), &RemoteArgs::default(), &unit);
+        assert_eq!(repeated.command("doctor"), "chancery --data /var/lib/chancery doctor");
+        assert_eq!(quoted("it's"), "'it'\\''s'");
+    }
+}
