@@ -108,7 +108,7 @@ on_both_engines! {
         rig.authority.poll_revocations().await.unwrap();
         let (id, serial) = issued(&rig).await;
         let others: Vec<_> = rig.authority.snapshot().issuers.keys().filter(|s| *s != "tls-1").cloned().collect();
-        assert!(others.len() >= 3, "{others:?}");
+        assert!(!others.is_empty());
         for other in &others {
             assert_eq!(asked(&rig.authority, other, &serial).await, Said::Unknown, "{other}, while it is good");
         }
