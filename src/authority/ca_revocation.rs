@@ -3,6 +3,7 @@
 //! the key is at hand, else by `chancery ca crl sign`. Until then it is reported as critical.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -11,6 +12,7 @@ use super::crl::sign_root_series;
 use super::hierarchy::make::{NewKey, ROOT_RESPONDER_LIFE, add_responder, responder_algorithm};
 use super::revoke::revoke_locked;
 use super::snapshot::LoadedIssuer;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
@@ -39,6 +41,27 @@ pub(super) fn is_of_hierarchy(certificate: &Certificate) -> bool {
 }
 
 impl Authority {
+    /// The issuer or root whose own certificate this is.
+    pub fn issuer_with(&self, id: CertificateId) -> Option<Arc<LoadedIssuer>> {
+        let has = |i: &&Arc<LoadedIssuer>| i.certificates.iter().any(|c| c.certificate_id == Some(id));
+        self.snapshot().issuers.values().find(has).cloned()
+    }
+
+    /// The nearest CA above a certificate that is revoked, and since when: verifiers that check a whole chain refuse what
+    /// stands below it.
+    pub fn revoked_above(&self, certificate: &Certificate) -> Option<(String, Timestamp)> {
+        let snapshot = self.snapshot();
+        let issuer = snapshot.issuer_by_id(certificate.issuer_id)?;
+        let mut path = std::iter::once(issuer).chain(snapshot.above(issuer));
+        path.find_map(|ca| Some((ca.issuer.slug.clone(), ca.revoked_at?)))
+    }
+
+    /// A root that is compromised is replaced: no verifier looks for a root on its own CRL.
+    pub fn refuse_root(&self, certificate: &Certificate) -> Result<()> {
+        let owner = self.issuer_with(certificate.id).filter(|owner| owner.issuer.role == IssuerRole::Root);
+        owner.map_or(Ok(()), |root| Err(root_cannot_be_revoked(&root.issuer.slug, &root.issuer.domain)))
+    }
+
     /// In the transaction of the revocation of `certificate`: when its issuer is a root whose key is at hand, signs that
     /// root's CRLs anew, after revoking the CA certificates of the same compromised key.
     pub(super) async fn publish_roots(
@@ -58,7 +81,14 @@ impl Authority {
         if is_last_of_its_issuer(tx, certificate).await?
             && hierarchy::revoke_of_certificate(&mut *tx, certificate.id).await? > 0
         {
-            let detail = json!({"certificate": certificate.id, "reason": reason.name()});
+            let owner = self.issuer_with(certificate.id);
+            let default = match &owner {
+                Some(owner) => super::hierarchy::settle_default(tx, &snapshot, &owner.issuer.domain, None).await?,
+                None => None,
+            };
+            let slug = owner.map(|owner| owner.issuer.slug.clone());
+            let detail = json!({"certificate": certificate.id, "reason": reason.name(), "issuer": slug,
+                "default_issuer": default});
             tx.audit(AuditEvent::done("issuer.revoked", certificate.object(), detail));
         }
         let mut roots = BTreeMap::new();
@@ -167,6 +197,19 @@ impl Authority {
         let facts = CrlFacts::parse(&crl.der).map_err(unreadable)?;
         Ok(facts.entries().map(|entry| entry.serial.to_vec()).collect())
     }
+}
+
+/// Also said by the command line of roots that were imported, which have no row among the certificates.
+pub fn root_cannot_be_revoked(slug: &str, domain: &str) -> Error {
+    let value = format!("{slug} is a root: only its own CRL could list it, and no verifier looks for a root there");
+    let fix = format!(
+        "replace it: run `chancery ca create {domain} --new-root`, `chancery ca create {domain} --under` that root and \
+         `chancery ca activate` for both, then `chancery ca retire` for {slug} and the issuers under it, and \
+         `chancery ca remove {slug}`, which takes it out of /bundles/{domain}.pem"
+    );
+    let sentence = format!("{value}; {fix}");
+    Error::refused(ErrorKind::Conflict, "revocation.root", value, "a certificate that a CA above signed", fix)
+        .saying(sentence)
 }
 
 /// Has the issuer whose certificate this is no other of this installation that is not revoked? A cross-certificate does

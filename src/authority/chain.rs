@@ -66,6 +66,14 @@ impl Chain {
         now + DROPPED_EARLY < self.until
     }
 
+    /// Whether it leads to a root of its domain's bundle. Which state a root of ours is in is asked apart.
+    pub fn ends_in_bundle(&self) -> bool {
+        match self.ends {
+            Ends::Own | Ends::First | Ends::Bundled => true,
+            Ends::Foreign | Ends::Open => false,
+        }
+    }
+
     /// Whether a certificate with this authority key identifier and these names may stand below it.
     fn fits(&self, named: Option<&[u8]>, names: &[Identifier]) -> bool {
         let key_id = self.path.cas().first().and_then(|own| own.subject_key_id.as_deref());

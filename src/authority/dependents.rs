@@ -20,8 +20,12 @@ pub struct Dependents {
     pub valid_certificates: i64,
     /// The server's own certificate stands under it.
     pub own_certificate: bool,
-    /// Who signs for the domain instead.
+    /// Who signs for the server's own names instead.
+    pub own_successor: Option<String>,
+    /// Who signs for the domain instead, where the names fit.
     pub successor: Option<String>,
+    /// Issuers below a root that go on signing while the root is only retiring.
+    pub signing_on: Vec<String>,
 }
 
 impl Dependents {
@@ -29,11 +33,11 @@ impl Dependents {
     /// would have no issuer.
     pub fn must_confirm(&self, step: IssuerMove, directories: usize) -> bool {
         match (step, self.role) {
-            (IssuerMove::Activate, _) => false,
+            (IssuerMove::Activate | IssuerMove::MakeDefault, _) => false,
             // a retiring root stays in the bundle, and what is below it goes on
             (IssuerMove::Retire, IssuerRole::Root) => false,
             (IssuerMove::Retire, IssuerRole::Issuing) => {
-                !self.profiles.is_empty() || directories > 0 || self.own_certificate && self.successor.is_none()
+                !self.profiles.is_empty() || directories > 0 || self.own_certificate && self.own_successor.is_none()
             }
             (IssuerMove::Remove, _) => self.valid_certificates > 0 || self.own_certificate,
             (IssuerMove::Revoke, _) => true,
@@ -54,6 +58,12 @@ impl Authority {
         let of_domain = || snapshot.profiles.iter().filter(|(_, p)| p.profile.domain() == domain);
         let profiles =
             if signs && successor.is_none() { of_domain().map(|(s, _)| s.clone()).collect() } else { vec![] };
+        let own_certificate = domain == OWN_DOMAIN && self.own_signer().is_some_and(|i| gone(&i.issuer.slug));
+        let own_successor = signers.iter().find(|i| !gone(&i.issuer.slug) && i.fits(&self.own_names()));
+        let signing_on: Vec<_> = match issuer.issuer.role {
+            IssuerRole::Root => signers.iter().map(|i| i.issuer.slug.clone()).filter(|slug| gone(slug)).collect(),
+            IssuerRole::Issuing => Vec::new(),
+        };
         let mut valid = 0;
         for loaded in below.iter().filter_map(|slug| snapshot.issuers.get(slug)) {
             if loaded.issuer.role == IssuerRole::Issuing {
@@ -64,8 +74,10 @@ impl Authority {
             role: issuer.issuer.role,
             profiles,
             valid_certificates: valid,
-            own_certificate: domain == OWN_DOMAIN && self.own_signer().is_some_and(|i| gone(&i.issuer.slug)),
+            own_successor: own_successor.filter(|_| own_certificate).map(|i| i.issuer.slug.clone()),
+            own_certificate,
             successor,
+            signing_on,
             issuers: below,
         })
     }

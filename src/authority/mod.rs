@@ -3,7 +3,7 @@
 
 pub mod batch;
 mod ca_checks;
-mod ca_revocation;
+pub mod ca_revocation;
 pub mod chain;
 mod checkpoints;
 pub mod checks;

@@ -35,7 +35,7 @@ impl Authority {
         above.or_else(active).or_else(|| snapshot.roots(OWN_DOMAIN).first().map(|der| der.to_vec()))
     }
 
-    fn own_names(&self) -> Vec<Identifier> {
+    pub(super) fn own_names(&self) -> Vec<Identifier> {
         self.own_hosts().iter().filter_map(|name| Identifier::guess(name).ok()).collect()
     }
 }

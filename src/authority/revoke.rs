@@ -36,6 +36,10 @@ impl Authority {
         claim: Option<&IdempotencyClaim>,
     ) -> Result<Certificate> {
         let mut tx = self.store.begin(actor).await?;
+        if self.issuer_with(id).is_some() {
+            // another default may be chosen, and commands that change the hierarchy take this lock first too
+            tx.raw().lock_installation().await?;
+        }
         if let Some(claim) = claim {
             // before the certificate is looked at: of two at once the second is told of the first, not "already revoked"
             guard::claim(&mut tx, claim, id).await?;
@@ -44,7 +48,7 @@ impl Authority {
         let certificate =
             certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
         let now = tx.now();
-        revocable(&certificate, now)?;
+        self.revocable(&certificate, now)?;
         needs_reason(&mut tx, &certificate, reason).await?;
         let certificate = revoke_locked(&mut tx, certificate, reason, None).await?;
         if compromise::blocks(reason) {
@@ -121,8 +125,15 @@ enum Order {
     IsReady,
 }
 
-/// Is there something to revoke?
-pub fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
+impl Authority {
+    /// Is there something to revoke, and would anybody see it?
+    pub fn revocable(&self, certificate: &Certificate, now: Timestamp) -> Result<()> {
+        self.refuse_root(certificate)?;
+        revocable(certificate, now)
+    }
+}
+
+fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
     let id = certificate.id;
     match certificate.shown_status(now) {
         ShownStatus::Valid | ShownStatus::Intended => Ok(()),

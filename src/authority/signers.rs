@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::identifier::Identifier;
+use crate::model::identifier::{Identifier, shown};
 use crate::model::issuer::{IssuerRole, IssuerState};
 
 /// A hierarchy is a few levels; the limit stops a loop that a damaged database might hold.
@@ -47,6 +47,10 @@ pub enum NotSigning {
         slug: String,
         at: Timestamp,
     },
+    /// Its own path ends at a root that the bundle of its domain does not hold.
+    Untrusted {
+        root: String,
+    },
 }
 
 impl NotSigning {
@@ -58,6 +62,9 @@ impl NotSigning {
             NotSigning::Expired(at) => format!("expired at {at}"),
             NotSigning::Under { slug, state } => format!("stands under {slug}, which is {}", state.name()),
             NotSigning::UnderExpired { slug, at } => format!("stands under {slug}, which expired at {at}"),
+            NotSigning::Untrusted { root } => {
+                format!("stands under {root}, which clients of its trust domain do not trust")
+            }
         }
     }
 }
@@ -73,7 +80,7 @@ impl LoadedIssuer {
     }
 
     /// Whether all these names may stand below it and every CA above it.
-    fn fits(&self, names: &[Identifier]) -> bool {
+    pub fn fits(&self, names: &[Identifier]) -> bool {
         self.path.check_names(names).is_ok()
     }
 }
@@ -88,11 +95,19 @@ impl Snapshot {
         if !issuer.issuer.state.signs() {
             return Err(NotSigning::State(issuer.issuer.state));
         }
+        self.may_sign_when_active(issuer, now)
+    }
+
+    /// The same whatever its own state.
+    pub fn may_sign_when_active(&self, issuer: &LoadedIssuer, now: Timestamp) -> Result<(), NotSigning> {
         if issuer.revoked_at.is_some() {
             return Err(NotSigning::State(IssuerState::Revoked));
         }
         if issuer.is_expired(now) {
             return Err(NotSigning::Expired(issuer.not_after().unwrap_or(now)));
+        }
+        if let Some(usual) = issuer.chains.first().filter(|usual| !usual.ends_in_bundle()) {
+            return Err(NotSigning::Untrusted { root: shown(&usual.root) });
         }
         self.above(issuer).try_for_each(|above| {
             let slug = above.issuer.slug.clone();
@@ -115,6 +130,11 @@ impl Snapshot {
         let parent = |of: &LoadedIssuer| of.issuer.parent_id.filter(|id| *id != of.issuer.id);
         let first = parent(issuer).and_then(|id| self.issuer_by_id(id));
         std::iter::successors(first, move |last| parent(last).and_then(|id| self.issuer_by_id(id))).take(MAX_DEPTH)
+    }
+
+    /// The issuer of a domain that signs now where a request names none and the names fit it.
+    pub fn default_signer(&self, domain: &str, now: Timestamp) -> Option<&Arc<LoadedIssuer>> {
+        self.signers(domain, now).into_iter().next()
     }
 
     /// The issuers of a domain that sign now: the default, then the others by age.

@@ -27,6 +27,8 @@ pub struct Issuer {
     pub state: IssuerState,
     /// Signs for its domain when a request names no issuer. At most one a domain.
     pub is_default: bool,
+    /// What it was before it was retired or removed.
+    pub former: Former,
     /// Base of the CRL, OCSP and issuer pointers, without a slash at its end.
     pub status_url: String,
     pub crl_counter: i64,
@@ -37,6 +39,44 @@ pub struct Issuer {
 }
 
 impl Issuer {
+    /// The state after a move; none where the move is not allowed. A prepared CA that was removed comes back as prepared:
+    /// it never signed, so clients must get it again before it does.
+    pub fn after(&self, step: IssuerMove) -> Option<IssuerState> {
+        match (self.state, step, self.former) {
+            (IssuerState::Removed, IssuerMove::Retire, Former::Prepared) => Some(IssuerState::Prepared),
+            (state, step, Former::Ordinary | Former::Default | Former::Prepared) => state.after(step),
+        }
+    }
+
+    /// What is remembered of it after a move, so that the move can be taken back.
+    pub fn former_after(&self, step: IssuerMove) -> Former {
+        match (step, self.state) {
+            (IssuerMove::Retire, IssuerState::Active) if self.is_default => Former::Default,
+            (IssuerMove::Remove, IssuerState::Prepared) => Former::Prepared,
+            (IssuerMove::Remove, _) => self.former,
+            (IssuerMove::Retire, IssuerState::Removed) if self.former == Former::Default => Former::Default,
+            (
+                IssuerMove::Activate | IssuerMove::MakeDefault | IssuerMove::Retire | IssuerMove::Revoke,
+                IssuerState::Prepared
+                | IssuerState::Active
+                | IssuerState::Retiring
+                | IssuerState::Removed
+                | IssuerState::Revoked,
+            ) => Former::Ordinary,
+        }
+    }
+
+    /// Does a move make it the default of its domain? An issuer that was prepared is meant to sign from now on; one that
+    /// was retired is the default again if it was so before.
+    pub fn becomes_default(&self, step: IssuerMove) -> bool {
+        let signs = self.role == IssuerRole::Issuing;
+        match step {
+            IssuerMove::MakeDefault => signs,
+            IssuerMove::Activate => signs && (self.state == IssuerState::Prepared || self.former == Former::Default),
+            IssuerMove::Retire | IssuerMove::Remove | IssuerMove::Revoke => false,
+        }
+    }
+
     pub fn crl_url(&self) -> String {
         format!("{}/crl/{}.crl", self.status_url, self.slug)
     }
@@ -87,10 +127,40 @@ pub enum IssuerState {
     Revoked,
 }
 
+/// What an issuer was before it was retired or removed; the command that takes such a change back restores it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Former {
+    /// Nothing that needs to be remembered.
+    Ordinary,
+    /// The default of its domain.
+    Default,
+    /// Prepared.
+    Prepared,
+}
+
+impl Former {
+    pub const ALL: [Former; 3] = [Former::Ordinary, Former::Default, Former::Prepared];
+
+    /// The word in SQL.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Former::Ordinary => "",
+            Former::Default => "default",
+            Former::Prepared => "prepared",
+        }
+    }
+
+    pub fn from_name(name: &str) -> Option<Self> {
+        Former::ALL.into_iter().find(|former| former.name() == name)
+    }
+}
+
 /// A change of state that an operator asks for, or that a revocation brings about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IssuerMove {
     Activate,
+    /// Activates an issuer if need be, and makes it the default of its domain.
+    MakeDefault,
     Retire,
     Remove,
     Revoke,
@@ -123,7 +193,10 @@ impl IssuerState {
     /// clients that have dropped it get it again before anything new stands under it.
     pub const fn after(self, step: IssuerMove) -> Option<IssuerState> {
         match (self, step) {
-            (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Activate) => Some(IssuerState::Active),
+            (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Activate)
+            | (IssuerState::Prepared | IssuerState::Active | IssuerState::Retiring, IssuerMove::MakeDefault) => {
+                Some(IssuerState::Active)
+            }
             (IssuerState::Active | IssuerState::Removed, IssuerMove::Retire) => Some(IssuerState::Retiring),
             (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Remove) => Some(IssuerState::Removed),
             (
@@ -133,9 +206,14 @@ impl IssuerState {
             (IssuerState::Active | IssuerState::Removed, IssuerMove::Activate)
             | (IssuerState::Prepared | IssuerState::Retiring, IssuerMove::Retire)
             | (IssuerState::Active | IssuerState::Removed, IssuerMove::Remove)
+            | (IssuerState::Removed, IssuerMove::MakeDefault)
             | (
                 IssuerState::Revoked,
-                IssuerMove::Activate | IssuerMove::Retire | IssuerMove::Remove | IssuerMove::Revoke,
+                IssuerMove::Activate
+                | IssuerMove::MakeDefault
+                | IssuerMove::Retire
+                | IssuerMove::Remove
+                | IssuerMove::Revoke,
             ) => None,
         }
     }
@@ -297,13 +375,14 @@ mod tests {
 
     #[test]
     fn a_revoked_issuer_never_comes_back_and_what_signs_was_activated() {
-        let moves = [IssuerMove::Activate, IssuerMove::Retire, IssuerMove::Remove, IssuerMove::Revoke];
+        let activating = [IssuerMove::Activate, IssuerMove::MakeDefault];
+        let moves = [&activating[..], &[IssuerMove::Retire, IssuerMove::Remove, IssuerMove::Revoke]].concat();
         for state in IssuerState::ALL {
             for step in moves {
                 let after = state.after(step);
                 assert!(state != IssuerState::Revoked || after.is_none(), "{state:?} {step:?}");
-                assert_eq!(after.is_some_and(IssuerState::signs), after.is_some() && step == IssuerMove::Activate);
-                assert_ne!(after, Some(state));
+                assert_eq!(after.is_some_and(IssuerState::signs), after.is_some() && activating.contains(&step));
+                assert!(after != Some(state) || step == IssuerMove::MakeDefault);
             }
             assert_eq!(IssuerState::from_name(state.name()), Some(state));
         }

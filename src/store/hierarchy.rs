@@ -6,13 +6,14 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CertificateId, IssuerId, KeyId};
 use crate::model::issuer::{
-    Anchor, AnchorStanding, Domain, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerState, Responder,
+    Anchor, AnchorStanding, Domain, Former, Issuer, IssuerCertificate, IssuerRequest, IssuerRole, IssuerState,
+    Responder,
 };
 use crate::pki::signer::{KeyPurpose, SealedKey};
 
 macro_rules! issuer_columns {
     () => {
-        "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, (crl_dirty OR crl_building) AS crl_dirty, crl_retained_since, created_at"
+        "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, former, status_url, crl_counter, (crl_dirty OR crl_building) AS crl_dirty, crl_retained_since, created_at"
     };
 }
 
@@ -36,13 +37,14 @@ statements! {
     INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, crl_dirty, created_at) \
                      VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";
-    REVOKE_OF_CERTIFICATE = "UPDATE issuers SET state = 'revoked', status = 'retired', is_default = FALSE \
+    REVOKE_OF_CERTIFICATE = "UPDATE issuers SET state = 'revoked', status = 'retired', is_default = FALSE, former = '' \
                              WHERE state <> 'revoked' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
     ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
     INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     SET_SEALED = "UPDATE keys SET sealed = $2 WHERE id = $1 AND sealed = $3";
-    SET_STATE = "UPDATE issuers SET state = $2, status = $3, is_default = FALSE WHERE id = $1";
+    SET_STATE = "UPDATE issuers SET state = $2, status = $3, former = $4, is_default = FALSE WHERE id = $1";
     CLEAR_DEFAULT = "UPDATE issuers SET is_default = FALSE WHERE domain = $1 AND is_default";
+    FORGET_DEFAULTS = "UPDATE issuers SET former = '' WHERE domain = $1 AND former = 'default'";
     SET_DEFAULT = "UPDATE issuers SET is_default = TRUE WHERE id = $1 AND role = 'issuing' AND state = 'active' AND status = 'active'";
     ANCHORS = "SELECT domain, standing, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
     INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at, standing) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
@@ -249,8 +251,14 @@ pub async fn set_sealed<'a>(on: impl Into<On<'a>>, id: KeyId, new: &[u8], old: &
 
 /// Writes a state for this binary and the status that goes with it for an older one. An issuer that changes its state is
 /// no default: `set_default` follows where it becomes one. The caller holds the lock of the installation.
-pub async fn set_state<'a>(on: impl Into<On<'a>>, id: IssuerId, state: IssuerState) -> Result<()> {
-    q(SET_STATE).bind(id.to_vec()).bind(state.name()).bind(state.status()).execute(on).await.map(drop)
+pub async fn set_state<'a>(on: impl Into<On<'a>>, id: IssuerId, state: IssuerState, former: Former) -> Result<()> {
+    let states = q(SET_STATE).bind(id.to_vec()).bind(state.name()).bind(state.status());
+    states.bind(former.name()).execute(on).await.map(drop)
+}
+
+/// An operator chose another default: no issuer of the domain becomes it again by itself.
+pub async fn forget_defaults<'a>(on: impl Into<On<'a>>, domain: &str) -> Result<()> {
+    q(FORGET_DEFAULTS).bind(domain).execute(on).await.map(drop)
 }
 
 /// Makes one issuer the default of its domain, or none. False when it is no active issuer.
@@ -368,6 +376,8 @@ fn issuer_row(row: &Row) -> Result<Issuer> {
     let (state, status): (String, String) = (row.get("state")?, row.get("status")?);
     let slug: String = row.get("slug")?;
     let wrong = |what: &str| Error::inconsistent(format!("issuer {slug} has an unknown {what}"));
+    let former: String = row.get("former")?;
+    let (former, marked) = (Former::from_name(&former).ok_or_else(|| wrong("former state"))?, row.get("is_default")?);
     let state = IssuerState::of_columns(&state, &status).ok_or_else(|| wrong("state"))?;
     Ok(Issuer {
         id: row.id("id")?,
@@ -378,7 +388,8 @@ fn issuer_row(row: &Row) -> Result<Issuer> {
         parent_id: row.id_opt("parent_id")?,
         state,
         // an older binary retires an issuer and leaves the mark
-        is_default: row.get::<bool>("is_default")? && state.signs(),
+        is_default: marked && state.signs(),
+        former: if marked && !state.signs() { Former::Default } else { former },
         status_url: row.get("status_url")?,
         crl_counter: row.get("crl_counter")?,
         crl_dirty: row.get("crl_dirty")?,

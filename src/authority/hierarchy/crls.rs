@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::crl::counter_after;
+use crate::authority::snapshot::LoadedIssuer;
 use crate::clock::{Timestamp, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -12,7 +13,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::certificate::CertificateStatus;
 use crate::model::crl::CrlNumber;
 use crate::model::id::{CertificateId, CrlId};
-use crate::model::issuer::Issuer;
+use crate::model::issuer::{Issuer, IssuerRole};
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
 use crate::pki::ca_certificate::CaCertificate;
@@ -25,11 +26,17 @@ use crate::store::{Tx, certificates, hierarchy};
 const PAGE: i64 = 500;
 
 impl Authority {
-    /// Signs the CRLs of an issuer anew for the rest of its life, with its key at hand; a root without a living OCSP
-    /// delegate gets one.
+    /// Signs the CRLs of a root anew for the rest of its life, with its key at hand; a root without a living OCSP delegate
+    /// gets one.
     pub async fn sign_crls(&self, actor: &Actor, slug: &str) -> Result<()> {
+        let signed = self.signed_crls(actor, slug).await;
+        self.told(actor, "crl.refused", slug, signed).await
+    }
+
+    async fn signed_crls(&self, actor: &Actor, slug: &str) -> Result<()> {
         let snapshot = self.snapshot();
         let loaded = snapshot.issuer(slug)?;
+        only_of_roots(loaded)?;
         let mut tx = self.begin_change(actor).await?;
         self.sign_root(&mut tx, loaded).await?;
         versions::bump(&mut tx, Topic::Hierarchy).await?;
@@ -90,6 +97,22 @@ impl Authority {
         tx.commit().await?;
         self.forget_answers();
         Ok((issuer.slug, next_update))
+    }
+}
+
+/// A server signs the CRL of an issuer every few hours. One for months would be accepted by clients until it ends, whoever
+/// is revoked meanwhile.
+fn only_of_roots(loaded: &LoadedIssuer) -> Result<()> {
+    let slug = &loaded.issuer.slug;
+    match loaded.issuer.role {
+        IssuerRole::Root => Ok(()),
+        IssuerRole::Issuing => {
+            let value = format!("{slug} is an issuer, whose CRL the running server signs by itself");
+            let fix =
+                "start the server unlocked, which publishes a CRL at once if one is due; this command is for roots";
+            let sentence = format!("{value}; {fix}");
+            Err(Error::refused(ErrorKind::Unprocessable, "crl.issuer", value, "a root", fix).saying(sentence))
+        }
     }
 }
 

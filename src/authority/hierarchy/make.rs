@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::id::{CertificateId, IssuerCertificateId, IssuerId, KeyId, ProfileId};
-use crate::model::issuer::{Issuer, IssuerCertificate, IssuerRole, IssuerState, Responder};
+use crate::model::issuer::{Former, Issuer, IssuerCertificate, IssuerRole, IssuerState, Responder};
 use crate::model::key::KeyAlgorithm;
 use crate::model::serial::{SerialNumber, to_hex};
 use crate::model::validity::Validity;
@@ -175,6 +175,7 @@ pub fn new_issuer(
         parent_id,
         state: IssuerState::Active,
         is_default: false,
+        former: Former::Ordinary,
         status_url: place.status_url,
         crl_counter: 0,
         // until the first CRL is signed

@@ -34,6 +34,7 @@ use crate::store::{Store, profiles};
 pub(super) use create::no_key;
 pub(super) use make::add_profile;
 use make::{CaKeys, ISSUING_LIFE, Place, Powers, ROOT_RESPONDER_LIFE, digits, found_issuing, found_root};
+pub(super) use states::settle_default;
 
 pub use make::RESPONDER_LIFE;
 

@@ -1,18 +1,20 @@
 //! `ca activate`, `ca retire`, `ca remove`: an issuer or a root changes its state, under the lock of the installation.
-//! A domain keeps a default issuer as long as one of its issuers is active.
+//! A domain has a default issuer as long as one of its issuers signs.
 
 use serde_json::json;
 
 use crate::authority::Authority;
+use crate::authority::signers::NotSigning;
 use crate::authority::snapshot::Snapshot;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
-use crate::model::issuer::{Issuer, IssuerMove, IssuerRole, IssuerState};
+use crate::model::id::IssuerId;
+use crate::model::issuer::{Former, Issuer, IssuerMove, IssuerRole, IssuerState};
 use crate::store::{Tx, hierarchy, revocations};
 
 impl Authority {
-    /// Moves an issuer or a root to another state. An issuer that is activated becomes the default of its domain.
+    /// Moves an issuer or a root to another state.
     pub async fn move_issuer(&self, actor: &Actor, slug: &str, step: IssuerMove) -> Result<()> {
         let moved = self.moved(actor, slug, step).await;
         self.told(actor, "issuer.refused", slug, moved).await
@@ -27,21 +29,24 @@ impl Authority {
         let id = snapshot.issuer(slug)?.issuer.id;
         let issuer = hierarchy::lock_issuer(&mut tx, id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent(format!("issuer {slug} is missing")))?;
-        let to = match (issuer.state.after(step), step) {
-            (Some(to), _) => to,
-            // what is active already can still become the default
-            (None, IssuerMove::Activate) if issuer.state.signs() && can_be_default(&issuer) => issuer.state,
-            (None, _) => return Err(no_such_move(&issuer, step)),
-        };
+        let to = issuer.after(step).ok_or_else(|| no_such_move(&issuer, step))?;
         match step {
+            IssuerMove::MakeDefault => {
+                check_default(&issuer)?;
+                self.check_activation(&snapshot, &mut tx, &issuer).await?;
+            }
             IssuerMove::Activate => self.check_activation(&snapshot, &mut tx, &issuer).await?,
             IssuerMove::Remove => check_removal(&snapshot, &issuer)?,
             IssuerMove::Retire | IssuerMove::Revoke => {}
         }
-        hierarchy::set_state(&mut tx, id, to).await?;
-        let default = settle_default(&mut tx, &issuer, to).await?;
+        hierarchy::set_state(&mut tx, id, to, issuer.former_after(step)).await?;
+        let chosen = issuer.becomes_default(step).then_some(id);
+        if chosen.is_some() && issuer.former != Former::Default {
+            hierarchy::forget_defaults(&mut tx, &issuer.domain).await?;
+        }
+        let default = settle_default(&mut tx, &snapshot, &issuer.domain, chosen).await?;
         let action = match step {
-            IssuerMove::Activate => "issuer.activated",
+            IssuerMove::Activate | IssuerMove::MakeDefault => "issuer.activated",
             IssuerMove::Retire => "issuer.retired",
             IssuerMove::Remove => "issuer.removed",
             IssuerMove::Revoke => "issuer.revoked",
@@ -55,7 +60,7 @@ impl Authority {
         let (slug, now) = (&issuer.slug, tx.now());
         let loaded = snapshot.issuer(slug)?;
         let refuse = |value: String, allowed: &str, fix: String| {
-            let sentence = format!("{value}, cannot sign; {fix}");
+            let sentence = format!("cannot activate {value}; {fix}");
             Err(Error::refused(ErrorKind::Conflict, "issuer.activation", value, allowed, fix).saying(sentence))
         };
         if loaded.revoked_at.is_some() {
@@ -65,6 +70,11 @@ impl Authority {
         if loaded.is_expired(now) {
             let value = format!("issuer {slug}, whose certificate has expired");
             return refuse(value, "an issuer with a valid certificate", format!("run `chancery ca renew {slug}`"));
+        }
+        if let Err(NotSigning::Untrusted { root }) = snapshot.may_sign_when_active(loaded, now) {
+            let (domain, value) = (&issuer.domain, format!("issuer {slug} under {root}, which clients do not trust"));
+            let fix = format!("run `chancery ca anchor add {domain} FILE` with that root, or create another issuer");
+            return refuse(value, "an issuer under a root of its trust domain's bundle", fix);
         }
         for above in snapshot.above(loaded) {
             let (root, state) = (&above.issuer.slug, above.issuer.state);
@@ -109,43 +119,87 @@ fn check_removal(snapshot: &Snapshot, issuer: &Issuer) -> Result<()> {
     Err(Error::refused(ErrorKind::Conflict, "issuer.removal", value, allowed, fix).saying(sentence))
 }
 
-fn can_be_default(issuer: &Issuer) -> bool {
-    issuer.role == IssuerRole::Issuing && !issuer.is_default
-}
-
-/// The default of the domain after an issuer went to `to`: that issuer when it was activated, else the one that is
-/// there, else the oldest active one.
-async fn settle_default(tx: &mut Tx, moved: &Issuer, to: IssuerState) -> Result<Option<String>> {
-    let of_domain: Vec<_> =
-        hierarchy::issuers(&mut *tx).await?.into_iter().filter(|i| i.domain == moved.domain).collect();
-    let mut active: Vec<_> = of_domain.iter().filter(|i| i.role == IssuerRole::Issuing && i.state.signs()).collect();
+/// The default of a domain after a change: the issuer that was chosen, else the one that is there, else the oldest one
+/// that really signs. `snapshot` is from before the change; states are read anew. The caller holds the lock of the
+/// installation.
+pub(in crate::authority) async fn settle_default(
+    tx: &mut Tx,
+    snapshot: &Snapshot,
+    domain: &str,
+    chosen: Option<IssuerId>,
+) -> Result<Option<String>> {
+    let now = tx.now();
+    let mut active = hierarchy::issuers(&mut *tx).await?;
+    active.retain(|i| i.domain == domain && i.role == IssuerRole::Issuing && i.state.signs());
     active.sort_by_key(|i| (i.created_at, i.id.bytes()));
-    let activated = active.iter().find(|i| i.id == moved.id && to.signs());
-    let default = activated.or(active.iter().find(|i| i.is_default)).or(active.first());
-    hierarchy::set_default(tx, &moved.domain, default.map(|i| i.id)).await?;
+    let signs = |i: &&Issuer| {
+        let known = snapshot.issuer_by_id(i.id);
+        known.is_some_and(|loaded| snapshot.may_sign_when_active(loaded, now).is_ok())
+    };
+    let marked = active.iter().find(|i| i.is_default);
+    let default = active.iter().find(|i| Some(i.id) == chosen);
+    let default = default.or(marked.filter(signs)).or(active.iter().find(signs)).or(marked);
+    hierarchy::set_default(tx, domain, default.map(|i| i.id)).await?;
     Ok(default.map(|i| i.slug.clone()))
 }
 
+fn check_default(issuer: &Issuer) -> Result<()> {
+    let (slug, domain) = (&issuer.slug, &issuer.domain);
+    let refuse = |value: String, allowed: &str, fix: &str| {
+        let sentence = format!("{value}; {fix}");
+        Err(Error::refused(ErrorKind::Conflict, "issuer.default", value, allowed, fix).saying(sentence))
+    };
+    if issuer.role == IssuerRole::Root {
+        let value = format!("{slug} is a root, which signs CA certificates alone and cannot be the default issuer");
+        return refuse(value, "an issuer", "name an issuer that stands under it");
+    }
+    if issuer.is_default && issuer.state.signs() {
+        let value = format!("{slug} is already the default issuer of trust domain {domain}");
+        return refuse(value, "another issuer", "nothing needs to be done");
+    }
+    Ok(())
+}
+
+/// What is wrong with a move, what is possible instead, and the command for it.
 fn no_such_move(issuer: &Issuer, step: IssuerMove) -> Error {
     let (slug, state) = (&issuer.slug, issuer.state);
-    let (cannot, fix) = match (step, state) {
-        (_, IssuerState::Revoked) => ("never changes again", "create another issuer".to_owned()),
-        (IssuerMove::Activate, IssuerState::Removed) => (
-            "cannot be activated at once",
-            format!("run `chancery ca retire {slug}` first: it returns to the bundle"),
+    let nothing = || "nothing needs to be done".to_owned();
+    let (why, allowed, fix) = match (step, state) {
+        (_, IssuerState::Revoked) => (
+            ", which is final",
+            "a CA that is not revoked",
+            format!("create another one with `chancery ca create {} --under ROOT`", issuer.domain),
         ),
-        (IssuerMove::Remove, IssuerState::Active) => {
-            ("cannot be removed while it signs", format!("run `chancery ca retire {slug}` first"))
-        }
-        (IssuerMove::Retire, IssuerState::Prepared) => {
-            ("has signed nothing that could be retired", format!("run `chancery ca remove {slug}` to give it up"))
-        }
+        (IssuerMove::Activate | IssuerMove::MakeDefault, IssuerState::Removed) => (
+            ", so clients may not trust it any more",
+            "a prepared or retiring CA",
+            format!("run `chancery ca retire {slug}` first, which returns it to the bundle"),
+        ),
+        (IssuerMove::Activate, IssuerState::Active) if issuer.role == IssuerRole::Issuing && !issuer.is_default => (
+            " and needs no activation",
+            "a prepared or retiring CA",
+            format!("to make it the default of its trust domain run `chancery ca activate {slug} --default`"),
+        ),
+        (IssuerMove::Remove, IssuerState::Active) => (
+            " and only a prepared or retiring CA can be removed",
+            "a prepared or retiring CA",
+            format!("run `chancery ca retire {slug}` first"),
+        ),
+        (IssuerMove::Retire, IssuerState::Prepared) => (
+            " and only an active or removed CA can be retired",
+            "an active or removed CA",
+            format!("run `chancery ca remove {slug}` to give it up"),
+        ),
         (
-            IssuerMove::Activate | IssuerMove::Retire | IssuerMove::Remove | IssuerMove::Revoke,
+            IssuerMove::Activate
+            | IssuerMove::MakeDefault
+            | IssuerMove::Retire
+            | IssuerMove::Remove
+            | IssuerMove::Revoke,
             IssuerState::Prepared | IssuerState::Active | IssuerState::Retiring | IssuerState::Removed,
-        ) => ("is in that state already", "nothing needs to be done".to_owned()),
+        ) => (", as was asked", "a CA in another state", nothing()),
     };
-    let value = format!("issuer {slug}, which is {}", state.name());
-    let sentence = format!("{value}, {cannot}; {fix}");
-    Error::refused(ErrorKind::Conflict, "issuer.state", value, "an issuer in another state", fix).saying(sentence)
+    let value = format!("{slug} is {}", state.name());
+    let sentence = format!("{value}{why}; {fix}");
+    Error::refused(ErrorKind::Conflict, "issuer.state", value, allowed, fix).saying(sentence)
 }

@@ -76,7 +76,7 @@ on_both_engines! {
         assert_eq!(signed_by(&authority, "etcd").await, "etcd-1");
         // a successor signs the list, which keeps what the first one revoked, also once that is removed
         authority.create_issuer(&actor(), &wanted("etcd"), Some("etcd-root")).await.unwrap();
-        authority.move_issuer(&actor(), "etcd-2", IssuerMove::Activate).await.unwrap();
+        authority.move_issuer(&actor(), "etcd-2", IssuerMove::MakeDefault).await.unwrap();
         authority.publish_domains_due().await.unwrap();
         assert_eq!(signed_by(&authority, "etcd").await, "etcd-2");
         authority.move_issuer(&actor(), "etcd-1", IssuerMove::Retire).await.unwrap();

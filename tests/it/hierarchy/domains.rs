@@ -95,7 +95,7 @@ on_both_engines! {
         assert_eq!(authority.create_issuer(&actor(), &asked, None).await.unwrap(), "tls-2");
         let still = issue(&authority, "tls-server", None, &["a.lab.example"]).await.unwrap();
         assert_eq!(still.certificate.issuer, "tls-1", "the default goes on");
-        authority.move_issuer(&actor(), "tls-2", IssuerMove::Activate).await.unwrap();
+        authority.move_issuer(&actor(), "tls-2", IssuerMove::MakeDefault).await.unwrap();
         let second = issue(&authority, "tls-server", None, &["a.lab.example"]).await.unwrap();
         assert_eq!((first.certificate.issuer.as_str(), second.certificate.issuer.as_str()), ("tls-1", "tls-2"));
         assert_eq!(judged(&first.der, &first.chain, &roots(&authority, "tls")), "ok");

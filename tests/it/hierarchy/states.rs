@@ -40,14 +40,14 @@ on_both_engines! {
         assert_eq!(signer(&authority, "www.other.example").await, "tls-1");
         assert_eq!(signer(&authority, "www.partner.example").await, "tls-1", "the default takes what it may");
         // as the default it signs what fits it, and the oldest that fits the rest
-        go(&authority, "tls-2", Activate).await;
+        go(&authority, "tls-2", IssuerMove::MakeDefault).await;
         assert_eq!((state(&authority, "tls-1"), state(&authority, "tls-2")), ((IssuerState::Active, false), (IssuerState::Active, true)));
         assert_eq!(signer(&authority, "www.partner.example").await, "tls-2");
         assert_eq!(signer(&authority, "www.other.example").await, "tls-1");
         // where none fits, the default says why
         go(&authority, "tls-1", Retire).await;
         assert_eq!(rule(issue(&authority, "tls-server", None, &["www.other.example"]).await), "issuer.name_constraints");
-        go(&authority, "tls-1", Activate).await;
+        go(&authority, "tls-1", IssuerMove::MakeDefault).await;
         assert_eq!(signer(&authority, "www.partner.example").await, "tls-1");
     }
 
@@ -184,14 +184,14 @@ on_both_engines! {
         assert!(!root.must_confirm(Retire, 1) && root.must_confirm(Remove, 0));
     }
 
-    async fn of_two_that_activate_at_once_one_is_the_default(at) {
+    async fn of_two_that_become_the_default_at_once_one_is_the_default(at) {
         let (one, keys) = founded(&at.store).await;
         for _ in 0..2 {
             one.create_issuer(&actor(), &wanted("tls"), Some("tls-root")).await.unwrap();
         }
         let two = Authority::open(at.restarted().await, keys, vec![]).await.unwrap();
         let me = actor();
-        let (a, b) = tokio::join!(one.move_issuer(&me, "tls-2", Activate), two.move_issuer(&me, "tls-3", Activate));
+        let (a, b) = tokio::join!(one.move_issuer(&me, "tls-2", IssuerMove::MakeDefault), two.move_issuer(&me, "tls-3", IssuerMove::MakeDefault));
         a.unwrap();
         b.unwrap();
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM issuers WHERE is_default").await, 1);

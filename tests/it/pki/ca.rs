@@ -8,7 +8,7 @@ use chancery::entropy::{SeededEntropy, SystemEntropy};
 use chancery::error::Error;
 use chancery::model::id::{IssuerId, KeyId};
 use chancery::model::identifier::Identifier;
-use chancery::model::issuer::{Issuer, IssuerRole, IssuerState};
+use chancery::model::issuer::{Former, Issuer, IssuerRole, IssuerState};
 use chancery::model::key::KeyAlgorithm;
 use chancery::model::serial::SerialNumber;
 use chancery::model::validity::{RequestedValidity, Validity};
@@ -136,6 +136,7 @@ pub fn issuer(slug: &str, role: IssuerRole) -> Issuer {
         parent_id: None,
         state: IssuerState::Active,
         is_default: true,
+        former: Former::Ordinary,
         status_url: "http://ca.example.test:8080".into(),
         crl_counter: 0,
         crl_dirty: false,
