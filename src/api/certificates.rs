@@ -44,7 +44,7 @@ pub async fn list(
         }
     };
     rows.retain(|c| caller.may_see(c).is_ok());
-    let items = rows.iter().map(|c| shape::certificate(c, now)).collect();
+    let items = rows.iter().map(|c| shape::certificate(&api.authority, c)).collect();
     Ok(page::respond(&uri, Page { items, next_cursor }))
 }
 
@@ -149,7 +149,9 @@ pub async fn get(
     let (id, form) = form(&id, &headers)?;
     let record = find(&api, &caller, id).await?;
     let now = api.authority.store().now();
-    let tag = format!("\"{}-{}-{form:?}\"", record.id, record.shown_status(now).name()).to_ascii_lowercase();
+    let above =
+        api.authority.revoked_above(&record).map_or_else(String::new, |(issuer, _)| format!("-under-{issuer}"));
+    let tag = format!("\"{}-{}{above}-{form:?}\"", record.id, record.shown_status(now).name()).to_ascii_lowercase();
     if headers.get(header::IF_NONE_MATCH).is_some_and(|given| given.as_bytes() == tag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
     }

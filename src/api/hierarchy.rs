@@ -12,6 +12,7 @@ use crate::api::document::{Problems, WriteProblems};
 use crate::authority::chain::Chain;
 use crate::authority::hierarchy::import::fingerprint;
 use crate::authority::hierarchy::plan::Wanted;
+use crate::authority::signers::NotSigning;
 use crate::authority::snapshot::{LoadedIssuer, LoadedProfile, Snapshot};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -134,7 +135,8 @@ pub async fn profile(caller: Caller, State(api): State<Api>, Path(slug): Path<St
 pub async fn domains(caller: Caller, State(api): State<Api>) -> Result<Reply<Page<Domain>>> {
     caller.may(Permission::ReadHierarchy)?;
     let snapshot = api.authority.snapshot();
-    let all = snapshot.domains.iter().map(|domain| domain_shape(&caller, &snapshot, domain));
+    let all =
+        snapshot.domains.iter().map(|domain| domain_shape(&caller, &snapshot, domain, api.authority.store().now()));
     whole(all.filter(|domain| sees_domain(&caller, domain)).map(Ok))
 }
 
@@ -146,8 +148,9 @@ pub async fn domain(caller: Caller, State(api): State<Api>, Path(slug): Path<Str
     caller.may(Permission::ReadHierarchy)?;
     let snapshot = api.authority.snapshot();
     let found = snapshot.domains.iter().find(|domain| domain.slug == slug);
-    let found =
-        found.map(|found| domain_shape(&caller, &snapshot, found)).filter(|found| sees_domain(&caller, found));
+    let found = found
+        .map(|found| domain_shape(&caller, &snapshot, found, api.authority.store().now()))
+        .filter(|found| sees_domain(&caller, found));
     found.map(Reply).ok_or_else(|| Error::not_found(format!("trust domain \"{}\"", shown(&slug))))
 }
 
@@ -185,7 +188,8 @@ pub async fn create_domain(
     let made = snapshot.domains.iter().find(|domain| domain.slug == slug);
     let made = made.ok_or_else(|| Error::inconsistent("a trust domain was made and is not there"))?;
     let location = [(header::LOCATION, format!("/api/v1/domains/{slug}"))];
-    Ok((StatusCode::CREATED, location, Reply(domain_shape(&caller, &snapshot, made))).into_response())
+    Ok((StatusCode::CREATED, location, Reply(domain_shape(&caller, &snapshot, made, api.authority.store().now())))
+        .into_response())
 }
 
 fn wanted(asked: IssuerRequest) -> Result<Wanted> {
@@ -231,7 +235,8 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         role: issuer.role.name().to_owned(),
         status: issuer.state.status().to_owned(),
         state: issuer.state.name().to_owned(),
-        is_default: issuer.is_default,
+        signs_not: not_signing(snapshot, loaded, now).map(|why| why.clause()),
+        is_default: snapshot.default_signer(&issuer.domain, now).is_some_and(|first| first.issuer.id == issuer.id),
         key_algorithm: loaded.sealed_key.algorithm.name(),
         can_sign: loaded.key.is_some(),
         not_before: Some(certificate.not_before),
@@ -243,6 +248,17 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         chain: shape::chain(&snapshot.chain(issuer.id)),
         chains: loaded.alternates(now).map(alternate_shape).collect(),
     })
+}
+
+/// A root signs CA certificates alone, which is no reason.
+fn not_signing(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Timestamp) -> Option<NotSigning> {
+    let state = loaded.issuer.state;
+    match snapshot.may_sign(loaded, now).err()? {
+        NotSigning::Root if !state.signs() => Some(NotSigning::State(state)),
+        NotSigning::Root if loaded.is_expired(now) => Some(NotSigning::Expired(loaded.not_after().unwrap_or(now))),
+        NotSigning::Root => None,
+        why => Some(why),
+    }
 }
 
 pub(super) fn profile_shape(slug: &str, loaded: &LoadedProfile) -> Result<Profile> {
@@ -257,7 +273,7 @@ fn sees_domain(caller: &Caller, domain: &Domain) -> bool {
 }
 
 /// With the issuers and profiles that the caller sees.
-fn domain_shape(caller: &Caller, snapshot: &Snapshot, domain: &issuer::Domain) -> Domain {
+fn domain_shape(caller: &Caller, snapshot: &Snapshot, domain: &issuer::Domain, now: Timestamp) -> Domain {
     let own = |issuer: &&std::sync::Arc<LoadedIssuer>| issuer.issuer.domain == domain.slug;
     Domain {
         id: domain.id.to_string(),
@@ -274,10 +290,7 @@ fn domain_shape(caller: &Caller, snapshot: &Snapshot, domain: &issuer::Domain) -
             .filter(|slug| caller.sees_issuer(slug))
             .collect(),
         default_issuer: snapshot
-            .issuers
-            .values()
-            .filter(own)
-            .find(|i| i.issuer.is_default)
+            .default_signer(&domain.slug, now)
             .map(|i| i.issuer.slug.clone())
             .filter(|slug| caller.sees_issuer(slug)),
         profiles: snapshot

@@ -254,7 +254,7 @@ async fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Resp
 
 fn answer(api: &Api, issued: &Issued, private_key: Option<Zeroizing<String>>) -> Response {
     let record = &issued.certificate;
-    let mut shape = shape::certificate(record, api.authority.store().now());
+    let mut shape = shape::certificate(&api.authority, record);
     shape.certificate = Some(pem::encode(pem::CERTIFICATE, &issued.der));
     shape.chain = Some(shape::chain(&issued.chain));
     shape.private_key = private_key.map(|pem| pem.to_string());

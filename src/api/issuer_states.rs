@@ -9,15 +9,18 @@ use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
+use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
 use crate::model::issuer::{IssuerMove, IssuerState};
 use crate::wire::hierarchy::{Issuer, IssuerDependents, IssuerStateRequest};
 
-/// The changes that an operator may ask for; a revocation makes an issuer revoked.
-const MOVES: [(IssuerMove, IssuerState); 3] = [
+/// The changes that may need to be confirmed. All but the last are asked for by their state; the revocation of its
+/// certificate makes an issuer revoked.
+const MOVES: [(IssuerMove, IssuerState); 4] = [
     (IssuerMove::Activate, IssuerState::Active),
     (IssuerMove::Retire, IssuerState::Retiring),
     (IssuerMove::Remove, IssuerState::Removed),
+    (IssuerMove::Revoke, IssuerState::Revoked),
 ];
 
 /// Show what depends on an issuer
@@ -47,7 +50,7 @@ pub async fn change(
     Json { value: asked, .. }: Json<IssuerStateRequest>,
 ) -> Result<Reply<Issuer>> {
     refused(&api, &caller, "issuer.refused", &slug, caller.may_manage_hierarchy()).await?;
-    let step = step(&asked.state)?;
+    let step = step(&asked)?;
     let dependents = found(&api, &slug).await?;
     if dependents.confirm_for.contains(&asked.state) && !asked.confirm {
         let unconfirmed = Err(unconfirmed(&slug, &dependents));
@@ -58,17 +61,35 @@ pub async fn change(
     hierarchy::issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now()).map(Reply)
 }
 
-fn step(state: &str) -> Result<IssuerMove> {
-    let known = MOVES.iter().find(|(_, to)| to.name() == state).map(|(step, _)| *step);
-    known.ok_or_else(|| {
-        Error::refused(
-            ErrorKind::Unprocessable,
-            "issuer.state",
-            format!("state \"{}\"", shown(state)),
+fn step(asked: &IssuerStateRequest) -> Result<IssuerMove> {
+    let refuse = |value: String, allowed: &str, fix: &str| {
+        let sentence = format!("{value}; {fix}");
+        Err(Error::refused(ErrorKind::Unprocessable, "issuer.state", value, allowed, fix).saying(sentence))
+    };
+    match (asked.state.as_str(), asked.default) {
+        ("active", true) => Ok(IssuerMove::MakeDefault),
+        ("active", false) => Ok(IssuerMove::Activate),
+        ("retiring", false) => Ok(IssuerMove::Retire),
+        ("removed", false) => Ok(IssuerMove::Remove),
+        ("retiring" | "removed", true) => refuse(
+            "an issuer that signs nothing cannot be the default".to_owned(),
+            "default with state active",
+            "leave default out",
+        ),
+        (other, _) => refuse(
+            format!("\"{}\" is no state to ask for", shown(other)),
             "active, retiring, removed",
-            "name one of these; an issuer is prepared when it is created, and revoked by its revocation",
-        )
-    })
+            "ask for active, retiring or removed: an issuer is prepared when it is created, and revoked by the revocation \
+             of its certificate",
+        ),
+    }
+}
+
+/// What depends on the issuer or root whose own certificate this is; none for other certificates.
+pub(super) async fn of_certificate(api: &Api, id: CertificateId) -> Result<Option<(String, IssuerDependents)>> {
+    let Some(owner) = api.authority.issuer_with(id) else { return Ok(None) };
+    let slug = owner.issuer.slug.clone();
+    Ok(Some((slug.clone(), found(api, &slug).await?)))
 }
 
 async fn found(api: &Api, slug: &str) -> Result<IssuerDependents> {
@@ -85,24 +106,27 @@ async fn found(api: &Api, slug: &str) -> Result<IssuerDependents> {
         acme_directories: directories,
         valid_certificates: found.valid_certificates,
         own_certificate: found.own_certificate,
+        own_successor: found.own_successor,
         successor: found.successor,
+        signing_on: found.signing_on,
         confirm_for,
     })
 }
 
-fn unconfirmed(slug: &str, dependents: &IssuerDependents) -> Error {
+/// A change that is not confirmed, with what depends on the issuer or root.
+pub(super) fn unconfirmed(slug: &str, dependents: &IssuerDependents) -> Error {
     let counts = format!(
-        "{} profiles, {} ACME directories and {} valid certificates{} depend",
+        "{} profiles, {} ACME directories and {} valid certificates{} depend on {slug}; {} would sign instead",
         dependents.profiles.len(),
         dependents.acme_directories.len(),
         dependents.valid_certificates,
-        if dependents.own_certificate { ", and the server's own certificate," } else { "" }
+        if dependents.own_certificate { ", and the server's own certificate," } else { "" },
+        dependents.successor.as_deref().unwrap_or("nobody")
     );
-    Error::refused(
-        ErrorKind::Conflict,
-        "issuer.dependents",
-        format!("issuer {slug}, on which {counts}"),
-        "a change that is confirmed",
-        "see what depends on it with `chancery ca show`, then run the command again with --yes (confirm in REST)",
-    )
+    let fix = format!(
+        "look at it with `chancery ca show {slug}`, then run the command again with --yes (REST: \"confirm\": true)"
+    );
+    let sentence = format!("{counts}, so nothing was changed; {fix}");
+    Error::refused(ErrorKind::Conflict, "issuer.dependents", counts, "a change that is confirmed", fix)
+        .saying(sentence)
 }

@@ -6,19 +6,20 @@ use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 
 use super::idempotent::Claim;
-use super::{Api, certificates, idempotent, refused, shape};
+use super::{Api, certificates, idempotent, issuer_states, refused, shape};
 use crate::access::Caller;
 use crate::api::document::{Problems, WriteProblems};
-use crate::authority::revoke::revocable;
 use crate::error::{Error, Result};
 use crate::http::extract::{Json, Query};
 use crate::model::certificate as model;
 use crate::model::reason::RevocationReason;
 use crate::wire::certificates::{Certificate, Revocation, RevocationPreview, RevokeQuery, RevokeRequest};
+use crate::wire::hierarchy::IssuerDependents;
 
 /// Revoke a certificate
 #[utoipa::path(post, path = "/api/v1/certificates/{id}/revocation", operation_id = "revokeCertificate", tag = "certificates",
-    description = "It is on the CRL within 5 seconds. A second time answers 409 with code already_revoked.",
+    description = "It is on the CRL within 5 seconds. A second time answers 409 with code already_revoked. The certificate of an issuer \
+needs `confirm`, and is in force once `action_required` is gone; that of a root cannot be revoked.",
     params(("id" = String, Path, description = "crt_…"), RevokeQuery,
         ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe for 24 hours")),
     request_body = RevokeRequest,
@@ -39,8 +40,14 @@ pub async fn create(
     let object = record.object();
     refused(&api, &caller, "certificate.revocation_refused", &object, caller.may_revoke(&record)).await?;
     let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::Unspecified), RevocationReason::from_name)?;
+    api.authority.refuse_root(&record)?;
+    let issuer = issuer_states::of_certificate(&api, record.id).await?;
     if query.dry_run {
-        return preview(&api, &record, reason);
+        api.authority.revocable(&record, api.authority.store().now())?;
+        return preview(&record, reason, issuer);
+    }
+    if let Some((slug, dependents)) = issuer.filter(|_| !asked.confirm) {
+        return Err(issuer_states::unconfirmed(&slug, &dependents));
     }
     let key = idempotent::key(&headers, &uri, &raw)?;
     let claim = match idempotent::claim(&api, &caller, key).await? {
@@ -58,8 +65,12 @@ async fn told(api: &Api, record: &model::Certificate) -> Result<Response> {
     Ok((StatusCode::CREATED, Reply(shape::whole(&api.authority, record).await?)).into_response())
 }
 
-fn preview(api: &Api, record: &model::Certificate, reason: RevocationReason) -> Result<Response> {
-    revocable(record, api.authority.store().now())?;
+fn preview(
+    record: &model::Certificate,
+    reason: RevocationReason,
+    issuer: Option<(String, IssuerDependents)>,
+) -> Result<Response> {
+    let (revokes_issuer, dependents) = issuer.unzip();
     let shape = RevocationPreview {
         dry_run: true,
         id: record.id.to_string(),
@@ -67,6 +78,8 @@ fn preview(api: &Api, record: &model::Certificate, reason: RevocationReason) -> 
         names: record.names.iter().map(|name| name.value()).collect(),
         subject: record.subject.clone(),
         reason,
+        revokes_issuer,
+        dependents,
     };
     Ok(Reply(shape).into_response())
 }

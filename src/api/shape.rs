@@ -14,7 +14,8 @@ use crate::pki::pem;
 use crate::wire;
 
 /// As a list has it: without PEM.
-pub fn certificate(record: &Certificate, now: Timestamp) -> wire::certificates::Certificate {
+pub fn certificate(authority: &Authority, record: &Certificate) -> wire::certificates::Certificate {
+    let now = authority.store().now();
     wire::certificates::Certificate {
         id: record.id.to_string(),
         serial: record.serial.to_string(),
@@ -31,6 +32,9 @@ pub fn certificate(record: &Certificate, now: Timestamp) -> wire::certificates::
         via: record.via.clone(),
         issued_at: record.issued_at,
         revocation: revocation(record),
+        issuer_revocation: authority
+            .revoked_above(record)
+            .map(|(issuer, revoked_at)| wire::certificates::IssuerRevocation { issuer, revoked_at }),
         action_required: None,
         certificate: None,
         chain: None,
@@ -41,7 +45,7 @@ pub fn certificate(record: &Certificate, now: Timestamp) -> wire::certificates::
 /// With leaf and chain in PEM. An intent has no leaf.
 pub async fn whole(authority: &Authority, record: &Certificate) -> Result<wire::certificates::Certificate> {
     let der = authority.certificate_der(record.id).await?;
-    let mut shape = certificate(record, authority.store().now());
+    let mut shape = certificate(authority, record);
     shape.certificate = der.map(|der| pem::encode(pem::CERTIFICATE, &der));
     shape.chain = Some(chain(&authority.chain_of(record)));
     shape.action_required = authority.revocation_to_publish(record).await?;

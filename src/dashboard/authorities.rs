@@ -151,7 +151,7 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
         left: until.map(|at| relative(at, now)).unwrap_or_default(),
         status: i.issuer.state.name(),
         class: state(i, dash),
-        is_default: i.issuer.is_default,
+        is_default: signs_first(dash, i),
         key_place: key_place(i),
     });
     for child in
@@ -169,6 +169,12 @@ fn key_place(i: &LoadedIssuer) -> &'static str {
         IssuerRole::Issuing if i.key.is_some() => "in the database, under unlock.key, loaded",
         IssuerRole::Issuing => "in the database, under unlock.key, not loaded: the server is locked",
     }
+}
+
+/// Whether it signs for its domain where no issuer is named.
+fn signs_first(dash: &Dash, i: &LoadedIssuer) -> bool {
+    let snapshot = dash.authority.snapshot();
+    snapshot.default_signer(&i.issuer.domain, dash.now()).is_some_and(|first| first.issuer.id == i.issuer.id)
 }
 
 fn state(i: &LoadedIssuer, dash: &Dash) -> &'static str {
@@ -293,7 +299,7 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         key_place: key_place(loaded),
         status: issuer.state.name(),
         class: state(loaded, &dash),
-        is_default: issuer.is_default,
+        is_default: signs_first(&dash, loaded),
         what_next: what_next(issuer.state),
         publication: Publication::of(&dash, loaded).await,
         crl_url: issuer.crl_url(),

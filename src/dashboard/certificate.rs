@@ -58,6 +58,8 @@ struct Detail {
     may_revoke: bool,
     just_issued: bool,
     just_revoked: bool,
+    /// A CA above it that is revoked, and since when.
+    issuer_revoked: Option<(String, String)>,
     /// What must still be done so that clients learn of the revocation.
     action_required: Option<String>,
 }
@@ -129,8 +131,11 @@ pub async fn show(
         id: record.id.to_string(),
         title: title(&record),
         status: status.name(),
-        may_revoke: status == ShownStatus::Valid && signed.caller().may_revoke(&record).is_ok(),
+        may_revoke: status == ShownStatus::Valid
+            && signed.caller().may_revoke(&record).is_ok()
+            && dash.authority.refuse_root(&record).is_ok(),
         just_issued: came.new.is_some() && status == ShownStatus::Valid,
+        issuer_revoked: dash.authority.revoked_above(&record).map(|(slug, at)| (slug, minute(at))),
         action_required: dash.authority.revocation_to_publish(&record).await?,
         just_revoked: came.revoked.is_some() && status == ShownStatus::Revoked,
         class: class(&record, now),

@@ -71,8 +71,12 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn of(c: &Certificate, now: Timestamp) -> Self {
-        let status = c.shown_status(now);
+    pub fn of(dash: &Dash, c: &Certificate) -> Self {
+        let now = dash.now();
+        let (status, class) = match dash.authority.revoked_above(c) {
+            Some(_) if c.shown_status(now) == ShownStatus::Valid => ("issuer revoked", "revoked"),
+            Some(_) | None => (c.shown_status(now).name(), class(c, now)),
+        };
         let names: Vec<String> = c.names.iter().map(|n| clean(&n.value())).collect();
         let serial = c.serial.to_string();
         Row {
@@ -80,8 +84,8 @@ impl Row {
             name: title(c),
             more: names.len().saturating_sub(1),
             names: names.join(", "),
-            status: status.name(),
-            class: class(c, now),
+            status,
+            class,
             day: day(c.validity.not_after()),
             left: relative(c.validity.not_after(), now),
             issuer: c.issuer.clone(),
@@ -127,7 +131,7 @@ pub async fn list(signed: Signed, State(dash): State<Dash>, Query(asked): Query<
     let snapshot = dash.authority.snapshot();
     let list = List {
         frame: Frame::of(&signed, "certificates"),
-        rows: rows.iter().map(|c| Row::of(c, now)).collect(),
+        rows: rows.iter().map(|c| Row::of(&dash, c)).collect(),
         profiles: snapshot.profiles.keys().filter(|p| signed.caller().sees_profile(p)).cloned().collect(),
         issuers: snapshot.issuers.keys().filter(|i| signed.caller().sees_issuer(i)).cloned().collect(),
         next,

@@ -53,7 +53,6 @@ struct Numbers {
 
 pub async fn show(signed: Signed, State(dash): State<Dash>) -> Result<Response, Stop> {
     signed.may(Permission::ReadCertificates)?;
-    let now = dash.now();
     let own = signed.caller().only_own();
     let filter = CertificateFilter { requester: own.clone(), ..CertificateFilter::default() };
     let mut rows = match own {
@@ -75,7 +74,7 @@ pub async fn show(signed: Signed, State(dash): State<Dash>) -> Result<Response, 
         frame: Frame::of(&signed, "overview"),
         numbers,
         publications,
-        rows: rows.iter().map(|c| Row::of(c, now)).collect(),
+        rows: rows.iter().map(|c| Row::of(&dash, c)).collect(),
         own: own.is_some(),
         events,
     };

@@ -32,6 +32,8 @@ struct Revoke<'a> {
     left: String,
     issuer: String,
     requester: Requester,
+    /// What ends with it, when it is the certificate of an issuer.
+    below: Vec<(&'static str, String)>,
     reasons: Vec<(&'static str, &'static str)>,
     reason: &'a str,
     typed: &'a str,
@@ -41,7 +43,8 @@ struct Revoke<'a> {
 pub async fn show(signed: Signed, State(dash): State<Dash>, Path(id): Path<String>) -> Result<Response, Stop> {
     let record = find(&dash, &signed, &id).await?;
     signed.caller().may_revoke(&record)?;
-    Ok(page(&form(&dash, &signed, &record, &Form::default(), None))?)
+    dash.authority.refuse_root(&record)?;
+    Ok(page(&form(&dash, &signed, &record, &Form::default(), None).await?)?)
 }
 
 pub async fn create(
@@ -56,7 +59,7 @@ pub async fn create(
         Ok(()) => Ok(see_other(&format!("/certificates/{}?revoked=1", record.id))),
         Err(error) => {
             let words = Words::of(&error, &signed.place.request_id);
-            Ok(refused_page(&error, &form(&dash, &signed, &record, &given, Some(words)))?)
+            Ok(refused_page(&error, &form(&dash, &signed, &record, &given, Some(words)).await?)?)
         }
     }
 }
@@ -85,9 +88,15 @@ fn word(record: &Certificate) -> String {
     }
 }
 
-fn form<'a>(dash: &Dash, signed: &Signed, c: &Certificate, given: &'a Form, refusal: Option<Words>) -> Revoke<'a> {
+async fn form<'a>(
+    dash: &Dash,
+    signed: &Signed,
+    c: &Certificate,
+    given: &'a Form,
+    refusal: Option<Words>,
+) -> Result<Revoke<'a>> {
     let now = dash.now();
-    Revoke {
+    Ok(Revoke {
         frame: Frame::of(signed, "certificates"),
         id: c.id.to_string(),
         title: title(c),
@@ -103,8 +112,33 @@ fn form<'a>(dash: &Dash, signed: &Signed, c: &Certificate, given: &'a Form, refu
         reasons: REASONS.iter().map(|(reason, words)| (reason.name(), *words)).collect(),
         reason: given.text("reason"),
         typed: given.text("typed"),
+        below: below(dash, c).await?,
         refusal,
+    })
+}
+
+/// What depends on the issuer whose certificate this is.
+async fn below(dash: &Dash, record: &Certificate) -> Result<Vec<(&'static str, String)>> {
+    let Some(owner) = dash.authority.issuer_with(record.id) else { return Ok(Vec::new()) };
+    let found = dash.authority.dependents(&owner.issuer.slug).await?;
+    let directories = dash.registration.directories_without(&found.issuers);
+    let mut rows =
+        vec![("Issuers", found.issuers.join(", ")), ("Valid certificates", found.valid_certificates.to_string())];
+    for (heading, list) in
+        [("Profiles without an issuer", found.profiles), ("ACME directories without one", directories)]
+    {
+        if !list.is_empty() {
+            rows.push((heading, list.join(", ")));
+        }
     }
+    if found.own_certificate {
+        let next = found
+            .own_successor
+            .map_or("and no other issuer may sign one".to_owned(), |slug| format!("moves to {slug}"));
+        rows.push(("This server's certificate", next));
+    }
+    rows.push(("Signs instead", found.successor.unwrap_or_else(|| "nobody".to_owned())));
+    Ok(rows)
 }
 
 /// In the order in which people need them.

@@ -6,6 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::clock::Timestamp;
 use crate::model::certificate::ShownStatus;
 use crate::model::reason::RevocationReason;
+use crate::wire::hierarchy::IssuerDependents;
 
 /// Give `csr` to have a key of yours signed, or `names` to get a key made by the server.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
@@ -103,6 +104,7 @@ pub struct Certificate {
     pub id: String,
     /// Lower-case hex without separators.
     pub serial: String,
+    /// Of the certificate itself; see `issuer_revocation`.
     #[schema(value_type = String, example = "valid")]
     pub status: ShownStatus,
     pub names: Vec<String>,
@@ -124,6 +126,10 @@ pub struct Certificate {
     pub issued_at: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<Revocation>,
+    /// A CA above it is revoked: verifiers that check every certificate of a chain refuse this one too, whatever its own
+    /// `status` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_revocation: Option<IssuerRevocation>,
     /// What an operator must still do so that clients learn of the revocation: the certificate was signed by a root, and
     /// only who has the root's key can sign its CRL. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -137,6 +143,15 @@ pub struct Certificate {
     /// PKCS#8 in PEM of a key made by the server: this once, it is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<String>,
+}
+
+/// Which CA above a certificate is revoked, and since when.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct IssuerRevocation {
+    /// The slug of the CA.
+    pub issuer: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub revoked_at: Timestamp,
 }
 
 /// When and why.
@@ -155,6 +170,9 @@ pub struct Revocation {
 pub struct RevokeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Needed for the certificate of an issuer: everything below it ends with it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub confirm: bool,
 }
 
 /// What would be revoked.
@@ -167,6 +185,12 @@ pub struct RevocationPreview {
     pub subject: String,
     #[schema(value_type = String, example = "superseded")]
     pub reason: RevocationReason,
+    /// The issuer whose certificate it is; absent for other certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revokes_issuer: Option<String>,
+    /// What depends on that issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependents: Option<IssuerDependents>,
 }
 
 /// Options of revoking.
@@ -184,7 +208,7 @@ pub struct RevokeQuery {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct CertificateQuery {
-    /// `valid`, `expired`, `revoked` or `intended`.
+    /// `valid`, `expired`, `revoked` or `intended`, of the certificate itself: one below a revoked issuer can be valid.
     pub status: Option<String>,
     /// The slug of a profile.
     pub profile: Option<String>,

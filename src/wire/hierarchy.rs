@@ -108,14 +108,19 @@ pub struct Issuer {
     pub name: String,
     /// `root` or `issuing`.
     pub role: String,
-    /// `active` or `retired`; `state` says more.
+    /// `active` or `retired`, for clients that know no `state`.
     pub status: String,
     /// `prepared`, `active`, `retiring`, `removed` or `revoked`.
     pub state: String,
-    /// Signs for its domain when a request names no issuer.
+    /// Why nothing is signed with it now, whichever replica is asked; absent while it signs certificates for clients, or as
+    /// a root CA certificates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signs_not: Option<String>,
+    /// Signs for its domain now when a request names no issuer and the names fit it.
     pub is_default: bool,
     pub key_algorithm: String,
-    /// Can this replica sign by it now? A root never in `serve`.
+    /// Is its key loaded in the process that answers? That of a root never is in `serve`. Whether it may sign is another
+    /// matter: `state` and `signs_not`.
     pub can_sign: bool,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_before: Option<Timestamp>,
@@ -138,8 +143,12 @@ pub struct Issuer {
 #[serde(deny_unknown_fields)]
 #[schema(example = json!({"state": "retiring", "confirm": true}))]
 pub struct IssuerStateRequest {
-    /// `active` (an issuing CA then is the default of its domain), `retiring` or `removed`.
+    /// `active`, `retiring` or `removed`. `retiring` brings a removed CA back; one that was prepared is prepared again. An
+    /// issuer that was prepared, or was the default before it was retired, is the default of its domain once it is active.
     pub state: String,
+    /// With `active`: make it the default of its domain, which signs where a request names no issuer.
+    #[serde(default)]
+    pub default: bool,
     /// Needed where something depends on the issuer that no other takes over (`dependents`).
     #[serde(default)]
     pub confirm: bool,
@@ -157,10 +166,15 @@ pub struct IssuerDependents {
     pub valid_certificates: i64,
     /// The server's own TLS certificate stands under it.
     pub own_certificate: bool,
-    /// The issuer that signs for the domain instead.
+    /// The issuer that signs for the server's own names instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_successor: Option<String>,
+    /// The issuer that signs for the domain instead, where it may sign the names.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub successor: Option<String>,
-    /// The states to which it changes only with `confirm`.
+    /// Issuers below a root that go on signing while the root is only retiring.
+    pub signing_on: Vec<String>,
+    /// The states to which it changes only with `confirm`; `revoked` is the revocation of its certificate.
     pub confirm_for: Vec<String>,
 }
 

@@ -69,7 +69,7 @@ async fn calls(book: &mut Book) {
     book.post("createIssuer", "/api/v1/issuers", json!({"domain": "etcd", "permit": ["lab.example"], "years": 2}))
         .await;
     book.get("getIssuerDependents", "/api/v1/issuers/etcd-1/dependents").await;
-    let state = json!({"state": "active", "confirm": false});
+    let state = json!({"state": "active", "default": true, "confirm": false});
     book.send("changeIssuerState", "PUT", "/api/v1/issuers/etcd-2/state", None, state).await;
     let token = json!({"name": "ci", "allow_names": ["lab.example", "10.0.0.0/8"], "profiles": ["tls-server"], "expires": "30d"});
     let made = book.post("createToken", "/api/v1/tokens", token).await;

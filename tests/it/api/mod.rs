@@ -1,5 +1,6 @@
 //! REST: one file a resource.
 
+mod authorities;
 mod bad_bodies;
 mod bad_input;
 mod bounded;

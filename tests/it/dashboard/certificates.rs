@@ -118,6 +118,34 @@ on_both_engines! {
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM revocations").await, 1);
     }
 
+    async fn revoking_an_issuer_shows_what_depends_on_it_and_what_is_left_to_do(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.signed_in(Role::Admin).await;
+        let leaf = issue(&mut browser, &["web.lab.example"]).await;
+        let own = |slug: &str| {
+            let snapshot = pages.authority.snapshot();
+            snapshot.issuer(slug).unwrap().certificate().unwrap().certificate_id.unwrap()
+        };
+        let root = format!("/certificates/{}", own("tls-root"));
+        browser.get(&root).await.hides("Revoke…");
+        assert_eq!(browser.get(&format!("{root}/revoke")).await.status, 409);
+        let host = chancery::model::actor::Actor::host(0, "test");
+        let file = pages.authority.export_root("tls-root", Some(b"a long password")).unwrap();
+        pages.authority.take_root_offline(&host, "tls-root", &file, Some(b"a long password")).await.unwrap();
+        let path = format!("/certificates/{}", own("tls-1"));
+        let form = format!("{path}/revoke");
+        let page = browser.get(&form).await;
+        page.shows("Everything below it ends with it").shows("<dt>Valid certificates</dt><dd>1</dd>").shows("tls-server").shows("nobody");
+        let word = page.html.split_once("type <code>").unwrap().1.split('<').next().unwrap().to_owned();
+        browser.submit(&form, &form, &[("typed", &word), ("reason", "superseded")]).await;
+        browser.get(&format!("{path}?revoked=1")).await.shows("<strong>Not yet in force.</strong>").shows("chancery ca crl sign tls-root");
+        browser.get(&leaf).await.shows("<strong>Its issuer is revoked.</strong>").shows("tls-1");
+        browser.get("/certificates").await.shows("issuer revoked");
+        pages.authority.bring_root_online(&host, &file, Some(b"a long password")).await.unwrap();
+        pages.authority.sign_crls(&host, "tls-root").await.unwrap();
+        browser.get(&path).await.hides("Not yet in force");
+    }
+
     async fn a_requester_without_a_grant_gets_the_sentence_of_rest(at) {
         let pages = Pages::over(at).await;
         let mut operator = pages.signed_in(Role::Operator).await;
