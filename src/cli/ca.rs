@@ -10,7 +10,7 @@ use super::failure::{Result, Trying};
 use super::listing::{self, ListOrShow};
 use super::output::{self, Format};
 use super::session::Context;
-use super::{ca_anchor, ca_foreign, ca_root, ca_states};
+use super::{ca_anchor, ca_foreign, ca_root, ca_show, ca_states};
 use crate::client::{Client, encode};
 use crate::server::settings::Flags;
 
@@ -18,7 +18,7 @@ use crate::server::settings::Flags;
 pub enum CaCommand {
     /// One line for each certificate authority
     List,
-    /// Everything about one
+    /// Everything about one, and what depends on it
     Show {
         /// The issuer or root, such as tls-1
         name: String,
@@ -66,11 +66,9 @@ pub enum CaCommand {
         #[arg(long, value_name = "WHO", value_parser = ["delegate", "issuer"])]
         sign_by: String,
     },
-    /// Let a prepared or retiring issuer or root sign; an issuer becomes the default of its domain
-    Activate {
-        /// The issuer or root, such as tls-1
-        name: String,
-    },
+    /// Let a prepared or retiring issuer or root sign. An issuer that was prepared, or was the default before it was retired,
+    /// becomes the default of its domain
+    Activate(ca_states::ActivateArgs),
     /// Let an issuer or a root sign no certificate any more; it publishes until its last one expires
     Retire(ca_states::StateArgs),
     /// Take a retiring or prepared root out of its bundle, or an issuer out of use; `ca retire` brings it back
@@ -116,7 +114,7 @@ pub struct RootKey {
 pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
     match command {
         CaCommand::List => listing::run(context, &listing::ISSUERS, ListOrShow::List).await,
-        CaCommand::Show { name } => listing::run(context, &listing::ISSUERS, ListOrShow::Show { name }).await,
+        CaCommand::Show { name } => ca_show::run(context, &name).await,
         CaCommand::Create(args) => create(context, args).await,
         CaCommand::Import(args) => ca_foreign::import(context, args).await,
         CaCommand::Csr(args) => ca_foreign::csr(context, args).await,
@@ -126,7 +124,7 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::Crl { command } => ca_root::crl(context, command).await,
         CaCommand::Renew { name, years, root } => ca_root::renew(context, &name, years, &root).await,
         CaCommand::Ocsp { name, sign_by } => ocsp(context, &name, &sign_by).await,
-        CaCommand::Activate { name } => ca_states::activate(context, &name).await,
+        CaCommand::Activate(args) => ca_states::activate(context, &args).await,
         CaCommand::Retire(args) => ca_states::retire(context, &args).await,
         CaCommand::Remove(args) => ca_states::remove(context, &args).await,
     }
@@ -186,7 +184,7 @@ fn next_steps(context: &Context, made: &Value, slug: &str, new_root: bool) {
     } else if made["state"] == "prepared" {
         output::say(&format!("prepared  {}     (after its root)", activate()));
     } else if made["is_default"] == false {
-        output::say(&format!("next      {}     (it then signs where no issuer is named)", activate()));
+        output::say(&format!("next      {} --default     (it then signs where no issuer is named)", activate()));
     }
 }
 

@@ -8,7 +8,16 @@ use super::confirm::confirm;
 use super::failure::{Result, Trying};
 use super::output;
 use super::session::Context;
-use crate::client::{Client, encode};
+use crate::client::{Client, Refusal, encode};
+
+#[derive(Debug, Args)]
+pub struct ActivateArgs {
+    /// The issuer or root, such as etcd-2
+    name: String,
+    /// Make the issuer the default of its trust domain, which signs where no issuer is named
+    #[arg(long)]
+    default: bool,
+}
 
 #[derive(Debug, Args)]
 pub struct StateArgs {
@@ -19,24 +28,39 @@ pub struct StateArgs {
     yes: bool,
 }
 
-pub async fn activate(context: &Context, name: &str) -> Result<()> {
-    let client = context.client().await?;
-    let made = change(&client, name, "active", false).await?;
+pub async fn activate(context: &Context, args: &ActivateArgs) -> Result<()> {
+    let (client, name) = (context.client().await?, &args.name);
+    let body = json!({"state": "active", "default": args.default});
+    let made = change(&client, name, &body).await?;
     output::say(&format!("active    {name}"));
+    let domain = output::text(&made, "domain");
     if made["is_default"] == true {
-        output::say(&format!("default   it signs for trust domain {}", output::text(&made, "domain")));
+        output::say(&format!("default   it signs for trust domain {domain}"));
+    } else if made["role"] == "issuing" {
+        default(&client, &domain).await?;
     }
-    if made["domain"] == "tls" && made["role"] == "issuing" {
+    if made["is_default"] == true && domain == "tls" {
         output::say("server    its own certificate moves to this issuer within 5 s; clients need /bundles/tls.pem");
     }
     Ok(())
 }
 
 pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
-    let client = context.client().await?;
-    take_away(&client, args, "retiring").await?;
-    output::say(&format!("retiring  {}; it publishes until its last certificate expires", args.name));
-    output::say(&format!("undo      {}", context.command(&format!("ca activate {}", args.name))));
+    let (client, name) = (context.client().await?, &args.name);
+    let made = take_away(&client, args, "retiring").await?;
+    if made["state"] == "prepared" {
+        output::say(&format!("prepared  {name}; it is in the bundle again and signs for nobody"));
+        output::say(&format!("undo      {}", context.command(&format!("ca remove {name}"))));
+        return Ok(());
+    }
+    let until = if made["role"] == "root" {
+        "no new issuer can stand under it; those that do go on"
+    } else {
+        "it publishes until its last certificate expires"
+    };
+    output::say(&format!("retiring  {name}; {until}"));
+    default(&client, &output::text(&made, "domain")).await?;
+    output::say(&format!("undo      {}", context.command(&format!("ca activate {name}"))));
     Ok(())
 }
 
@@ -48,38 +72,73 @@ pub async fn remove(context: &Context, args: &StateArgs) -> Result<()> {
     Ok(())
 }
 
-async fn take_away(client: &Client, args: &StateArgs, state: &str) -> Result<()> {
+async fn take_away(client: &Client, args: &StateArgs, state: &str) -> Result<Value> {
     let name = &args.name;
-    let path = format!("/api/v1/issuers/{}/dependents", encode(name));
-    let found = client.get(&path).await.trying(|| format!("cannot change {name}"))?;
-    show(&found);
-    let must = found["confirm_for"].as_array().is_some_and(|states| states.iter().any(|one| one == state));
+    let found = dependents(client, name).await.trying(|| format!("cannot change {name}"))?;
+    show(&found, state);
+    let must = must_confirm(&found, state);
     if must {
         confirm(args.yes, "nothing was changed: what is listed above depends on it; --yes does it all the same")?;
     }
-    change(client, name, state, must).await.map(drop)
+    change(client, name, &json!({"state": state, "confirm": must})).await
 }
 
-/// What depends on an issuer, on stderr.
-fn show(found: &Value) {
+pub async fn dependents(client: &Client, name: &str) -> Result<Value, Refusal> {
+    client.get(&format!("/api/v1/issuers/{}/dependents", encode(name))).await
+}
+
+/// Whether a change to this state takes something away that no other issuer takes over.
+pub fn must_confirm(found: &Value, state: &str) -> bool {
+    found["confirm_for"].as_array().is_some_and(|states| states.iter().any(|one| one == state))
+}
+
+/// What depends on an issuer or a root that goes to `state`, on stderr.
+pub fn show(found: &Value, state: &str) {
+    lines(found, state).iter().for_each(|line| output::say(line));
+}
+
+/// The same as lines.
+pub fn lines(found: &Value, state: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let signing_on = output::text(found, "signing_on");
+    if state == "retiring" && signing_on != "-" {
+        lines.push(format!("signing     {} under it, as before", signing_on.replace(',', ", ")));
+        return lines;
+    }
     for (heading, member) in [("profiles", "profiles"), ("directories", "acme_directories"), ("issuers", "issuers")] {
         let text = output::text(found, member);
         if !text.is_empty() && text != "-" {
-            output::say(&format!("{heading:<11} {}", text.replace(',', ", ")));
+            lines.push(format!("{heading:<11} {}", text.replace(',', ", ")));
         }
     }
-    output::say(&format!("valid       {} certificates", output::text(found, "valid_certificates")));
+    lines.push(format!("valid       {} certificates", output::text(found, "valid_certificates")));
     if found["own_certificate"] == true {
-        output::say("server      its own certificate stands under it");
+        let next = match found["own_successor"].as_str() {
+            Some(slug) => format!("server      its own certificate stands under it and moves to {slug}"),
+            None => "server      its own certificate stands under it, and no other issuer may sign one".to_owned(),
+        };
+        lines.push(next);
     }
-    match found["successor"].as_str() {
-        Some(slug) => output::say(&format!("instead     {slug} signs")),
-        None => output::say("instead     no issuer of the domain signs"),
-    }
+    lines.push(match found["successor"].as_str() {
+        Some(slug) => format!("instead     {slug} signs, where it may sign the names"),
+        None => "instead     no issuer of the domain signs".to_owned(),
+    });
+    lines
 }
 
-async fn change(client: &Client, name: &str, state: &str, confirm: bool) -> Result<Value> {
+/// Who signs for a domain now where no issuer is named.
+pub async fn default(client: &Client, domain: &str) -> Result<()> {
+    let found = client.get(&format!("/api/v1/domains/{}", encode(domain))).await;
+    let found = found.trying(|| format!("cannot show trust domain {domain}"))?;
+    output::say(&match found["default_issuer"].as_str() {
+        Some(slug) => format!("default   {slug} signs for trust domain {domain}"),
+        None => format!("default   none: no issuer of trust domain {domain} signs now"),
+    });
+    Ok(())
+}
+
+async fn change(client: &Client, name: &str, body: &Value) -> Result<Value> {
     let path = format!("/api/v1/issuers/{}/state", encode(name));
-    let body = json!({"state": state, "confirm": confirm});
-    client.put(&path, &body).await.trying(|| format!("cannot change {name} to {state}"))
+    let to = body["state"].as_str().unwrap_or_default().to_owned();
+    client.put(&path, body).await.trying(|| format!("cannot change {name} to {to}"))
 }

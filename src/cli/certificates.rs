@@ -1,4 +1,4 @@
-//! `find` and `revoke`, and the selector that names one certificate: id, serial, fingerprint or file.
+//! `find`, and the selector that names one certificate: id, serial, fingerprint or file.
 
 use std::path::Path;
 
@@ -7,119 +7,18 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::{Value, json};
 
-use super::ca::RootKey;
-use super::failure::{Cause, Failure, Result, Trying};
+use super::failure::{Result, Trying};
 use super::listing;
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
-use crate::error::{Error, ErrorKind};
-use crate::model::reason::RevocationReason;
-use crate::model::serial::to_hex;
-use crate::pki::certificate_facts::CertificateFacts;
-
-#[derive(Debug, Args)]
-pub struct RevokeArgs {
-    /// An id (crt_…), a serial or fingerprint in hex, or a certificate file
-    selector: String,
-    /// unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn
-    #[arg(long, default_value = "unspecified")]
-    reason: String,
-    /// Check everything, revoke nothing and show what would be revoked
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    root: RootKey,
-}
-
-pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
-    let what = || format!("cannot revoke {}", args.selector);
-    RevocationReason::from_name(&args.reason).trying(what)?;
-    let client = context.client().await?;
-    let certificate = match select(&client, &args.selector).await {
-        Err(failure) if failure.exit_code() == NOT_FOUND => {
-            return Err(foreign_issuer(&client, &args.selector).await.unwrap_or(failure)).trying(what);
-        }
-        selected => selected.trying(what)?,
-    };
-    let id = output::text(&certificate, "id");
-    let path = format!("/api/v1/certificates/{}/revocation", encode(&id));
-    if args.dry_run {
-        let path = format!("{path}?dry_run=true");
-        let told = client.post(&path, &json!({"reason": args.reason})).await.trying(what)?;
-        return output::object(context.output, &told);
-    }
-    // the keys of roots are loaded for what a root signed alone
-    let here = context.target().trying(what)?.url.is_none();
-    let client = match here && signed_by_root(&client, &certificate).await.trying(what)? {
-        true => context.client_with_root(args.root.root_key.as_deref()).await.trying(what)?,
-        false => client,
-    };
-    let done = client.post(&path, &json!({"reason": args.reason})).await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        output::json(&done)?;
-    } else {
-        let (names, serial) = (output::text(&certificate, "names"), output::text(&certificate, "serial"));
-        output::say(&format!("revoked  {names}   {}   serial {serial}", args.reason));
-    }
-    match done["action_required"].as_str() {
-        None => Ok(()),
-        Some(action) => {
-            output::say(&format!("NOT YET IN FORCE: {action}"));
-            Err(Failure { what: String::new(), cause: Cause::Check(NOT_IN_FORCE) })
-        }
-    }
-}
-
-const NOT_FOUND: u8 = 4;
-
-/// Why the certificate of an issuer here that a CA elsewhere signed is not revoked here.
-async fn foreign_issuer(client: &Client, selector: &str) -> Option<Failure> {
-    let issuers = client.get("/api/v1/issuers").await.ok()?;
-    let wanted = match Path::new(selector).is_file() {
-        true => fingerprint_of_file(Path::new(selector)).ok()?,
-        false => plain_hex(selector)?,
-    };
-    let is_it = |pem: &str| {
-        let der = CertificateDer::from_pem_slice(pem.as_bytes()).ok()?;
-        let facts = CertificateFacts::parse(&der).ok()?;
-        let serial = to_hex(&facts.serial);
-        let same =
-            to_hex(&facts.fingerprint) == wanted || serial.trim_start_matches('0') == wanted.trim_start_matches('0');
-        same.then(|| facts.issuer.to_string())
-    };
-    let found = issuers["items"].as_array()?.iter().find_map(|one| {
-        let above = is_it(one["certificate"].as_str()?)?;
-        Some((output::text(one, "slug"), above))
-    });
-    let (slug, above) = found?;
-    let error = Error::refused(
-        ErrorKind::Unprocessable,
-        "revocation.foreign",
-        format!("the certificate of issuer {slug}, which {above} signed"),
-        "a certificate that a CA of this installation signed",
-        format!(
-            "have {above} revoke it; its CRL is fetched within the hour, or taken by `chancery ca crl import FILE`. Until then \
-             run `chancery ca retire {slug}`"
-        ),
-    );
-    Some(error.into())
-}
-
-/// The exit code of a revocation that no CRL lists yet: a check that ended with a warning.
-const NOT_IN_FORCE: u8 = 10;
-
-async fn signed_by_root(client: &Client, certificate: &Value) -> Result<bool> {
-    let path = format!("/api/v1/issuers/{}", encode(&output::text(certificate, "issuer")));
-    let issuer = client.get(&path).await?;
-    Ok(issuer["role"].as_str() == Some("root"))
-}
+use crate::error::Error;
 
 #[derive(Debug, Args)]
 pub struct FindArgs {
     /// A name, *.suffix, prefix*, serial, or nothing for the newest
     query: Option<String>,
-    /// intended, valid, revoked or expired
+    /// intended, valid, revoked or expired: of the certificate itself, not of its issuer
     #[arg(long)]
     status: Option<String>,
     /// At most this many
@@ -146,9 +45,19 @@ pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
     let mut table = Table::new(&["NAMES", "STATUS", "EXPIRES", "ISSUER", "PROFILE", "REQUESTER", "SERIAL"]);
     for one in &found {
         let members = ["names", "status", "not_after", "issuer", "profile", "requester", "serial"];
-        table.row(members.iter().map(|m| output::text(one, m)).collect());
+        let mut cells: Vec<String> = members.iter().map(|m| output::text(one, m)).collect();
+        cells[1] = status(one);
+        table.row(cells);
     }
     Ok(table.print()?)
+}
+
+/// The status of a certificate, or the revoked CA above it.
+fn status(certificate: &Value) -> String {
+    match certificate["issuer_revocation"]["issuer"].as_str() {
+        Some(slug) if certificate["status"] == "valid" => format!("revoked (issuer {slug})"),
+        Some(_) | None => output::text(certificate, "status"),
+    }
 }
 
 async fn pem_of(client: &Client, certificate: &Value) -> Result<String> {
@@ -188,7 +97,7 @@ async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Res
 }
 
 /// SHA-256 of the first certificate in a PEM or DER file.
-fn fingerprint_of_file(path: &Path) -> Result<String> {
+pub(super) fn fingerprint_of_file(path: &Path) -> Result<String> {
     let content =
         std::fs::read(path).map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))?;
     let der = match CertificateDer::from_pem_slice(&content) {
@@ -203,7 +112,7 @@ fn fingerprint_of_file(path: &Path) -> Result<String> {
 }
 
 /// Any usual spelling: colons, blanks, upper case, `SHA256:` in front.
-fn plain_hex(text: &str) -> Option<String> {
+pub(super) fn plain_hex(text: &str) -> Option<String> {
     let text = text.strip_prefix("SHA256:").or_else(|| text.strip_prefix("sha256:")).unwrap_or(text);
     let hex: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect::<String>().to_ascii_lowercase();
     (!hex.is_empty() && hex.len() <= 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hex)

@@ -62,5 +62,11 @@ async fn known(context: &Context, thing: &str) -> Result<()> {
         let described = blocks.first().map(objects::describe).transpose()?.unwrap_or_default();
         found["extensions"] = described["extensions"].clone();
     }
+    if context.output.is_none_or(|format| format == Format::Table)
+        && let Some(slug) = found["issuer_revocation"]["issuer"].as_str()
+    {
+        let at = output::text(&found["issuer_revocation"], "revoked_at");
+        found["issuer_revocation"] = format!("{slug} was revoked at {at}: what it signed is refused").into();
+    }
     output::object(context.output, &found)
 }

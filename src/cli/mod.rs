@@ -13,6 +13,7 @@ mod ca;
 mod ca_anchor;
 mod ca_foreign;
 mod ca_root;
+mod ca_show;
 mod ca_states;
 mod certificates;
 mod clock;
@@ -37,6 +38,7 @@ mod quickstart;
 mod renew;
 mod renewals;
 mod repeated;
+mod revoke;
 mod serve;
 mod session;
 mod setup_link;
@@ -44,6 +46,7 @@ mod token;
 mod trust;
 mod user;
 mod verify;
+mod verify_revocation;
 
 use std::ffi::OsString;
 
@@ -96,7 +99,7 @@ enum Command {
     /// Renew a certificate file: the same names and profile, a new key
     Renew(renew::RenewArgs),
     /// Revoke a certificate by id, serial, fingerprint or file
-    Revoke(certificates::RevokeArgs),
+    Revoke(revoke::RevokeArgs),
     /// Show what is in a file, what a TLS server shows, or what is behind an id or serial
     Inspect(inspect::InspectArgs),
     /// Say in one sentence whether a certificate is good
@@ -222,7 +225,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::SetupLink => setup_link::run(&context).await,
         Command::Issue(args) => issue::issue(&context, args).await,
         Command::Sign(args) => issue::sign(&context, args).await,
-        Command::Revoke(args) => certificates::revoke(&context, args).await,
+        Command::Revoke(args) => revoke::revoke(&context, args).await,
         Command::Renew(args) => renew::renew(&context, args).await,
         Command::Verify(args) => verify::verify(&context, args).await,
         Command::Inspect(args) => inspect::inspect(&context, args).await,

@@ -1,5 +1,5 @@
 //! `verify`: is this certificate good, in one sentence and an exit code: 0 good, 20 expired, 21 not yet valid,
-//! 22 revoked, 23 another name, 24 untrusted chain. The chain is judged by webpki, not by our own code.
+//! 22 revoked (it or a CA above it), 23 another name, 24 untrusted chain. The chain is judged by webpki, not by our own code.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,17 +13,13 @@ use super::failure::{Cause, Failure, Result, Trying};
 use super::output::{self, Format};
 use super::peer::Peer;
 use super::session::Context;
+use super::verify_revocation::Revocation;
 use super::{certificates, objects};
-use crate::client::{Client, Refusal, encode, fetch};
+use crate::client::{Client, Refusal};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::Error;
-use crate::model::reason::RevocationReason;
-use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
-use crate::pki::crl_facts::CrlFacts;
-use crate::pki::oids::CRL_DISTRIBUTION_POINTS;
 use crate::pki::pem;
-use crate::pki::tbs::{TbsView, split_certificate};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -73,15 +69,16 @@ pub async fn verify(context: &Context, args: VerifyArgs) -> Result<()> {
 }
 
 /// Everything that the verdict is made of.
-struct Case {
+pub(super) struct Case {
     chain: Vec<Vec<u8>>,
-    facts: CertificateFacts,
-    intermediates: Vec<Vec<u8>>,
-    roots: Vec<Vec<u8>>,
+    pub(super) facts: CertificateFacts,
+    /// Those that came with the certificate, then those that the CA knows.
+    pub(super) intermediates: Vec<Vec<u8>>,
+    pub(super) roots: Vec<Vec<u8>>,
     /// The CA, if there is one to ask.
-    client: Option<Client>,
+    pub(super) client: Option<Client>,
     host: Option<String>,
-    at: Timestamp,
+    pub(super) at: Timestamp,
 }
 
 async fn gather(context: &Context, args: &VerifyArgs, at: Timestamp) -> Result<Case> {
@@ -130,7 +127,7 @@ async fn pem_of_all(client: &Client, path: &str, member: &str) -> Result<Vec<Vec
     Ok(texts.flat_map(|text| pem::certificates(text).unwrap_or_default()).collect())
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, Error> {
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))
 }
 
@@ -146,7 +143,7 @@ impl Case {
                 why: format!("of {issuer} has no chain to a trusted root: {why}"),
             });
         }
-        let revocation = self.revocation(args).await?;
+        let revocation = self.revocation(args.crl.as_deref()).await?;
         if let Revocation::Revoked(why) = &revocation {
             return Ok(Verdict { word: "revoked", code: 22, why: why.clone() });
         }
@@ -196,76 +193,6 @@ impl Case {
         let (Ok(leaf), Ok(name)) = (EndEntityCert::try_from(&leaf), ServerName::try_from(host)) else { return false };
         leaf.verify_is_valid_for_subject_name(&name).is_ok()
     }
-
-    async fn revocation(&self, args: &VerifyArgs) -> Result<Revocation> {
-        if let Some(path) = &args.crl {
-            let blocks = objects::read(&read(path)?)?;
-            let der = blocks.first().map(|block| block.der.clone()).unwrap_or_default();
-            return Ok(self.in_crl(&der, &path.display().to_string()));
-        }
-        if let Some(told) = self.as_the_ca_says().await? {
-            return Ok(told);
-        }
-        let pointer = self.facts.extensions.iter().find(|e| e.id == CRL_DISTRIBUTION_POINTS);
-        let Some(url) = pointer.and_then(|e| e.words.split(", ").find(|url| url.starts_with("http://"))) else {
-            return Ok(Revocation::Unknown("it names no CRL".into()));
-        };
-        Ok(match fetch::plain(url).await {
-            Ok(der) => self.in_crl(&der, url),
-            Err(error) => Revocation::Unknown(error.detail),
-        })
-    }
-
-    /// None when this CA does not know it.
-    async fn as_the_ca_says(&self) -> Result<Option<Revocation>> {
-        let Some(client) = &self.client else { return Ok(None) };
-        let path = format!("/api/v1/certificates?fingerprint={}", encode(&to_hex(&self.facts.fingerprint)));
-        let page = client.get(&path).await?;
-        let Some(found) = page["items"].get(0) else { return Ok(None) };
-        let revocation = &found["revocation"];
-        if revocation.is_null() {
-            return Ok(Some(Revocation::Good("the CA says so".into())));
-        }
-        let (at, reason) = (output::text(revocation, "revoked_at"), output::text(revocation, "reason"));
-        Ok(Some(Revocation::Revoked(format!("was revoked at {at} ({reason})"))))
-    }
-
-    /// A CRL counts when the issuer signed it and it has not ended.
-    fn in_crl(&self, der: &[u8], from: &str) -> Revocation {
-        let unusable = |why: &str| Revocation::Unknown(format!("the CRL of {from} {why}"));
-        let Ok(crl) = CrlFacts::parse(der) else { return unusable("cannot be read") };
-        if crl.issuer != self.facts.issuer.as_der() {
-            return unusable("is of another issuer");
-        }
-        let mut above = self.intermediates.iter().chain(&self.roots);
-        if !above.any(|issuer| signed_by(&crl, issuer)) {
-            return unusable("is not signed by the issuer");
-        }
-        if crl.next_update.is_some_and(|end| end <= self.at) {
-            return unusable("has ended");
-        }
-        match crl.entries().find(|entry| entry.serial == self.facts.serial) {
-            Some(entry) => {
-                let reason = entry.reason.and_then(|code| RevocationReason::from_code(i64::from(code)).ok());
-                let reason = reason.unwrap_or(RevocationReason::Unspecified).name();
-                Revocation::Revoked(format!("was revoked at {} ({reason})", entry.revoked_at))
-            }
-            None => Revocation::Good(format!("CRL of {}", crl.this_update)),
-        }
-    }
-}
-
-enum Revocation {
-    /// And who says so.
-    Good(String),
-    Revoked(String),
-    /// And why nobody can say.
-    Unknown(String),
-}
-
-fn signed_by(crl: &CrlFacts<'_>, issuer: &[u8]) -> bool {
-    let view = split_certificate(issuer).and_then(|(tbs, ..)| TbsView::parse(tbs));
-    view.is_ok_and(|view| view.subject == crl.issuer && crl.verify(view.spki).is_ok())
 }
 
 /// The chain must allow what the certificate is for (id-kp, RFC 5280 §4.2.1.12).

@@ -1,10 +1,15 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
+<<<<<<< HEAD
 mod help;
 mod hints;
+=======
+mod authorities;
+>>>>>>> 9430965 (cli: Judge the whole chain for revocation)
 mod migrate;
 mod remedies;
 mod server;
+mod sweep;
 mod tools;
 mod why;
 mod wrong_clock;

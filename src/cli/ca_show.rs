@@ -1,0 +1,72 @@
+//! `ca show`: one issuer or root for people, with what depends on it. JSON has what REST answers.
+
+use serde_json::Value;
+
+use super::ca_states;
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::Context;
+use crate::client::encode;
+
+pub async fn run(context: &Context, name: &str) -> Result<()> {
+    let client = context.client().await?;
+    let what = || format!("cannot show the certificate authority {name}");
+    let mut issuer = client.get(&format!("/api/v1/issuers/{}", encode(name))).await.trying(what)?;
+    if context.output == Some(Format::Pem) {
+        return Ok(output::data(issuer["certificate"].as_str().unwrap_or_default())?);
+    }
+    let below = ca_states::dependents(&client, name).await.trying(what)?;
+    if context.output == Some(Format::Json) {
+        issuer["dependents"] = below;
+        return Ok(output::json(&issuer)?);
+    }
+    let mut table = Table::new(&["MEMBER", "VALUE"]);
+    for (member, value) in rows(&issuer).into_iter().chain(depending(&below)) {
+        table.row(vec![member, value]);
+    }
+    Ok(table.print()?)
+}
+
+/// What the issuer is. `state` and `signs` say what `status` says to older programs.
+fn rows(issuer: &Value) -> Vec<(String, String)> {
+    let hidden = ["status", "signs_not", "can_sign", "chains"];
+    let mut rows = Vec::new();
+    for (member, value) in issuer.as_object().into_iter().flatten() {
+        let is_long = value.as_str().is_some_and(|text| text.contains('\n'));
+        if !hidden.contains(&member.as_str()) && !is_long {
+            rows.push((member.clone(), output::text(issuer, member).replace(',', ", ")));
+        }
+    }
+    rows.push(("signs".to_owned(), signs(issuer)));
+    let loaded = if issuer["can_sign"] == true { "loaded in the process that answers" } else { "not loaded there" };
+    rows.push(("key".to_owned(), loaded.to_owned()));
+    for chain in issuer["chains"].as_array().into_iter().flatten() {
+        let (root, until) = (output::text(chain, "root"), output::text(chain, "not_after"));
+        rows.push(("other chain".to_owned(), format!("up to {root}, until {until}")));
+    }
+    rows
+}
+
+fn signs(issuer: &Value) -> String {
+    match (issuer["signs_not"].as_str(), issuer["role"].as_str()) {
+        (Some(why), _) => format!("nothing: it {why}"),
+        (None, Some("root")) => "CA certificates, by commands on the host that has its key".to_owned(),
+        (None, _) if issuer["is_default"] == true => "certificates, also where no issuer is named".to_owned(),
+        (None, _) => "certificates, where it is named or the default may not".to_owned(),
+    }
+}
+
+/// What would be missing without it, and which changes ask for a yes.
+fn depending(below: &Value) -> Vec<(String, String)> {
+    let split = |line: &String| {
+        let (heading, rest) = line.split_once(' ').unwrap_or((line, ""));
+        (format!("depends: {heading}"), rest.trim_start().to_owned())
+    };
+    let mut rows: Vec<_> = ca_states::lines(below, "removed").iter().map(split).collect();
+    let signing_on = output::text(below, "signing_on").replace(',', ", ");
+    if signing_on != "-" {
+        rows.push(("while retiring".to_owned(), format!("{signing_on} under it go on signing")));
+    }
+    rows.push(("needs --yes".to_owned(), output::text(below, "confirm_for").replace(',', ", ")));
+    rows
+}
