@@ -203,8 +203,8 @@ impl Authority {
 pub fn root_cannot_be_revoked(slug: &str, domain: &str) -> Error {
     let value = format!("{slug} is a root: only its own CRL could list it, and no verifier looks for a root there");
     let fix = format!(
-        "replace it: run `chancery ca create {domain} --new-root`, `chancery ca create {domain} --under` that root and \
-         `chancery ca activate` for both, then `chancery ca retire` for {slug} and the issuers under it, and \
+        "replace it: run `chancery ca create {domain} --new-root`, `chancery ca create {domain} --under ROOT` with the new root \
+         and `chancery ca activate` for both, then `chancery ca retire` for {slug} and the issuers under it, and \
          `chancery ca remove {slug}`, which takes it out of /bundles/{domain}.pem"
     );
     let sentence = format!("{value}; {fix}");

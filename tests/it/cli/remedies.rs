@@ -170,7 +170,7 @@ fn a_revoked_issuer_has_a_successor_after_the_command_of_its_finding() {
     let key = host.0.path().join(".local/share/chancery/root.key");
     let stick = host.0.path().join("stick.key");
     std::fs::rename(&key, &stick).unwrap();
-    let revoked = run(host.0.path(), &["revoke", "lab-1.pem", "--reason", "keyCompromise"]);
+    let revoked = run(host.0.path(), &["revoke", "lab-1.pem", "--yes", "--reason", "keyCompromise"]);
     assert_eq!(code(&revoked), 10, "{}", told(&revoked));
     let (status, detail, _) = host.check("revocations");
     assert_eq!(status, "critical", "{detail}");
