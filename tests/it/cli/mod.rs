@@ -1,11 +1,8 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
-<<<<<<< HEAD
+mod authorities;
 mod help;
 mod hints;
-=======
-mod authorities;
->>>>>>> 9430965 (cli: Judge the whole chain for revocation)
 mod migrate;
 mod remedies;
 mod server;
