@@ -248,10 +248,7 @@ fn roots_of_others_enter_and_leave_a_bundle_and_doctor_lists_them() {
     assert_eq!(printed(at, &["ca", "anchor", "add", "tls", "their-issuer.pem"]).0, 3, "no root");
     assert_eq!(printed(at, &["ca", "anchor", "add", "nowhere", "their.pem"]).0, 4);
     let text = ok(at, &["ca", "anchor", "add", "tls", "their.pem"]);
-    assert!(
-        text.contains("trust whatever") && text.contains("undo      chancery ca anchor remove tls their.pem"),
-        "{text}"
-    );
+    assert!(text.contains("trust whatever") && text.contains("undo      chancery ca anchor remove tls "), "{text}");
     assert_eq!(printed(at, &["ca", "anchor", "add", "tls", "their.pem"]).0, 3, "it is there");
     let list = ok(at, &["ca", "anchor", "list"]);
     let row: Vec<&str> = list.trim().split('\t').collect();
