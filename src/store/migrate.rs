@@ -82,22 +82,31 @@ pub async fn up_to(db: &Db, version: i64) -> Result<()> {
     let existing = before.applied > 0;
     for (number, name) in before.pending.iter().filter(|step| step.0 <= version) {
         let started = monotonic();
-        apply(db, *number).await?;
+        // another process may be steps ahead by now
+        apply(db, *number, Newer::Ignored).await?;
         if existing {
             tracing::info!(target: "chancery", schema = number, name, seconds = started.elapsed().as_secs(), "the database was migrated");
         }
     }
     // also finds what is newer than this binary, or other than it
-    apply(db, version).await
+    apply(db, version, Newer::Refused).await
 }
 
-async fn apply(db: &Db, version: i64) -> Result<()> {
+/// What is done about steps in the database above those that are applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Newer {
+    Refused,
+    Ignored,
+}
+
+async fn apply(db: &Db, version: i64, newer_steps: Newer) -> Result<()> {
     let steps = LIST.iter().filter(|step| step.0 <= version).map(|(version, name, sqlite, postgres)| {
         let sql = if db.is_postgres() { *postgres } else { *sqlite };
         let sql = sqlx::SqlSafeStr::into_sql_str(sql);
         Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, sql, false)
     });
-    let migrator = Migrator::with_migrations(steps.collect());
+    let mut migrator = Migrator::with_migrations(steps.collect());
+    migrator.set_ignore_missing(newer_steps == Newer::Ignored);
     let started = monotonic();
     loop {
         let error = match db.migrate(&migrator).await {

@@ -180,3 +180,22 @@ async fn a_migration_that_waits_for_a_reader_lets_writers_pass() {
     }
     drop_database(&url).await;
 }
+
+/// Replicas that start together: each sees steps of the other that it has not come to.
+#[tokio::test]
+async fn four_that_migrate_at_once_all_succeed() {
+    let url = create_database().await;
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.push(Db::open_postgres(&url, 2, "chancery").await.unwrap());
+    }
+    let done = futures_util::future::join_all(open.iter().map(migrate::run)).await;
+    for outcome in done {
+        outcome.unwrap();
+    }
+    for db in open {
+        assert_eq!(migrate::schema(&db).await.unwrap().pending, vec![]);
+        db.close().await;
+    }
+    drop_database(&url).await;
+}
