@@ -39,15 +39,16 @@ impl Authority {
         let (snapshot, now) = (self.snapshot(), self.store.now());
         let (mut found, mut told) = (Vec::new(), Vec::new());
         for head in domain_crls::heads(&self.store).await? {
-            if head.next_update <= now {
+            let (until, _) = head.in_force(now);
+            if until <= now {
                 let text = format!(
-                    "the list of trust domain {} expired at {}; a server that runs with its unlock key signs the next \
+                    "the list of trust domain {} expired at {until}; a server that runs with its unlock key signs the next \
                      one: `chancery serve`",
-                    head.domain, head.next_update
+                    head.domain
                 );
                 found.push((Severity::Critical, text));
             }
-            told.push(format!("{} until {}", head.domain, head.next_update));
+            told.push(format!("{} until {until}", head.domain));
         }
         let known = foreign_crls::list(&self.store).await?;
         for ca in foreign_cas(&snapshot) {

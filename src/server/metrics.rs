@@ -162,8 +162,9 @@ pub async fn measure(app: &App) -> Result<()> {
         let of_list = |family: &'static str, value: i64| {
             metrics::gauge!(family, "domain" => domain.slug.clone()).set(seconds(value));
         };
-        of_list("chancery_domain_crl_next_update_timestamp_seconds", list.map_or(0, |l| l.next_update.secs()));
-        of_list("chancery_domain_crl_entries", list.map_or(0, |l| l.entries));
+        let in_force = list.map(|list| list.in_force(now));
+        of_list("chancery_domain_crl_next_update_timestamp_seconds", in_force.map_or(0, |(until, _)| until.secs()));
+        of_list("chancery_domain_crl_entries", in_force.map_or(0, |(_, entries)| entries));
     }
     let pending = app.authority.pending_revocations().await?;
     for slug in app.authority.snapshot().issuers.keys() {

@@ -26,7 +26,7 @@ pub async fn list(
         .strip_suffix(".crl")
         .ok_or_else(|| Error::not_found(format!("list \"{}\"; write DOMAIN.crl", shown(&file))))?;
     let crl = authority.domain_crl(domain).await?;
-    let mut response = cached(&headers, "application/pkix-crl", crl.der.clone(), &tag(&crl.der), MAX_AGE);
+    let mut response = cached(&headers, "application/pkix-crl", crl.der.clone(), &crl.tag, MAX_AGE);
     if let Some(date) = http_date(crl.this_update) {
         response.headers_mut().insert(header::LAST_MODIFIED, date);
     }

@@ -2,7 +2,7 @@
 //! signed for later lies sealed in a table of its own (`crls_ahead`) and is opened when it is read. Numbers are 16 or 20
 //! octets, so they are ordered by length and then octet by octet.
 
-use super::engine::{On, Row, q, statements};
+use super::engine::{On, Query, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::crl::CrlNumber;
@@ -90,7 +90,7 @@ pub async fn insert_ahead<'a>(on: impl Into<On<'a>>, crl: NewCrl, starts_at: Tim
 }
 
 /// The bytes are moved: a large list must not be in memory once more.
-fn values(query: super::engine::Query, crl: NewCrl) -> super::engine::Query {
+fn values(query: Query, crl: NewCrl) -> Query {
     query
         .bind(crl.id.to_vec())
         .bind(crl.issuer_id.to_vec())
@@ -132,17 +132,26 @@ pub async fn has_ahead<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timesta
     Ok(q(HAS_AHEAD).bind(issuer.to_vec()).bind(now).fetch_optional(on).await?.is_some())
 }
 
-/// The stored bytes, read in pieces, so that the database's copy of a large list is a small one. None when the CRL was
-/// removed meanwhile.
+/// The stored bytes. None when the CRL was removed meanwhile.
 pub async fn bytes(store: &super::Store, crl: &CrlHead) -> Result<Option<Vec<u8>>> {
+    let text = if crl.sealed { PIECE_AHEAD } else { PIECE };
+    let piece = |from, octets| q(text).bind(crl.id.to_vec()).bind(from).bind(octets);
+    in_pieces(store, crl.size, piece).await
+}
+
+/// Reads `size` octets by a query for each piece (from, count), so that the database's copy of a large list is a small
+/// one. None when a piece is not there any more.
+pub(super) async fn in_pieces(
+    store: &super::Store,
+    size: i64,
+    query: impl Fn(i64, i64) -> Query,
+) -> Result<Option<Vec<u8>>> {
     const PIECE_OCTETS: i64 = 8 << 20;
-    let size = usize::try_from(crl.size).unwrap_or(0);
+    let size = usize::try_from(size).unwrap_or(0);
     let mut all = Vec::with_capacity(size);
     while all.len() < size {
         let from = i64::try_from(all.len()).unwrap_or(i64::MAX) + 1;
-        let text = if crl.sealed { PIECE_AHEAD } else { PIECE };
-        let row = q(text).bind(crl.id.to_vec()).bind(from).bind(PIECE_OCTETS).fetch_optional(store).await?;
-        let Some(row) = row else { return Ok(None) };
+        let Some(row) = query(from, PIECE_OCTETS).fetch_optional(store).await? else { return Ok(None) };
         let piece: Vec<u8> = row.get("piece")?;
         if piece.is_empty() {
             return Err(Error::inconsistent("a CRL is shorter than it was a moment ago"));

@@ -1,22 +1,38 @@
-//! The indirect CRL of each trust domain. A new list replaces the one before it only while the counter is the one that
-//! its maker read: of two replicas that sign at once one is stored.
+//! The indirect CRL of each trust domain, and the one that stands ready for later, sealed. A new list replaces the one
+//! before it only while the counter is the one that its maker read: of two replicas that sign at once one is stored. The
+//! counter is that of the highest number, so one that stands ready is outdated as soon as the counter moves.
 
+use super::crls::in_pieces;
 use super::engine::{On, Row, q, statements};
+use super::{Store, Tx};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::{CertificateId, IssuerId};
 use crate::model::serial::SerialNumber;
 
-macro_rules! head_columns {
-    () => {
-        "domain, counter, issuer_id, content, this_update, next_update, entries"
+macro_rules! heads {
+    ($where:literal) => {
+        concat!(
+            "SELECT d.domain, d.counter, d.issuer_id, d.content, d.this_update, d.next_update, d.entries, d.created_at, ",
+            "CAST(length(d.der) AS BIGINT) AS size, a.starts_at AS ahead_starts_at, a.this_update AS ahead_this_update, ",
+            "a.next_update AS ahead_next_update, a.entries AS ahead_entries, CAST(length(a.sealed) AS BIGINT) AS ahead_size ",
+            "FROM domain_crls d LEFT JOIN domain_crls_ahead a ON a.domain = d.domain AND a.counter = d.counter ",
+            $where
+        )
     };
 }
 
 statements! {
-    HEADS = concat!("SELECT ", head_columns!(), " FROM domain_crls ORDER BY domain");
-    HEAD = concat!("SELECT ", head_columns!(), " FROM domain_crls WHERE domain = $1");
-    DER = "SELECT counter, der FROM domain_crls WHERE domain = $1";
+    HEADS = heads!("ORDER BY d.domain");
+    HEAD = heads!("WHERE d.domain = $1");
+    PIECE = "SELECT substr(der, $3, $4) AS piece FROM domain_crls WHERE domain = $1 AND counter = $2",
+        postgres "SELECT substr(der, CAST($3 AS INTEGER), CAST($4 AS INTEGER)) AS piece FROM domain_crls WHERE domain = $1 AND counter = $2";
+    PIECE_AHEAD = "SELECT substr(sealed, $3, $4) AS piece FROM domain_crls_ahead WHERE domain = $1 AND counter = $2",
+        postgres "SELECT substr(sealed, CAST($3 AS INTEGER), CAST($4 AS INTEGER)) AS piece FROM domain_crls_ahead WHERE domain = $1 AND counter = $2";
+    ADVANCE = "UPDATE domain_crls SET counter = $3 WHERE domain = $1 AND counter = $2";
+    REMOVE_AHEAD = "DELETE FROM domain_crls_ahead WHERE domain = $1";
+    INSERT_AHEAD = "INSERT INTO domain_crls_ahead (domain, counter, starts_at, this_update, next_update, entries, sealed, created_at) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     INSERT = "INSERT INTO domain_crls (domain, counter, issuer_id, content, this_update, next_update, entries, der, created_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
     REPLACE = "UPDATE domain_crls SET counter = $2, issuer_id = $3, content = $4, this_update = $5, next_update = $6, entries = $7, der = $8, created_at = $9 \
@@ -33,6 +49,7 @@ statements! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainCrlHead {
     pub domain: String,
+    /// That of the highest number of the domain: its own, or that of the one which stands ready.
     pub counter: i64,
     /// The issuer that signed it.
     pub issuer_id: IssuerId,
@@ -41,6 +58,33 @@ pub struct DomainCrlHead {
     pub this_update: Timestamp,
     pub next_update: Timestamp,
     pub entries: i64,
+    pub created_at: Timestamp,
+    /// Octets.
+    pub size: i64,
+    pub ahead: Option<DomainCrlAhead>,
+}
+
+/// One that stands ready under the status seal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DomainCrlAhead {
+    /// From when on it is in force.
+    pub starts_at: Timestamp,
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
+    pub entries: i64,
+    pub size: i64,
+}
+
+impl DomainCrlHead {
+    /// The one that stood ready, once its time has come.
+    pub fn taken_over_by(&self, now: Timestamp) -> Option<DomainCrlAhead> {
+        self.ahead.filter(|ahead| ahead.starts_at <= now)
+    }
+
+    /// Until when the list is good that is in force at `now`, and how many entries it has.
+    pub fn in_force(&self, now: Timestamp) -> (Timestamp, i64) {
+        self.taken_over_by(now).map_or((self.next_update, self.entries), |ahead| (ahead.next_update, ahead.entries))
+    }
 }
 
 pub async fn heads<'a>(on: impl Into<On<'a>>) -> Result<Vec<DomainCrlHead>> {
@@ -51,10 +95,33 @@ pub async fn find<'a>(on: impl Into<On<'a>>, domain: &str) -> Result<Option<Doma
     q(HEAD).bind(domain).fetch_optional(on).await?.as_ref().map(head).transpose()
 }
 
-/// The list in DER with its counter.
-pub async fn der<'a>(on: impl Into<On<'a>>, domain: &str) -> Result<Option<(i64, Vec<u8>)>> {
-    let row = q(DER).bind(domain).fetch_optional(on).await?;
-    row.map(|row| Ok((row.get("counter")?, row.get("der")?))).transpose()
+/// The list in DER, or sealed the one that stood ready. None when another one took its place.
+pub async fn bytes(store: &Store, list: &DomainCrlHead, ahead: Option<DomainCrlAhead>) -> Result<Option<Vec<u8>>> {
+    let (text, size) = match ahead {
+        None => (PIECE, list.size),
+        Some(ahead) => (PIECE_AHEAD, ahead.size),
+    };
+    let piece = |from, octets| q(text).bind(&list.domain).bind(list.counter).bind(from).bind(octets);
+    in_pieces(store, size, piece).await
+}
+
+/// Takes the number after the highest one for a list that stands ready. False when another replica took it meanwhile.
+pub async fn advance<'a>(on: impl Into<On<'a>>, domain: &str, from: i64, to: i64) -> Result<bool> {
+    Ok(q(ADVANCE).bind(domain).bind(from).bind(to).execute(on).await? == 1)
+}
+
+/// Puts this one in place of the one that stood ready.
+pub async fn replace_ahead(
+    tx: &mut Tx,
+    domain: &str,
+    counter: i64,
+    ahead: Option<(DomainCrlAhead, Vec<u8>)>,
+) -> Result<()> {
+    q(REMOVE_AHEAD).bind(domain).execute(&mut *tx).await?;
+    let Some((ahead, sealed)) = ahead else { return Ok(()) };
+    let now = tx.now();
+    let query = q(INSERT_AHEAD).bind(domain).bind(counter).bind(ahead.starts_at).bind(ahead.this_update);
+    query.bind(ahead.next_update).bind(ahead.entries).bind(sealed).bind(now).execute(tx).await.map(drop)
 }
 
 /// Stores the list that follows `before`. False when another replica stored one meanwhile.
@@ -63,7 +130,6 @@ pub async fn replace<'a>(
     before: Option<i64>,
     list: &DomainCrlHead,
     der: Vec<u8>,
-    now: Timestamp,
 ) -> Result<bool> {
     let query = q(if before.is_some() { REPLACE } else { INSERT })
         .bind(&list.domain)
@@ -74,7 +140,7 @@ pub async fn replace<'a>(
         .bind(list.next_update)
         .bind(list.entries)
         .bind(der)
-        .bind(now);
+        .bind(list.created_at);
     let query = match before {
         Some(counter) => query.bind(counter),
         None => query,
@@ -123,6 +189,16 @@ pub async fn shared_serials<'a>(
 }
 
 fn head(row: &Row) -> Result<DomainCrlHead> {
+    let ahead = match row.time_opt("ahead_starts_at")? {
+        None => None,
+        Some(starts_at) => Some(DomainCrlAhead {
+            starts_at,
+            this_update: row.time("ahead_this_update")?,
+            next_update: row.time("ahead_next_update")?,
+            entries: row.get("ahead_entries")?,
+            size: row.get("ahead_size")?,
+        }),
+    };
     Ok(DomainCrlHead {
         domain: row.get("domain")?,
         counter: row.get("counter")?,
@@ -131,5 +207,8 @@ fn head(row: &Row) -> Result<DomainCrlHead> {
         this_update: row.time("this_update")?,
         next_update: row.time("next_update")?,
         entries: row.get("entries")?,
+        created_at: row.time("created_at")?,
+        size: row.get("size")?,
+        ahead,
     })
 }

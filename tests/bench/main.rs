@@ -1,9 +1,11 @@
-//! The numbers, each beside a floor measured in the same run: `cargo run --release --example bench [quick]`.
+//! The numbers, each beside a floor measured in the same run: `cargo run --release --example bench [quick]`; with
+//! `crl=N` a CRL of N entries, which is judged.
 //! Postgres by CHANCERY_TEST_POSTGRES_URL; without it that half is said to be skipped. Loopback only, bounded counts.
 #![expect(clippy::disallowed_methods, reason = "a benchmark reads the machine's clock")]
 
 mod acme;
 mod floors;
+mod large_crl;
 mod load;
 mod open_orders;
 mod pebble;
@@ -18,6 +20,9 @@ async fn main() {
     // `only-acme`, `only-rest`, `only-ocsp`: one kind, for a profiler
     let only = std::env::args().find_map(|a| a.strip_prefix("only-").map(str::to_owned));
     let only = only.as_deref();
+    if let Some(entries) = std::env::args().find_map(|a| a.strip_prefix("crl=")?.parse().ok()) {
+        return large_crls(entries).await;
+    }
     let scale = if quick { 1 } else { 5 };
     acme::resolver();
     acme::challenge_listener().await;
@@ -35,6 +40,22 @@ async fn main() {
             measure(&Server::start("postgres", Some(fresh_database(&url).await)), scale, crypto, only, peer).await
         }
         Err(_) => println!("postgres: skipped, CHANCERY_TEST_POSTGRES_URL is not set"),
+    }
+}
+
+/// A CRL of so many entries on both engines; ends with 1 when a bar does not hold.
+async fn large_crls(entries: i64) {
+    acme::resolver();
+    let mut good = large_crl::measure(&Server::start("sqlite", None), entries).await;
+    match std::env::var("CHANCERY_TEST_POSTGRES_URL") {
+        Ok(url) => {
+            let server = Server::start("postgres", Some(fresh_database(&url).await));
+            good &= large_crl::measure(&server, entries).await;
+        }
+        Err(_) => println!("skip postgres: a CRL of {entries} entries: CHANCERY_TEST_POSTGRES_URL is not set"),
+    }
+    if !good {
+        std::process::exit(1);
     }
 }
 
@@ -168,12 +189,7 @@ async fn rest(server: &Server, workers: usize, total: usize) -> Run {
     }
     let bearer = format!("Bearer {}", server.token);
     // CSRs are the client's work: made before the clock starts
-    let bodies: Vec<Vec<u8>> = (0..64)
-        .map(|n| {
-            let csr = chancery::pki::pem::encode("CERTIFICATE REQUEST", &acme::csr(&format!("r{n}.bench.test")));
-            serde_json::json!({"csr": csr, "profile": "tls-server"}).to_string().into_bytes()
-        })
-        .collect();
+    let bodies: Vec<Vec<u8>> = (0..64).map(certificate_body).collect();
     let bodies = std::sync::Arc::new(bodies);
     run(workers, total, connections, move |mut connection, n| {
         let (bearer, bodies) = (bearer.clone(), std::sync::Arc::clone(&bodies));
@@ -186,6 +202,12 @@ async fn rest(server: &Server, workers: usize, total: usize) -> Run {
         }
     })
     .await
+}
+
+/// A request for a certificate of one of a few names, with a key of its own.
+fn certificate_body(n: usize) -> Vec<u8> {
+    let csr = chancery::pki::pem::encode("CERTIFICATE REQUEST", &acme::csr(&format!("r{n}.bench.test")));
+    serde_json::json!({"csr": csr, "profile": "tls-server"}).to_string().into_bytes()
 }
 
 /// A body that costs the server nothing: what HTTP alone allows on the listener that OCSP has.

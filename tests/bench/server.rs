@@ -81,8 +81,22 @@ impl Server {
 
     /// Resident memory of the server.
     pub fn resident_bytes(&self) -> f64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that it was since `forget_peak`.
+    pub fn peak_bytes(&self) -> f64 {
+        self.memory("VmHWM:")
+    }
+
+    /// proc(5), clear_refs: the peak is measured anew from here.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("the peak can be reset");
+    }
+
+    fn memory(&self, member: &str) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("the server runs");
-        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("VmRSS");
+        let line = status.lines().find(|l| l.starts_with(member)).expect(member);
         line.split_whitespace().nth(1).and_then(|kb| kb.parse::<f64>().ok()).expect("kB") * 1024.0
     }
 

@@ -23,9 +23,9 @@ use crate::store::{Tx, hierarchy};
 
 pub use in_force::Crl;
 pub(super) use in_force::ServedCrls;
-pub(super) use series::counter_after;
 pub use series::{Publishing, Reader, collect, sign_first, sign_root_series};
 use series::{SignedCrl, sign_last, store_signed};
+pub(super) use series::{Window, counter_after, push_listed, seal};
 
 /// nextUpdate of the CRL in force.
 pub const CRL_LIFE: Duration = hours(24);
@@ -35,15 +35,15 @@ pub const CRL_EVERY: Duration = hours(6);
 /// future (OpenSSL's CRL check allows no skew).
 pub const BACKDATE: Duration = minutes(5);
 /// A revoked certificate stays on the list for at least one CRL past its end.
-const KEPT_PAST_END: Duration = hours(30);
+pub(super) const KEPT_PAST_END: Duration = hours(30);
 /// 9999-12-31T23:59:59Z: RFC 5280 §4.1.2.5 has no later time.
 const FOR_EVER: Timestamp = Timestamp::from_secs(253_402_300_799);
 /// How long the end of an issuer's last certificate is not looked up again.
 const OVER_FOR: Duration = hours(1);
 /// A list with more entries is large: its publications keep a distance, and the CRL for later is signed apart.
-const LARGE: i64 = 10_000;
+pub(super) const LARGE: i64 = 10_000;
 /// How often the one for later of a large list is signed at most.
-const READY_WAITS: Duration = minutes(10);
+pub(super) const READY_WAITS: Duration = minutes(10);
 
 /// The CRLs that one publication signs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,9 @@ impl Authority {
         let large = last.as_ref().is_some_and(|crl| crl.entries > LARGE);
         let signs = match (issuer.crl_dirty || due, large) {
             (true, false) => Signs::Both,
-            (true, true) if too_soon(last.as_ref(), now) => return Ok(false),
+            (true, true) if last.as_ref().is_some_and(|crl| too_soon(crl.entries, crl.created_at, now)) => {
+                return Ok(false);
+            }
             (true, true) => Signs::InForce,
             (false, _) if self.wants_ready(issuer.id, last.as_ref(), now).await? => Signs::Ready,
             (false, _) => return Ok(false),
@@ -269,12 +271,10 @@ fn is_due(last: Option<&CrlHead>, now: Timestamp) -> bool {
 
 /// Large lists are published at a distance that grows with them: 2 s for a million entries. What was revoked meanwhile
 /// is in the next one.
-fn too_soon(last: Option<&CrlHead>, now: Timestamp) -> bool {
+pub(super) fn too_soon(entries: i64, signed_at: Timestamp, now: Timestamp) -> bool {
     const PER_ENTRY: Duration = Duration::from_micros(2);
-    last.is_some_and(|crl| {
-        let distance = PER_ENTRY * u32::try_from(crl.entries).unwrap_or(u32::MAX);
-        crl.created_at <= now && now.since(crl.created_at) < distance
-    })
+    let distance = PER_ENTRY * u32::try_from(entries).unwrap_or(u32::MAX);
+    entries > LARGE && signed_at <= now && now.since(signed_at) < distance
 }
 
 fn no_numbers() -> Error {

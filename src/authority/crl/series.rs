@@ -2,6 +2,7 @@
 //! all of its life, and the last one of an issuer. Those for later are sealed under the status key before they are
 //! stored.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
@@ -12,13 +13,13 @@ use crate::clock::{Timestamp, days, hours};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::crl::CrlNumber;
-use crate::model::id::CrlId;
+use crate::model::id::{CrlId, IssuerId};
 use crate::model::issuer::Issuer;
 use crate::model::key::SignatureAlgorithm;
-use crate::pki::crl::{CrlEntries, CrlError, CrlInput, CrlScope, prepare_crl, seal_crl};
+use crate::pki::crl::{CrlEntries, CrlError, CrlInput, CrlScope, PreparedCrl, prepare_crl, seal_crl};
 use crate::pki::issuer::IssuerKey;
 use crate::pki::oids;
-use crate::pki::signer::{KeyPurpose, KeyStore};
+use crate::pki::signer::{KeyPurpose, KeyStore, Signer};
 use crate::store::crls::{self, CrlHead, NewCrl};
 use crate::store::engine::On;
 use crate::store::{Store, Tx, revocations};
@@ -39,11 +40,11 @@ pub struct Publishing<'a> {
 
 /// One window of a CRL to be signed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Window {
-    this_update: Timestamp,
-    next_update: Timestamp,
+pub(in crate::authority) struct Window {
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
     /// None: at once.
-    starts_at: Option<Timestamp>,
+    pub starts_at: Option<Timestamp>,
 }
 
 pub(super) struct SignedCrl {
@@ -58,7 +59,7 @@ impl Authority {
         Publishing { keys: self.keys.as_ref(), backdate: self.crl_backdate }
     }
 
-    pub(super) fn can_seal(&self) -> bool {
+    pub(in crate::authority) fn can_seal(&self) -> bool {
         self.publishing().can_seal()
     }
 }
@@ -76,16 +77,25 @@ impl<'a> Publishing<'a> {
     /// The CRL in force from `now`. thisUpdate lies back, but never before the issuer's own beginning, and it does not
     /// go back behind the last one's when a clock did.
     pub(super) fn window_from(&self, now: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
-        self.until(now, now + CRL_LIFE, last, key)
+        self.window_after(now, last.map(|crl| crl.this_update), key)
+    }
+
+    /// The same after any list with this thisUpdate.
+    pub(in crate::authority) fn window_after(
+        &self,
+        now: Timestamp,
+        last: Option<Timestamp>,
+        key: &IssuerKey,
+    ) -> Window {
+        let back = (now - self.backdate).max(key.validity().not_before()).min(now);
+        Window { this_update: last.map_or(back, |last| back.max(last)), next_update: now + CRL_LIFE, starts_at: None }
     }
 
     fn until(&self, now: Timestamp, next_update: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
-        let back = (now - self.backdate).max(key.validity().not_before()).min(now);
-        let this_update = last.map_or(back, |crl| back.max(crl.this_update));
-        Window { this_update, next_update, starts_at: None }
+        Window { next_update, ..self.window_from(now, last, key) }
     }
 
-    pub(super) fn ready(&self, now: Timestamp) -> Window {
+    pub(in crate::authority) fn ready(&self, now: Timestamp) -> Window {
         self.later(now + READY_AFTER, READY_LIFE)
     }
 
@@ -230,20 +240,31 @@ impl Reader<'_> {
 
 /// What the issuer's CRL lists at `now`. `octets` says how long the list may be expected to be.
 pub async fn collect(mut reader: Reader<'_>, issuer: &Issuer, now: Timestamp, octets: usize) -> Result<CrlEntries> {
-    const PAGE: i64 = 5_000;
     // all that is known stays where expired ones are kept; the date on the CRL promises no more than was kept
     let alive_at = if issuer.crl_retained_since.is_some() { Timestamp::from_micros(0) } else { now - KEPT_PAST_END };
     let mut entries = CrlEntries::with_octets(octets);
+    push_listed(&mut reader, issuer.id, alive_at, &mut entries).await?;
+    Ok(entries)
+}
+
+/// Adds what an issuer revoked whose certificates end at `alive_at` or later.
+pub(in crate::authority) async fn push_listed(
+    reader: &mut Reader<'_>,
+    issuer: IssuerId,
+    alive_at: Timestamp,
+    entries: &mut CrlEntries,
+) -> Result<()> {
+    const PAGE: i64 = 5_000;
     let mut last = None;
     loop {
-        let page = revocations::listed(reader.on(), issuer.id, last.as_ref(), alive_at, PAGE).await?;
+        let page = revocations::listed(reader.on(), issuer, last.as_ref(), alive_at, PAGE).await?;
         let full = i64::try_from(page.len()).unwrap_or(0) == PAGE;
         last = page.last().map(|listed| listed.serial.clone());
         for listed in page {
             entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)?;
         }
         if !full {
-            return Ok(entries);
+            return Ok(());
         }
     }
 }
@@ -267,21 +288,26 @@ pub(super) async fn sign(
         expired_certs_on_crl: issuer.crl_retained_since,
     };
     let count = entries.count();
-    let prepared = prepare_crl(&input, entries).map_err(failed)?;
-    let sealing = async move { seal_crl(prepared, signer.as_ref(), signer.public_key()).await };
-    let sealed = if i64::try_from(count).unwrap_or(i64::MAX) > LARGE {
-        // hashing, verifying and reading tens of megabytes would hold up what else this thread does
-        let runtime = tokio::runtime::Handle::current();
-        let done = tokio::task::spawn_blocking(move || runtime.block_on(sealing)).await;
-        done.map_err(|e| Error::internal("signing a CRL was broken off", e))?
-    } else {
-        sealing.await
-    };
-    let der = sealed.map_err(|e| {
+    let der = seal(prepare_crl(&input, entries).map_err(failed)?, signer, count).await.inspect_err(|_| {
         metrics::counter!("chancery_crl_publish_failures_total", "issuer" => issuer.slug.clone()).increment(1);
-        failed(e)
     })?;
     Ok(SignedCrl { number, window, entries: count, der })
+}
+
+/// Signs and checks a list of `count` entries; a large one on the blocking pool: hashing, verifying and reading tens of
+/// megabytes would hold up what else this thread does.
+pub(in crate::authority) async fn seal(
+    prepared: PreparedCrl,
+    signer: Arc<dyn Signer>,
+    count: u64,
+) -> Result<Vec<u8>> {
+    let sealing = async move { seal_crl(prepared, signer.as_ref(), signer.public_key()).await };
+    if i64::try_from(count).unwrap_or(i64::MAX) <= LARGE {
+        return sealing.await.map_err(failed);
+    }
+    let runtime = tokio::runtime::Handle::current();
+    let done = tokio::task::spawn_blocking(move || runtime.block_on(sealing)).await;
+    done.map_err(|e| Error::internal("signing a CRL was broken off", e))?.map_err(failed)
 }
 
 fn failed(error: CrlError) -> Error {

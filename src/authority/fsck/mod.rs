@@ -6,6 +6,7 @@ mod certificates;
 mod chains;
 mod checkpoints;
 mod crls;
+mod domain_lists;
 mod names;
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +17,7 @@ use super::Authority;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::{CertificateId, IssuerId};
-use crate::store::{certificates as rows, hierarchy, orphans};
+use crate::store::{certificates as rows, domain_crls, hierarchy, orphans};
 
 const PAGE: i64 = 500;
 
@@ -97,6 +98,10 @@ impl Authority {
         self.check_unseen(&seen, &told, &mut report).await?;
         for issuer in issuers.unwrap_or_default() {
             self.check_crl(&issuer, keys.get(&issuer.id), &mut report).await?;
+        }
+        let lists = domain_crls::heads(&self.store).await;
+        for head in report.readable("the table of domains' lists", lists)?.unwrap_or_default() {
+            self.check_domain_list(&head, &keys, &mut report).await?;
         }
         Ok(report)
     }

@@ -9,11 +9,16 @@ use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
 use chancery::clock::{Clock, SystemClock, days, hours, minutes};
 use chancery::error::ErrorKind;
+use chancery::keys::store::Keys;
 use chancery::model::actor::Actor;
+use chancery::model::id::CertificateId;
 use chancery::model::issuer::IssuerMove;
 use chancery::model::reason::RevocationReason;
+use chancery::model::serial::SerialNumber;
 use chancery::pki::crl_facts::{CrlFacts, lint_crl};
 use chancery::pki::pem;
+use chancery::store::revocations::{self, Revocation};
+use chancery::store::versions::{Topic, bump};
 
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
@@ -88,7 +93,6 @@ on_both_engines! {
         let both = BTreeMap::from([("etcd-1".to_owned(), vec![serial.clone()]), ("etcd-2".to_owned(), vec![second.clone()])]);
         assert_eq!(listed(&authority, "etcd").await, both);
         // the numbers rise, and the list is published anew when it is old
-        let number = |der: &[u8]| openssl_number(der);
         let before = authority.domain_crl("etcd").await.unwrap();
         assert!(number(&before.der) > number(&first.der));
         at.clock.advance(hours(7));
@@ -116,6 +120,128 @@ on_both_engines! {
         assert!(all["etcd-1"].contains(&serial) && all["etcd-1"].contains(&revoked), "{all:?}");
         assert_eq!(all["etcd-root"].len(), 1);
         assert_eq!(signed_by(&authority, "etcd").await, "etcd-2");
+    }
+
+    async fn a_locked_server_serves_a_fresh_list_as_long_as_issuers_crls(at) {
+        let (authority, keys) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("etcd")).await.unwrap();
+        let (id, serial) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::KeyCompromise).await.unwrap();
+        authority.publish_due().await.unwrap();
+        authority.publish_domains_due().await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 0);
+        let name = authority.snapshot().issuer("etcd-1").unwrap().subject().to_vec();
+        for row in at.rows("SELECT sealed FROM domain_crls_ahead").await {
+            let sealed: Vec<u8> = row.get("sealed").unwrap();
+            assert!(!sealed.windows(name.len()).any(|part| part == name), "readable in the database");
+        }
+        let installation = chancery::store::hierarchy::installation(&at.store).await.unwrap().unwrap();
+        let status = keys.open_status_key(&installation.status_key).unwrap();
+        let status_alone = Keys::locked(at.store.entropy.clone()).with_status(&status).unwrap();
+        let locked = Authority::open(at.restarted().await, Arc::new(status_alone), vec![]).await.unwrap();
+        let blind = Authority::open(at.restarted().await, Arc::new(Keys::locked(at.store.entropy.clone())), vec![]).await.unwrap();
+        let first = locked.domain_crl("etcd").await.unwrap();
+        for on in [hours(1), hours(20), days(3), days(3)] {
+            at.clock.advance(on);
+            assert_eq!(locked.publish_domains_due().await.unwrap(), 0, "it has no key");
+            let (list, crl) = (locked.domain_crl("etcd").await.unwrap(), locked.current_crl("etcd-1").await.unwrap());
+            assert!(list.next_update > at.store.now() && list.this_update <= at.store.now(), "{on:?}");
+            assert!(list.next_update >= crl.next_update - minutes(1), "{on:?}");
+            assert_eq!(listed(&locked, "etcd").await["etcd-1"], [serial.clone()], "{on:?}");
+        }
+        assert!(number(&locked.domain_crl("etcd").await.unwrap().der) > number(&first.der));
+        assert_eq!(blind.domain_crl("etcd").await.unwrap().der, first.der, "without the status key the older one goes on");
+        let lists = locked.checks().await.into_iter().find(|check| check.name == "domain lists").unwrap();
+        assert_eq!(lists.severity, Severity::Ok, "{}", lists.detail);
+        // a revocation outdates the one that stood ready
+        let (id, _) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::Superseded).await.unwrap();
+        authority.publish_domains_due().await.unwrap();
+        at.clock.advance(days(2));
+        assert_eq!(listed(&locked, "etcd").await["etcd-1"].len(), 2);
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
+    async fn an_older_replica_outdates_the_list_that_stands_ready(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.publish_domains_due().await.unwrap();
+        let first = authority.domain_crl("tls").await.unwrap();
+        // what an older binary does: it knows the row of the list in force alone
+        at.sql("UPDATE domain_crls SET counter = counter + 1").await;
+        at.clock.advance(hours(22));
+        let list = authority.domain_crl("tls").await.unwrap();
+        assert_eq!(list.der, first.der, "the one that stood ready may list less");
+        at.clock.set(at.store.now() - hours(22));
+        authority.publish_domains_due().await.unwrap();
+        at.clock.advance(hours(22));
+        let list = authority.domain_crl("tls").await.unwrap();
+        assert!(list.stood_ready && number(&list.der) > number(&first.der));
+    }
+
+    async fn large_lists_keep_a_distance_and_get_the_one_for_later_apart(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.publish_domains_due().await.unwrap();
+        let issuer = authority.snapshot().issuer("tls-1").unwrap().issuer.id;
+        let mut tx = at.store.begin(&actor()).await.unwrap();
+        for n in 1..=12_001u32 {
+            let serial = SerialNumber::from_octets(&[&[0x10][..], &n.to_be_bytes()].concat()).unwrap();
+            let row = Revocation { serial, certificate_id: CertificateId::from_bytes(issuer.bytes()), revoked_at: at.store.now(),
+                reason: RevocationReason::Superseded, not_after: at.store.now() + days(900) };
+            revocations::insert(&mut tx, issuer, &row).await.unwrap();
+        }
+        bump(&mut tx, Topic::Revocations).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 1);
+        let large = authority.domain_crl("tls").await.unwrap();
+        assert_eq!(CrlFacts::parse(&large.der).unwrap().count, 12_001);
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM domain_crls_ahead").await, 0, "the one that stood ready lacks them");
+        at.clock.advance(std::time::Duration::from_millis(25));
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 0, "the one for later alone");
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM domain_crls_ahead WHERE entries = 12001").await, 1);
+        let issued = issue(&authority, "tls-server", None, &["a.example"]).await.unwrap();
+        at.clock.advance(std::time::Duration::from_millis(25));
+        authority.revoke(&actor(), issued.certificate.id, RevocationReason::Superseded).await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 1);
+        let next = authority.domain_crl("tls").await.unwrap();
+        assert!(number(&next.der) > number(&large.der), "above the one that stood ready too");
+        let issued = issue(&authority, "tls-server", None, &["b.example"]).await.unwrap();
+        authority.revoke(&actor(), issued.certificate.id, RevocationReason::Superseded).await.unwrap();
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 0, "24 ms have not passed");
+        at.clock.advance(std::time::Duration::from_millis(25));
+        assert_eq!(authority.publish_domains_due().await.unwrap(), 1);
+        assert_eq!(CrlFacts::parse(&authority.domain_crl("tls").await.unwrap().der).unwrap().count, 12_003);
+    }
+
+    async fn fsck_compares_the_lists_of_domains_with_the_rows(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("etcd")).await.unwrap();
+        let (id, _) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::KeyCompromise).await.unwrap();
+        authority.publish_due().await.unwrap();
+        authority.publish_domains_due().await.unwrap();
+        let found = async || authority.fsck().await.unwrap().findings.into_iter().filter(|f| f.contains("the list of")).collect::<Vec<_>>();
+        assert_eq!(found().await, Vec::<String>::new());
+        for (break_it, mend, says) in [
+            ("UPDATE domain_crls SET next_update = next_update + 1000000 WHERE domain = 'etcd'", "UPDATE domain_crls SET next_update = next_update - 1000000 WHERE domain = 'etcd'", "its nextUpdate is not that of its row"),
+            ("UPDATE domain_crls SET entries = 7 WHERE domain = 'etcd'", "UPDATE domain_crls SET entries = 1 WHERE domain = 'etcd'", "its count of entries"),
+            ("UPDATE domain_crls_ahead SET next_update = next_update + 1000000 WHERE domain = 'etcd'", "UPDATE domain_crls_ahead SET next_update = next_update - 1000000 WHERE domain = 'etcd'", "the one that lies ready: its nextUpdate"),
+            ("UPDATE domain_crls SET issuer_id = (SELECT id FROM issuers WHERE slug = 'tls-1') WHERE domain = 'etcd'", "UPDATE domain_crls SET issuer_id = (SELECT id FROM issuers WHERE slug = 'etcd-1') WHERE domain = 'etcd'", "its signature is not that of its issuer"),
+            ("UPDATE domain_crls SET counter = 0 WHERE domain = 'etcd'", "UPDATE domain_crls SET counter = 2 WHERE domain = 'etcd'", "its number is above 0"),
+            // an entry whose row is gone, and a row that no list has
+            ("UPDATE revocations SET serial = certificate_id WHERE reason = 'keyCompromise'", "UPDATE revocations SET serial = (SELECT c.serial FROM certificates c WHERE c.id = certificate_id) WHERE reason = 'keyCompromise'", "which was never revoked"),
+        ] {
+            at.sql(break_it).await;
+            let findings = found().await;
+            assert!(findings.iter().any(|finding| finding.contains(says)), "{break_it}: {findings:?}");
+            at.sql(mend).await;
+            assert_eq!(found().await, Vec::<String>::new(), "{mend}");
+        }
+        // a revocation that was counted and is not listed
+        let (id, serial) = client(&authority, "etcd-client").await;
+        authority.revoke(&actor(), id, RevocationReason::Superseded).await.unwrap();
+        at.sql("UPDATE domain_crls SET content = REPLACE(content, 'etcd-1:1', 'etcd-1:2')").await;
+        let findings = found().await;
+        assert!(findings.iter().any(|finding| finding.contains(&format!("does not list {serial}"))), "{findings:?}");
     }
 
     async fn two_replicas_publish_one_list(at) {
@@ -209,7 +335,7 @@ on_both_engines! {
     }
 }
 
-fn openssl_number(der: &[u8]) -> chancery::model::serial::SerialNumber {
+fn number(der: &[u8]) -> chancery::model::serial::SerialNumber {
     chancery::model::serial::SerialNumber::from_octets(CrlFacts::parse(der).unwrap().number.unwrap()).unwrap()
 }
 

@@ -1,0 +1,91 @@
+//! What a domain's list holds, and how it is told that this has changed.
+
+use std::collections::BTreeMap;
+
+use super::of_domain;
+use crate::authority::Authority;
+use crate::authority::crl::{KEPT_PAST_END, Reader, push_listed};
+use crate::authority::snapshot::{LoadedIssuer, Snapshot};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::id::CertificateId;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::SerialNumber;
+use crate::pki::crl::CrlEntries;
+use crate::store::{domain_crls, revocations};
+
+const PAGE: i64 = 2_000;
+
+impl Authority {
+    /// How many revocations each issuer of a domain has, and which issuers are revoked themselves.
+    pub(in crate::authority) async fn content(&self, snapshot: &Snapshot, domain: &str) -> Result<String> {
+        let mut parts = Vec::new();
+        for loaded in of_domain(snapshot, domain) {
+            let count = domain_crls::count(&self.store, loaded.issuer.id).await?;
+            let revoked = if loaded.revoked_at.is_some() { "!" } else { "" };
+            parts.push(format!("{}:{count}{revoked}", loaded.issuer.slug));
+        }
+        Ok(parts.join(","))
+    }
+
+    /// Entries in groups: one for each name of an issuer, because that is what an entry names.
+    pub(super) async fn domain_entries(
+        &self,
+        snapshot: &Snapshot,
+        domain: &str,
+        now: Timestamp,
+        octets: usize,
+    ) -> Result<CrlEntries> {
+        let mut groups: BTreeMap<&[u8], Vec<&LoadedIssuer>> = BTreeMap::new();
+        for loaded in of_domain(snapshot, domain) {
+            groups.entry(loaded.subject()).or_default().push(loaded);
+        }
+        let mut entries = CrlEntries::with_octets(octets);
+        for (name, issuers) in groups {
+            entries.under(name);
+            match issuers.as_slice() {
+                [one] if one.revoked_at.is_none() => {
+                    let mut reader = Reader::Store(&self.store);
+                    push_listed(&mut reader, one.issuer.id, now - KEPT_PAST_END, &mut entries).await?;
+                }
+                // twins of one name, and every certificate of a revoked key: put in order first
+                several => {
+                    let mut all = BTreeMap::new();
+                    for issuer in several {
+                        self.collect_all(issuer, now, &mut all).await?;
+                    }
+                    for (serial, (at, reason)) in all {
+                        entries.push(SerialNumber::from_octets(&serial)?, at, reason)?;
+                    }
+                }
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Everything of a revoked issuer's key is revoked with it, without a reason of its own.
+    async fn collect_all(
+        &self,
+        issuer: &LoadedIssuer,
+        now: Timestamp,
+        all: &mut BTreeMap<Vec<u8>, (Timestamp, Option<RevocationReason>)>,
+    ) -> Result<()> {
+        let (id, alive_at) = (issuer.issuer.id, now - KEPT_PAST_END);
+        if let Some(at) = issuer.revoked_at {
+            let mut after = (alive_at, CertificateId::from_bytes([0; 16]));
+            loop {
+                let page = domain_crls::certificates(&self.store, id, alive_at, after, PAGE).await?;
+                let Some((_, end)) = page.last() else { break };
+                after = *end;
+                all.extend(page.into_iter().map(|(serial, _)| (serial.octets().to_vec(), (at, None))));
+            }
+        }
+        let mut last = None;
+        loop {
+            let page = revocations::page(&self.store, id, last.as_ref(), alive_at, PAGE).await?;
+            let Some(end) = page.last() else { return Ok(()) };
+            last = Some(end.serial.clone());
+            all.extend(page.into_iter().map(|r| (r.serial.octets().to_vec(), (r.revoked_at, Some(r.reason)))));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A domain's list as it is served: the one in force, read again when it changed. With the database away the one that was
+//! served last goes on until its nextUpdate.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
+
+use super::{LABEL, seal_id};
+use crate::authority::Authority;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::identifier::shown;
+use crate::model::serial::to_hex;
+use crate::pki::crl_facts::CrlFacts;
+use crate::store::domain_crls::{self, DomainCrlAhead, DomainCrlHead};
+
+/// A domain's list as it is served.
+#[derive(Debug)]
+pub struct DomainCrl {
+    pub counter: i64,
+    /// It stood ready, and its time has come.
+    pub stood_ready: bool,
+    pub der: Bytes,
+    /// A hash of the bytes, in hex.
+    pub tag: String,
+    pub this_update: Timestamp,
+    pub next_update: Timestamp,
+}
+
+impl Authority {
+    /// The list in force of a domain. It works while locked, and for a while without the database.
+    pub async fn domain_crl(&self, domain: &str) -> Result<Arc<DomainCrl>> {
+        if !self.snapshot().domains.iter().any(|d| d.slug == domain) {
+            return Err(Error::not_found(format!("trust domain \"{}\"", shown(domain))));
+        }
+        let known = self.domain_crls.served(domain);
+        match self.read_domain_crl(domain, known.as_ref()).await {
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                known.filter(|crl| self.store.now() < crl.next_update).ok_or(error)
+            }
+            read => read,
+        }
+    }
+
+    async fn read_domain_crl(&self, domain: &str, known: Option<&Arc<DomainCrl>>) -> Result<Arc<DomainCrl>> {
+        let missing = || {
+            let detail = format!("trust domain {domain} has no list yet; try again in a few seconds");
+            Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(5))
+        };
+        // a list may be replaced between the two reads
+        for _ in 0..3 {
+            let head = domain_crls::find(&self.store, domain).await?.ok_or_else(missing)?;
+            let ahead = head.taken_over_by(self.store.now()).filter(|_| self.can_seal());
+            let place = (head.counter, ahead.is_some());
+            if let Some(known) = known.filter(|known| (known.counter, known.stood_ready) == place) {
+                return Ok(Arc::clone(known));
+            }
+            let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
+            let crl = Arc::new(served(&head, ahead, der));
+            let mut served = self.domain_crls.served.lock().unwrap_or_else(PoisonError::into_inner);
+            served.insert(domain.to_owned(), Arc::clone(&crl));
+            return Ok(crl);
+        }
+        Err(Error::new(ErrorKind::Unavailable, "the list changes too fast").retry_after(Duration::from_secs(1)))
+    }
+
+    /// The bytes of a domain's list, opened if it was sealed. None when it was replaced meanwhile.
+    pub(in crate::authority) async fn domain_crl_bytes(
+        &self,
+        head: &DomainCrlHead,
+        ahead: Option<DomainCrlAhead>,
+    ) -> Result<Option<Vec<u8>>> {
+        let Some(stored) = domain_crls::bytes(&self.store, head, ahead).await? else { return Ok(None) };
+        let Some(ahead) = ahead else { return Ok(Some(stored)) };
+        let der = self.keys.open_status(LABEL, &seal_id(&head.domain, head.counter), stored)?;
+        // the row beside it is in clear and could be another's
+        if CrlFacts::parse(&der).is_ok_and(|facts| facts.this_update == ahead.this_update.truncated()) {
+            return Ok(Some(der));
+        }
+        Err(Error::inconsistent(format!(
+            "the sealed list of trust domain {} is not the one of its row; start the server unlocked, which signs it anew",
+            head.domain
+        )))
+    }
+}
+
+fn served(head: &DomainCrlHead, ahead: Option<DomainCrlAhead>, der: Vec<u8>) -> DomainCrl {
+    let hash = to_hex(digest(&SHA256, &der).as_ref());
+    let (this_update, next_update) =
+        ahead.map_or((head.this_update, head.next_update), |ahead| (ahead.this_update, ahead.next_update));
+    DomainCrl {
+        counter: head.counter,
+        stood_ready: ahead.is_some(),
+        der: der.into(),
+        tag: hash.get(..32).unwrap_or_default().to_owned(),
+        this_update,
+        next_update,
+    }
+}
