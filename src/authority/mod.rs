@@ -64,6 +64,8 @@ pub struct Authority {
     publication: tokio::sync::Mutex<()>,
     /// When the CRL for later of a large list was signed. Guards only itself.
     ready_signed: Mutex<HashMap<IssuerId, Timestamp>>,
+    /// Until when it need not be looked whether the database file holds what was deleted.
+    pages_looked_at: tokio::sync::Mutex<Option<Timestamp>>,
     /// How far thisUpdate of CRL and OCSP lies back.
     crl_backdate: Duration,
     ocsp: OcspCache,
@@ -103,6 +105,7 @@ impl Authority {
             served: crl::ServedCrls::default(),
             publication: tokio::sync::Mutex::default(),
             ready_signed: Mutex::default(),
+            pages_looked_at: tokio::sync::Mutex::default(),
             crl_backdate,
             ocsp: OcspCache::default(),
             domain_crls: domain_crl::DomainCrls::default(),

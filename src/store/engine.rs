@@ -245,6 +245,15 @@ impl Db {
         }
     }
 
+    /// Runs a statement about the file itself (a pragma, VACUUM) on SQLite's writer; none on Postgres.
+    pub(in crate::store) async fn on_file(&self, text: &'static str) -> Result<Option<Vec<Row>>> {
+        let Db::Lite { write, .. } = self else { return Ok(None) };
+        let mut held = write.take().await?;
+        let rows = wrap((&mut *held).fetch_all(text).await, Row::Lite)?;
+        held.give_back();
+        Ok(Some(rows))
+    }
+
     /// Prepares one statement without running it: the test that every statement fits both engines.
     pub async fn prepare(&self, sql: &Sql) -> Result<()> {
         match self {

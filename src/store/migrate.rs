@@ -73,7 +73,9 @@ pub async fn schema(db: &Db) -> Result<Schema> {
 
 /// Applies the steps that are missing.
 pub async fn run(db: &Db) -> Result<()> {
-    up_to(db, LATEST).await
+    let is_new = schema(db).await?.applied == 0;
+    up_to(db, LATEST).await?;
+    if is_new { db.mark_clean().await } else { Ok(()) }
 }
 
 /// The same up to a version: the schema that an older binary left. Each step is applied by itself and logged, so that a

@@ -18,6 +18,7 @@ pub mod eab_keys;
 pub mod engine;
 pub mod faults;
 pub mod foreign_crls;
+mod freed_pages;
 pub mod grants;
 pub mod guards;
 pub mod hierarchy;

@@ -77,8 +77,18 @@ impl Authority {
     }
 
     async fn check_database(&self) -> Check {
-        match hierarchy::issuers(&self.store).await {
-            Ok(_) => check("database", Vec::new(), format!("{} answers", self.store.db.engine())),
+        let read = match hierarchy::issuers(&self.store).await {
+            Ok(_) => self.store.db.may_hold_deleted().await,
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(deleted) => {
+                let text = "the file of an earlier version may still hold CRLs of a later time that were deleted; make \
+                            twice its size free on the disk, and a server that runs with its unlock key writes the file \
+                            anew within an hour: `chancery serve`";
+                let found = if deleted { vec![(Severity::Warning, text.to_owned())] } else { Vec::new() };
+                check("database", found, format!("{} answers", self.store.db.engine()))
+            }
             Err(error) => blind("database", &format!("{}; check --database-url", error.detail)),
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::authority::Authority;
+use crate::clock::{Timestamp, hours};
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -17,6 +18,8 @@ use crate::store::hierarchy;
 
 /// The name under which the status seal binds a sealed CRL, together with its id.
 pub(super) const LABEL: &str = "crl";
+/// How soon it is tried again to write a file anew.
+const AGAIN: Duration = hours(1);
 /// Clocks of replicas may differ by this much.
 const SKEW: Duration = Duration::from_secs(30);
 
@@ -30,6 +33,9 @@ impl Authority {
             let (wrong, early): (Vec<_>, Vec<_>) = found.into_iter().partition(|crl| crl.created_at > now + SKEW);
             let early: Vec<_> = early.into_iter().filter(|crl| !crl.sealed && self.can_seal()).collect();
             if wrong.is_empty() && early.is_empty() {
+                if self.can_seal() {
+                    self.forget_deleted_pages().await;
+                }
                 break;
             }
             for crl in &wrong {
@@ -40,6 +46,32 @@ impl Authority {
             }
         }
         Ok(())
+    }
+
+    /// Once after an upgrade on SQLite, when every CRL of later is sealed: the clear ones that were deleted before can still
+    /// be read in freed pages. A failure stops nothing; doctor reports it, and an hour later it is tried again.
+    async fn forget_deleted_pages(&self) {
+        let now = self.store.now();
+        let mut looked = self.pages_looked_at.lock().await;
+        if looked.is_some_and(|until| now < until) {
+            return;
+        }
+        let outcome = match self.store.db.may_hold_deleted().await {
+            Ok(false) => {
+                *looked = Some(Timestamp::from_micros(i64::MAX));
+                return;
+            }
+            Ok(true) => self.store.db.write_anew().await,
+            Err(error) => Err(error),
+        };
+        *looked = Some(now + AGAIN);
+        match outcome {
+            Ok(()) => {
+                tracing::info!("the database file was written anew without what was deleted before the upgrade")
+            }
+            Err(error) => tracing::warn!(error = %error.chain(),
+                "the database file could not be written anew; it may hold readable CRLs of a later time"),
+        }
     }
 
     /// A CRL whose signer's clock was ahead. What it listed may be missing in the one that is in force now.

@@ -1,12 +1,16 @@
 //! An installation of an earlier version is opened by this one: it migrates, starts, and what was true stays true.
 //! `tests/data/installations/README.md` says how each was made.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
+use chancery::authority::checks::Severity;
 use chancery::clock::{Clock, Timestamp};
+use chancery::store::engine::{Db, q};
 use serde_json::{Value, json};
 
 use crate::support::server::TestServer;
+use crate::support::stores::plain;
 use crate::support::wait;
 use crate::support::wire::Reply;
 
@@ -129,6 +133,72 @@ impl Upgraded {
         let findings = self.server.app().authority.fsck().await.unwrap().findings;
         assert_eq!(findings, Vec::<String>::new());
     }
+}
+
+/// Copies a stored installation, so that a test can change it before it is opened.
+fn copied(stored: &Path) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(stored).unwrap() {
+        let file = entry.unwrap();
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).unwrap();
+    }
+    folder
+}
+
+/// What stands in a database file and its log, as far as there is one.
+fn octets_of(data: &Path) -> Vec<u8> {
+    let read = |name: &str| std::fs::read(data.join(name)).unwrap_or_default();
+    [read("chancery.db"), read("chancery.db-wal")].concat()
+}
+
+/// Which of these stand in the octets. One pass: the file is large.
+fn found(octets: &[u8], ends: &[Vec<u8>]) -> HashSet<Vec<u8>> {
+    let by_start: HashMap<&[u8], &Vec<u8>> = ends.iter().map(|end| (&end[..8], end)).collect();
+    let hits = octets.windows(40).filter_map(|window| Some((window, by_start.get(&window[..8])?)));
+    hits.filter(|(window, end)| *window == end.as_slice()).map(|(_, end)| (*end).clone()).collect()
+}
+
+/// The last octets of each CRL that this file holds in clear before its time: of its signature.
+async fn ends_of_future_crls(db: &Db) -> Vec<Vec<u8>> {
+    let rows = q(plain("SELECT der FROM crls WHERE this_update > created_at")).fetch_all(db).await.unwrap();
+    rows.iter().map(|row| row.get::<Vec<u8>>("der").unwrap()).map(|der| der[der.len() - 40..].to_vec()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crls_of_later_are_nowhere_in_an_upgraded_file() {
+    let folder = copied(&stored(SCHEMA_11, "sqlite"));
+    let db = Db::open_sqlite(&folder.path().join("chancery.db")).await.unwrap();
+    let all = ends_of_future_crls(&db).await;
+    // what that version did when it signed a root's CRLs anew
+    q(plain("PRAGMA secure_delete = OFF")).execute(&db).await.unwrap();
+    q(plain(
+        "DELETE FROM crls WHERE this_update > created_at AND issuer_id IN \
+         (SELECT id FROM issuers WHERE role = 'root' AND slug <> 'tls-root')",
+    ))
+    .execute(&db)
+    .await
+    .unwrap();
+    let kept = ends_of_future_crls(&db).await;
+    db.close().await;
+    let before = found(&octets_of(folder.path()), &all);
+    let deleted = before.iter().filter(|end| !kept.contains(end)).count();
+    assert!(deleted > 20 && kept.len() > 20, "{deleted} deleted ones can be read, {} are there", kept.len());
+    let server = TestServer::stored(folder.path(), false).await;
+    let database = async || {
+        let checks = server.app().authority.checks().await;
+        checks.into_iter().find(|check| check.name == "database").unwrap()
+    };
+    wait::until("the file is written anew", async || (database().await.severity == Severity::Ok).then_some(())).await;
+    assert_eq!(found(&octets_of(&server.data()), &all).len(), 0, "of {}", all.len());
+    assert_eq!(server.app().authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    server.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_file_is_not_written_anew() {
+    let server = TestServer::sqlite().await;
+    assert!(!server.app().store.db.may_hold_deleted().await.unwrap());
+    server.end().await;
 }
 
 async fn upgrades(engine: &str) {
