@@ -141,6 +141,8 @@ impl Authority {
     async fn publish_domain(&self, snapshot: &Snapshot, publication: &Publication<'_>) -> Result<bool> {
         let Publication { domain, signer, key, before, now, .. } = publication;
         let octets = before.map_or(0, |head| usize::try_from(head.size).unwrap_or(0));
+        // one list at a time in this process: a large one fills memory
+        let _turn = self.publication.lock().await;
         let entries = self.domain_entries(snapshot, domain, *now, octets).await?;
         let count = entries.count();
         let number = before.map_or(0, |head| head.counter) + 1;
@@ -186,6 +188,7 @@ impl Authority {
         let Publication { domain, now, .. } = publication;
         hold(&self.domain_crls.ready_signed).insert((*domain).to_owned(), *now);
         let octets = usize::try_from(head.size).unwrap_or(0);
+        let _turn = self.publication.lock().await;
         let entries = self.domain_entries(snapshot, domain, *now, octets).await?;
         let number = head.counter + 1;
         let ahead = self.sign_ready_list(publication, number, entries).await?;

@@ -159,6 +159,7 @@ on_both_engines! {
         authority.publish_domains_due().await.unwrap();
         at.clock.advance(days(2));
         assert_eq!(listed(&locked, "etcd").await["etcd-1"].len(), 2);
+        authority.publish_due().await.unwrap();
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
 
