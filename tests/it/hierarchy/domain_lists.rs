@@ -296,7 +296,7 @@ on_both_engines! {
         let ca = |slug: &str| authority.snapshot().issuer(slug).unwrap().certificate().unwrap().der.clone();
         let (root, issuer) = (ca("etcd-root"), ca("etcd-1"));
         authority.create_issuer(&actor(), &wanted("etcd"), Some("etcd-root")).await.unwrap();
-        authority.move_issuer(&actor(), "etcd-2", IssuerMove::Activate).await.unwrap();
+        authority.move_issuer(&actor(), "etcd-2", IssuerMove::MakeDefault).await.unwrap();
         authority.revoke(&actor(), bad.certificate.id, RevocationReason::Superseded).await.unwrap();
         for (step, days_on) in [(IssuerMove::Retire, 1), (IssuerMove::Remove, 80)] {
             authority.move_issuer(&actor(), "etcd-1", step).await.unwrap();
