@@ -4,6 +4,10 @@
 # alone, so it is given the list of the whole domain, which stays whole while the issuers of the domain change.
 . "$(dirname "$0")/lib.sh"
 
+# Debian's etcd, or the one in the folder that CHANCERY_TEST_ETCD names
+[ -z "${CHANCERY_TEST_ETCD:-}" ] || PATH="$CHANCERY_TEST_ETCD:$PATH"
+echo "# $(etcd --version | head -n 1)"
+
 DOMAINS=(mtls kubernetes front-proxy code-signing timestamping smime dev payments)
 
 # sign NAME PROFILE SUBJECT [SAN] : a key and CSR by openssl, signed by the CA; NAME.pem holds leaf and intermediates.
