@@ -237,6 +237,7 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         state: issuer.state.name().to_owned(),
         signs_not: not_signing(snapshot, loaded, now).map(|why| why.clause()),
         is_default: snapshot.default_signer(&issuer.domain, now).is_some_and(|first| first.issuer.id == issuer.id),
+        permitted_names: loaded.path.permitted_names(),
         key_algorithm: loaded.sealed_key.algorithm.name(),
         can_sign: loaded.key.is_some(),
         not_before: Some(certificate.not_before),

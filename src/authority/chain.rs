@@ -190,7 +190,7 @@ impl Chain {
         })
     }
 
-    pub(super) fn path(&self) -> &IssuingPath {
+    pub fn path(&self) -> &IssuingPath {
         &self.path
     }
 }

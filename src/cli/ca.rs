@@ -149,6 +149,10 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
         (_, true) => {
             let slug = made["slug"].as_str().unwrap_or_default();
             issuer(&client, slug).await?;
+            let permitted = output::text(&made, "permitted_names");
+            if permitted != "-" {
+                output::say(&format!("permits   {}", permitted.replace(',', ", ")));
+            }
             next_steps(context, &made, slug, new_root);
             Ok(())
         }

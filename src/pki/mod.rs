@@ -23,6 +23,7 @@ pub mod path;
 pub mod path_finder;
 pub mod pbes2;
 pub mod pem;
+pub mod permits;
 pub mod pkcs12;
 pub mod policies;
 pub mod policy;

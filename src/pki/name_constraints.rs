@@ -78,6 +78,26 @@ impl NameConstraints {
         violation(format!("permits {} only", list.join(", ")))
     }
 
+    pub(super) fn permitted(&self) -> &[Subtree] {
+        &self.permitted
+    }
+
+    /// What remains below this CA of these subtrees, which are of one form.
+    pub(super) fn narrow(&self, trees: &[Subtree]) -> Vec<Subtree> {
+        let Some(form) = trees.first().map(Subtree::form) else { return Vec::new() };
+        let own: Vec<_> = self.permitted.iter().filter(|tree| tree.form() == form).collect();
+        let met: Vec<Subtree> = match own.as_slice() {
+            [] => trees.to_vec(),
+            own => trees.iter().flat_map(|tree| own.iter().filter_map(|other| other.meet(tree))).collect(),
+        };
+        self.without_excluded(met)
+    }
+
+    pub(super) fn without_excluded(&self, mut trees: Vec<Subtree>) -> Vec<Subtree> {
+        trees.retain(|tree| !self.excluded.iter().any(|excluded| excluded.excludes_all_of(tree)));
+        trees
+    }
+
     /// The directory names of which a subject below this CA must begin with one; empty when it may be any.
     pub(super) fn directories(&self) -> impl Iterator<Item = &DistinguishedName> {
         self.permitted.iter().filter_map(Subtree::directory)

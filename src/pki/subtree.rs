@@ -192,6 +192,76 @@ impl Subtree {
     }
 }
 
+impl Subtree {
+    /// The names that lie in both; none when no name does. Of forms that no issuer of ours is made with only equal ones
+    /// have anything in common.
+    pub fn meet(&self, other: &Self) -> Option<Self> {
+        if self.bounded || other.bounded {
+            return None;
+        }
+        let base = match (&self.base, &other.base) {
+            (Base::Dns(a), Base::Dns(b)) => narrower(a, b, true).map(Base::Dns),
+            (Base::Email(a), Base::Email(b)) => narrower(a, b, false).map(Base::Email),
+            (Base::Uri(a), Base::Uri(b)) => narrower(a, b, false).map(Base::Uri),
+            (Base::Network { address: a, mask: m }, Base::Network { address: b, mask: n }) => networks(a, m, b, n),
+            (a, b) => (a == b).then(|| a.clone()),
+        };
+        base.map(|base| Subtree { base, bounded: false })
+    }
+
+    /// Whether every name of another subtree is excluded by this one, which is read broadly.
+    pub fn excludes_all_of(&self, other: &Self) -> bool {
+        match (&self.base, &other.base) {
+            (Base::Dns(own), Base::Dns(base)) => {
+                let (own, base) = (own.trim_start_matches('.'), base.trim_start_matches('.'));
+                own.is_empty() || is_within(base, own)
+            }
+            (Base::Email(own) | Base::Uri(own), Base::Email(base) | Base::Uri(base))
+                if self.form() == other.form() =>
+            {
+                own.is_empty() || self.meet(other).as_ref() == Some(other) || own.strip_prefix('.') == Some(base)
+            }
+            _ => self.meet(other).as_ref() == Some(other),
+        }
+    }
+
+    /// `.invalid`, by which a form without a permitted name is closed.
+    pub fn is_closing(&self) -> bool {
+        matches!(&self.base, Base::Email(base) | Base::Uri(base) if base == ".invalid")
+    }
+}
+
+/// The narrower of two bases of which one lies in the other. A DNS base holds the names below it; a host holds itself
+/// alone, and with a leading dot the hosts below.
+fn narrower(a: &str, b: &str, holds_below: bool) -> Option<String> {
+    let lies_in = |inner: &str, outer: &str| {
+        if outer.is_empty() || inner == outer {
+            return true;
+        }
+        let inner = inner.rsplit_once('@').filter(|_| !outer.contains('@')).map_or(inner, |(_, host)| host);
+        let (below, own) = (outer.strip_prefix('.'), inner.trim_start_matches('.'));
+        match below {
+            Some(below) => is_within(own, below) && (own != below || inner.starts_with('.')),
+            None if holds_below => is_within(own, outer),
+            None => inner == outer,
+        }
+    };
+    if lies_in(a, b) {
+        return Some(a.to_owned());
+    }
+    lies_in(b, a).then(|| b.to_owned())
+}
+
+fn networks(a: &[u8], m: &[u8], b: &[u8], n: &[u8]) -> Option<Base> {
+    if a.len() != b.len() {
+        return None;
+    }
+    let agree = a.iter().zip(b).zip(m.iter().zip(n)).all(|((a, b), (m, n))| a & m & n == b & m & n);
+    let mask: Vec<u8> = m.iter().zip(n).map(|(m, n)| m | n).collect();
+    let address = a.iter().zip(m).zip(b.iter().zip(n)).map(|((a, m), (b, n))| (a & m) | (b & n)).collect();
+    agree.then_some(Base::Network { address, mask })
+}
+
 impl fmt::Display for Subtree {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.base {

@@ -186,6 +186,17 @@ impl Directory {
         snapshot.signer(domain, self.issuers(), names, now)
     }
 
+    /// Whether an issuer here may sign these names together (RFC 8555 §7.4: what finalize would refuse is refused at once).
+    pub fn check_issuers(
+        &self,
+        snapshot: &Snapshot,
+        domain: &str,
+        names: &[Identifier],
+        now: Timestamp,
+    ) -> Result<()> {
+        self.issuer(snapshot, domain, names, now)?.path.check_names(names)
+    }
+
     fn issuers(&self) -> Candidates<'_> {
         match self.config.issuers.iter().any(|slug| slug == ANY) {
             true => Candidates::Any,

@@ -250,12 +250,14 @@ impl Registration {
         let rules = grant.map(|g| g.scope.names.as_slice()).unwrap_or_default();
         let snapshot = self.authority.snapshot();
         let profile = &snapshot.profile(profile)?.profile;
-        directory.issuer(&snapshot, profile.domain(), &[], self.store.now())?;
+        let (domain, now) = (profile.domain(), self.store.now());
+        directory.issuer(&snapshot, domain, &[], now)?;
         let (mut good, mut bad) = (Vec::<Wanted>::new(), Vec::new());
         for asked in asked {
             let checked = offered(&asked.kind, &asked.value).and_then(|name| {
                 directory.check_name(&name)?;
                 profile.check_name(&name, self.authority.own_hosts(), rules)?;
+                directory.check_issuers(&snapshot, domain, std::slice::from_ref(&name), now)?;
                 provable(directory, grant, &name)?;
                 let ancestor = ancestor_of(&name, asked.ancestor.as_deref())?;
                 Ok(Wanted { name, ancestor })
@@ -272,10 +274,32 @@ impl Registration {
             }
         }
         match bad.len() {
-            0 => Ok(good),
+            0 => {
+                let names: Vec<_> = good.iter().map(|wanted| wanted.name.clone()).collect();
+                directory
+                    .check_issuers(&snapshot, domain, &names, now)
+                    .map_err(|error| not_together(error, &names))?;
+                Ok(good)
+            }
             _ => Err(refusal(bad)),
         }
     }
+}
+
+/// Each of these names has an issuer, and none may sign all of them.
+fn not_together(error: Error, names: &[Identifier]) -> Error {
+    if error.kind != ErrorKind::RejectedIdentifier {
+        return error;
+    }
+    let detail =
+        format!("no issuer may sign all these names in one certificate ({}); order them apart", error.detail);
+    let of = |name: &Identifier| Subproblem {
+        kind: ErrorKind::RejectedIdentifier,
+        detail: format!("{} \"{name}\" needs another issuer than the other names; order it apart", name.kind()),
+        identifier: Some((name.kind().to_owned(), name.value())),
+        pointer: None,
+    };
+    Error::new(ErrorKind::RejectedIdentifier, detail).with_subproblems(names.iter().map(of).collect())
 }
 
 fn invalid_profile(mut error: Error) -> Error {

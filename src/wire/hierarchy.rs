@@ -118,6 +118,9 @@ pub struct Issuer {
     pub signs_not: Option<String>,
     /// Signs for its domain now when a request names no issuer and the names fit it.
     pub is_default: bool,
+    /// The names that it may sign, of the forms that a CA of its path restricts; absent when none is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permitted_names: Vec<String>,
     pub key_algorithm: String,
     /// Is its key loaded in the process that answers? That of a root never is in `serve`. Whether it may sign is another
     /// matter: `state` and `signs_not`.

@@ -22,6 +22,7 @@ use crate::model::identifier::shown;
 use crate::model::issuer::{Domain, Issuer, IssuerRole, IssuerState};
 use crate::model::key::KeyAlgorithm;
 use crate::pki::issuer::IssuerKey;
+use crate::pki::name_constraints::NameConstraints;
 use crate::pki::signer::KeyPurpose;
 use crate::store::versions::{self, Topic};
 use crate::store::{Tx, hierarchy, profiles};
@@ -328,6 +329,11 @@ fn check_room(plan: &Plan, above: &Issuer, key: &IssuerKey, now: Timestamp) -> R
     }
     let usages: Vec<_> = plan.usages.iter().map(|usage| usage.oid()).collect();
     key.path().check_usages(&usages)?;
+    if let Some(value) = &plan.constraints {
+        let constraints = NameConstraints::parse(value);
+        let unreadable = |e| Error::inconsistent("the name constraints of a new issuer cannot be read").because(e);
+        key.path().check_permits(&constraints.map_err(unreadable)?)?;
+    }
     let end = key.validity().not_after();
     if plan.exact && now + plan.life > end {
         return Err(Error::refused(

@@ -140,6 +140,7 @@ impl Authority {
             certificates.push(CaCertificate::read(der)?);
         }
         let path = path_finder::best(&own, &certificates, now)?;
+        path.check_own_permits()?;
         Ok(Judged { own, path })
     }
 

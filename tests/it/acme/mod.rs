@@ -13,6 +13,7 @@ mod challenges;
 mod checklist;
 mod client;
 mod compromise;
+mod constrained;
 mod directories;
 mod dns01;
 mod eab;

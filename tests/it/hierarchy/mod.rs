@@ -12,6 +12,7 @@ mod foreign;
 mod moves;
 mod offline;
 mod paths;
+mod permits;
 mod retention;
 mod revocation;
 mod states;
