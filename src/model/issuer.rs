@@ -378,7 +378,7 @@ mod tests {
         let activating = [IssuerMove::Activate, IssuerMove::MakeDefault];
         let moves = [&activating[..], &[IssuerMove::Retire, IssuerMove::Remove, IssuerMove::Revoke]].concat();
         for state in IssuerState::ALL {
-            for step in moves {
+            for step in moves.iter().copied() {
                 let after = state.after(step);
                 assert!(state != IssuerState::Revoked || after.is_none(), "{state:?} {step:?}");
                 assert_eq!(after.is_some_and(IssuerState::signs), after.is_some() && activating.contains(&step));
