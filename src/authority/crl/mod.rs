@@ -186,8 +186,8 @@ impl Authority {
 
     async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
         let Some(begun) = self.begin_publication(id, key, signs).await? else { return Ok(Outcome::NothingDue) };
-        let octets = begun.last.as_ref().map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
-        let entries = collect(series::Reader::Store(&self.store), &begun.issuer, begun.now, octets).await?;
+        let (reader, last) = (series::Reader::Store(&self.store), begun.last.as_ref());
+        let entries = collect(reader, &begun.issuer, begun.now, last).await?;
         let (now, publishing) = (begun.now, self.publishing());
         let mut number = begun.number;
         let mut signed = Vec::with_capacity(2);

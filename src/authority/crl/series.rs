@@ -157,8 +157,7 @@ async fn sign_series(
 ) -> Result<()> {
     let now = tx.now();
     let begun = begin(tx, issuer.clone(), key, now, last).await?;
-    let octets = begun.last.as_ref().map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
-    let entries = collect(Reader::Tx(tx), &begun.issuer, now, octets).await?;
+    let entries = collect(Reader::Tx(tx), &begun.issuer, now, begun.last.as_ref()).await?;
     let (mut number, mut signed) = (begun.number, Vec::with_capacity(windows.len()));
     for window in windows {
         number = number.next().ok_or_else(no_numbers)?;
@@ -238,10 +237,22 @@ impl Reader<'_> {
     }
 }
 
-/// What the issuer's CRL lists at `now`. `octets` says how long the list may be expected to be.
-pub async fn collect(mut reader: Reader<'_>, issuer: &Issuer, now: Timestamp, octets: usize) -> Result<CrlEntries> {
+/// What the issuer's CRL lists at `now`, after `last`. A revoked certificate that expired after `last` was made is
+/// listed once more, however long no CRL was made: an entry is removed only after it appeared on a CRL issued past the
+/// end of its certificate (RFC 5280 §3.3).
+pub async fn collect(
+    mut reader: Reader<'_>,
+    issuer: &Issuer,
+    now: Timestamp,
+    last: Option<&CrlHead>,
+) -> Result<CrlEntries> {
+    let kept = now - KEPT_PAST_END;
     // all that is known stays where expired ones are kept; the date on the CRL promises no more than was kept
-    let alive_at = if issuer.crl_retained_since.is_some() { Timestamp::from_micros(0) } else { now - KEPT_PAST_END };
+    let alive_at = match issuer.crl_retained_since {
+        Some(_) => Timestamp::from_micros(0),
+        None => last.map_or(kept, |crl| kept.min(crl.created_at)),
+    };
+    let octets = last.map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
     let mut entries = CrlEntries::with_octets(octets);
     push_listed(&mut reader, issuer.id, alive_at, &mut entries).await?;
     Ok(entries)

@@ -4,6 +4,7 @@ mod accounts;
 mod batches;
 mod checkpoints;
 mod compromise;
+mod crl_windows;
 mod crls;
 mod faults;
 mod fsck;
