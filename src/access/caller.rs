@@ -68,6 +68,11 @@ impl Caller {
         Caller { actor, role: Role::Admin, token: None, grant: None, scope: None, expires_at: None }
     }
 
+    /// A command in a process of its own on the host, not a request to a server.
+    pub fn is_host(&self) -> bool {
+        matches!(self.actor.kind, ActorKind::Host(_))
+    }
+
     pub fn actor(&self) -> &Actor {
         &self.actor
     }

@@ -9,7 +9,7 @@ use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
-use crate::model::id::CertificateId;
+use crate::model::certificate::Certificate;
 use crate::model::identifier::shown;
 use crate::model::issuer::{IssuerMove, IssuerState};
 use crate::wire::hierarchy::{Issuer, IssuerDependents, IssuerStateRequest};
@@ -51,12 +51,17 @@ pub async fn change(
 ) -> Result<Reply<Issuer>> {
     refused(&api, &caller, "issuer.refused", &slug, caller.may_manage_hierarchy()).await?;
     let step = step(&asked)?;
+    refused(&api, &caller, "issuer.refused", &slug, api.authority.check_move(&slug, step)).await?;
     let dependents = found(&api, &slug).await?;
     if dependents.confirm_for.contains(&asked.state) && !asked.confirm {
         let unconfirmed = Err(unconfirmed(&slug, &dependents));
         return refused(&api, &caller, "issuer.refused", &slug, unconfirmed).await;
     }
-    api.authority.move_issuer(caller.actor(), &slug, step).await?;
+    if asked.confirm {
+        api.authority.move_issuer(caller.actor(), &slug, step).await?;
+    } else {
+        api.authority.move_issuer_unconfirmed(caller.actor(), &slug, step).await?;
+    }
     let snapshot = api.authority.snapshot();
     hierarchy::issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now()).map(Reply)
 }
@@ -86,8 +91,11 @@ fn step(asked: &IssuerStateRequest) -> Result<IssuerMove> {
 }
 
 /// What depends on the issuer or root whose own certificate this is; none for other certificates.
-pub(super) async fn of_certificate(api: &Api, id: CertificateId) -> Result<Option<(String, IssuerDependents)>> {
-    let Some(owner) = api.authority.issuer_with(id) else { return Ok(None) };
+pub(super) async fn of_certificate(
+    api: &Api,
+    certificate: &Certificate,
+) -> Result<Option<(String, IssuerDependents)>> {
+    let Some(owner) = api.authority.issuer_with_now(certificate).await? else { return Ok(None) };
     let slug = owner.issuer.slug.clone();
     Ok(Some((slug.clone(), found(api, &slug).await?)))
 }

@@ -41,7 +41,7 @@ pub async fn create(
     refused(&api, &caller, "certificate.revocation_refused", &object, caller.may_revoke(&record)).await?;
     let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::Unspecified), RevocationReason::from_name)?;
     api.authority.refuse_root(&record)?;
-    let issuer = issuer_states::of_certificate(&api, record.id).await?;
+    let issuer = issuer_states::of_certificate(&api, &record).await?;
     if query.dry_run {
         api.authority.revocable(&record, api.authority.store().now())?;
         return preview(&record, reason, issuer);
@@ -58,6 +58,11 @@ pub async fn create(
         Claim::Go(claim) => claim,
     };
     let revoked = api.authority.revoke_once(caller.actor(), record.id, reason, claim.as_ref()).await?;
+    if caller.is_host() {
+        // a command on the host is a process of its own: no server may be running that would publish, or only a locked one
+        let published = api.authority.publish_due().await;
+        published.inspect_err(|error| tracing::warn!(error = %error.chain(), "the CRL is left to a server")).ok();
+    }
     told(&api, &revoked).await
 }
 

@@ -47,6 +47,14 @@ impl Authority {
         self.snapshot().issuers.values().find(has).cloned()
     }
 
+    /// The same, also of an issuer that another process has just made.
+    pub async fn issuer_with_now(&self, certificate: &Certificate) -> Result<Option<Arc<LoadedIssuer>>> {
+        if certificate.is_of_hierarchy() && self.issuer_with(certificate.id).is_none() {
+            self.reload().await?;
+        }
+        Ok(self.issuer_with(certificate.id))
+    }
+
     /// The nearest CA above a certificate that is revoked, and since when: verifiers that check a whole chain refuse what
     /// stands below it.
     pub fn revoked_above(&self, certificate: &Certificate) -> Option<(String, Timestamp)> {
@@ -135,13 +143,15 @@ impl Authority {
         }
         let snapshot = self.snapshot();
         let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return Ok(None) };
-        if issuer.issuer.role != IssuerRole::Root || certificate.validity.not_after() < self.store.now() {
+        // a server that has the issuer's key publishes within seconds
+        let by_itself = issuer.issuer.role != IssuerRole::Root && issuer.key.is_some();
+        if by_itself || certificate.validity.not_after() < self.store.now() {
             return Ok(None);
         }
         let listed = self.listed(issuer).await?.contains(certificate.serial.octets());
         Ok((!listed).then(|| {
             let slug = &issuer.issuer.slug;
-            let fix = how_to_sign(issuer);
+            let fix = super::checks::how_to_publish(issuer);
             format!(
                 "revoked here, but clients still trust it: the CRL of {slug} does not list serial {}; {fix}",
                 certificate.serial

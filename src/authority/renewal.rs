@@ -15,7 +15,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::certificate::Certificate;
 use crate::model::id::RenewalWindowId;
 use crate::model::identifier::{Identifier, shown};
-use crate::model::renewal::{Renewal, RenewalFilter, RenewalId, RenewalRule, Window};
+use crate::model::renewal::{Renewal, RenewalFilter, RenewalId, RenewalRule, RenewalSource, Window};
 use crate::model::text::is_deceptive;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::store::versions::{self, Topic};
@@ -80,9 +80,14 @@ impl Authority {
         Ok(facts.authority_key_id.map(|key_id| RenewalId { key_id, serial: certificate.serial.clone() }))
     }
 
-    /// When this certificate should be renewed, and who says so.
+    /// When this certificate should be renewed, and who says so. One below a CA that was revoked is renewed at once: clients
+    /// that check the whole chain refuse it.
     pub fn renewal(&self, certificate: &Certificate) -> Renewal {
-        Renewal::of(certificate, &self.renewals.load().list, self.store.now())
+        let renewal = Renewal::of(certificate, &self.renewals.load().list, self.store.now());
+        match self.revoked_above(certificate) {
+            Some((_, at)) if renewal.source != RenewalSource::Revocation => renewal.revoked_at(at),
+            _ => renewal,
+        }
     }
 
     /// The certificate that an order got in place of this one.

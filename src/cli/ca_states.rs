@@ -66,8 +66,13 @@ pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
 
 pub async fn remove(context: &Context, args: &StateArgs) -> Result<()> {
     let client = context.client().await?;
-    take_away(&client, args, "removed").await?;
-    output::say(&format!("removed   {}; a root is out of its bundle, CRLs and OCSP go on", args.name));
+    let made = take_away(&client, args, "removed").await?;
+    output::say(&match made["role"] == "root" {
+        true => {
+            format!("removed   {}; it is out of its trust domain's bundle, and its CRL and OCSP go on", args.name)
+        }
+        false => format!("removed   {}; it signs nothing, and its CRL and OCSP go on", args.name),
+    });
     output::say(&format!("undo      {}", context.command(&format!("ca retire {}", args.name))));
     Ok(())
 }
@@ -77,7 +82,15 @@ async fn take_away(client: &Client, args: &StateArgs, state: &str) -> Result<Val
     let found = dependents(client, name).await.trying(|| format!("cannot change {name}"))?;
     show(&found, state);
     let must = must_confirm(&found, state);
-    if must {
+    if must && !args.yes {
+        // what cannot be done at all is not asked about
+        let refusal = match change(client, name, &json!({"state": state, "confirm": false})).await {
+            Ok(made) => return Ok(made),
+            Err(refusal) => refusal,
+        };
+        if !refusal.is_rule("issuer.dependents") {
+            return Err(refusal);
+        }
         confirm(args.yes, "nothing was changed: what is listed above depends on it; --yes does it all the same")?;
     }
     change(client, name, &json!({"state": state, "confirm": must})).await
@@ -132,7 +145,10 @@ pub async fn default(client: &Client, domain: &str) -> Result<()> {
     let found = found.trying(|| format!("cannot show trust domain {domain}"))?;
     output::say(&match found["default_issuer"].as_str() {
         Some(slug) => format!("default   {slug} signs for trust domain {domain}"),
-        None => format!("default   none: no issuer of trust domain {domain} signs now"),
+        None => format!(
+            "default   none: no issuer of trust domain {domain} signs now; run `chancery doctor`, which names the command that \
+             makes one"
+        ),
     });
     Ok(())
 }

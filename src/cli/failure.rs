@@ -54,6 +54,11 @@ impl<T, E: Into<Failure>> Trying<T> for std::result::Result<T, E> {
 }
 
 impl Failure {
+    /// The server refused by this rule.
+    pub fn is_rule(&self, name: &str) -> bool {
+        matches!(&self.cause, Cause::Problem(problem) if problem.rule == name)
+    }
+
     pub fn exit_code(&self) -> u8 {
         match &self.cause {
             Cause::Error(error) => of_kind(error.kind),

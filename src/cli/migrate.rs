@@ -60,6 +60,10 @@ fn say(context: &Context, schema: &Schema, database: &str, ran: bool) -> Result<
             schema.pending.iter().map(|(number, name)| json!({"schema": number, "name": name})).collect();
         let member = if ran { "applied" } else { "pending" };
         output::json(&json!({"database": database, "schema": applied, "latest": latest, member: pending}))?;
+    } else if let Some(newer) = schema.unknown {
+        output::say(&format!(
+            "a newer chancery made the database {database}: it has schema {newer}, and this one knows {latest}"
+        ));
     } else if schema.pending.is_empty() {
         output::say(&format!("the database {database} has schema {applied}, which is this chancery's"));
     } else {
@@ -72,10 +76,7 @@ fn say(context: &Context, schema: &Schema, database: &str, ran: bool) -> Result<
         });
     }
     match (ran, schema.unknown, schema.pending.is_empty()) {
-        (false, Some(newer), _) => {
-            output::say(&format!("a newer chancery made it: it has schema {newer}"));
-            Err(Failure { what: String::new(), cause: Cause::Check(11) })
-        }
+        (false, Some(_), _) => Err(Failure { what: String::new(), cause: Cause::Check(11) }),
         (false, None, false) => Err(Failure { what: String::new(), cause: Cause::Check(10) }),
         _ => Ok(()),
     }

@@ -120,10 +120,11 @@ impl Remote {
 
     fn untrusted(&self, error: std::io::Error) -> Error {
         let detail = format!(
-            "the TLS certificate of {} is not trusted ({error}); name the CA's root certificate with --root FILE",
-            self.base
+            "the TLS certificate of {} is not trusted ({error}); name the CA's root certificate with --root FILE, or fetch the \
+             roots anew when they have changed: chancery bootstrap {}",
+            self.base, self.base
         );
-        Error::new(ErrorKind::Unavailable, detail).because(error)
+        Error::new(ErrorKind::Unavailable, detail)
     }
 }
 

@@ -119,7 +119,7 @@ async fn form<'a>(
 
 /// What depends on the issuer whose certificate this is.
 async fn below(dash: &Dash, record: &Certificate) -> Result<Vec<(&'static str, String)>> {
-    let Some(owner) = dash.authority.issuer_with(record.id) else { return Ok(Vec::new()) };
+    let Some(owner) = dash.authority.issuer_with_now(record).await? else { return Ok(Vec::new()) };
     let found = dash.authority.dependents(&owner.issuer.slug).await?;
     let directories = dash.registration.directories_without(&found.issuers);
     let mut rows =

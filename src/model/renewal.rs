@@ -181,6 +181,11 @@ pub enum RenewalSource {
 }
 
 impl Renewal {
+    /// The same certificate once it, or a CA above it, was revoked.
+    pub fn revoked_at(self, at: Timestamp) -> Self {
+        Renewal { window: Window::before(at), source: RenewalSource::Revocation, ..self }
+    }
+
     /// Revocation counts most, then the newest rule that says something about the life of this certificate. A default
     /// notBefore lies before the certificate was made, which is no life that anybody had.
     pub fn of(certificate: &Certificate, newest_first: &[RenewalRule], now: Timestamp) -> Self {

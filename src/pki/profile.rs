@@ -220,7 +220,11 @@ impl Profile {
                 "names.count",
                 format!("{} names", names.len()),
                 format!("{} to {} by {who}", rule.min, rule.max),
-                "ask for fewer names or split them over several certificates",
+                if names.len() < rule.min {
+                    "name what the certificate is for: `chancery issue NAME`, REST: \"names\""
+                } else {
+                    "ask for fewer names or split them over several certificates"
+                },
             ));
         }
         if let Some(missing) = rule.required.iter().find(|kind| !names.iter().any(|name| name.kind() == *kind)) {

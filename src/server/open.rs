@@ -34,6 +34,8 @@ pub struct Opened {
 pub async fn open_migrated(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
     let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
     let db = open_database(config, replica).await?;
+    check_durability(config, &db).await?;
+    refuse_second(config, &db).await?;
     migrate::run(&db).await?;
     measured(replica, db, clock, entropy).await
 }
@@ -101,7 +103,6 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers
 /// keep.
 pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> Result<Opened> {
-    check_durability(config, &store).await?;
     let first_run = match installation(&store).await? {
         Some(_) => false,
         None if config.locked => {
@@ -117,8 +118,8 @@ pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> R
 }
 
 /// A server that acknowledges what a crash may take back is no place for a CA.
-async fn check_durability(config: &Config, store: &Store) -> Result<()> {
-    let found = durability::read(store).await?;
+async fn check_durability(config: &Config, db: &Db) -> Result<()> {
+    let found = durability::read(db).await?;
     if !found.fsync && !config.allow_unsafe_database {
         let detail = "the Postgres server runs with fsync=off: a crash of its machine loses certificates and revocations \
                       that were answered; set fsync = on there, or allow_unsafe_database (CHANCERY_ALLOW_UNSAFE_DATABASE) \
@@ -136,6 +137,22 @@ async fn check_durability(config: &Config, store: &Store) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Refuses an empty database beside the keys of an installation: a second CA would overwrite its status key, and nobody asked
+/// for one. The status key is written once an installation stands, so a founding that was killed goes on.
+async fn refuse_second(config: &Config, db: &Db) -> Result<()> {
+    let status = config.data.join(KeyFile::Status.file_name());
+    if migrate::schema(db).await?.applied > 0 || !status.exists() {
+        return Ok(());
+    }
+    let detail = format!(
+        "the database {} is empty, but {} is of an installation that exists: name its database with --database-url, or \
+         another directory with --data to make a second CA",
+        config.database,
+        status.display()
+    );
+    Err(Error::new(ErrorKind::Conflict, detail))
 }
 
 /// Opens an installation that exists, for commands on the host.

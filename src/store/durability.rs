@@ -1,8 +1,7 @@
 //! Whether a commit of this database survives a crash of its machine. PostgreSQL can be told to promise less than a
 //! commit means (documentation, chapter "Write Ahead Log"); SQLite is opened by us with synchronous=FULL.
 
-use super::Store;
-use super::engine::{q, statements};
+use super::engine::{On, q, statements};
 use crate::error::Result;
 
 statements! {
@@ -32,8 +31,8 @@ impl Durability {
     }
 }
 
-pub async fn read(store: &Store) -> Result<Durability> {
-    let row = q(READ).fetch_one(store).await?;
+pub async fn read<'a>(on: impl Into<On<'a>>) -> Result<Durability> {
+    let row = q(READ).fetch_one(on).await?;
     let is_on = |column: &str| row.get::<String>(column).map(|value| value == "on");
     Ok(Durability {
         fsync: is_on("fsync")?,

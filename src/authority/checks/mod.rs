@@ -86,11 +86,21 @@ impl Authority {
                 let text = "the file of an earlier version may still hold CRLs of a later time that were deleted; make \
                             twice its size free on the disk, and a server that runs with its unlock key writes the file \
                             anew within an hour: `chancery serve`";
-                let found = if deleted { vec![(Severity::Warning, text.to_owned())] } else { Vec::new() };
+                let mut found = if deleted { vec![(Severity::Warning, text.to_owned())] } else { Vec::new() };
+                found.extend(self.write_failure().await.map(|why| (Severity::Critical, why)));
                 check("database", found, format!("{} answers", self.store.db.engine()))
             }
             Err(error) => blind("database", &format!("{}; check --database-url", error.detail)),
         }
+    }
+
+    /// Why nothing can be stored, if that is so. A server has proved a write in the last seconds; the process of a command
+    /// proves one now.
+    async fn write_failure(&self) -> Option<String> {
+        self.store.write_failure()?;
+        let failed = self.store.prove_write().await.err().map(|error| error.detail);
+        let why = failed.or_else(|| self.store.write_failure())?;
+        Some(format!("nothing can be stored, so nothing is issued or revoked: {why}"))
     }
 
     /// This machine's clock beside the reference time, measured now: what a server compares before it signs.

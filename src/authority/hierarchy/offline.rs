@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::issuer::IssuerRole;
-use crate::pki::signer::SealedKey;
+use crate::pki::signer::{KeyPurpose, SealedKey};
 use crate::pki::{pbes2, pem, private_key};
 use crate::store::hierarchy;
 use crate::store::versions::{self, Topic};
@@ -115,6 +115,7 @@ impl Authority {
                     return Ok((root.clone(), key));
                 }
             }
+            self.need(KeyPurpose::Root, "opening the file of an offline root")?;
             let detail = "the file is not of a root of this installation, or root.key is not the one that sealed it";
             return Err(Error::refused(
                 ErrorKind::Unprocessable,

@@ -16,11 +16,26 @@ use crate::store::{Tx, hierarchy, revocations};
 impl Authority {
     /// Moves an issuer or a root to another state.
     pub async fn move_issuer(&self, actor: &Actor, slug: &str, step: IssuerMove) -> Result<()> {
-        let moved = self.moved(actor, slug, step).await;
+        let moved = self.moved(actor, slug, step, LastIssuer::MayGo).await;
         self.told(actor, "issuer.refused", slug, moved).await
     }
 
-    async fn moved(&self, actor: &Actor, slug: &str, step: IssuerMove) -> Result<()> {
+    /// The same for a change that nobody confirmed: of two issuers that are retired at once the second is refused when its
+    /// domain would be left without one.
+    pub async fn move_issuer_unconfirmed(&self, actor: &Actor, slug: &str, step: IssuerMove) -> Result<()> {
+        let moved = self.moved(actor, slug, step, LastIssuer::Stays).await;
+        self.told(actor, "issuer.refused", slug, moved).await
+    }
+
+    /// Refuses a move that is impossible whoever confirms it, by what this process knows.
+    pub fn check_move(&self, slug: &str, step: IssuerMove) -> Result<()> {
+        let snapshot = self.snapshot();
+        let issuer = &snapshot.issuer(slug)?.issuer;
+        issuer.after(step).ok_or_else(|| no_such_move(issuer, step))?;
+        if step == IssuerMove::Remove { check_removal(&snapshot, issuer) } else { Ok(()) }
+    }
+
+    async fn moved(&self, actor: &Actor, slug: &str, step: IssuerMove, last: LastIssuer) -> Result<()> {
         // what another process did a moment ago counts
         self.reload().await?;
         let snapshot = self.snapshot();
@@ -45,6 +60,13 @@ impl Authority {
             hierarchy::forget_defaults(&mut tx, &issuer.domain).await?;
         }
         let default = settle_default(&mut tx, &snapshot, &issuer.domain, chosen).await?;
+        if last == LastIssuer::Stays
+            && default.is_none()
+            && issuer.state.signs()
+            && issuer.role == IssuerRole::Issuing
+        {
+            return Err(last_issuer(&issuer));
+        }
         let action = match step {
             IssuerMove::Activate | IssuerMove::MakeDefault => "issuer.activated",
             IssuerMove::Retire => "issuer.retired",
@@ -97,6 +119,24 @@ impl Authority {
         }
         Ok(())
     }
+}
+
+/// Whether a domain may be left without an issuer that signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LastIssuer {
+    MayGo,
+    Stays,
+}
+
+fn last_issuer(issuer: &Issuer) -> Error {
+    let (slug, domain) = (&issuer.slug, &issuer.domain);
+    let value = format!("{slug} is the last issuer of trust domain {domain} that signs");
+    let fix = format!(
+        "look at it with `chancery ca show {slug}`, then run the command again with --yes (REST: \"confirm\": true)"
+    );
+    let sentence = format!("{value}, so nothing was changed; {fix}");
+    Error::refused(ErrorKind::Conflict, "issuer.dependents", value, "a change that is confirmed", fix)
+        .saying(sentence)
 }
 
 /// A removed root is trusted no longer, so nothing active may stand below it.

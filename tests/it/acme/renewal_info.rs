@@ -3,6 +3,7 @@
 use chancery::authority::renewal::{MAX_CERTIFICATES, MoveRenewals};
 use chancery::clock::{Timestamp, days, hours, minutes};
 use chancery::error::ErrorKind;
+use chancery::model::reason::RevocationReason;
 use chancery::model::renewal::RenewalFilter;
 use serde_json::json;
 
@@ -288,5 +289,20 @@ async fn rules_that_make_no_sense_are_refused() {
             assert_eq!(rule(asked).await, expected);
         }
         assert!(world.authority.renewal_rules(None, 10).await.unwrap().is_empty());
+    }
+}
+
+/// Clients that check a whole chain refuse what stands below a revoked CA.
+#[tokio::test]
+async fn ar4_a_certificate_below_a_revoked_issuer_is_renewed_at_once() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (_, pem, _) = client.certificate(&["a.example.org"]).await;
+        world.clock.advance(days(1));
+        assert!(window(&world, &pem).await.0 > world.now());
+        let issuer =
+            world.authority.snapshot().issuer("tls-1").unwrap().certificate().unwrap().certificate_id.unwrap();
+        world.authority.revoke(&admin(), issuer, RevocationReason::KeyCompromise).await.unwrap();
+        assert!(window(&world, &pem).await.1 <= world.now(), "the window is over: now");
     }
 }

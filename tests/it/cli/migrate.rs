@@ -86,6 +86,25 @@ fn commands_on_the_host_make_no_database() {
 }
 
 #[test]
+fn an_empty_database_beside_the_keys_of_another_installation_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let init = |more: &[&str]| {
+        let mut command = chancery(home.path());
+        command.args(["init", "--data"]).arg(&data).args(more).output().unwrap()
+    };
+    assert_eq!(code(&init(&[])), 0);
+    let status = std::fs::read(data.join("status.key")).unwrap();
+    let elsewhere = format!("sqlite://{}", home.path().join("other.db").display());
+    let second = init(&["--database-url", &elsewhere]);
+    assert_eq!(code(&second), 7, "{}", told(&second));
+    assert!(told(&second).contains("status.key is of an installation that exists"), "{}", told(&second));
+    assert_eq!(std::fs::read(data.join("status.key")).unwrap(), status, "and left as it was");
+    let again = init(&[]);
+    assert_eq!(code(&again), 0, "{}", told(&again));
+}
+
+#[test]
 fn a_served_sqlite_file_is_not_migrated_beside_its_server() {
     let home = tempfile::tempdir().unwrap();
     let server = Process::start(home.path(), &ANY, &[]);

@@ -8,11 +8,13 @@ use chancery::access::Access;
 use chancery::authority::Authority;
 use chancery::authority::guard::{Granted, Guard};
 
+use chancery::authority::hierarchy::plan::Wanted;
 use chancery::authority::issue::Issuance;
 use chancery::clock::hours;
 use chancery::error::ErrorKind;
 use chancery::model::certificate::CertificateStatus;
 use chancery::model::grant::Grant;
+use chancery::model::issuer::IssuerMove;
 use chancery::model::reason::RevocationReason;
 use chancery::pki::crl_facts::CrlFacts;
 use chancery::store::{certificates, grants, jobs};
@@ -177,5 +179,23 @@ async fn two_takers_of_jobs_share_them() {
     assert_eq!((mine.len(), yours.len()), (3, 1));
     assert!(mine.iter().all(|job| job.id != yours[0].id));
     assert!(mine.iter().chain(&yours).all(|job| job.fence == 1));
+    two.end().await;
+}
+
+/// The lock of the installation: of two issuers that are retired at once without a confirmation the second stays.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_keeps_its_last_issuer_when_two_are_retired_at_once() {
+    let two = Two::processes().await;
+    let wanted = Wanted { domain: "tls".into(), ..Wanted::default() };
+    two.rig.authority.create_issuer(&actor(), &wanted, Some("tls-root")).await.unwrap();
+    two.other.reload().await.unwrap();
+    let (me, you) = (actor(), actor());
+    let one = two.rig.authority.move_issuer_unconfirmed(&me, "tls-1", IssuerMove::Retire);
+    let other = two.other.move_issuer_unconfirmed(&you, "tls-2", IssuerMove::Retire);
+    let met = meet(&two.rig.store, "issuer.retired", one, other).await;
+    met.first.unwrap();
+    assert!(met.waited);
+    assert_eq!(met.second.unwrap_err().rule.unwrap().name, "issuer.dependents");
+    two.other.move_issuer(&you, "tls-2", IssuerMove::Retire).await.unwrap();
     two.end().await;
 }
