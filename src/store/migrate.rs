@@ -83,6 +83,9 @@ pub async fn run(db: &Db) -> Result<()> {
 /// large database shows how far it has come; a process that dies leaves the steps before.
 pub async fn up_to(db: &Db, version: i64) -> Result<()> {
     let before = schema(db).await?;
+    if let Some(unknown) = before.unknown {
+        return Err(newer(unknown));
+    }
     let existing = before.applied > 0;
     for (number, name) in before.pending.iter().filter(|step| step.0 <= version) {
         let started = monotonic();
