@@ -68,7 +68,7 @@ pub async fn wait<T>(most: Duration, answer: impl Future<Output = T>) -> Option<
     let started = monotonic();
     let answer = tokio::time::timeout(limit, answer).await.ok();
     let took = started.elapsed();
-    if let Some(budget) = budget.filter(|_| took > AT_ONCE) {
+    if let Some(budget) = budget.filter(|_| took > AT_ONCE || answer.is_none()) {
         budget.spend(took);
     }
     answer
