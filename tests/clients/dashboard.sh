@@ -27,7 +27,7 @@ journey() {
     timeout 600 /usr/bin/python3 "$CLIENTS/dashboard.py" 2>"$WORK/dashboard.err" | sed -u "s/^\(ok\|not ok\) /\1 $ENGINE: /"
   local status=${PIPESTATUS[0]}
   if [ "$status" -ne 0 ]; then not_ok "the browser's walk" "ended with $status"; tail -n 25 "$WORK/dashboard.err" | sed 's/^/    /'; fi
-  check_fails "a second link is refused" "while there is no administrator" chancery setup-link
+  check_fails "a second link is refused" "there is an administrator already" chancery setup-link
   check "user create makes a user from a password on stdin" create_user
   check "user list shows both" grep -qE '^carol.*auditor' <(chancery user list)
   unset CHANCERY_EXTERNAL_URL CHANCERY_LISTEN HTTPS_AT HTTP_AT
