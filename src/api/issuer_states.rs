@@ -51,7 +51,7 @@ pub async fn change(
 ) -> Result<Reply<Issuer>> {
     refused(&api, &caller, "issuer.refused", &slug, caller.may_manage_hierarchy()).await?;
     let step = step(&asked)?;
-    refused(&api, &caller, "issuer.refused", &slug, api.authority.check_move(&slug, step)).await?;
+    refused(&api, &caller, "issuer.refused", &slug, api.authority.check_move(&slug, step).await).await?;
     let dependents = found(&api, &slug).await?;
     if dependents.confirm_for.contains(&asked.state) && !asked.confirm {
         let unconfirmed = Err(unconfirmed(&slug, &dependents));

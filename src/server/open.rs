@@ -35,7 +35,10 @@ pub async fn open_migrated(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<
     let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
     let db = open_database(config, replica).await?;
     check_durability(config, &db).await?;
-    refuse_second(config, &db).await?;
+    let has_keys = has_status_key(config);
+    if has_keys && migrate::schema(&db).await?.applied == 0 {
+        return Err(second_installation(config));
+    }
     migrate::run(&db).await?;
     measured(replica, db, clock, entropy).await
 }
@@ -103,8 +106,10 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers
 /// keep.
 pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> Result<Opened> {
+    let has_keys = has_status_key(config);
     let first_run = match installation(&store).await? {
         Some(_) => false,
+        None if has_keys => return Err(second_installation(config)),
         None if config.locked => {
             let detail =
                 "this database holds no CA yet, and making one needs the unlock key; start once without --locked";
@@ -139,20 +144,21 @@ async fn check_durability(config: &Config, db: &Db) -> Result<()> {
     Ok(())
 }
 
-/// Refuses an empty database beside the keys of an installation: a second CA would overwrite its status key, and nobody asked
-/// for one. The status key is written once an installation stands, so a founding that was killed goes on.
-async fn refuse_second(config: &Config, db: &Db) -> Result<()> {
-    let status = config.data.join(KeyFile::Status.file_name());
-    if migrate::schema(db).await?.applied > 0 || !status.exists() {
-        return Ok(());
-    }
+/// Whether the data directory has the status key of an installation. It is written once an installation stands, so whoever
+/// finds it before reading that the database holds none has the keys of another one; a founding that was killed goes on.
+fn has_status_key(config: &Config) -> bool {
+    config.data.join(KeyFile::Status.file_name()).exists()
+}
+
+/// Refuses a database without an installation beside the keys of one: founding a second CA would overwrite its status key.
+fn second_installation(config: &Config) -> Error {
     let detail = format!(
-        "the database {} is empty, but {} is of an installation that exists: name its database with --database-url, or \
+        "the database {} holds no CA, but {} is of an installation that exists: name its database with --database-url, or \
          another directory with --data to make a second CA",
         config.database,
-        status.display()
+        config.data.join(KeyFile::Status.file_name()).display()
     );
-    Err(Error::new(ErrorKind::Conflict, detail))
+    Error::new(ErrorKind::Conflict, detail)
 }
 
 /// Opens an installation that exists, for commands on the host.

@@ -20,15 +20,16 @@ impl Authority {
         self.told(actor, "issuer.refused", slug, moved).await
     }
 
-    /// The same for a change that nobody confirmed: of two issuers that are retired at once the second is refused when its
-    /// domain would be left without one.
+    /// Moves an issuer or a root without a confirmation. A move that leaves its trust domain without an issuer that signs is
+    /// refused, also when another issuer is retired at the same time.
     pub async fn move_issuer_unconfirmed(&self, actor: &Actor, slug: &str, step: IssuerMove) -> Result<()> {
         let moved = self.moved(actor, slug, step, LastIssuer::Stays).await;
         self.told(actor, "issuer.refused", slug, moved).await
     }
 
-    /// Refuses a move that is impossible whoever confirms it, by what this process knows.
-    pub fn check_move(&self, slug: &str, step: IssuerMove) -> Result<()> {
+    /// Refuses a move that is impossible whoever confirms it.
+    pub async fn check_move(&self, slug: &str, step: IssuerMove) -> Result<()> {
+        self.reload().await?;
         let snapshot = self.snapshot();
         let issuer = &snapshot.issuer(slug)?.issuer;
         issuer.after(step).ok_or_else(|| no_such_move(issuer, step))?;

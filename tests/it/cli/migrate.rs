@@ -85,8 +85,8 @@ fn commands_on_the_host_make_no_database() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-#[test]
-fn an_empty_database_beside_the_keys_of_another_installation_is_refused() {
+#[tokio::test]
+async fn an_empty_database_beside_the_keys_of_another_installation_is_refused() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data");
     let init = |more: &[&str]| {
@@ -99,6 +99,13 @@ fn an_empty_database_beside_the_keys_of_another_installation_is_refused() {
     let second = init(&["--database-url", &elsewhere]);
     assert_eq!(code(&second), 7, "{}", told(&second));
     assert!(told(&second).contains("status.key is of an installation that exists"), "{}", told(&second));
+    // nor one that has the tables and no CA
+    let url = home.path().join("tables.db");
+    let db = Db::open_sqlite(&url).await.unwrap();
+    migrate::run(&db).await.unwrap();
+    db.close().await;
+    let third = init(&["--database-url", &format!("sqlite://{}", url.display())]);
+    assert_eq!(code(&third), 7, "{}", told(&third));
     assert_eq!(std::fs::read(data.join("status.key")).unwrap(), status, "and left as it was");
     let again = init(&[]);
     assert_eq!(code(&again), 0, "{}", told(&again));
