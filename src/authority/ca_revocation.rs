@@ -47,7 +47,7 @@ impl Authority {
         self.snapshot().issuers.values().find(has).cloned()
     }
 
-    /// The same, also of an issuer that another process has just made.
+    /// Finds the issuer or root whose own certificate this is, also one that another process has just made.
     pub async fn issuer_with_now(&self, certificate: &Certificate) -> Result<Option<Arc<LoadedIssuer>>> {
         if certificate.is_of_hierarchy() && self.issuer_with(certificate.id).is_none() {
             self.reload().await?;

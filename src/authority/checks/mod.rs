@@ -123,7 +123,8 @@ impl Authority {
         check("clock", found, format!("within {} s of the reference time", TOLERANCE.as_secs()))
     }
 
-    /// Of this process, and of the servers beside it when a command on their host asks.
+    /// Checks that the unlock key is loaded: in this process, and in the servers on the same database when a command on the
+    /// host runs the check.
     async fn check_unlock_key(&self) -> Result<Check> {
         if !self.keys.can_open(KeyPurpose::Issuer) {
             return Ok(check(

@@ -29,7 +29,7 @@ impl Authority {
         Ok(check("crls", found, told.join(", ")))
     }
 
-    /// What is wrong with the CRL of an issuer, else until when it is in force.
+    /// Checks the CRL of an issuer. Returns a finding, or the time until which the CRL is in force.
     async fn crl_problem(&self, loaded: &LoadedIssuer) -> Result<(Option<(Severity, String)>, Option<Timestamp>)> {
         let (slug, id, now) = (&loaded.issuer.slug, loaded.issuer.id, self.store.now());
         let problem =

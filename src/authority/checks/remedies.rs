@@ -18,7 +18,7 @@ pub(in crate::authority) fn how_to_publish(loaded: &LoadedIssuer) -> String {
 }
 
 impl Authority {
-    /// The same for callers outside, such as /readyz/status.
+    /// Names the command that gets the next CRL of an issuer signed, for `/readyz/status`.
     pub fn how_to_publish(&self, loaded: &LoadedIssuer) -> String {
         how_to_publish(loaded)
     }

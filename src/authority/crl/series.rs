@@ -80,7 +80,7 @@ impl<'a> Publishing<'a> {
         self.window_after(now, last.map(|crl| crl.this_update), key)
     }
 
-    /// The same after any list with this thisUpdate.
+    /// The window of a list in force from `now`, after a list whose thisUpdate is `last`.
     pub(in crate::authority) fn window_after(
         &self,
         now: Timestamp,

@@ -1,4 +1,4 @@
-//! What a domain's list holds, and how it is told that this has changed.
+//! The entries of a trust domain's CRL, and the summary by which a change of the entries is noticed.
 
 use std::collections::BTreeMap;
 

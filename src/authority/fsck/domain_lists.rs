@@ -108,7 +108,7 @@ impl Authority {
         }
     }
 
-    /// What is wrong with the one that stands ready.
+    /// Checks the CRL of a trust domain that is stored for later. Returns what is wrong with it.
     async fn judge_ready_list(
         &self,
         head: &DomainCrlHead,
