@@ -35,3 +35,30 @@ pub fn database(config: &Config) -> Result<Option<File>> {
         }
     }
 }
+
+/// Unlocks the database. Closing the file is not enough: a child process between fork and exec has a copy of it, and the
+/// lock lasts as long as the last copy.
+pub fn release(claim: Option<File>) {
+    if let Some(Err(error)) = claim.map(|file| file.unlock()) {
+        tracing::warn!(%error, "the lock of the database could not be released; it ends with this process");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::settings::Environment;
+
+    #[test]
+    fn a_copy_of_the_file_in_a_child_process_keeps_no_lock_after_the_release() {
+        let home = tempfile::tempdir().unwrap();
+        let data = home.path().display().to_string();
+        let config = Config::load(&Default::default(), &Environment::of(&[("CHANCERY_DATA", &data)])).unwrap();
+        let claim = database(&config).unwrap();
+        let copy = claim.as_ref().unwrap().try_clone().unwrap();
+        assert_eq!(database(&config).unwrap_err().kind, ErrorKind::Conflict);
+        release(claim);
+        assert!(database(&config).is_ok());
+        drop(copy);
+    }
+}

@@ -145,7 +145,7 @@ impl Running {
         let _ = self.app.store.leave_clocks().await;
         let _ = self.app.store.leave_write_proofs().await;
         self.app.store.db.close().await;
-        drop(self.claim);
+        claim::release(self.claim);
         finished
     }
 }
