@@ -1,13 +1,13 @@
 //! `verify`: is this certificate good, in one sentence and an exit code: 0 good, 20 expired, 21 not yet valid,
-//! 22 revoked (it or a CA above it), 23 another name, 24 untrusted chain. The chain is judged by webpki, not by our own code.
+//! 22 revoked (it or a CA above it), 23 another name, 24 untrusted chain. The chain is judged as OpenSSL does
+//! (`pki::verification`); a CA certificate is one like any other.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::Args;
-use rustls::pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::json;
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::EndEntityCert;
 
 use super::failure::{Cause, Failure, Result, Trying};
 use super::output::{self, Format};
@@ -20,6 +20,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::Error;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
+use crate::pki::verification::{Trust, outdated_key_id};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
@@ -74,6 +75,8 @@ pub(super) struct Case {
     pub(super) facts: CertificateFacts,
     /// Those that came with the certificate, then those that the CA knows.
     pub(super) intermediates: Vec<Vec<u8>>,
+    /// The certificates under which the CA's issuers sign now.
+    issuers: Vec<Vec<u8>>,
     pub(super) roots: Vec<Vec<u8>>,
     /// The CA, if there is one to ask.
     pub(super) client: Option<Client>,
@@ -110,15 +113,17 @@ async fn gather(context: &Context, args: &VerifyArgs, at: Timestamp) -> Result<C
     let facts = CertificateFacts::parse(&leaf)
         .map_err(|e| Error::malformed(format!("the certificate cannot be read: {e}")))?;
     let mut intermediates: Vec<Vec<u8>> = chain.iter().skip(1).cloned().collect();
+    let issuers = match (&root, &client) {
+        (None, Some(client)) => pem_of_all(client, "/api/v1/issuers", "certificate").await?,
+        (Some(_), _) | (None, None) => Vec::new(),
+    };
+    intermediates.extend(issuers.iter().cloned());
     let roots = match (root, &client) {
         (Some(file), _) => pem::certificates(&String::from_utf8_lossy(&read(&file)?))?,
-        (None, Some(client)) => {
-            intermediates.extend(pem_of_all(client, "/api/v1/issuers", "certificate").await?);
-            pem_of_all(client, "/api/v1/domains", "bundle").await?
-        }
+        (None, Some(client)) => pem_of_all(client, "/api/v1/domains", "bundle").await?,
         (None, None) => Vec::new(),
     };
-    Ok(Case { chain, facts, intermediates, roots, client, host, at })
+    Ok(Case { chain, facts, intermediates, issuers, roots, client, host, at })
 }
 
 async fn pem_of_all(client: &Client, path: &str, member: &str) -> Result<Vec<Vec<u8>>, Refusal> {
@@ -158,6 +163,10 @@ impl Case {
             let why = format!("is not for {host} but for {}", self.facts.names.join(", "));
             return Ok(Verdict { word: "another name", code: 23, why });
         }
+        if let Some(why) = self.outdated() {
+            let why = format!("of {issuer} is refused by verifiers that check CRLs: {why}");
+            return Ok(Verdict { word: "untrusted", code: 24, why });
+        }
         let told = match revocation {
             Revocation::Good(by) => format!("not revoked ({by})"),
             Revocation::Unknown(why) => format!("revocation not checked: {why}"),
@@ -173,19 +182,13 @@ impl Case {
         }
         let validity = self.facts.validity;
         let at = self.at.max(validity.not_before()).min(validity.not_after());
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(at.secs()).unwrap_or_default()));
-        let roots: Vec<CertificateDer<'_>> =
-            self.roots.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let anchors: Vec<TrustAnchor<'_>> =
-            roots.iter().filter_map(|der| webpki::anchor_from_trusted_cert(der).ok()).collect();
-        let intermediates: Vec<CertificateDer<'_>> =
-            self.intermediates.iter().map(|der| CertificateDer::from(der.as_slice())).collect();
-        let leaf = CertificateDer::from(self.chain.first().map(Vec::as_slice).unwrap_or_default());
-        let leaf = EndEntityCert::try_from(&leaf).map_err(|e| e.to_string())?;
-        let usage = usage_of(&self.facts);
-        let algorithms = webpki::ALL_VERIFICATION_ALGS;
-        let path = leaf.verify_for_usage(algorithms, &anchors, &intermediates, time, usage, None, None);
-        path.map(drop).map_err(|e| e.to_string())
+        let leaf = self.chain.first().map(Vec::as_slice).unwrap_or_default();
+        Trust::read(&self.roots, &self.intermediates).verify(leaf, at).map(drop)
+    }
+
+    /// What the issuer signs now names another key identifier than this certificate does: its CRL does not count for it.
+    fn outdated(&self) -> Option<String> {
+        outdated_key_id(self.chain.first()?, &self.issuers)
     }
 
     fn is_for(&self, host: &str) -> bool {
@@ -193,16 +196,4 @@ impl Case {
         let (Ok(leaf), Ok(name)) = (EndEntityCert::try_from(&leaf), ServerName::try_from(host)) else { return false };
         leaf.verify_is_valid_for_subject_name(&name).is_ok()
     }
-}
-
-/// The chain must allow what the certificate is for (id-kp, RFC 5280 §4.2.1.12).
-fn usage_of(facts: &CertificateFacts) -> KeyUsage {
-    KeyUsage::required_if_present(match facts.extended_key_usage.first().map(String::as_str) {
-        Some("serverAuth") => &[43, 6, 1, 5, 5, 7, 3, 1],
-        Some("codeSigning") => &[43, 6, 1, 5, 5, 7, 3, 3],
-        Some("emailProtection") => &[43, 6, 1, 5, 5, 7, 3, 4],
-        Some("timeStamping") => &[43, 6, 1, 5, 5, 7, 3, 8],
-        Some("OCSPSigning") => &[43, 6, 1, 5, 5, 7, 3, 9],
-        _ => &[43, 6, 1, 5, 5, 7, 3, 2],
-    })
 }

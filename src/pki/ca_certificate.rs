@@ -55,7 +55,20 @@ const PROCESSED: [ObjectIdentifier; 12] = [
 ];
 
 impl CaCertificate {
+    /// One under which certificates may be issued: it signs CRLs too, and its key is sound.
     pub fn read(der: &[u8]) -> Result<Self> {
+        let own = CaCertificate::parse(der)?;
+        let (raw, ..) = split_certificate(der).map_err(unreadable)?;
+        let bits = TbsView::parse(raw).map_err(unreadable)?.key_usage().map_err(unreadable)?;
+        if bits.is_some_and(|bits| bits & CRL_SIGN == 0) {
+            return Err(not_for_signing());
+        }
+        KeyPolicy::with_any_rsa_length().check(&own.spki)?;
+        Ok(own)
+    }
+
+    /// One as verifiers take it.
+    pub fn parse(der: &[u8]) -> Result<Self> {
         let (raw, ..) = split_certificate(der).map_err(unreadable)?;
         let view = TbsView::parse(raw).map_err(unreadable)?;
         let Some(path_len) = view.ca().map_err(unreadable)? else {
@@ -68,14 +81,8 @@ impl CaCertificate {
             ));
         };
         let bits = view.key_usage().map_err(unreadable)?;
-        if bits.is_some_and(|bits| bits & KEY_CERT_SIGN == 0 || bits & CRL_SIGN == 0) {
-            let allowed = "keyCertSign and cRLSign (RFC 5280 §4.2.1.3)";
-            return Err(refuse(
-                "issuer.key_usage",
-                "a CA that may not sign certificates and CRLs",
-                allowed,
-                "ask for another certificate",
-            ));
+        if bits.is_some_and(|bits| bits & KEY_CERT_SIGN == 0) {
+            return Err(not_for_signing());
         }
         if view.subject.len() <= 2 {
             return Err(refuse(
@@ -85,9 +92,7 @@ impl CaCertificate {
                 "ask for another certificate",
             ));
         }
-        KeyPolicy::with_any_rsa_length().check(view.spki)?;
         let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| NameConstraints::parse(value));
-        let unknown = view.extensions.iter().find(|(id, critical, _)| *critical && !PROCESSED.contains(id));
         Ok(CaCertificate {
             der: der.to_vec(),
             subject: view.subject.to_vec(),
@@ -101,7 +106,7 @@ impl CaCertificate {
             constraints: constraints.transpose().map_err(unreadable)?,
             policies: PolicyExtensions::read(&view).map_err(unreadable)?,
             names: names(&view).map_err(unreadable)?,
-            unknown: unknown.map(|(id, ..)| *id),
+            unknown: unknown_critical(&view),
         })
     }
 
@@ -191,13 +196,31 @@ impl CaCertificate {
         self.subject == below.issuer && ids.is_none_or(|(own, named)| own == named)
     }
 
+    /// Whether the key of another CA signed it, under that CA's name.
+    pub fn is_signed_by(&self, above: &CaCertificate) -> bool {
+        self.issuer == above.subject && self.signed_by(&above.spki).is_ok()
+    }
+
     pub(super) fn signed_by(&self, spki: &[u8]) -> std::result::Result<(), VerifyError> {
         let (tbs, algorithm, signature) = split_certificate(&self.der)?;
         verify_with(SignatureScheme::parse(algorithm)?, spki, tbs, signature)
     }
 }
 
-fn names(view: &TbsView<'_>) -> std::result::Result<Vec<ConstrainedName>, DerError> {
+/// A critical extension that is not processed.
+pub(super) fn unknown_critical(view: &TbsView<'_>) -> Option<ObjectIdentifier> {
+    let unknown = view.extensions.iter().find(|(id, critical, _)| *critical && !PROCESSED.contains(id));
+    unknown.map(|(id, ..)| *id)
+}
+
+fn not_for_signing() -> Error {
+    let allowed = "keyCertSign and cRLSign (RFC 5280 §4.2.1.3)";
+    let value = "a CA that may not sign certificates and CRLs";
+    refuse("issuer.key_usage", value, allowed, "ask for another certificate")
+}
+
+/// The alternative names of a certificate, of any form.
+pub(super) fn names(view: &TbsView<'_>) -> std::result::Result<Vec<ConstrainedName>, DerError> {
     let Some((_, value)) = view.extension(&oids::SUBJECT_ALT_NAME) else { return Ok(Vec::new()) };
     let mut list = super::der::only_sequence(value)?;
     let mut names = Vec::new();

@@ -38,3 +38,4 @@ mod rsa_weakness;
 pub mod signer;
 mod subtree;
 pub mod tbs;
+pub mod verification;

@@ -21,6 +21,35 @@ pub struct ConstraintViolation {
     pub rule: String,
 }
 
+/// How what RFC 5280 leaves open is read.
+#[derive(Debug, Clone, Copy)]
+enum Reading {
+    /// Whatever some verifier may exclude is excluded: for what we issue.
+    Broad,
+    /// An excluded subtree counts for the names that are in it letter by letter, as OpenSSL reads it.
+    Literal,
+}
+
+impl Reading {
+    fn excludes(self, tree: &Subtree, name: &ConstrainedName) -> bool {
+        match self {
+            Reading::Broad => tree.touches(name),
+            Reading::Literal => tree.covers(name),
+        }
+    }
+
+    /// Under a URI constraint a URI needs a host name (§4.2.1.10); verifiers ask for a host.
+    fn takes_uri(self, text: &str) -> bool {
+        match self {
+            Reading::Broad => uri_host(text).is_some(),
+            Reading::Literal => {
+                let rest = text.split_once("://").map(|(_, rest)| rest);
+                rest.is_some_and(|rest| !rest.starts_with(['/', ':']) && !rest.is_empty())
+            }
+        }
+    }
+}
+
 impl NameConstraints {
     /// From the value of the extension, which has one list at least.
     pub fn parse(value: &[u8]) -> Result<Self, DerError> {
@@ -54,6 +83,23 @@ impl NameConstraints {
     }
 
     pub(super) fn judge(&self, name: &ConstrainedName) -> Option<ConstraintViolation> {
+        self.judge_by(name, Reading::Broad)
+    }
+
+    /// Why verifiers refuse a certificate with this subject and these names; none when they take it.
+    pub(super) fn breaks_any(
+        &self,
+        subject: &DistinguishedName,
+        names: &[ConstrainedName],
+    ) -> Option<ConstraintViolation> {
+        let directory = (!subject.is_empty()).then(|| ConstrainedName::Directory(subject.clone()));
+        let mail =
+            subject.texts(&super::oids::EMAIL_ADDRESS).unwrap_or_default().into_iter().map(ConstrainedName::Email);
+        let of_subject: Vec<_> = directory.into_iter().chain(mail).collect();
+        of_subject.iter().chain(names).find_map(|name| self.judge_by(name, Reading::Literal))
+    }
+
+    fn judge_by(&self, name: &ConstrainedName, reading: Reading) -> Option<ConstraintViolation> {
         let form = name.form();
         let violation = |rule: String| Some(ConstraintViolation { name: name.to_string(), rule });
         let all = || self.permitted.iter().chain(&self.excluded).filter(|tree| tree.form() == form);
@@ -64,10 +110,10 @@ impl NameConstraints {
         if matches!(form, Form::Other(_)) {
             return violation("constrains names of this form, which Chancery cannot judge".into());
         }
-        if matches!(name, ConstrainedName::Uri(text) if uri_host(text).is_none()) {
+        if matches!(name, ConstrainedName::Uri(text) if !reading.takes_uri(text)) {
             return violation("constrains URIs, so that only URIs with a host name are allowed".into());
         }
-        if let Some(tree) = self.excluded.iter().find(|tree| tree.touches(name)) {
+        if let Some(tree) = self.excluded.iter().find(|tree| reading.excludes(tree, name)) {
             return violation(format!("excludes {tree}"));
         }
         let permitted: Vec<_> = self.permitted.iter().filter(|tree| tree.form() == form).collect();
@@ -80,6 +126,10 @@ impl NameConstraints {
 
     pub(super) fn permitted(&self) -> &[Subtree] {
         &self.permitted
+    }
+
+    pub(super) fn excluded(&self) -> &[Subtree] {
+        &self.excluded
     }
 
     /// What remains below this CA of these subtrees, which are of one form.

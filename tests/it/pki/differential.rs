@@ -20,6 +20,7 @@ use chancery::pki::path::IssuingPath;
 use chancery::pki::profile::ExtendedKeyUsage;
 use chancery::pki::signer::Signer;
 use chancery::pki::tbs::{Template, key_identifier};
+use chancery::pki::verification::Trust;
 use chancery::pki::{der, oids, pem};
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
@@ -287,6 +288,11 @@ fn webpki(world: &World, ca: &[u8], leaf: &[u8]) -> Result<(), String> {
     judged.map(drop).map_err(|e| e.to_string())
 }
 
+/// What `chancery verify` says of the same chain.
+fn verify(world: &World, ca: &[u8], leaf: &[u8]) -> Result<(), String> {
+    Trust::read(std::slice::from_ref(&world.root), &[ca.to_vec()]).verify(leaf, world.now).map(drop)
+}
+
 type Verdicts = BTreeMap<(usize, usize), bool>;
 
 /// What a program prints: `CA NAME ok` or `CA NAME no WHY`.
@@ -416,6 +422,8 @@ const EXPLAINED: &[Explanation] = &[
 
 fn explained(judge: &str, ca: usize, name: &str) -> bool {
     let (permitted, excluded) = CAS[ca];
+    // `chancery verify` takes what OpenSSL takes
+    let judge = if judge == "verify" { "openssl" } else { judge };
     EXPLAINED.iter().any(|e| {
         e.judges.contains(&judge)
             && permitted.contains(e.permitted)
@@ -439,6 +447,7 @@ fn verifiers_and_our_policy_agree_about_constrained_names() {
         judged.collect::<Verdicts>()
     };
     judges.insert("openssl", inside(openssl));
+    judges.insert("verify", inside(verify));
     judges.insert("webpki", inside(webpki));
     if let Ok(programs) = std::env::var("CHANCERY_JUDGES") {
         let dir = tempfile::tempdir().unwrap();
@@ -471,6 +480,14 @@ fn verifiers_and_our_policy_agree_about_constrained_names() {
         "every judge judged every leaf"
     );
     let mut wrong = String::new();
+    for (place, verdict) in &judges["openssl"] {
+        if judges["verify"][place] != *verdict {
+            let (leaf, _) = &world.leaves[place];
+            let why = verify(&world, &world.cas[place.0].0, leaf);
+            writeln!(wrong, "{:?} {}: OpenSSL {verdict}, chancery verify {why:?}", CAS[place.0], NAMES[place.1])
+                .unwrap();
+        }
+    }
     for (place, (_, issues)) in &world.leaves {
         let takes: Vec<_> = judges.iter().filter(|(_, verdicts)| verdicts[place]).map(|(judge, _)| *judge).collect();
         let name = NAMES[place.1];
