@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::ca_foreign::{certificates_of, read};
+use super::confirm::confirm;
 use super::failure::{Result, Trying};
 use super::output;
 use super::session::{Context, host_actor};
+use crate::authority::hierarchy::anchors::AnchorDependents;
 use crate::authority::hierarchy::import::fingerprint;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::shown;
@@ -25,13 +27,16 @@ pub enum AnchorCommand {
     },
     /// The CA certificates of others that each trust domain knows, and which of them its clients trust
     List,
-    /// Take a root of others out of the bundle of a trust domain
+    /// Take a root of others out of the bundle of a trust domain; without --yes it shows what depends on it
     Remove {
         /// The trust domain, such as tls
         domain: String,
         /// The root in PEM or DER, or its SHA-256 fingerprint
         #[arg(id = "anchor", value_name = "ROOT")]
         root: String,
+        /// Do it: clients that fetch the bundle refuse from then on what only that root vouches for
+        #[arg(long)]
+        yes: bool,
     },
 }
 
@@ -56,8 +61,14 @@ pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
                 output::data(&format!("{domain}\t{}\t{standing}\t{trusted}\t{until}\t{print}\n", shown(&name)))?;
             }
         }
-        AnchorCommand::Remove { domain, root } => {
+        AnchorCommand::Remove { domain, root, yes } => {
             let print = print_of(&root).trying(what)?;
+            let found = app.authority.anchor_dependents(&domain, &print).await.trying(what)?;
+            lines(&found).iter().for_each(|line| output::say(line));
+            confirm(
+                yes,
+                "nothing was changed: what is listed above depends on that root; --yes does it all the same",
+            )?;
             let name = app.authority.remove_anchor(&host_actor(), &domain, &print).await.trying(what)?;
             output::say(&format!(
                 "removed   {name} from /bundles/{domain}.pem; clients that hold it trust it until they fetch again"
@@ -65,6 +76,24 @@ pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What clients of the bundle refuse without that root.
+fn lines(found: &AnchorDependents) -> Vec<String> {
+    let name = shown(&found.name);
+    let listed = |slugs: &[String]| if slugs.is_empty() { "none".to_owned() } else { slugs.join(", ") };
+    let mut lines = vec![
+        format!("issuers     {} with a way up to {name}", listed(&found.issuers)),
+        format!("valid       {} certificates of these issuers", found.valid_certificates),
+    ];
+    if !found.only_here.is_empty() {
+        let only = listed(&found.only_here);
+        lines
+            .push(format!("only here   {only}: no other root of the bundle is above, so nothing is signed any more"));
+    }
+    lines
+        .push(format!("elsewhere   whatever {name} signed outside of this CA is not known here, and is refused too"));
+    lines
 }
 
 fn one(path: &Path) -> Result<Vec<u8>, Error> {

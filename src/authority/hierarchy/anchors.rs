@@ -5,16 +5,63 @@ use serde_json::json;
 
 use super::import::{anchor_of, fingerprint};
 use crate::authority::Authority;
+use crate::authority::chain::Chain;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::identifier::shown;
-use crate::model::issuer::AnchorStanding;
+use crate::model::issuer::{Anchor, AnchorStanding};
 use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
-use crate::store::hierarchy;
+use crate::store::{certificates, hierarchy};
+
+/// What a root of others in a bundle means to the issuers of the domain. What that root signed elsewhere is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchorDependents {
+    pub name: String,
+    /// Issuers with a way up to it.
+    pub issuers: Vec<String>,
+    /// Those of them that no other root of the bundle stands above: without it they sign nothing.
+    pub only_here: Vec<String>,
+    /// Certificates of these issuers that are valid now.
+    pub valid_certificates: i64,
+}
 
 impl Authority {
+    /// What depends on a root of others that could leave the bundle of a domain. Refuses one that cannot.
+    pub async fn anchor_dependents(&self, domain: &str, print: &[u8; 32]) -> Result<AnchorDependents> {
+        self.reload().await?;
+        let (snapshot, now) = (self.snapshot(), self.store.now());
+        let root = self.removable(domain, print, &snapshot.anchors)?;
+        let (mut issuers, mut only_here, mut valid) = (Vec::new(), Vec::new(), 0);
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain) {
+            let ends_here = |chain: &&Chain| chain.path().cas().last().is_some_and(|end| end.is_same_ca(&root));
+            if !loaded.chains.iter().any(|chain| ends_here(&chain)) {
+                continue;
+            }
+            if !loaded.chains.iter().any(|chain| chain.ends_in_bundle() && !ends_here(&chain)) {
+                only_here.push(loaded.issuer.slug.clone());
+            }
+            valid += certificates::count_valid_of(&self.store, loaded.issuer.id, now).await?;
+            issuers.push(loaded.issuer.slug.clone());
+        }
+        Ok(AnchorDependents { name: root.name(), issuers, only_here, valid_certificates: valid })
+    }
+
+    /// The root of others with this fingerprint, unless it is the only root of the bundle.
+    fn removable(&self, domain: &str, print: &[u8; 32], anchors: &[Anchor]) -> Result<CaCertificate> {
+        self.domain_exists(domain)?;
+        let found = anchors.iter().find(|a| a.domain == domain && fingerprint(&a.der) == *print);
+        let found = found.filter(|anchor| anchor.standing.is_trusted());
+        let missing = || Error::not_found(format!("root {} of others in bundle {domain}", to_hex(print)));
+        let root = CaCertificate::read(&found.ok_or_else(missing)?.der)?;
+        if !self.snapshot().roots(domain).iter().any(|der| *der != root.der.as_slice()) {
+            let value = format!("{}, the only root of bundle {domain}", root.described());
+            return Err(refuse("anchor.last", value, "a bundle with one root at least", "add its successor first"));
+        }
+        Ok(root)
+    }
+
     /// Puts a root of others into the bundle of a domain. Returns its name.
     pub async fn add_anchor(&self, actor: &Actor, domain: &str, der: &[u8]) -> Result<String> {
         let added = self.anchor_added(actor, domain, der).await;
@@ -56,19 +103,10 @@ impl Authority {
     }
 
     async fn anchor_removed(&self, actor: &Actor, domain: &str, print: &[u8; 32]) -> Result<String> {
-        self.domain_exists(domain)?;
         let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
         let anchors = hierarchy::anchors(&mut tx).await?;
-        let found = anchors.iter().find(|a| a.domain == domain && fingerprint(&a.der) == *print);
-        let found = found.filter(|anchor| anchor.standing.is_trusted());
-        let missing = || Error::not_found(format!("root {} of others in bundle {domain}", to_hex(print)));
-        let root = CaCertificate::read(&found.ok_or_else(missing)?.der)?;
-        let snapshot = self.snapshot();
-        if !snapshot.roots(domain).iter().any(|der| *der != root.der.as_slice()) {
-            let value = format!("{}, the only root of bundle {domain}", root.described());
-            return Err(refuse("anchor.last", value, "a bundle with one root at least", "add its successor first"));
-        }
+        let root = self.removable(domain, print, &anchors)?;
         hierarchy::set_anchor_standing(&mut tx, domain, print, AnchorStanding::Chain).await?;
         let detail = json!({"domain": domain, "subject": root.name(), "sha256": to_hex(print)});
         tx.audit(AuditEvent::done("anchor.removed", format!("domain:{domain}"), detail));

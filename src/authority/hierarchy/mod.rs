@@ -3,7 +3,7 @@
 //! here before anything is on disk, which is safe only because its key is stored in this very transaction: after a
 //! crash before the commit there is no such key.
 
-mod anchors;
+pub mod anchors;
 mod create;
 mod crls;
 pub mod import;
