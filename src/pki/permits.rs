@@ -1,5 +1,6 @@
 //! What remains of the names that a CA permits below the CAs above it (RFC 5280 §6.1.4 (g)): an issuer that permits only
-//! names which a CA above forbids could sign nothing.
+//! names which a CA above forbids could sign nothing. Excluded networks of one CA or of several are taken together; of
+//! names of other forms there is no end, so that only one excluded subtree can take all of a permitted one.
 
 use super::ca_certificate::CaCertificate;
 use super::name_constraints::NameConstraints;
@@ -50,13 +51,17 @@ impl IssuingPath {
     }
 
     fn remains(&self, own: &NameConstraints, tree: &Subtree) -> Result<Vec<Subtree>> {
+        let mut excluded: Vec<&Subtree> = own.excluded().iter().collect();
         let mut left = own.without_excluded(vec![tree.clone()]);
+        left.retain(|tree| !tree.is_covered_by(&excluded));
         if left.is_empty() {
             return Err(refuse(tree, "the same CA excludes it", None));
         }
         for ca in self.cas() {
             let Some(constraints) = &ca.constraints else { continue };
             left = constraints.narrow(&left);
+            excluded.extend(constraints.excluded());
+            left.retain(|tree| !tree.is_covered_by(&excluded));
             if left.is_empty() {
                 return Err(refuse(tree, &format!("{} forbids every name in it", ca.described()), Some(ca)));
             }

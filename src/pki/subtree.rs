@@ -225,6 +225,18 @@ impl Subtree {
         }
     }
 
+    /// Whether these excluded subtrees together leave no name of this one. Only networks have finitely many names, so that
+    /// several can cover one; of every other form an excluded subtree that covers it does so alone (`excludes_all_of`).
+    pub fn is_covered_by(&self, excluded: &[&Self]) -> bool {
+        let network = |tree: &Self| match &tree.base {
+            Base::Network { address, mask } if !tree.bounded => Some((address.clone(), mask.clone())),
+            _ => None,
+        };
+        let Some((address, mask)) = network(self) else { return false };
+        let all: Vec<_> = excluded.iter().filter_map(|tree| network(tree)).collect();
+        network_is_covered(&address, &mask, &all.iter().collect::<Vec<_>>(), &mut { MOST_SPLITS })
+    }
+
     /// `.invalid`, by which a form without a permitted name is closed.
     pub fn is_closing(&self) -> bool {
         matches!(&self.base, Base::Email(base) | Base::Uri(base) if base == ".invalid")
@@ -250,6 +262,46 @@ fn narrower(a: &str, b: &str, holds_below: bool) -> Option<String> {
         return Some(a.to_owned());
     }
     lies_in(b, a).then(|| b.to_owned())
+}
+
+/// Splits of a network that one question costs at most; masks with holes could need more, and then nothing is claimed.
+const MOST_SPLITS: u32 = 4_096;
+
+type Network = (Vec<u8>, Vec<u8>);
+
+/// Halves the network at the first bit that an excluded one fixes, until each part lies in one or apart from all.
+fn network_is_covered(address: &[u8], mask: &[u8], excluded: &[&Network], splits: &mut u32) -> bool {
+    let meets = |(other, fixed): &Network| {
+        let octets = address.iter().zip(other).zip(mask.iter().zip(fixed));
+        other.len() == address.len() && octets.into_iter().all(|((a, b), (m, n))| a & m & n == b & m & n)
+    };
+    let met: Vec<&Network> = excluded.iter().copied().filter(|network| meets(network)).collect();
+    let open_bit = |(_, fixed): &Network| {
+        let octets = mask.iter().zip(fixed).enumerate();
+        octets.map(|(at, (m, n))| (at, n & !m)).find(|(_, open)| *open != 0)
+    };
+    if met.iter().any(|network| open_bit(network).is_none()) {
+        return true;
+    }
+    let Some((at, open)) = met.first().and_then(|network| open_bit(network)).filter(|_| *splits > 0) else {
+        return false;
+    };
+    *splits -= 1;
+    let bit = 0x80 >> open.leading_zeros();
+    let with = |octets: &[u8], set: bool| -> Vec<u8> {
+        let octet = |(n, octet): (usize, &u8)| {
+            if n != at {
+                *octet
+            } else if set {
+                octet | bit
+            } else {
+                octet & !bit
+            }
+        };
+        octets.iter().enumerate().map(octet).collect()
+    };
+    let narrower = with(mask, true);
+    [false, true].into_iter().all(|half| network_is_covered(&with(address, half), &narrower, &met, splits))
 }
 
 fn networks(a: &[u8], m: &[u8], b: &[u8], n: &[u8]) -> Option<Base> {

@@ -70,6 +70,28 @@ on_both_engines! {
         }
     }
 
+    async fn excluded_networks_that_together_cover_a_permitted_one_are_refused(at) {
+        let (authority, _) = founded(&at.store).await;
+        let shape = constrained(&[], &["10.0.0.0/9", "fd00::/9"]);
+        let root = Ca::root("Corporate Root", &shape);
+        take(&authority, "lab", &root, &[]).await.unwrap();
+        let create = async |permit: &[&str], exclude: &[&str]| {
+            authority.create_issuer(&actor(), &permitting(permit, exclude), Some("lab-root")).await
+        };
+        // of one CA, and of the new one with the root together
+        assert_eq!(rule(create(&["192.0.2.0/24"], &["192.0.2.0/25", "192.0.2.128/26", "192.0.2.192/26"]).await), "issuer.name_constraints");
+        assert_eq!(rule(create(&["10.0.0.0/8"], &["10.128.0.0/10", "10.192.0.0/10"]).await), "issuer.name_constraints");
+        assert_eq!(rule(create(&["fd00::/8"], &["fd80::/9"]).await), "issuer.name_constraints");
+        // one address is left
+        let halves = ["192.0.2.0/25", "192.0.2.128/26", "192.0.2.192/27", "192.0.2.224/28", "192.0.2.240/29",
+            "192.0.2.248/30", "192.0.2.252/31", "192.0.2.254/32"];
+        create(&["192.0.2.0/24"], &halves).await.unwrap();
+        create(&["10.0.0.0/8"], &["10.128.0.0/10"]).await.unwrap();
+        // an imported CA too
+        let covered = root.below("Covered", &constrained(&["192.0.2.0/24"], &["192.0.2.0/25", "192.0.2.128/25"]));
+        assert_eq!(rule(take(&authority, "lab", &covered, &[&root]).await), "issuer.name_constraints");
+    }
+
     async fn an_imported_ca_that_may_sign_none_of_its_names_is_refused(at) {
         let (authority, _) = founded(&at.store).await;
         let root = Ca::root("Corp Root", &constrained(&["lab.example"], &[]));
@@ -96,6 +118,12 @@ on_both_engines! {
         assert_eq!(take(&authority, "lab", &issuing, &[&root]).await.unwrap(), "lab-2");
         let named = |slug: &str| authority.snapshot().named_signer(slug, "lab", "lab-server", at.store.now()).map(|_| ());
         named("lab-2").unwrap();
+        authority.create_domain(&actor(), &wanted("other")).await.unwrap();
+        let depends = authority.anchor_dependents("lab", &fingerprint(&root.der())).await.unwrap();
+        assert_eq!((depends.issuers.as_slice(), depends.only_here.as_slice()), (&["lab-2".to_owned()][..], &["lab-2".to_owned()][..]));
+        assert_eq!(depends.valid_certificates, 0);
+        let refused = authority.anchor_dependents("other", &fingerprint(&root.der())).await.unwrap_err();
+        assert_eq!(refused.kind, chancery::error::ErrorKind::NotFound);
         authority.remove_anchor(&actor(), "lab", &fingerprint(&root.der())).await.unwrap();
         let refused = named("lab-2").unwrap_err();
         assert!(refused.detail.contains("Corp Root, which clients of its trust domain do not trust"), "{}", refused.detail);
