@@ -21,6 +21,9 @@ pub struct FindArgs {
     /// intended, valid, revoked or expired: of the certificate itself, not of its issuer
     #[arg(long)]
     status: Option<String>,
+    /// An issuer, such as tls-1
+    #[arg(long, value_name = "NAME")]
+    issuer: Option<String>,
     /// At most this many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -28,7 +31,11 @@ pub struct FindArgs {
 
 pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
     let client = context.client().await?;
-    let filters = [("q", args.query.clone()), ("status", args.status.clone())];
+    let filters = [
+        ("q", args.query.clone()),
+        ("status", args.status.clone()),
+        ("issuer", args.issuer.clone()),
+    ];
     let (found, cursor) = listing::all(&client, "/api/v1/certificates", &filters, args.limit)
         .await
         .trying(|| "cannot list certificates".into())?;
@@ -52,10 +59,10 @@ pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
     Ok(table.print()?)
 }
 
-/// The status of a certificate, or the revoked CA above it.
+/// The status of a certificate itself, with a note of a revoked CA above it.
 fn status(certificate: &Value) -> String {
     match certificate["issuer_revocation"]["issuer"].as_str() {
-        Some(slug) if certificate["status"] == "valid" => format!("revoked (issuer {slug})"),
+        Some(slug) if certificate["status"] == "valid" => format!("valid (issuer {slug} is revoked)"),
         Some(_) | None => output::text(certificate, "status"),
     }
 }
