@@ -179,10 +179,11 @@ fn revoked_elsewhere(snapshot: &Snapshot, now: Timestamp) -> Vec<(Severity, Stri
     let mut found = Vec::new();
     for (slug, loaded) in &snapshot.issuers {
         let elsewhere = loaded.certificates.iter().all(|c| c.certificate_id.is_none());
-        let meant = matches!(loaded.issuer.state, IssuerState::Active | IssuerState::Prepared);
+        let meant = matches!(loaded.stored_state, IssuerState::Active | IssuerState::Prepared);
         let Some(at) = loaded.revoked_at.filter(|_| elsewhere && meant) else { continue };
+        let by = loaded.revoked_by.as_deref().map_or_else(|| "the CA above it".to_owned(), shown);
         let domain = &loaded.issuer.domain;
-        let give_up = match loaded.issuer.state {
+        let give_up = match loaded.stored_state {
             IssuerState::Active => format!("`chancery ca retire {slug} --yes`"),
             _ => format!("`chancery ca remove {slug} --yes`"),
         };
@@ -193,8 +194,9 @@ fn revoked_elsewhere(snapshot: &Snapshot, now: Timestamp) -> Vec<(Severity, Stri
                  {give_up}"
             ),
         };
-        let text =
-            format!("the CA above {slug} revoked its certificate at {at}: nothing that it signs is accepted; {fix}");
+        let text = format!(
+            "{by} revoked the certificate of {slug} at {at}: verifiers refuse what it signed, and it signs nothing; {fix}"
+        );
         found.push((Severity::Critical, text));
     }
     found

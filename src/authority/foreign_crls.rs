@@ -33,8 +33,13 @@ pub struct ForeignCa {
 impl ForeignCa {
     /// SHA-256 of its public key.
     pub fn id(&self) -> Vec<u8> {
-        digest(&SHA256, &self.certificate.spki).as_ref().to_vec()
+        key_hash(&self.certificate)
     }
+}
+
+/// SHA-256 of a CA's public key, by which its CRL is stored.
+pub(super) fn key_hash(ca: &CaCertificate) -> Vec<u8> {
+    digest(&SHA256, &ca.spki).as_ref().to_vec()
 }
 
 /// The CAs elsewhere above our issuers, each once a domain.

@@ -46,8 +46,12 @@ pub struct LoadedIssuer {
     /// Its certificate with every CA above it: what they permit together.
     pub path: IssuingPath,
     pub ocsp_signer: OcspSigner,
-    /// Since when every certificate of this issuer is revoked.
+    /// Since when every certificate of this issuer is revoked. `issuer.state` is then `revoked`, whoever revoked them.
     pub revoked_at: Option<Timestamp>,
+    /// The CA elsewhere that revoked them; it may take that back.
+    pub revoked_by: Option<String>,
+    /// The state of its row, which a revocation by a CA elsewhere leaves as it is.
+    pub stored_state: IssuerState,
     /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
     pub chain: Vec<Vec<u8>>,
     /// Every way up, its own first; cross-certificates are only alternates.
@@ -110,12 +114,12 @@ impl Snapshot {
         let responders = hierarchy::responders(store, store.now()).await?;
         let anchors = hierarchy::anchors(store).await?;
         let all = hierarchy::issuers(store).await?;
-        let revoked = revoked_cas::read(store, &all, &certificates).await?;
+        let revoked = revoked_cas::read(store, &all, &certificates, &anchors).await?;
         let self_signing = ocsp_signers::issuers(store).await?;
         let live: Vec<_> = certificates.iter().filter(|c| !revoked.contains_key(&c.id)).cloned().collect();
         let above = chain::Above::read(&all, &live, &anchors, store.now());
         let mut issuers = BTreeMap::new();
-        for issuer in all {
+        for mut issuer in all {
             let id = issuer.id;
             let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
             let sealed_key = sealed_key
@@ -124,14 +128,18 @@ impl Snapshot {
                 from.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect()
             };
             let mut own = of(&live);
-            let mut revoked_at = None;
+            let mut revocation = None;
             // a cross-certificate that is not revoked gives a revoked key nothing back
             if own.is_empty() || issuer.state == IssuerState::Revoked {
                 let every = of(&certificates);
-                revoked_at = every.iter().filter_map(|c| revoked.get(&c.id)).max().copied();
+                revocation = every.iter().filter_map(|c| revoked.get(&c.id)).max().cloned();
                 if own.is_empty() {
                     own = every;
                 }
+            }
+            let stored_state = issuer.state;
+            if revocation.is_some() {
+                issuer.state = IssuerState::Revoked;
             }
             let chains = above.chains(&issuer.domain, &own);
             let path = match chains.first() {
@@ -163,7 +171,9 @@ impl Snapshot {
                 certificates: own,
                 path,
                 ocsp_signer: if self_signing.contains(&id) { OcspSigner::Issuer } else { OcspSigner::Delegate },
-                revoked_at,
+                revoked_at: revocation.as_ref().map(|revocation| revocation.at),
+                revoked_by: revocation.and_then(|revocation| revocation.by),
+                stored_state,
                 chain,
                 chains,
                 subject,

@@ -53,6 +53,12 @@ pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
         output::say(&format!("undo      {}", context.command(&format!("ca remove {name}"))));
         return Ok(());
     }
+    if made["state"] == "revoked" {
+        output::say(&format!(
+            "given up  {name}; it publishes on, and does not sign again if its revocation is taken back"
+        ));
+        return Ok(());
+    }
     let until = if made["role"] == "root" {
         "no new issuer can stand under it; those that do go on"
     } else {

@@ -182,12 +182,15 @@ fn state(i: &LoadedIssuer, dash: &Dash) -> &'static str {
 }
 
 /// What a state means, and the commands that change it.
-fn what_next(state: IssuerState) -> &'static str {
-    match state {
+fn what_next(i: &LoadedIssuer) -> &'static str {
+    match i.issuer.state {
         IssuerState::Prepared => "in the bundle, signs for nobody yet: ca activate or ca remove",
         IssuerState::Active => "signs and publishes: ca retire",
         IssuerState::Retiring => "signs no certificate, publishes: ca activate or ca remove",
         IssuerState::Removed => "out of the bundle, publishes: ca retire brings it back",
+        IssuerState::Revoked if i.revoked_by.is_some() => {
+            "revoked by the CA above it elsewhere: signs no certificate, publishes, unless that CA takes it back"
+        }
         IssuerState::Revoked => "signs no certificate, publishes; it never comes back",
     }
 }
@@ -300,7 +303,7 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         status: issuer.state.name(),
         class: state(loaded, &dash),
         is_default: signs_first(&dash, loaded),
-        what_next: what_next(issuer.state),
+        what_next: what_next(loaded),
         publication: Publication::of(&dash, loaded).await,
         crl_url: issuer.crl_url(),
         ocsp_url: issuer.ocsp_url(),

@@ -265,16 +265,17 @@ pub(super) fn of_domain<'a>(snapshot: &'a Snapshot, domain: &'a str) -> impl Ite
     snapshot.issuers.values().map(AsRef::as_ref).filter(move |loaded| loaded.issuer.domain == domain)
 }
 
-/// Who signs the list: the issuer that signs for the domain; when it cannot, another one that is not revoked.
+/// Who signs the list: the issuer that signs for the domain; when it cannot, another one that is not revoked; else a
+/// revoked one, which publishes on: programs that compare serials alone must learn of what it signed.
 fn signer(snapshot: &Snapshot, domain: &str, now: Timestamp) -> Option<Arc<LoadedIssuer>> {
     let fits = |loaded: &Arc<LoadedIssuer>| {
         loaded.issuer.domain == domain
             && loaded.issuer.role == IssuerRole::Issuing
             && loaded.key.is_some()
-            && loaded.revoked_at.is_none()
             && loaded.certificates.first().is_some_and(|c| c.not_after > now)
     };
     let first = snapshot.signers(domain, now).into_iter().find(|loaded| fits(loaded)).cloned();
-    let ends = |loaded: &&Arc<LoadedIssuer>| loaded.certificates.first().map(|c| c.not_after);
+    let ends =
+        |loaded: &&Arc<LoadedIssuer>| (loaded.revoked_at.is_none(), loaded.certificates.first().map(|c| c.not_after));
     first.or_else(|| snapshot.issuers.values().filter(|loaded| fits(loaded)).max_by_key(ends).cloned())
 }

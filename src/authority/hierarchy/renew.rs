@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::CertificateId;
+use crate::model::identifier::shown;
 use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
@@ -144,12 +145,22 @@ pub(super) fn refuse_revoked(issuer: &LoadedIssuer) -> Result<()> {
     if issuer.issuer.state != IssuerState::Revoked {
         return Ok(());
     }
-    let (slug, domain) = (&issuer.issuer.slug, &issuer.issuer.domain);
-    Err(Error::refused(
-        ErrorKind::Refused,
-        "issuer.revoked",
-        format!("issuer {slug}, which was revoked"),
-        "an issuer whose key is its own",
-        format!("make a new one with `chancery ca create {domain} --under ROOT`"),
-    ))
+    let slug = &issuer.issuer.slug;
+    let by = issuer.revoked_by.as_deref().map_or_else(String::new, |by| format!(" by {}", shown(by)));
+    let value = format!("issuer {slug}, which was revoked{by}");
+    let sentence =
+        format!("issuer {slug} was revoked{by}, so its key gets no other certificate; {}", replacement(issuer));
+    let allowed = "an issuer whose key is its own";
+    Err(Error::refused(ErrorKind::Refused, "issuer.revoked", value, allowed, replacement(issuer)).saying(sentence))
+}
+
+/// How a domain gets an issuer in place of a revoked one: below a root of its own, or from the CA elsewhere.
+pub(super) fn replacement(issuer: &LoadedIssuer) -> String {
+    let domain = &issuer.issuer.domain;
+    match (&issuer.revoked_by, issuer.issuer.parent_id) {
+        (Some(_), _) | (None, None) => format!(
+            "run `chancery ca csr {domain}`, have the CSR signed by the CA above, and run `chancery ca install FILE`"
+        ),
+        (None, Some(_)) => format!("make another issuer with `chancery ca create {domain} --under ROOT`"),
+    }
 }

@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::IssuerId;
-use crate::model::issuer::IssuerRequest;
+use crate::model::issuer::{IssuerRequest, IssuerState};
 use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::ca_request;
@@ -40,6 +40,7 @@ impl Authority {
     pub async fn request_again(&self, actor: &Actor, slug: &str) -> Result<Vec<u8>> {
         let snapshot = self.snapshot();
         let issuer = snapshot.issuer(slug)?;
+        super::renew::refuse_revoked(issuer)?;
         let key = issuer.key.clone().ok_or_else(|| super::create::no_key(slug))?;
         let kept = ExtendedKeyUsage::ALL.into_iter().filter(|usage| *usage != ExtendedKeyUsage::OcspSigning);
         let usages: Vec<_> = kept.filter(|usage| key.usages().contains(&usage.oid())).collect();
@@ -170,7 +171,10 @@ impl Authority {
         certificates: Vec<CaCertificate>,
     ) -> Result<String> {
         let issuer = &to.issuer;
-        super::renew::refuse_revoked(to)?;
+        // a CA elsewhere may certify a key again whose older certificate it revoked
+        if to.stored_state == IssuerState::Revoked {
+            super::renew::refuse_revoked(to)?;
+        }
         let plan = Plan::of(&Wanted { domain: issuer.domain.clone(), ..Wanted::default() })?;
         let judged = self.judge(&plan, certificates, &to.sealed_key.public_key)?;
         check_key_id(to, &judged.own)?;

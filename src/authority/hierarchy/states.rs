@@ -5,11 +5,12 @@ use serde_json::json;
 
 use crate::authority::Authority;
 use crate::authority::signers::NotSigning;
-use crate::authority::snapshot::Snapshot;
+use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::IssuerId;
+use crate::model::identifier::shown;
 use crate::model::issuer::{Former, Issuer, IssuerMove, IssuerRole, IssuerState};
 use crate::store::{Tx, hierarchy, revocations};
 
@@ -31,7 +32,9 @@ impl Authority {
     pub async fn check_move(&self, slug: &str, step: IssuerMove) -> Result<()> {
         self.reload().await?;
         let snapshot = self.snapshot();
-        let issuer = &snapshot.issuer(slug)?.issuer;
+        let loaded = snapshot.issuer(slug)?;
+        refuse_revoked_elsewhere(loaded, step)?;
+        let issuer = &Issuer { state: loaded.stored_state, ..loaded.issuer.clone() };
         issuer.after(step).ok_or_else(|| no_such_move(issuer, step))?;
         if step == IssuerMove::Remove { check_removal(&snapshot, issuer) } else { Ok(()) }
     }
@@ -42,7 +45,9 @@ impl Authority {
         let snapshot = self.snapshot();
         let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
-        let id = snapshot.issuer(slug)?.issuer.id;
+        let loaded = snapshot.issuer(slug)?;
+        refuse_revoked_elsewhere(loaded, step)?;
+        let id = loaded.issuer.id;
         let issuer = hierarchy::lock_issuer(&mut tx, id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent(format!("issuer {slug} is missing")))?;
         let to = issuer.after(step).ok_or_else(|| no_such_move(&issuer, step))?;
@@ -64,6 +69,7 @@ impl Authority {
         if last == LastIssuer::Stays
             && default.is_none()
             && issuer.state.signs()
+            && loaded.revoked_at.is_none()
             && issuer.role == IssuerRole::Issuing
         {
             return Err(last_issuer(&issuer));
@@ -120,6 +126,27 @@ impl Authority {
         }
         Ok(())
     }
+}
+
+/// An issuer that a CA elsewhere revoked signs again only when that CA takes the revocation back. Until then it may be
+/// given up.
+fn refuse_revoked_elsewhere(loaded: &LoadedIssuer, step: IssuerMove) -> Result<()> {
+    let activates = match step {
+        IssuerMove::Activate | IssuerMove::MakeDefault => true,
+        IssuerMove::Retire | IssuerMove::Remove | IssuerMove::Revoke => false,
+    };
+    let Some((by, at)) = loaded.revoked_by.as_deref().zip(loaded.revoked_at).filter(|_| activates) else {
+        return Ok(());
+    };
+    let (slug, by, way) = (&loaded.issuer.slug, shown(by), super::renew::replacement(loaded));
+    let value = format!("issuer {slug}, whose certificate {by} revoked at {at}");
+    let fix = format!(
+        "to replace it {way}; if {by} takes the revocation back, {slug} signs again once that CA's next CRL is here: it is \
+         fetched every hour, or taken by `chancery ca crl import FILE`"
+    );
+    let sentence = format!("cannot activate {slug}: {by} revoked its certificate at {at}; {fix}");
+    let allowed = "an issuer with a valid certificate";
+    Err(Error::refused(ErrorKind::Conflict, "issuer.activation", value, allowed, fix).saying(sentence))
 }
 
 /// Whether a domain may be left without an issuer that signs.

@@ -6,6 +6,9 @@ use openssl::x509::X509;
 use serde_json::Value;
 
 use super::{code, run, told};
+use crate::hierarchy::corporate::{Ca, List, Shape};
+use chancery::clock::{Clock, SystemClock};
+use chancery::pki::ca_certificate::CaCertificate;
 
 fn printed(at: &Path, arguments: &[&str]) -> (i32, String) {
     let output = run(at, arguments);
@@ -129,12 +132,22 @@ fn certificates_below_a_revoked_issuer_are_called_revoked() {
             "{sentence}"
         );
     }
-    let found = ok(at, &["find", "web.lab.example"]);
-    assert!(found.contains("revoked (issuer tls-1)"), "{found}");
+    // the status is the certificate's own, and a note names the CA above it
+    for filter in [&["find", "web.lab.example"][..], &["find", "--status", "valid"], &["find", "--issuer", "tls-1"]] {
+        let found = ok(at, filter);
+        assert!(found.contains("valid (issuer tls-1 is revoked)"), "{filter:?}: {found}");
+    }
+    assert!(!ok(at, &["find", "--issuer", "tls-2"]).contains("web.lab.example"));
     let shown = ok(at, &["inspect", &leaf]);
     assert!(shown.contains("issuer_revocation\ttls-1 was revoked at"), "{shown}");
     let json = object(at, &["inspect", &leaf]);
     assert_eq!((&json["status"], &json["issuer_revocation"]["issuer"]), (&"valid".into(), &"tls-1".into()));
+    // a CA certificate is verified as one
+    let issuer = serial(at, "tls-1.pem");
+    for thing in ["tls-1.pem", issuer.as_str()] {
+        let (ended, sentence) = printed(at, &["verify", thing]);
+        assert!(ended == 22 && sentence.starts_with("revoked: CN=Chancery Issuing 1 was revoked at"), "{sentence}");
+    }
     // what another issuer signs is good
     ok(at, &["issue", "next.lab.example"]);
     ok(at, &["verify", "next.lab.example.crt"]);
@@ -260,11 +273,105 @@ fn roots_of_others_enter_and_leave_a_bundle_and_doctor_lists_them() {
     // by its fingerprint, in any spelling, or by its file
     let print: String =
         row[5].as_bytes().chunks(2).map(|two| std::str::from_utf8(two).unwrap().to_uppercase() + ":").collect();
-    let text = ok(at, &["ca", "anchor", "remove", "tls", print.trim_end_matches(':')]);
+    let (ended, text) = printed(at, &["ca", "anchor", "remove", "tls", print.trim_end_matches(':')]);
+    assert!(ended == 2 && text.contains("nothing was changed") && text.contains("--yes"), "{text}");
+    assert!(text.contains("elsewhere"), "{text}");
+    assert_eq!(ok(at, &["ca", "anchor", "list"]), list);
+    let text = ok(at, &["ca", "anchor", "remove", "tls", print.trim_end_matches(':'), "--yes"]);
     assert!(text.contains("removed   "), "{text}");
     assert_eq!(bundles()["detail"], "own roots alone");
-    assert_eq!(printed(at, &["ca", "anchor", "remove", "tls", "their.pem"]).0, 4, "it left");
-    assert_eq!(printed(at, &["ca", "anchor", "remove", "tls", "nothing.pem"]).0, 2);
+    assert_eq!(printed(at, &["ca", "anchor", "remove", "tls", "their.pem", "--yes"]).0, 4, "it left");
+    assert_eq!(printed(at, &["ca", "anchor", "remove", "tls", "nothing.pem", "--yes"]).0, 2);
     ok(at, &["ca", "anchor", "add", "tls", "their.pem"]);
-    ok(at, &["ca", "anchor", "remove", "tls", "their.pem"]);
+    ok(at, &["ca", "anchor", "remove", "tls", "their.pem", "--yes"]);
+}
+
+/// A corporate root with a permitted directoryName, and a domain whose issuer stands below it.
+fn constrained(at: &Path) -> Ca {
+    use chancery::pki::{der, oids, pem};
+    ok(at, &["init"]);
+    let organization = der::sequence(&[&der::oid(&oids::ORGANIZATION), &der::tlv(der::UTF8_STRING, b"Example Corp")]);
+    let name = der::sequence(&[&der::tlv(der::SET, &organization)]);
+    let tree = der::sequence(&[&der::constructed(0xa4, &[&name])]);
+    let constraints = der::sequence(&[&der::constructed(0xa0, &[&tree])]);
+    let shape = Shape { from: -2_000, days: 9_000, ..Shape::default() };
+    let root = Ca::root("Corp Root", &Shape { more: vec![("2.5.29.30", true, constraints)], ..shape.clone() });
+    let issuing = root.below("Corp Issuing", &shape);
+    let key = String::from_utf8(issuing.key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    let pems = [&issuing, &root].map(|ca| pem::encode(pem::CERTIFICATE, &ca.der())).concat();
+    std::fs::write(at.join("corp.pem"), key + &pems).unwrap();
+    ok(at, &["ca", "import", "corp.pem", "--domain", "corp"]);
+    root
+}
+
+#[test]
+fn verify_takes_what_openssl_takes_below_a_permitted_directory_name() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    constrained(at);
+    ok(at, &["issue", "web.corp.example", "--profile", "corp-server"]);
+    std::fs::write(at.join("corp-root.pem"), bundle(at, "corp")).unwrap();
+    let judged = std::process::Command::new("openssl")
+        .args(["verify", "-CAfile", "corp-root.pem", "-untrusted", "web.corp.example.crt", "web.corp.example.crt"])
+        .current_dir(at)
+        .output()
+        .unwrap();
+    assert!(judged.status.success(), "{}", String::from_utf8_lossy(&judged.stderr));
+    let sentence = ok(at, &["verify", "web.corp.example.crt"]);
+    assert!(sentence.starts_with("good: web.corp.example"), "{sentence}");
+    ok(at, &["revoke", "web.corp.example.crt", "--reason", "superseded"]);
+    let (ended, sentence) = printed(at, &["verify", "web.corp.example.crt"]);
+    assert!(ended == 22 && sentence.contains("(superseded)"), "{ended} {sentence}");
+}
+
+fn bundle(at: &Path, domain: &str) -> String {
+    let certificates = object(at, &["ca", "list"]);
+    let of = |item: &&Value| item["domain"] == domain && item["role"] == "issuing";
+    let issuer = certificates["items"].as_array().unwrap().iter().find(of).unwrap()["slug"].as_str().unwrap();
+    assert_eq!(issuer, "corp-1");
+    let all = X509::stack_from_pem(&std::fs::read(at.join("corp.pem")).unwrap()).unwrap();
+    String::from_utf8(all.last().unwrap().to_pem().unwrap()).unwrap()
+}
+
+#[test]
+fn verify_takes_a_ca_certificate_as_one() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    founded(at);
+    std::fs::write(at.join("root.pem"), run(at, &["ca", "show", "tls-root", "-o", "pem"]).stdout).unwrap();
+    let by_serial = serial(at, "tls-1.pem");
+    for thing in ["tls-1.pem", "root.pem", by_serial.as_str()] {
+        let sentence = ok(at, &["verify", thing]);
+        assert!(sentence.starts_with("good: CN=Chancery "), "{thing}: {sentence}");
+    }
+}
+
+#[test]
+fn a_revocation_by_a_ca_elsewhere_is_shown_and_ends_all_but_publishing() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let root = constrained(at);
+    ok(at, &["issue", "web.corp.example", "--profile", "corp-server"]);
+    let issuing = X509::stack_from_pem(&std::fs::read(at.join("corp.pem")).unwrap()).unwrap().remove(0);
+    let issuing = CaCertificate::read(&issuing.to_der().unwrap()).unwrap();
+    let serials = vec![issuing.serial().unwrap().octets().to_vec()];
+    let now = SystemClock.now().truncated();
+    std::fs::write(at.join("corp.crl"), root.list(&List { serials, ..List::at(now, 1) })).unwrap();
+    ok(at, &["ca", "crl", "import", "corp.crl"]);
+    let line = |text: &str| text.lines().find(|l| l.starts_with("corp-1")).unwrap_or_default().to_owned();
+    assert!(line(&ok(at, &["ca", "list"])).contains("revoked"));
+    let shown = object(at, &["ca", "show", "corp-1"]);
+    assert_eq!((&shown["state"], &shown["status"]), (&"revoked".into(), &"retired".into()), "{shown}");
+    assert_eq!(shown["signs_not"], "is revoked");
+    let (ended, text) = printed(at, &["ca", "activate", "corp-1"]);
+    assert!(ended == 7 && text.contains("Corp Root revoked its certificate at"), "{ended} {text}");
+    assert_eq!(printed(at, &["issue", "next.corp.example", "--profile", "corp-server"]).0, 3);
+    assert!(ok(at, &["find", "--issuer", "corp-1"]).contains("valid (issuer corp-1 is revoked)"));
+    assert_eq!(printed(at, &["verify", "web.corp.example.crt"]).0, 22);
+    let (ended, text) = printed(at, &["ca", "csr", "--issuer", "corp-1"]);
+    assert!(ended == 3 && text.contains("chancery ca csr corp`"), "{ended} {text}");
+    // given up, it stays revoked
+    let text = ok(at, &["ca", "retire", "corp-1", "--yes"]);
+    assert!(text.contains("given up  corp-1"), "{text}");
+    assert_eq!(object(at, &["ca", "show", "corp-1"])["state"], "revoked");
 }

@@ -284,7 +284,7 @@ on_both_engines! {
         authority.import_crl(&actor(), &crl(folder.path(), "02", 400, &[&serial])).await.unwrap();
         let revoked = domain_lists().await;
         assert_eq!(revoked.severity, Severity::Critical);
-        assert!(revoked.detail.contains("the CA above corp-1 revoked"), "{}", revoked.detail);
+        assert!(revoked.detail.contains("Corp Root revoked the certificate of corp-1"), "{}", revoked.detail);
         let _ = minutes(1);
     }
 

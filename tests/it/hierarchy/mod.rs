@@ -1,6 +1,6 @@
 //! Trust domains and issuers: made, imported, taken offline. OpenSSL judges what they sign.
 
-mod corporate;
+pub mod corporate;
 mod crl_numbers;
 mod cross;
 mod domain_lists;
@@ -15,6 +15,7 @@ mod paths;
 mod permits;
 mod retention;
 mod revocation;
+mod revoked_elsewhere;
 mod states;
 
 use std::sync::Arc;

@@ -262,6 +262,8 @@ on_both_engines! {
         authority.reload().await.unwrap();
         assert_eq!(authority.snapshot().issuer("tls-1").unwrap().issuer.state, IssuerState::Revoked);
         assert_eq!(rule(authority.renew_issuer(&actor(), "tls-1", None).await), "issuer.revoked");
+        let refused = authority.request_again(&actor(), "tls-1").await.unwrap_err();
+        assert!(refused.detail.contains("chancery ca create tls --under"), "{}", refused.detail);
         assert!(issue(&authority, "tls-server", None, &["a.test"]).await.is_err());
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
