@@ -35,7 +35,13 @@ pub async fn list(
     let limit = page::limit(query.limit)?;
     let now = api.authority.store().now();
     let (mut rows, next_cursor) = match lookup(&api, &query).await? {
-        Some(found) => (found.into_iter().filter(|c| fits(c, &query, now)).collect(), None),
+        Some(found) => {
+            let mut rows: Vec<_> = found.into_iter().filter(|c| fits(c, &query, now)).collect();
+            if let Some(key_id) = key_id(&query)? {
+                rows = named(&api, rows, &key_id).await?;
+            }
+            (rows, None)
+        }
         None => {
             let before = page::cursor::<CertificateId>(query.cursor.as_deref())?;
             let mut rows = api.authority.certificates(&filter(&caller, &query)?, before, limit + 1).await?;
@@ -77,6 +83,26 @@ fn fits(c: &Certificate, query: &CertificateQuery, now: Timestamp) -> bool {
         && query.status.as_ref().is_none_or(|s| s == c.shown_status(now).name())
 }
 
+/// Those that name this authority key identifier.
+async fn named(api: &Api, found: Vec<Certificate>, key_id: &[u8]) -> Result<Vec<Certificate>> {
+    let mut rows = Vec::new();
+    for record in found {
+        if api.authority.renewal_id(&record).await?.is_some_and(|id| id.key_id == key_id) {
+            rows.push(record);
+        }
+    }
+    Ok(rows)
+}
+
+fn key_id(query: &CertificateQuery) -> Result<Option<Vec<u8>>> {
+    let read = |text: &String| {
+        let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
+        let octets = parse_hex(&digits).filter(|octets| (1..=64).contains(&octets.len()));
+        octets.ok_or_else(|| Error::malformed("authority_key_id is 1 to 64 octets in hexadecimal"))
+    };
+    query.authority_key_id.as_ref().map(read).transpose()
+}
+
 fn filter(caller: &Caller, query: &CertificateQuery) -> Result<CertificateFilter> {
     let status = query.status.as_deref().map(|text| {
         ShownStatus::from_name(text).ok_or_else(|| {
@@ -96,6 +122,7 @@ fn filter(caller: &Caller, query: &CertificateQuery) -> Result<CertificateFilter
         account_id: None,
         requester: caller.only_own().or_else(|| query.requester.clone()),
         expires_before: query.expires_before.as_deref().map(time).transpose()?,
+        authority_key_id: key_id(query)?,
         name,
     })
 }

@@ -36,8 +36,8 @@ pub async fn of_certificate(
     // whoever may not see it is told what a mistyped id is told
     caller.may(Permission::ReadCertificates)?;
     caller.may_see(&record).map_err(|_| missing())?;
-    let renewal = api.authority.renewal(&record);
     let renewal_id = api.authority.renewal_id(&record).await?;
+    let renewal = api.authority.renewal(&record, renewal_id.as_ref());
     let successor = match &renewal_id {
         Some(id) => api.authority.successor(id).await?.filter(|next| caller.may_see(next).is_ok()),
         None => None,
@@ -46,6 +46,7 @@ pub async fn of_certificate(
         RenewalSource::Life => ("life", None),
         RenewalSource::Rule(rule) => ("rule", Some(rule)),
         RenewalSource::Revocation => ("revocation", None),
+        RenewalSource::KeyIdentifier => ("key_identifier", None),
     };
     Ok(Reply(Renewals {
         certificate: record.id.to_string(),

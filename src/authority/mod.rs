@@ -16,6 +16,7 @@ pub mod fsck;
 pub mod guard;
 pub mod hierarchy;
 pub mod issue;
+pub mod key_ids;
 pub mod ocsp;
 mod ocsp_signer;
 pub mod own;
@@ -41,7 +42,7 @@ pub use dependents::Dependents;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::id::IssuerId;
+use crate::model::id::{CrlId, IssuerId};
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
 use batch::Batcher;
@@ -64,6 +65,8 @@ pub struct Authority {
     publication: tokio::sync::Mutex<()>,
     /// When the CRL for later of a large list was signed. Guards only itself.
     ready_signed: Mutex<HashMap<IssuerId, Timestamp>>,
+    /// CRLs in force that name the key identifier of their issuer. Guards only itself.
+    right_crls: Mutex<HashMap<IssuerId, CrlId>>,
     /// Until when it need not be looked whether the database file holds what was deleted.
     pages_looked_at: tokio::sync::Mutex<Option<Timestamp>>,
     /// How far thisUpdate of CRL and OCSP lies back.
@@ -105,6 +108,7 @@ impl Authority {
             served: crl::ServedCrls::default(),
             publication: tokio::sync::Mutex::default(),
             ready_signed: Mutex::default(),
+            right_crls: Mutex::default(),
             pages_looked_at: tokio::sync::Mutex::default(),
             crl_backdate,
             ocsp: OcspCache::default(),

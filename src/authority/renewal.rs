@@ -80,13 +80,22 @@ impl Authority {
         Ok(facts.authority_key_id.map(|key_id| RenewalId { key_id, serial: certificate.serial.clone() }))
     }
 
-    /// When this certificate should be renewed, and who says so. One below a CA that was revoked is renewed at once: clients
-    /// that check the whole chain refuse it.
-    pub fn renewal(&self, certificate: &Certificate) -> Renewal {
+    /// When the certificate with this text should be renewed, and who says so. One below a CA that was revoked is renewed at
+    /// once: clients that check the whole chain refuse it; and so is one whose authority key identifier its issuer's CRLs do
+    /// not name: clients that check CRLs refuse it.
+    pub fn renewal(&self, certificate: &Certificate, id: Option<&RenewalId>) -> Renewal {
         let renewal = Renewal::of(certificate, &self.renewals.load().list, self.store.now());
-        match self.revoked_above(certificate) {
-            Some((_, at)) if renewal.source != RenewalSource::Revocation => renewal.revoked_at(at),
-            _ => renewal,
+        if renewal.source == RenewalSource::Revocation {
+            return renewal;
+        }
+        if let Some((_, at)) = self.revoked_above(certificate) {
+            return renewal.revoked_at(at);
+        }
+        let snapshot = self.snapshot();
+        let issuer = snapshot.issuer_by_id(certificate.issuer_id);
+        match issuer.is_some_and(|issuer| issuer.is_outdated(id.map(|id| id.key_id.as_slice()))) {
+            true => renewal.outdated(certificate),
+            false => renewal,
         }
     }
 

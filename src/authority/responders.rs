@@ -3,6 +3,7 @@
 
 use super::Authority;
 use super::hierarchy::make::{NewKey, RESPONDER_LIFE, add_responder, responder_algorithm};
+use super::key_ids::is_under;
 use crate::error::Result;
 use crate::model::actor::Actor;
 use crate::pki::signer::KeyPurpose;
@@ -22,7 +23,9 @@ impl Authority {
             let Some(issuer) = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await? else { continue };
             let now = tx.now();
             let newest = hierarchy::responders(&mut tx, now).await?.into_iter().find(|r| r.issuer_id == issuer.id);
-            let young = newest.is_some_and(|r| r.not_after.since(now) * 3 > r.not_after.since(r.not_before));
+            let young = newest.is_some_and(|r| {
+                r.not_after.since(now) * 3 > r.not_after.since(r.not_before) && is_under(&r.der, key.key_id())
+            });
             if young || key.validity().not_after() <= now {
                 continue;
             }

@@ -58,7 +58,9 @@ pub struct LoadedIssuer {
     pub chains: Vec<chain::Chain>,
     /// Its name in DER.
     subject: Vec<u8>,
-    /// What authorityKeyIdentifier says below it: one, or more where others certified it with another.
+    /// What authorityKeyIdentifier says below it from now on.
+    pub key_id: Vec<u8>,
+    /// What it said: that one, and more where others certified the issuer with another.
     key_ids: Vec<Vec<u8>>,
     pub sealed_key: SealedKey,
     /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
@@ -90,6 +92,15 @@ impl LoadedIssuer {
     /// Its name in DER.
     pub fn subject(&self) -> &[u8] {
         &self.subject
+    }
+
+    /// The key identifiers of every certificate that it ever had.
+    pub(super) fn key_ids(&self) -> impl Iterator<Item = &[u8]> {
+        self.key_ids.iter().map(Vec::as_slice)
+    }
+
+    pub(super) fn has_other_key_ids(&self) -> bool {
+        self.other_key_ids().next().is_some()
     }
 
     /// Does this stand as the authority key identifier in certificates that it signed?
@@ -166,7 +177,9 @@ impl Snapshot {
                 IssuerRole::Issuing => (chains.first().map(|usual| usual.ders.clone()).unwrap_or_default(), chains),
             };
             let subject = subject(&issuer, own.first())?;
-            let key_ids = key_ids(&own);
+            let key_id = key_ids(own.get(..1).unwrap_or_default()).pop().unwrap_or_default();
+            // revoked ones too: what was issued under them stays known by its identifier
+            let key_ids = key_ids(&of(&certificates));
             let loaded = LoadedIssuer {
                 certificates: own,
                 path,
@@ -177,6 +190,7 @@ impl Snapshot {
                 chain,
                 chains,
                 subject,
+                key_id,
                 key_ids,
                 sealed_key,
                 key,

@@ -24,6 +24,9 @@ pub struct FindArgs {
     /// An issuer, such as tls-1
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
+    /// The authority key identifier in hex: what an earlier version issued under a cross-certificate
+    #[arg(long, value_name = "HEX")]
+    authority_key_id: Option<String>,
     /// At most this many
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -31,10 +34,14 @@ pub struct FindArgs {
 
 pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
     let client = context.client().await?;
+    let key_id = args.authority_key_id.as_deref().map(|text| {
+        plain_hex(text).ok_or_else(|| Error::malformed(format!("--authority-key-id \"{text}\" is not hexadecimal")))
+    });
     let filters = [
         ("q", args.query.clone()),
         ("status", args.status.clone()),
         ("issuer", args.issuer.clone()),
+        ("authority_key_id", key_id.transpose()?),
     ];
     let (found, cursor) = listing::all(&client, "/api/v1/certificates", &filters, args.limit)
         .await

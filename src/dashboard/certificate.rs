@@ -18,7 +18,7 @@ use crate::http::html::page;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
-use crate::model::renewal::{Renewal, RenewalSource};
+use crate::model::renewal::{Renewal, RenewalId, RenewalSource};
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
@@ -74,10 +74,13 @@ struct Renew {
 }
 
 impl Renew {
-    fn of(dash: &Dash, record: &Certificate) -> Self {
-        let Renewal { window, source, .. } = dash.authority.renewal(record);
+    fn of(dash: &Dash, record: &Certificate, id: Option<&RenewalId>) -> Self {
+        let Renewal { window, source, .. } = dash.authority.renewal(record, id);
         let (reason, url) = match source {
             RenewalSource::Rule(rule) => (Some(clean(&rule.reason)), rule.explanation_url),
+            RenewalSource::KeyIdentifier => {
+                (Some("it names another key identifier than its issuer's CRLs, so issue it anew".to_owned()), None)
+            }
             RenewalSource::Life | RenewalSource::Revocation => (None, None),
         };
         Renew { start: minute(window.start), end: minute(window.end), reason, url }
@@ -126,6 +129,7 @@ pub async fn show(
     let events = dash.authority.events_of(&record.object()).await?;
     let status = record.shown_status(now);
     let (from, until) = (record.validity.not_before(), record.validity.not_after());
+    let renewal_id = dash.authority.renewal_id(&record).await?;
     let detail = Detail {
         frame: Frame::of(&signed, "certificates"),
         id: record.id.to_string(),
@@ -155,7 +159,7 @@ pub async fn show(
         requester: Requester::of(&record.requester),
         via: record.via.clone(),
         order: record.order_id.map(|id| id.to_string()),
-        renewal: (status == ShownStatus::Valid).then(|| Renew::of(&dash, &record)),
+        renewal: (status == ShownStatus::Valid).then(|| Renew::of(&dash, &record, renewal_id.as_ref())),
         revocation: match record.status {
             CertificateStatus::Revoked { at, reason } => Some((minute(at), reason.name())),
             CertificateStatus::Intended | CertificateStatus::Valid => None,

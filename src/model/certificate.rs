@@ -130,6 +130,8 @@ pub struct CertificateFilter {
     /// Exact requester as printed (`token:…`).
     pub requester: Option<String>,
     pub expires_before: Option<Timestamp>,
+    /// The keyIdentifier of its authorityKeyIdentifier.
+    pub authority_key_id: Option<Vec<u8>>,
     /// A name: exact (`www.example.org`), a suffix (`*.example.org`) or a prefix (`www*`).
     pub name: Option<String>,
 }

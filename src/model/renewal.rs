@@ -178,9 +178,17 @@ pub enum RenewalSource {
     Life,
     Rule(Box<RenewalRule>),
     Revocation,
+    /// It names another key identifier than its issuer signs under.
+    KeyIdentifier,
 }
 
 impl Renewal {
+    /// The same certificate where its authority key identifier is not its issuer's any more: renewed at once.
+    pub fn outdated(self, certificate: &Certificate) -> Self {
+        let window = Window::before(certificate.intended_at);
+        Renewal { window, source: RenewalSource::KeyIdentifier, ..self }
+    }
+
     /// The same certificate once it, or a CA above it, was revoked.
     pub fn revoked_at(self, at: Timestamp) -> Self {
         Renewal { window: Window::before(at), source: RenewalSource::Revocation, ..self }

@@ -14,7 +14,7 @@ impl Registration {
     /// When the certificate should be renewed that a client asks for, if it is one of ours.
     pub async fn renewal(&self, id: &RenewalId) -> Result<Option<Renewal>> {
         let found = self.authority.certificate_by_renewal_id(id).await?;
-        Ok(found.map(|certificate| self.authority.renewal(&certificate)))
+        Ok(found.map(|certificate| self.authority.renewal(&certificate, Some(id))))
     }
 
     /// All but the slot, which is looked at in the order's transaction. Whoever lost the account renews with the new

@@ -163,7 +163,12 @@ impl OwnTls {
             Fit::Good => {
                 let not_after = judge(leaf, &self.names, self.app.clock.now())?;
                 // the certificate moves to the issuer that signs for the server now; while none does it stays
-                let moved = self.app.authority.own_signer().is_some_and(|signer| !issued_by(&signer));
+                let key_id = CertificateFacts::parse(leaf).ok()?.authority_key_id;
+                let moved = self
+                    .app
+                    .authority
+                    .own_signer()
+                    .is_some_and(|signer| !issued_by(&signer) || signer.is_outdated(key_id.as_deref()));
                 (!moved).then_some((certified, not_after))
             }
         }

@@ -23,7 +23,8 @@ macro_rules! filters {
     () => {
         " AND ($2 IS NULL OR c.profile = $2) AND ($3 IS NULL OR c.issuer = $3) AND ($4 IS NULL OR c.account_id = $4) \
          AND ($5 IS NULL OR c.requester = $5) AND ($6 IS NULL OR c.not_after < $6) \
-         AND ($7 IS NULL OR c.status = $7) AND ($9 IS NULL OR c.not_after >= $9) AND ($10 IS NULL OR c.not_after < $10)"
+         AND ($7 IS NULL OR c.status = $7) AND ($9 IS NULL OR c.not_after >= $9) AND ($10 IS NULL OR c.not_after < $10) \
+         AND ($11 IS NULL OR EXISTS (SELECT 1 FROM certificate_bodies b WHERE b.certificate_id = c.id AND instr(b.der, $11) > 0))"
     };
 }
 
@@ -66,19 +67,22 @@ statements! {
     LIST = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(), " ORDER BY c.id DESC LIMIT $8"),
         postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1 AND ($2::text IS NULL OR c.profile = $2) AND ($3::text IS NULL OR c.issuer = $3) \
             AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
-            AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) ORDER BY c.id DESC LIMIT $8");
+            AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) \
+            AND ($11::bytea IS NULL OR EXISTS (SELECT 1 FROM certificate_bodies b WHERE b.certificate_id = c.id AND position($11 in b.der) > 0)) ORDER BY c.id DESC LIMIT $8");
     LIST_BY_NAME = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(),
-        " AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.name >= $11 AND n.name < $12) ORDER BY c.id DESC LIMIT $8"),
+        " AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.name >= $12 AND n.name < $13) ORDER BY c.id DESC LIMIT $8"),
         postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1 AND ($2::text IS NULL OR c.profile = $2) AND ($3::text IS NULL OR c.issuer = $3) \
             AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
             AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) \
-            AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.name >= $11 AND n.name < $12) ORDER BY c.id DESC LIMIT $8");
+            AND ($11::bytea IS NULL OR EXISTS (SELECT 1 FROM certificate_bodies b WHERE b.certificate_id = c.id AND position($11 in b.der) > 0)) \
+            AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.name >= $12 AND n.name < $13) ORDER BY c.id DESC LIMIT $8");
     LIST_BY_SUFFIX = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1", filters!(),
-        " AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $11 AND n.reversed < $12) ORDER BY c.id DESC LIMIT $8"),
+        " AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $12 AND n.reversed < $13) ORDER BY c.id DESC LIMIT $8"),
         postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id < $1 AND ($2::text IS NULL OR c.profile = $2) AND ($3::text IS NULL OR c.issuer = $3) \
             AND ($4::bytea IS NULL OR c.account_id = $4) AND ($5::text IS NULL OR c.requester = $5) AND ($6::bigint IS NULL OR c.not_after < $6) \
             AND ($7::text IS NULL OR c.status = $7) AND ($9::bigint IS NULL OR c.not_after >= $9) AND ($10::bigint IS NULL OR c.not_after < $10) \
-            AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $11 AND n.reversed < $12) ORDER BY c.id DESC LIMIT $8");
+            AND ($11::bytea IS NULL OR EXISTS (SELECT 1 FROM certificate_bodies b WHERE b.certificate_id = c.id AND position($11 in b.der) > 0)) \
+            AND c.id IN (SELECT n.certificate_id FROM certificate_names n WHERE n.reversed >= $12 AND n.reversed < $13) ORDER BY c.id DESC LIMIT $8");
     WALK = concat!("SELECT ", columns!(), ", b.tbs, b.der FROM certificates c LEFT JOIN certificate_bodies b ON b.certificate_id = c.id WHERE c.id > $1 ORDER BY c.id LIMIT $2");
     NAME_ROWS = "SELECT n.name, n.certificate_id, n.reversed, c.names FROM certificate_names n LEFT JOIN certificates c ON c.id = n.certificate_id \
                  WHERE n.name > $1 OR (n.name = $1 AND n.certificate_id > $2) ORDER BY n.name, n.certificate_id LIMIT $3";
@@ -90,6 +94,10 @@ statements! {
     /// Counts stop at a bound, so that a page costs the same whatever the table holds.
     COUNT_ENDING = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE not_after >= $1 AND not_after < $2 AND status = 'valid' LIMIT $3) AS bounded";
     COUNT_VALID_OF = "SELECT COUNT(*) AS n FROM certificates WHERE issuer_id = $1 AND not_after >= $2 AND status = 'valid' AND profile <> 'ocsp'";
+    COUNT_NAMED = "SELECT COUNT(*) AS n FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id \
+                   WHERE c.issuer_id = $1 AND c.not_after >= $2 AND c.status = 'valid' AND c.via <> 'internal' AND instr(b.der, $3) > 0",
+        postgres "SELECT COUNT(*) AS n FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id \
+                   WHERE c.issuer_id = $1 AND c.not_after >= $2 AND c.status = 'valid' AND c.via <> 'internal' AND position($3 in b.der) > 0";
     COUNT_SINCE = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE id >= $1 LIMIT $2) AS bounded";
     COUNTS = "SELECT issuer, profile, status, COUNT(*) AS n FROM certificates GROUP BY issuer, profile, status";
 }
@@ -277,7 +285,8 @@ pub async fn list<'a>(
         .bind(status)
         .bind(limit)
         .bind(alive_from)
-        .bind(over_before);
+        .bind(over_before)
+        .bind(filter.authority_key_id.as_deref().map(key_id_field));
     if let Some(range) = range {
         query = query.bind(range.from).bind(range.to);
     }
@@ -312,6 +321,19 @@ pub async fn count_ending<'a>(on: impl Into<On<'a>>, from: Timestamp, to: Timest
 /// How many certificates of an issuer are valid at `now`, those of OCSP delegates apart: a full count, for commands.
 pub async fn count_valid_of<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<i64> {
     q(COUNT_VALID_OF).bind(issuer.to_vec()).bind(now).fetch_one(on).await?.get("n")
+}
+
+/// How many certificates of an issuer are valid at `now` and name this authority key identifier, those of the CA itself
+/// apart: a full count, for commands.
+pub async fn count_named<'a>(on: impl Into<On<'a>>, issuer: IssuerId, key_id: &[u8], now: Timestamp) -> Result<i64> {
+    q(COUNT_NAMED).bind(issuer.to_vec()).bind(now).bind(key_id_field(key_id)).fetch_one(on).await?.get("n")
+}
+
+/// The keyIdentifier of an authorityKeyIdentifier in DER, by which a certificate with it is found: `[0]` stands before it
+/// there, and another tag in a subjectKeyIdentifier.
+fn key_id_field(key_id: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(key_id.len()).unwrap_or(u8::MAX);
+    [&[0x80, length], key_id].concat()
 }
 
 /// How many have this id or a later one, at most `bound`.

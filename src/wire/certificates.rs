@@ -214,6 +214,8 @@ pub struct CertificateQuery {
     pub profile: Option<String>,
     /// The slug of an issuer.
     pub issuer: Option<String>,
+    /// The key identifier of the issuer that it names, in hex. The search reads every certificate that the other filters leave.
+    pub authority_key_id: Option<String>,
     /// A serial number in hex, any usual spelling.
     pub serial: Option<String>,
     /// The SHA-256 of the DER in hex, any usual spelling.

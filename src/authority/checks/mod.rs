@@ -70,6 +70,7 @@ impl Authority {
             self.check_crls().await.unwrap_or_else(|e| blind("crls", &e.detail)),
             self.check_pending_revocations().await.unwrap_or_else(|e| blind("revocations", &e.detail)),
             self.check_delegations(),
+            self.check_key_ids().await.unwrap_or_else(|e| blind("key identifiers", &e.detail)),
             self.check_domain_lists().await.unwrap_or_else(|e| blind("domain lists", &e.detail)),
             self.check_responders().await.unwrap_or_else(|e| blind("ocsp", &e.detail)),
             self.check_intents().await.unwrap_or_else(|e| blind("intents", &e.detail)),
@@ -161,7 +162,7 @@ impl Authority {
             if anchor.standing == AnchorStanding::Kept && snapshot.issuers.values().any(is_own) {
                 let print = to_hex(&super::hierarchy::import::fingerprint(&anchor.der));
                 let text = format!(
-                    "clients of {domain} trust {name} beside its own root, because of a cross-certificate; run `chancery ca anchor remove {domain} {print}` or, to keep it, `chancery ca anchor add {domain} FILE` with its certificate"
+                    "clients of {domain} trust {name} beside its own root, because of a cross-certificate; look at what depends on it with `chancery ca anchor remove {domain} {print}`, which changes nothing without --yes, or keep it by `chancery ca anchor add {domain} FILE` with its certificate"
                 );
                 found.push((Severity::Warning, text));
             }

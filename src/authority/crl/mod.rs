@@ -81,6 +81,7 @@ impl Authority {
             return Ok(0);
         }
         let (mut published, mut failed) = (0, self.put_future_aside().await.err());
+        failed = failed.or(self.outdate_crls().await.err());
         let snapshot = self.snapshot();
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };

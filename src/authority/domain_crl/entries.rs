@@ -10,20 +10,23 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::CertificateId;
 use crate::model::reason::RevocationReason;
-use crate::model::serial::SerialNumber;
+use crate::model::serial::{SerialNumber, to_hex};
 use crate::pki::crl::CrlEntries;
 use crate::store::{domain_crls, revocations};
 
 const PAGE: i64 = 2_000;
 
 impl Authority {
-    /// How many revocations each issuer of a domain has, and which issuers are revoked themselves.
+    /// How many revocations each issuer of a domain has, which issuers are revoked themselves, and under which key
+    /// identifier one signs that had several.
     pub(in crate::authority) async fn content(&self, snapshot: &Snapshot, domain: &str) -> Result<String> {
         let mut parts = Vec::new();
         for loaded in of_domain(snapshot, domain) {
             let count = domain_crls::count(&self.store, loaded.issuer.id).await?;
             let revoked = if loaded.revoked_at.is_some() { "!" } else { "" };
-            parts.push(format!("{}:{count}{revoked}", loaded.issuer.slug));
+            let key_id =
+                if loaded.has_other_key_ids() { format!("~{}", to_hex(&loaded.key_id)) } else { String::new() };
+            parts.push(format!("{}:{count}{revoked}{key_id}", loaded.issuer.slug));
         }
         Ok(parts.join(","))
     }

@@ -81,13 +81,13 @@ on_both_engines! {
         let keys = Arc::new(Keys::locked(entropy()));
         let replica = Authority::open(at_.restarted().await, keys, Vec::new()).await.unwrap();
         let record = replica.certificate(id.parse().unwrap()).await.unwrap().unwrap();
-        assert_eq!(replica.renewal(&record).window.start, now);
+        assert_eq!(replica.renewal(&record, None).window.start, now);
         let cancelled = room.delete(&operator, &path).await;
         let mut ended = rule.clone();
         ended["status"] = json!("cancelled");
         assert_eq!((cancelled.status.as_u16(), cancelled.json()), (200, ended));
         replica.refresh().await.unwrap();
-        assert_eq!(json!(replica.renewal(&record).window.start), own["start"]);
+        assert_eq!(json!(replica.renewal(&record, None).window.start), own["start"]);
         assert_eq!(renewals(&room, &operator, id).await, own);
         assert_eq!(room.delete(&operator, &path).await.refusal(), (404, "not_found".into()));
         let events = at_.count("SELECT COUNT(*) AS n FROM audit_events WHERE action IN ('renewals.moved', 'renewals.cancelled')").await;

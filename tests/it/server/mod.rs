@@ -17,3 +17,4 @@ mod metrics;
 mod own_certificate;
 mod proxies;
 mod upgrade;
+mod upgraded_key_ids;

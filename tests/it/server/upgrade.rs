@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use chancery::authority::checks::Severity;
-use chancery::clock::{Clock, Timestamp};
+use chancery::clock::{Clock, Timestamp, minutes};
 use chancery::store::engine::{Db, q};
 use serde_json::{Value, json};
 
@@ -14,9 +14,9 @@ use crate::support::stores::plain;
 use crate::support::wait;
 use crate::support::wire::Reply;
 
-const SCHEMA_11: &str = "schema-11";
+pub const SCHEMA_11: &str = "schema-11";
 
-fn stored(schema: &str, engine: &str) -> PathBuf {
+pub fn stored(schema: &str, engine: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/installations").join(schema).join(engine)
 }
 
@@ -24,13 +24,13 @@ fn facts(stored: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(stored.join("facts.json")).unwrap()).unwrap()
 }
 
-struct Upgraded {
-    server: TestServer,
+pub struct Upgraded {
+    pub server: TestServer,
     facts: Value,
 }
 
 impl Upgraded {
-    async fn start(schema: &str, engine: &str) -> Upgraded {
+    pub async fn start(schema: &str, engine: &str) -> Upgraded {
         let stored = stored(schema, engine);
         let server = TestServer::stored(&stored, engine == "postgres").await;
         Upgraded { server, facts: facts(&stored) }
@@ -40,18 +40,27 @@ impl Upgraded {
         self.facts[group][name].as_str().unwrap()
     }
 
-    async fn ask(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
+    /// Ten minutes after it was made: its CRLs are fresh, and its certificates valid.
+    pub async fn start_soon_after(schema: &str, engine: &str) -> Upgraded {
+        let stored = stored(schema, engine);
+        let facts = facts(&stored);
+        let made = Timestamp::parse_rfc3339(facts["made_at"].as_str().unwrap()).unwrap();
+        let server = TestServer::stored_at(&stored, engine == "postgres", made + minutes(10)).await;
+        Upgraded { server, facts }
+    }
+
+    pub async fn ask(&self, token: &str, method: &str, path: &str, body: Option<Value>) -> Reply {
         let bearer = format!("Bearer {}", self.fact("tokens", token));
         let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
         let body = body.map(|body| body.to_string()).unwrap_or_default();
         self.server.https(method, &format!("/api/v1/{path}"), &headers, body.as_bytes()).await
     }
 
-    async fn issue(&self, token: &str, profile: &str, name: &str) -> Reply {
+    pub async fn issue(&self, token: &str, profile: &str, name: &str) -> Reply {
         self.ask(token, "POST", "certificates", Some(json!({"profile": profile, "names": [name]}))).await
     }
 
-    async fn certificate(&self, serial: &str) -> Value {
+    pub async fn certificate(&self, serial: &str) -> Value {
         let path = format!("certificates?serial={}", self.fact("serials", serial));
         let found = self.ask("admin", "GET", &path, None).await.json();
         found["items"][0].clone()

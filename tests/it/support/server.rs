@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use chancery::app::App;
-use chancery::clock::{Clock, ManualClock, SystemClock};
+use chancery::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use chancery::entropy::SystemEntropy;
 use chancery::jobs;
 use chancery::server::config::Config;
@@ -72,6 +72,11 @@ impl TestServer {
 
     /// On a copy of what an earlier version left in `stored`; of Postgres the dump there is loaded first.
     pub async fn stored(stored: &std::path::Path, postgres: bool) -> TestServer {
+        TestServer::stored_at(stored, postgres, SystemClock.now().truncated()).await
+    }
+
+    /// The same at another time.
+    pub async fn stored_at(stored: &std::path::Path, postgres: bool, now: Timestamp) -> TestServer {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         std::fs::create_dir(&data).unwrap();
@@ -82,8 +87,7 @@ impl TestServer {
             std::fs::set_permissions(&copy, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
         }
         let database = if postgres { Some(super::postgres::load(&stored.join("dump.sql")).await) } else { None };
-        let clock = ManualClock::at(SystemClock.now().truncated());
-        TestServer::with(home, clock, database, &[]).await
+        TestServer::with(home, ManualClock::at(now), database, &[]).await
     }
 
     async fn with(
