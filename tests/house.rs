@@ -82,6 +82,7 @@ fn sqlx_and_the_engines_stay_in_the_store() {
         ],
         &[
             ("src/store/engine.rs", "use sqlx::postgres::PgPool; enum Db { Pg(PgPool) }"),
+            ("src/store/engine/large.rs", "use sqlx::sqlite::SqliteConnection;"),
             ("src/store/orders.rs", "use sqlx::Row;"),
             ("src/server/config.rs", "enum Database { Postgres(String), Sqlite(String) }"),
         ],

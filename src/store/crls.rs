@@ -2,7 +2,9 @@
 //! signed for later lies sealed in a table of its own (`crls_ahead`) and is opened when it is read. Numbers are 16 or 20
 //! octets, so they are ordered by length and then octet by octet.
 
-use super::engine::{On, Query, Row, q, statements};
+use bytes::Bytes;
+
+use super::engine::{LARGE_VALUE, LargeRow, On, Query, Row, q, statements, write_large};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::crl::CrlNumber;
@@ -28,6 +30,13 @@ macro_rules! heads {
 statements! {
     INSERT = "INSERT INTO crls (id, issuer_id, number, this_update, next_update, entries, der, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
     INSERT_AHEAD = "INSERT INTO crls_ahead (id, issuer_id, number, this_update, next_update, entries, sealed, created_at, starts_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
+    /// On SQLite; Postgres takes the row by COPY, which is not prepared.
+    INSERT_ZEROS = "INSERT INTO crls (id, issuer_id, number, this_update, next_update, entries, created_at, der) VALUES ($1, $2, $3, $4, $5, $6, $7, zeroblob($8))",
+        postgres "SELECT 1";
+    /// The same.
+    INSERT_ZEROS_AHEAD = "INSERT INTO crls_ahead (id, issuer_id, number, this_update, next_update, entries, created_at, starts_at, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, zeroblob($9))",
+        postgres "SELECT 1";
+    KNOWN_AHEAD = "SELECT id FROM crls_ahead WHERE issuer_id = $1 AND number = $2";
     LATEST = heads!("issuer_id = $1 AND this_update <= $2", "issuer_id = $1 AND starts_at <= $2", "4");
     NEWEST = heads!("issuer_id = $1", "issuer_id = $1", "1");
     /// In clear and not yet in force: of an older binary, which sealed nothing, or of a clock that was wrong.
@@ -46,6 +55,19 @@ statements! {
     BEGIN = "UPDATE issuers SET crl_dirty = FALSE, crl_building = TRUE, crl_retained_since = COALESCE(crl_retained_since, $2) WHERE id = $1";
     STORED = "UPDATE issuers SET crl_number = $2, crl_counter = $3, crl_building = FALSE WHERE id = $1";
 }
+
+const LARGE: LargeRow = LargeRow {
+    copy: "COPY crls (id, issuer_id, number, this_update, next_update, entries, created_at, der) FROM STDIN (FORMAT binary)",
+    zeros: INSERT_ZEROS,
+    table: c"crls",
+    column: c"der",
+};
+const LARGE_AHEAD: LargeRow = LargeRow {
+    copy: "COPY crls_ahead (id, issuer_id, number, this_update, next_update, entries, created_at, starts_at, sealed) FROM STDIN (FORMAT binary)",
+    zeros: INSERT_ZEROS_AHEAD,
+    table: c"crls_ahead",
+    column: c"sealed",
+};
 
 /// Everything about a CRL but its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,20 +99,34 @@ pub struct NewCrl {
     pub entries: i64,
     pub created_at: Timestamp,
     /// In clear, or sealed.
-    pub bytes: Vec<u8>,
+    pub bytes: Bytes,
 }
 
-pub async fn insert<'a>(on: impl Into<On<'a>>, crl: NewCrl) -> Result<()> {
-    values(q(INSERT), crl).execute(on).await.map(drop)
+/// Stores a CRL that is in force at once. A large one is written in pieces: a copy of it would be megabytes.
+pub async fn insert(tx: &mut super::Tx, crl: NewCrl) -> Result<()> {
+    if crl.bytes.len() >= LARGE_VALUE {
+        let args = values(q(INSERT_ZEROS), &crl).bind(crl.created_at).into_args();
+        return write_large(tx.raw(), LARGE, args, &crl.bytes).await;
+    }
+    values(q(INSERT), &crl).bind(crl.bytes.to_vec()).bind(crl.created_at).execute(tx).await.map(drop)
 }
 
-/// Stores a sealed CRL that is in force from `starts_at` on; one that is there stays as it is.
-pub async fn insert_ahead<'a>(on: impl Into<On<'a>>, crl: NewCrl, starts_at: Timestamp) -> Result<()> {
-    values(q(INSERT_AHEAD), crl).bind(starts_at).execute(on).await.map(drop)
+/// Stores a sealed CRL that is in force from `starts_at` on; one that is there stays as it is. The caller holds the
+/// issuer's row.
+pub async fn insert_ahead(tx: &mut super::Tx, crl: NewCrl, starts_at: Timestamp) -> Result<()> {
+    if crl.bytes.len() < LARGE_VALUE {
+        let query = values(q(INSERT_AHEAD), &crl).bind(crl.bytes.to_vec()).bind(crl.created_at).bind(starts_at);
+        return query.execute(tx).await.map(drop);
+    }
+    let known = q(KNOWN_AHEAD).bind(crl.issuer_id.to_vec()).bind(crl.number.stored());
+    if known.fetch_optional(&mut *tx).await?.is_some() {
+        return Ok(());
+    }
+    let args = values(q(INSERT_ZEROS_AHEAD), &crl).bind(crl.created_at).bind(starts_at).into_args();
+    write_large(tx.raw(), LARGE_AHEAD, args, &crl.bytes).await
 }
 
-/// The bytes are moved: a large list must not be in memory once more.
-fn values(query: Query, crl: NewCrl) -> Query {
+fn values(query: Query, crl: &NewCrl) -> Query {
     query
         .bind(crl.id.to_vec())
         .bind(crl.issuer_id.to_vec())
@@ -98,8 +134,6 @@ fn values(query: Query, crl: NewCrl) -> Query {
         .bind(crl.this_update)
         .bind(crl.next_update)
         .bind(crl.entries)
-        .bind(crl.bytes)
-        .bind(crl.created_at)
 }
 
 /// Those whose time has come, the one in force first.
@@ -146,12 +180,13 @@ pub(super) async fn in_pieces(
     size: i64,
     query: impl Fn(i64, i64) -> Query,
 ) -> Result<Option<Vec<u8>>> {
-    const PIECE_OCTETS: i64 = 8 << 20;
+    // SQLite reads all of the value for each piece
+    let most: i64 = if store.db.is_postgres() { 1 << 20 } else { 8 << 20 };
     let size = usize::try_from(size).unwrap_or(0);
     let mut all = Vec::with_capacity(size);
     while all.len() < size {
         let from = i64::try_from(all.len()).unwrap_or(i64::MAX) + 1;
-        let Some(row) = query(from, PIECE_OCTETS).fetch_optional(store).await? else { return Ok(None) };
+        let Some(row) = query(from, most).fetch_optional(store).await? else { return Ok(None) };
         let piece: Vec<u8> = row.get("piece")?;
         if piece.is_empty() {
             return Err(Error::inconsistent("a CRL is shorter than it was a moment ago"));

@@ -3,7 +3,7 @@
 //! counter is that of the highest number, so one that stands ready is outdated as soon as the counter moves.
 
 use super::crls::in_pieces;
-use super::engine::{On, Row, q, statements};
+use super::engine::{LARGE_VALUE, LargeRow, On, Query, Row, q, statements, write_large};
 use super::{Store, Tx};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -37,6 +37,15 @@ statements! {
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT DO NOTHING";
     REPLACE = "UPDATE domain_crls SET counter = $2, issuer_id = $3, content = $4, this_update = $5, next_update = $6, entries = $7, der = $8, created_at = $9 \
                WHERE domain = $1 AND counter = $10";
+    REMOVE = "DELETE FROM domain_crls WHERE domain = $1 AND counter = $2";
+    /// On SQLite; Postgres takes the row by COPY, which is not prepared.
+    INSERT_ZEROS = "INSERT INTO domain_crls (domain, counter, issuer_id, content, this_update, next_update, entries, created_at, der) \
+                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, zeroblob($9))",
+        postgres "SELECT 1";
+    /// The same.
+    INSERT_ZEROS_AHEAD = "INSERT INTO domain_crls_ahead (domain, counter, starts_at, this_update, next_update, entries, created_at, sealed) \
+                          VALUES ($1, $2, $3, $4, $5, $6, $7, zeroblob($8))",
+        postgres "SELECT 1";
     COUNT = "SELECT COUNT(*) AS n FROM revocations WHERE issuer_id = $1";
     /// By the index of ends: what has expired is not read.
     CERTIFICATES = "SELECT id, serial, not_after FROM certificates WHERE issuer_id = $1 AND not_after >= $2 AND (not_after, id) > ($3, $4) ORDER BY not_after, id LIMIT $5";
@@ -44,6 +53,19 @@ statements! {
                       (SELECT serial FROM revocations WHERE length(serial) <= $1 AND not_after >= $2 GROUP BY serial HAVING COUNT(*) > 1) \
                       ORDER BY serial, issuer_id LIMIT $3";
 }
+
+const LARGE: LargeRow = LargeRow {
+    copy: "COPY domain_crls (domain, counter, issuer_id, content, this_update, next_update, entries, created_at, der) FROM STDIN (FORMAT binary)",
+    zeros: INSERT_ZEROS,
+    table: c"domain_crls",
+    column: c"der",
+};
+const LARGE_AHEAD: LargeRow = LargeRow {
+    copy: "COPY domain_crls_ahead (domain, counter, starts_at, this_update, next_update, entries, created_at, sealed) FROM STDIN (FORMAT binary)",
+    zeros: INSERT_ZEROS_AHEAD,
+    table: c"domain_crls_ahead",
+    column: c"sealed",
+};
 
 /// A domain's list without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,32 +142,37 @@ pub async fn replace_ahead(
     q(REMOVE_AHEAD).bind(domain).execute(&mut *tx).await?;
     let Some((ahead, sealed)) = ahead else { return Ok(()) };
     let now = tx.now();
-    let query = q(INSERT_AHEAD).bind(domain).bind(counter).bind(ahead.starts_at).bind(ahead.this_update);
-    query.bind(ahead.next_update).bind(ahead.entries).bind(sealed).bind(now).execute(tx).await.map(drop)
+    let values = |query: Query| {
+        let query = query.bind(domain).bind(counter).bind(ahead.starts_at).bind(ahead.this_update);
+        query.bind(ahead.next_update).bind(ahead.entries)
+    };
+    if sealed.len() >= LARGE_VALUE {
+        let args = values(q(INSERT_ZEROS_AHEAD)).bind(now).into_args();
+        return write_large(tx.raw(), LARGE_AHEAD, args, &sealed).await;
+    }
+    values(q(INSERT_AHEAD)).bind(sealed).bind(now).execute(tx).await.map(drop)
 }
 
 /// Stores the list that follows `before`. False when another replica stored one meanwhile.
-pub async fn replace<'a>(
-    on: impl Into<On<'a>>,
-    before: Option<i64>,
-    list: &DomainCrlHead,
-    der: Vec<u8>,
-) -> Result<bool> {
-    let query = q(if before.is_some() { REPLACE } else { INSERT })
-        .bind(&list.domain)
-        .bind(list.counter)
-        .bind(list.issuer_id.to_vec())
-        .bind(&list.content)
-        .bind(list.this_update)
-        .bind(list.next_update)
-        .bind(list.entries)
-        .bind(der)
-        .bind(list.created_at);
-    let query = match before {
-        Some(counter) => query.bind(counter),
-        None => query,
+pub async fn replace(tx: &mut Tx, before: Option<i64>, list: &DomainCrlHead, der: Vec<u8>) -> Result<bool> {
+    let values = |query: Query| {
+        let query = query.bind(&list.domain).bind(list.counter).bind(list.issuer_id.to_vec()).bind(&list.content);
+        query.bind(list.this_update).bind(list.next_update).bind(list.entries)
     };
-    Ok(query.execute(on).await? == 1)
+    let Some(counter) = before else {
+        return Ok(values(q(INSERT)).bind(der).bind(list.created_at).execute(tx).await? == 1);
+    };
+    if der.len() < LARGE_VALUE {
+        let query = values(q(REPLACE)).bind(der).bind(list.created_at).bind(counter);
+        return Ok(query.execute(tx).await? == 1);
+    }
+    // in pieces it can only be written into a new row; the old one is held by whoever removed it
+    if q(REMOVE).bind(&list.domain).bind(counter).execute(&mut *tx).await? != 1 {
+        return Ok(false);
+    }
+    let args = values(q(INSERT_ZEROS)).bind(list.created_at).into_args();
+    write_large(tx.raw(), LARGE, args, &der).await?;
+    Ok(true)
 }
 
 /// How many revocations an issuer has: they are never removed, so a change of the list is a change of the count.

@@ -1,4 +1,4 @@
-//! The only file that knows there are two engines. One SQL text a statement in the portable subset with `$1`
+//! The only file that knows there are two engines, with what stands in `engine/`. One SQL text a statement in the portable subset with `$1`
 //! placeholders; what differs (row locks, bulk inserts) is a second text beside the first. Transactions on SQLite
 //! begin IMMEDIATE; a unique violation is `Conflict`; a lost connection is `Unavailable`.
 
@@ -14,6 +14,45 @@ use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
 use super::pool::{Held, Pool, silent};
 use super::{outages, patience};
 use crate::error::{Error, ErrorKind, Result};
+
+/// Awaits one statement on a connection and keeps what its failure says about the connection.
+macro_rules! on_held {
+    ($held:ident, $conn:ident => $statement:expr) => {{
+        match $held.check_sound() {
+            Err(error) => Err(error),
+            Ok(()) => {
+                let most = $held.patience();
+                let outcome = {
+                    let $conn = &mut **$held;
+                    patience::wait(most, $statement).await
+                };
+                let outcome = outcome.unwrap_or_else(|| Err(silent()));
+                $held.note(&outcome);
+                outcome
+            }
+        }
+    }};
+}
+
+macro_rules! bound {
+    ($text:expr, $args:expr, $db:ty) => {{
+        let mut query = sqlx::query::<$db>($text);
+        for arg in $args {
+            query = match arg {
+                Arg::Bytes(v) => query.bind(v),
+                Arg::Int(v) => query.bind(v),
+                Arg::Text(v) => query.bind(v),
+                Arg::Bool(v) => query.bind(v),
+            };
+        }
+        query
+    }};
+}
+
+// it uses the macros above
+mod large;
+
+pub use large::{LARGE_VALUE, LargeRow, write_large};
 
 /// One statement. `postgres` differs from `sqlite` only for row locks (`FOR UPDATE`) and bulk inserts (UNNEST).
 #[derive(Debug, Clone, Copy)]
@@ -333,25 +372,6 @@ fn keep_private(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Awaits one statement on a connection and keeps what its failure says about the connection.
-macro_rules! on_held {
-    ($held:ident, $conn:ident => $statement:expr) => {{
-        match $held.check_sound() {
-            Err(error) => Err(error),
-            Ok(()) => {
-                let most = $held.patience();
-                let outcome = {
-                    let $conn = &mut **$held;
-                    patience::wait(most, $statement).await
-                };
-                let outcome = outcome.unwrap_or_else(|| Err(silent()));
-                $held.note(&outcome);
-                outcome
-            }
-        }
-    }};
-}
-
 impl RawTx {
     /// An error here means *unknown*: the caller reads again by id and never signs again blindly.
     pub async fn commit(self) -> Result<()> {
@@ -457,21 +477,6 @@ pub fn q(sql: Sql) -> Query {
     Query { sql, args: Vec::with_capacity(8) }
 }
 
-macro_rules! bound {
-    ($text:expr, $args:expr, $db:ty) => {{
-        let mut query = sqlx::query::<$db>($text);
-        for arg in $args {
-            query = match arg {
-                Arg::Bytes(v) => query.bind(v),
-                Arg::Int(v) => query.bind(v),
-                Arg::Text(v) => query.bind(v),
-                Arg::Bool(v) => query.bind(v),
-            };
-        }
-        query
-    }};
-}
-
 macro_rules! bound_arrays {
     ($text:expr, $columns:expr) => {{
         let mut query = sqlx::query::<Postgres>($text);
@@ -490,6 +495,11 @@ impl Query {
     pub fn bind(mut self, value: impl Into<Arg>) -> Self {
         self.args.push(value.into());
         self
+    }
+
+    /// The values that were bound.
+    pub fn into_args(self) -> Vec<Arg> {
+        self.args
     }
 
     pub async fn fetch_all<'a>(self, on: impl Into<On<'a>>) -> Result<Vec<Row>> {

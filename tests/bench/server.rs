@@ -29,7 +29,8 @@ impl Server {
             .env("CHANCERY_ACME__HTTP01_PORT", super::acme::HTTP01_PORT.to_string())
             .env("CHANCERY_ACME__RESOLVERS", super::acme::RESOLVER)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            // CHANCERY_LOG=chancery=debug shows how long each step of a publication takes
+            .stderr(if std::env::var_os("CHANCERY_LOG").is_some() { Stdio::inherit() } else { Stdio::null() })
             .spawn()
             .expect("target/release/chancery starts");
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();

@@ -43,7 +43,7 @@ pub fn outside(sources: &[Source]) -> Vec<String> {
 
 pub fn engines(sources: &[Source]) -> Vec<String> {
     let mut found = Vec::new();
-    for source in sources.iter().filter(|s| s.in_src() && s.path != "src/store/engine.rs") {
+    for source in sources.iter().filter(|s| s.in_src() && !is_engine(&s.path)) {
         let tokens = source.product();
         for (at, token) in tokens.iter().enumerate() {
             let Some((line, word)) = token.word() else { continue };
@@ -59,6 +59,10 @@ pub fn engines(sources: &[Source]) -> Vec<String> {
         }
     }
     found
+}
+
+fn is_engine(path: &str) -> bool {
+    path == "src/store/engine.rs" || path.starts_with("src/store/engine/")
 }
 
 /// `PgPool`, `SqliteRow`, …

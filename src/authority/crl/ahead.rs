@@ -108,7 +108,7 @@ impl Authority {
             next_update: crl.next_update,
             entries: crl.entries,
             created_at: crl.created_at,
-            bytes: sealed,
+            bytes: sealed.into(),
         };
         crls::insert_ahead(&mut tx, new, crl.this_update + self.crl_backdate).await?;
         tx.commit().await

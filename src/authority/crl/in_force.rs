@@ -47,6 +47,8 @@ struct Slot {
     /// Held by the one request that looks whether there is a newer one.
     looking: tokio::sync::Mutex<()>,
     failed_at: Mutex<Option<Instant>>,
+    /// What this process has just signed: served when the database says that it is in force, and not read again.
+    signed: Mutex<Option<(CrlId, Bytes)>>,
 }
 
 fn hold<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,6 +65,10 @@ impl ServedCrls {
 impl Slot {
     fn last(&self) -> Option<Arc<Crl>> {
         hold(&self.last).clone()
+    }
+
+    fn signed(&self, id: CrlId) -> Option<Bytes> {
+        hold(&self.signed).as_ref().filter(|(signed, _)| *signed == id).map(|(_, der)| der.clone())
     }
 
     fn rests(&self) -> bool {
@@ -98,6 +104,28 @@ impl Authority {
         }
     }
 
+    /// Commits a CRL and puts it in the place of the one that was served, which is not needed in memory any more.
+    pub(super) async fn serve_once_stored(
+        &self,
+        issuer: IssuerId,
+        id: CrlId,
+        der: Bytes,
+        commit: impl Future<Output = Result<()>>,
+    ) -> Result<()> {
+        let slot = self.served.slot(issuer);
+        // before the commit: a request right behind it would read a large list once more
+        *hold(&slot.signed) = Some((id, der));
+        let committed = commit.await;
+        if committed.is_ok()
+            && let Err(error) = self.look_up(issuer, &slot).await
+        {
+            tracing::debug!(error = %error.chain(), "a CRL that was just signed is served by the next request");
+            return Ok(());
+        }
+        *hold(&slot.signed) = None;
+        committed
+    }
+
     fn still_good(&self, last: Arc<Crl>, slug: &str) -> Result<Arc<Crl>> {
         if last.next_update > self.store.now() {
             return Ok(last);
@@ -115,9 +143,16 @@ impl Authority {
             if let Some(known) = last.as_ref().filter(|known| known.id == head.id) {
                 return Ok(Some(Arc::clone(known)));
             }
-            let Some(der) = self.crl_bytes(&head).await? else { continue };
+            let der = match slot.signed(head.id) {
+                Some(der) => der,
+                None => match self.crl_bytes(&head).await? {
+                    Some(der) => der.into(),
+                    None => continue,
+                },
+            };
             let crl = Arc::new(served(&head, der, modified));
             *hold(&slot.last) = Some(Arc::clone(&crl));
+            hold(&slot.signed).take_if(|(signed, _)| *signed == crl.id);
             return Ok(Some(crl));
         }
         Err(Error::new(ErrorKind::Unavailable, "the CRL changes too fast").retry_after(Duration::from_secs(1)))
@@ -140,7 +175,7 @@ fn modified(head: &CrlHead, others: &[CrlHead]) -> Option<Timestamp> {
     others.iter().all(|other| other.starts_at.secs() < head.starts_at.secs()).then_some(head.starts_at)
 }
 
-fn served(head: &CrlHead, der: Vec<u8>, modified: Option<Timestamp>) -> Crl {
+fn served(head: &CrlHead, der: Bytes, modified: Option<Timestamp>) -> Crl {
     let hash = to_hex(digest(&SHA256, &der).as_ref());
     Crl {
         id: head.id,
@@ -149,7 +184,7 @@ fn served(head: &CrlHead, der: Vec<u8>, modified: Option<Timestamp>) -> Crl {
         next_update: head.next_update,
         signed_at: head.created_at,
         entries: head.entries,
-        der: der.into(),
+        der,
         tag: hash.get(..32).unwrap_or_default().to_owned(),
         modified,
     }

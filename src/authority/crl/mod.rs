@@ -188,7 +188,9 @@ impl Authority {
     async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
         let Some(begun) = self.begin_publication(id, key, signs).await? else { return Ok(Outcome::NothingDue) };
         let (reader, last) = (series::Reader::Store(&self.store), begun.last.as_ref());
+        let started = crate::clock::monotonic();
         let entries = collect(reader, &begun.issuer, begun.now, last).await?;
+        let (read, listed) = (started.elapsed(), entries.count());
         let (now, publishing) = (begun.now, self.publishing());
         let mut number = begun.number;
         let mut signed = Vec::with_capacity(2);
@@ -207,7 +209,10 @@ impl Authority {
             let own = if at + 1 == count { entries.take() } else { entries.clone() };
             signed.push(series::sign(&begun.issuer, key, number, window, own.unwrap_or_default()).await?);
         }
-        self.finish_publication(begun, signed).await
+        let (issuer, sealed) = (begun.issuer.slug.clone(), started.elapsed());
+        let outcome = self.finish_publication(begun, signed).await;
+        tracing::debug!(issuer, entries = listed, ?read, signed = ?sealed, stored = ?started.elapsed(), "a CRL was published");
+        outcome
     }
 
     /// The first transaction: is there something to do, and from where does it go on?
@@ -238,8 +243,11 @@ impl Authority {
         if state.number != begun.number {
             return Ok(Outcome::Overtaken);
         }
-        store_signed(&mut tx, &self.publishing(), &begun, state.counter, signed).await?;
-        tx.commit().await?;
+        let in_force = store_signed(&mut tx, &self.publishing(), &begun, state.counter, signed).await?;
+        match in_force {
+            None => tx.commit().await?,
+            Some((crl, der)) => self.serve_once_stored(id, crl, der, tx.commit()).await?,
+        }
         Ok(Outcome::Published)
     }
 }

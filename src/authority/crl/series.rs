@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::{BACKDATE, Begun, CRL_LIFE, KEPT_PAST_END, LARGE, begin, no_numbers};
@@ -164,26 +165,28 @@ async fn sign_series(
         signed.push(sign(issuer, key, number, window, entries.clone()).await?);
     }
     let state = crls::state(tx, issuer.id, begun.epoch).await?;
-    store_signed(tx, publishing, &begun, state.counter, signed).await
+    store_signed(tx, publishing, &begun, state.counter, signed).await.map(drop)
 }
 
-/// Withdraws those that stood ready, stores the new ones and moves the number. The caller holds the issuer's row.
+/// Withdraws those that stood ready, stores the new ones and moves the number. The caller holds the issuer's row. Returns
+/// the one that is in force once this is committed.
 pub(super) async fn store_signed(
     tx: &mut Tx,
     publishing: &Publishing<'_>,
     begun: &Begun,
     counter: i64,
     signed: Vec<SignedCrl>,
-) -> Result<()> {
+) -> Result<Option<(CrlId, Bytes)>> {
     let (issuer, now) = (&begun.issuer, tx.now());
     crls::withdraw_future(tx, issuer.id, now).await?;
-    let Some(highest) = signed.last().map(|crl| crl.number) else { return Ok(()) };
+    let Some(highest) = signed.last().map(|crl| crl.number) else { return Ok(None) };
+    let mut in_force = None;
     let (count, entries) = (signed.len(), signed.first().map_or(0, |crl| crl.entries));
     for crl in signed {
         let id = CrlId::new(now, tx.store().entropy.as_ref())?;
         let bytes = match crl.window.starts_at {
-            None => crl.der,
-            Some(_) => publishing.keys.seal_status(super::ahead::LABEL, &id.bytes(), crl.der)?,
+            None => Bytes::from(crl.der),
+            Some(_) => publishing.keys.seal_status(super::ahead::LABEL, &id.bytes(), crl.der)?.into(),
         };
         let new = NewCrl {
             id,
@@ -196,7 +199,10 @@ pub(super) async fn store_signed(
             bytes,
         };
         match crl.window.starts_at {
-            None => crls::insert(&mut *tx, new).await?,
+            None => {
+                in_force = Some((id, new.bytes.clone()));
+                crls::insert(&mut *tx, new).await?;
+            }
             Some(starts_at) => crls::insert_ahead(&mut *tx, new, starts_at).await?,
         }
     }
@@ -204,7 +210,7 @@ pub(super) async fn store_signed(
     crls::prune(tx, issuer.id, now).await?;
     let detail = json!({"issuer": issuer.slug, "number": highest.to_string(), "entries": entries, "signed": count});
     tx.audit(AuditEvent::done("crl.published", format!("issuer:{}", issuer.id), detail));
-    Ok(())
+    Ok(in_force)
 }
 
 /// What an older replica goes on from: the number's low half while the number is of its form.

@@ -10,13 +10,14 @@ mod served;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::json;
 
 use super::Authority;
 use super::crl::{CRL_EVERY, LARGE, READY_WAITS, Window, seal, too_soon};
 use super::snapshot::{LoadedIssuer, Snapshot};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, monotonic};
 use crate::error::Result;
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -32,6 +33,9 @@ pub use served::DomainCrl;
 
 /// The name under which the status seal binds a list that stands ready, together with its domain and counter.
 const LABEL: &str = "domain-crl";
+
+/// For how long a large list lets issuers' CRLs go first: those are what most verifiers wait for.
+const GIVES_WAY_FOR: Duration = Duration::from_secs(30);
 
 /// What this process knows of domains' lists. Each mutex guards its map alone.
 #[derive(Debug, Default)]
@@ -143,7 +147,15 @@ impl Authority {
         let octets = before.map_or(0, |head| usize::try_from(head.size).unwrap_or(0));
         // one list at a time in this process: a large one fills memory
         let _turn = self.publication.lock().await;
+        if self.gives_way(snapshot, *before).await? {
+            return Ok(false);
+        }
+        let started = monotonic();
         let entries = self.domain_entries(snapshot, domain, *now, octets).await?;
+        if self.gives_way(snapshot, *before).await? {
+            return Ok(false);
+        }
+        let read = started.elapsed();
         let count = entries.count();
         let number = before.map_or(0, |head| head.counter) + 1;
         let window = self.publishing().window_after(*now, before.map(|head| head.this_update), key);
@@ -153,6 +165,7 @@ impl Authority {
             false => None,
         };
         let der = self.sign_list(publication, number, window, entries).await?;
+        let signed = started.elapsed();
         let counter = number + i64::from(ahead.is_some());
         let list = DomainCrlHead {
             domain: (*domain).to_owned(),
@@ -175,7 +188,21 @@ impl Authority {
         let detail = json!({"domain": domain, "number": number, "entries": count, "issuer": signer.issuer.slug});
         tx.audit(AuditEvent::done("crl.published", format!("domain:{domain}"), detail));
         tx.commit().await?;
+        tracing::debug!(domain, entries = count, ?read, ?signed, stored = ?started.elapsed(), "the list of a domain was published");
         Ok(true)
+    }
+
+    /// Does a CRL wait that is to be out before the next of these lists? A small list keeps nobody waiting.
+    async fn gives_way(&self, snapshot: &Snapshot, before: Option<&DomainCrlHead>) -> Result<bool> {
+        let now = self.store.now();
+        let yields = |head: &DomainCrlHead| {
+            head.entries > LARGE && head.created_at <= now && now.since(head.created_at) < GIVES_WAY_FOR
+        };
+        if !before.is_some_and(yields) {
+            return Ok(false);
+        }
+        let signs = |id| snapshot.issuer_by_id(id).is_some_and(|loaded| loaded.key.is_some());
+        Ok(hierarchy::issuers(&self.store).await?.iter().any(|issuer| issuer.crl_dirty && signs(issuer.id)))
     }
 
     /// Signs the one for later alone: of a large list, or where an older replica published without one.

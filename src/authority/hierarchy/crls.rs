@@ -85,7 +85,7 @@ impl Authority {
             this_update: facts.this_update,
             next_update,
             entries: i64::try_from(facts.count).unwrap_or(i64::MAX),
-            bytes: der.to_vec(),
+            bytes: bytes::Bytes::copy_from_slice(der),
             created_at: now,
         };
         crls::insert(&mut tx, crl).await?;

@@ -6,13 +6,16 @@ use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
 use chancery::model::audit::{AuditEvent, ChainedEvent};
 use chancery::model::certificate::CertificateFilter;
+use chancery::model::crl::CrlNumber;
 use chancery::model::grant::Grant;
-use chancery::model::id::GrantId;
+use chancery::model::id::{CrlId, GrantId, IssuerId};
 use chancery::model::identifier::Identifier;
+use chancery::store::crls::{self, NewCrl};
+use chancery::store::domain_crls::{self, DomainCrlAhead, DomainCrlHead};
 use chancery::store::engine::{Db, q};
 use chancery::store::faults::CommitFault;
 use chancery::store::nonces::{self, Epoch, Shown};
-use chancery::store::{audit, certificates, grants, guards, hierarchy, migrate};
+use chancery::store::{Store, audit, certificates, grants, guards, hierarchy, migrate};
 use serde_json::json;
 
 use crate::support::rows::{certificate, named, open_grant};
@@ -223,6 +226,82 @@ crate::on_both_engines! {
         assert_eq!(nonces::spend(&other, &lost).await.unwrap(), [false, true]);
         assert!(nonces::latest(&other).await.unwrap() == nonces::find(&other, 5).await.unwrap());
         assert_eq!(nonces::forget(&other, START + std::time::Duration::from_secs(1)).await.unwrap(), 3);
+    }
+
+    async fn a_large_crl_is_stored_whole_or_not_at_all(at) {
+        founded(&at.store).await;
+        let issuer = hierarchy::issuers(&at.store).await.unwrap()[0].id;
+        let (first, second) = (large_crl(&at.store, issuer, 1), large_crl(&at.store, issuer, 2));
+        let (id, octets) = (first.id, first.bytes.clone());
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        crls::insert(&mut tx, large_crl(&at.store, issuer, 1)).await.unwrap();
+        drop(tx);
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM crls WHERE entries = 77").await, 0, "it was rolled back");
+
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        crls::insert(&mut tx, first).await.unwrap();
+        crls::insert_ahead(&mut tx, second, at.store.now()).await.unwrap();
+        let again = NewCrl { bytes: vec![7; 400_000].into(), ..large_crl(&at.store, issuer, 2) };
+        crls::insert_ahead(&mut tx, again, at.store.now()).await.unwrap();
+        tx.commit().await.unwrap();
+        let heads = crls::latest(&at.store, issuer, at.store.now()).await.unwrap();
+        let stored: Vec<_> = heads.iter().filter(|crl| crl.entries == 77).collect();
+        assert_eq!(stored.len(), 2);
+        for crl in stored {
+            let read = crls::bytes(&at.store, crl).await.unwrap().unwrap();
+            assert!(read == octets, "{} octets, sealed: {}", read.len(), crl.sealed);
+        }
+        // as an older binary reads it
+        let row = q(plain("SELECT der, created_at FROM crls WHERE id = $1")).bind(id.to_vec()).fetch_one(&at.store).await.unwrap();
+        assert!(row.get::<Vec<u8>>("der").unwrap() == octets);
+        assert_eq!(row.time("created_at").unwrap(), at.store.now());
+
+        let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+        let twice = NewCrl { id, ..large_crl(&at.store, issuer, 3) };
+        assert_eq!(crls::insert(&mut tx, twice).await.unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    async fn a_large_domain_list_replaces_the_one_that_its_maker_read(at) {
+        founded(&at.store).await;
+        let issuer = hierarchy::issuers(&at.store).await.unwrap()[0].id;
+        let now = at.store.now();
+        let list = |counter| DomainCrlHead { domain: "tls".into(), counter, issuer_id: issuer, content: String::new(), this_update: now,
+            next_update: now + std::time::Duration::from_secs(60), entries: 77, created_at: now, size: 0, ahead: None };
+        at.sql("DELETE FROM domain_crls").await;
+        let octets = large_crl(&at.store, issuer, 1).bytes.to_vec();
+        for (before, counter, der, stored) in [
+            (None, 1, vec![1], true),
+            (Some(1), 2, octets.clone(), true),
+            (Some(1), 3, octets.clone(), false),
+            (Some(2), 4, octets.clone(), true),
+        ] {
+            let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
+            assert_eq!(domain_crls::replace(&mut tx, before, &list(counter), der).await.unwrap(), stored, "{counter}");
+            let ahead = DomainCrlAhead { starts_at: now, this_update: now, next_update: now, entries: 77, size: 0 };
+            domain_crls::replace_ahead(&mut tx, "tls", counter, Some((ahead, octets.clone()))).await.unwrap();
+            tx.commit().await.unwrap();
+        }
+        let head = domain_crls::find(&at.store, "tls").await.unwrap().unwrap();
+        assert_eq!((head.counter, head.content.as_str(), head.created_at), (4, "", now));
+        for ahead in [None, head.ahead] {
+            assert!(domain_crls::bytes(&at.store, &head, ahead).await.unwrap().unwrap() == octets, "{ahead:?}");
+        }
+        assert!(head.ahead.is_some());
+    }
+}
+
+/// A CRL that is written in pieces.
+fn large_crl(store: &Store, issuer: IssuerId, number: u64) -> NewCrl {
+    let now = store.now();
+    NewCrl {
+        id: CrlId::new(now, store.entropy.as_ref()).unwrap(),
+        issuer_id: issuer,
+        number: CrlNumber::new(9, number),
+        this_update: now,
+        next_update: now + std::time::Duration::from_secs(60),
+        entries: 77,
+        created_at: now,
+        bytes: (0..3_000_001u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into(),
     }
 }
 
