@@ -3,6 +3,7 @@
 //! `ca crl import` takes one by hand. Fetching twice is harmless: an older CRL never takes the place of a newer one.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use bytes::Bytes;
 use serde_json::json;
 
 use super::Authority;
@@ -11,9 +12,9 @@ use crate::clock::{Timestamp, hours, minutes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
+use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::crl_facts::CrlFacts;
-use crate::pki::pem;
 use crate::store::foreign_crls::{self, ForeignCrl};
 use crate::store::versions::{self, Topic};
 
@@ -150,17 +151,17 @@ impl Authority {
         Ok((ca.certificate.name(), until))
     }
 
-    /// The CRLs of a domain's issuers and of the CAs above them, in PEM: what a server needs that checks every
+    /// The CRLs of a domain's issuers and of the CAs above them, each with a hash of its bytes: what a server needs that checks every
     /// certificate of a chain (nginx refuses everybody while the root's is missing). Issuers that were retired or removed
     /// are among them: their certificates are valid until they expire.
-    pub async fn crl_bundle(&self, domain: &str) -> Result<String> {
+    pub async fn crl_bundle(&self, domain: &str) -> Result<Vec<(Bytes, String)>> {
         let snapshot = self.snapshot();
-        let mut text = String::new();
+        let mut crls = Vec::new();
         for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain) {
             match self.current_crl(&loaded.issuer.slug).await {
                 // the last one of an issuer that has ended: nothing of it is valid any more
                 Ok(crl) if crl.next_update <= self.store.now() => {}
-                Ok(crl) => text.push_str(&pem::encode("X509 CRL", &crl.der)),
+                Ok(crl) => crls.push((crl.der.clone(), crl.tag.clone())),
                 Err(error) if error.kind == ErrorKind::Unavailable && error.retry_after.is_some() => {}
                 Err(error) => return Err(error),
             }
@@ -168,12 +169,13 @@ impl Authority {
         let cas = foreign_cas(&snapshot);
         if cas.iter().any(|ca| ca.domain == domain) {
             let known = foreign_crls::list(&self.store).await?;
-            let of_domain = |row: &&ForeignCrl| cas.iter().any(|ca| ca.domain == domain && ca.id() == row.ca);
-            for row in known.iter().filter(of_domain).filter(|row| !row.der.is_empty()) {
-                text.push_str(&pem::encode("X509 CRL", &row.der));
+            let of_domain = |row: &ForeignCrl| cas.iter().any(|ca| ca.domain == domain && ca.id() == row.ca);
+            for row in known.into_iter().filter(|row| !row.der.is_empty() && of_domain(row)) {
+                let tag = to_hex(digest(&SHA256, &row.der).as_ref());
+                crls.push((row.der.into(), tag));
             }
         }
-        Ok(text)
+        Ok(crls)
     }
 }
 

@@ -16,19 +16,36 @@ pub struct Block {
     pub der: Vec<u8>,
 }
 
+/// Octets of DER in one line, and in one piece of a large text.
+const LINE: usize = 48;
+const PIECE: usize = 1024 * LINE;
+
 pub fn encode(label: &str, der: &[u8]) -> String {
-    let body = STANDARD.encode(der);
-    let mut out = String::with_capacity(body.len() + body.len() / 64 + 2 * label.len() + 40);
-    out.push_str(&format!("-----BEGIN {label}-----\n"));
-    let mut rest = body.as_str();
-    while !rest.is_empty() {
-        let (line, tail) = rest.split_at_checked(64).unwrap_or((rest, ""));
-        out.push_str(line);
-        out.push('\n');
-        rest = tail;
-    }
-    out.push_str(&format!("-----END {label}-----\n"));
+    let mut out = String::with_capacity(encoded_length(label, der.len()));
+    pieces(label, der).for_each(|piece| out.push_str(&piece));
     out
+}
+
+/// The text of `encode`, made piece by piece: that of a large CRL is never in memory as a whole.
+pub fn pieces<D: AsRef<[u8]>>(label: &str, der: D) -> impl Iterator<Item = String> + use<D> {
+    let (begin, end) = (format!("-----BEGIN {label}-----\n"), format!("-----END {label}-----\n"));
+    let mut at = 0;
+    let body = std::iter::from_fn(move || {
+        let piece = der.as_ref().get(at..)?.chunks(PIECE).next()?;
+        at += piece.len();
+        let mut text = String::with_capacity(piece.len().div_ceil(LINE) * 65);
+        for line in piece.chunks(LINE) {
+            STANDARD.encode_string(line, &mut text);
+            text.push('\n');
+        }
+        Some(text)
+    });
+    std::iter::once(begin).chain(body).chain(std::iter::once(end))
+}
+
+/// Octets of the text of `encode`.
+pub fn encoded_length(label: &str, der: usize) -> usize {
+    der.div_ceil(3) * 4 + der.div_ceil(LINE) + "-----BEGIN -----\n-----END -----\n".len() + 2 * label.len()
 }
 
 /// Every block of `text`, in order; what stands between them is ignored.
@@ -99,9 +116,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        for length in [0, 1, 47, 48, 49, 500] {
+        for length in [0, 1, 47, 48, 49, 500, PIECE, 2 * PIECE + 1] {
             let text = encode("X Y", &vec![7; length]);
             assert!(text.lines().all(|l| l.len() <= 64));
+            assert_eq!(text.len(), encoded_length("X Y", length));
             assert_eq!(decode_all(&text).unwrap(), [Block { label: "X Y".into(), der: vec![7; length] }]);
         }
     }

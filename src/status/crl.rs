@@ -6,7 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
-use super::{cached, http_date, not_modified, unmodified_since};
+use super::{cached_crl, http_date, not_modified, unmodified_since};
 use crate::authority::Authority;
 use crate::error::{Error, Result};
 use crate::model::identifier::shown;
@@ -32,7 +32,7 @@ pub async fn complete(
     let mut response = if unmodified {
         not_modified(&crl.tag, MAX_AGE)
     } else {
-        cached(&headers, "application/pkix-crl", crl.der.clone(), &crl.tag, MAX_AGE)
+        cached_crl(&headers, crl.der.clone(), &crl.tag, MAX_AGE)
     };
     if let Some(date) = crl.modified.and_then(http_date) {
         response.headers_mut().insert(header::LAST_MODIFIED, date);

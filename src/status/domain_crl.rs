@@ -6,12 +6,10 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 
-use super::issuers::tag;
-use super::{PEM, cached, http_date};
+use super::{cached_crl, cached_crls, http_date};
 use crate::authority::Authority;
 use crate::error::{Error, Result};
 use crate::model::identifier::shown;
-use crate::pki::pem;
 
 /// As for the CRL of one issuer.
 const MAX_AGE: u64 = 5;
@@ -26,7 +24,7 @@ pub async fn list(
         .strip_suffix(".crl")
         .ok_or_else(|| Error::not_found(format!("list \"{}\"; write DOMAIN.crl", shown(&file))))?;
     let crl = authority.domain_crl(domain).await?;
-    let mut response = cached(&headers, "application/pkix-crl", crl.der.clone(), &crl.tag, MAX_AGE);
+    let mut response = cached_crl(&headers, crl.der.clone(), &crl.tag, MAX_AGE);
     if let Some(date) = http_date(crl.this_update) {
         response.headers_mut().insert(header::LAST_MODIFIED, date);
     }
@@ -38,15 +36,11 @@ pub(super) async fn bundle(authority: &Authority, domain: &str, headers: &Header
     if !authority.snapshot().domains.iter().any(|d| d.slug == domain) {
         return Err(Error::not_found(format!("trust domain \"{}\"", shown(domain))));
     }
-    let text = authority.crl_bundle(domain).await?;
-    let tag = tag(text.as_bytes());
-    Ok(cached(headers, PEM, text.into_bytes(), &tag, MAX_AGE))
+    Ok(cached_crls(headers, authority.crl_bundle(domain).await?, MAX_AGE))
 }
 
 /// `/crl/{issuer}.pem`: the complete CRL in PEM.
 pub(super) async fn pem_of(authority: &Authority, slug: &str, headers: &HeaderMap) -> Result<Response> {
     let crl = authority.current_crl(slug).await?;
-    let text = pem::encode("X509 CRL", &crl.der);
-    let tag = tag(text.as_bytes());
-    Ok(cached(headers, PEM, text.into_bytes(), &tag, MAX_AGE))
+    Ok(cached_crls(headers, vec![(crl.der.clone(), crl.tag.clone())], MAX_AGE))
 }

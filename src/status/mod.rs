@@ -6,6 +6,7 @@ mod domain_crl;
 mod issuers;
 mod ocsp;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::Router;
@@ -13,9 +14,12 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use bytes::Bytes;
+use futures_util::stream;
 
 use crate::authority::Authority;
 use crate::clock::Timestamp;
+use crate::pki::pem;
 
 /// The paths of design/surface.md; a path works as long as any certificate names it.
 pub fn routes(authority: Arc<Authority>) -> Router {
@@ -43,6 +47,42 @@ fn cached(headers: &HeaderMap, media: &'static str, body: impl Into<Body>, tag: 
     let mut response = Response::new(body.into());
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(media));
     name(&mut response, tag, max_age);
+    response
+}
+
+/// CRLs (each DER with its tag) as one PEM text, which is made while it is sent.
+fn cached_crls(headers: &HeaderMap, crls: Vec<(Bytes, String)>, max_age: u64) -> Response {
+    const LABEL: &str = "X509 CRL";
+    let tag = issuers::tag(crls.iter().map(|(_, tag)| tag.as_str()).collect::<Vec<_>>().join(" ").as_bytes());
+    let octets = crls.iter().map(|(der, _)| pem::encoded_length(LABEL, der.len())).sum();
+    let pieces = crls.into_iter().flat_map(|(der, _)| pem::pieces(LABEL, der)).map(Bytes::from);
+    in_pieces(headers, PEM, octets, pieces, &tag, max_age)
+}
+
+/// A CRL in DER. A large one goes in pieces: a body that is given as a whole is copied as a whole before it is sent.
+fn cached_crl(headers: &HeaderMap, der: Bytes, tag: &str, max_age: u64) -> Response {
+    const PIECE: usize = 64 << 10;
+    let (octets, mut rest) = (der.len(), der);
+    let pieces = std::iter::from_fn(move || {
+        let piece = rest.split_to(rest.len().min(PIECE));
+        (!piece.is_empty()).then_some(piece)
+    });
+    in_pieces(headers, "application/pkix-crl", octets, pieces, tag, max_age)
+}
+
+fn in_pieces(
+    headers: &HeaderMap,
+    media: &'static str,
+    octets: usize,
+    pieces: impl Iterator<Item = Bytes> + Send + 'static,
+    tag: &str,
+    max_age: u64,
+) -> Response {
+    let body = Body::from_stream(stream::iter(pieces.map(Ok::<_, Infallible>)));
+    let mut response = cached(headers, media, body, tag, max_age);
+    if response.status() == StatusCode::OK {
+        response.headers_mut().insert(header::CONTENT_LENGTH, octets.into());
+    }
     response
 }
 
