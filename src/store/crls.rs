@@ -211,20 +211,22 @@ pub async fn withdraw_future(tx: &mut super::Tx, issuer: IssuerId, now: Timestam
     q(WITHDRAW_AHEAD).bind(issuer.to_vec()).bind(now).execute(tx).await.map(drop)
 }
 
-/// Removes all but the newest three in force.
-pub async fn prune(tx: &mut super::Tx, issuer: IssuerId, now: Timestamp) -> Result<()> {
+/// Removes all but the newest `kept` of those whose time has come. Before a new one is stored, so that SQLite takes the
+/// pages that become free: else as many again would be written to its log.
+pub async fn prune(tx: &mut super::Tx, issuer: IssuerId, now: Timestamp, kept: usize) -> Result<()> {
     loop {
         let known = latest(&mut *tx, issuer, now).await?;
-        if known.len() <= KEPT {
+        if known.len() <= kept {
             return Ok(());
         }
-        for old in known.iter().skip(KEPT) {
+        for old in known.iter().skip(kept) {
             delete(&mut *tx, old).await?;
         }
     }
 }
 
-const KEPT: usize = 3;
+/// How many CRLs of an issuer are kept.
+pub const KEPT: usize = 3;
 
 /// What an issuer's row says of its CRLs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

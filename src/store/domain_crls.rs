@@ -2,6 +2,8 @@
 //! before it only while the counter is the one that its maker read: of two replicas that sign at once one is stored. The
 //! counter is that of the highest number, so one that stands ready is outdated as soon as the counter moves.
 
+use bytes::Bytes;
+
 use super::crls::in_pieces;
 use super::engine::{LARGE_VALUE, LargeRow, On, Query, Row, q, statements, write_large};
 use super::{Store, Tx};
@@ -154,16 +156,16 @@ pub async fn replace_ahead(
 }
 
 /// Stores the list that follows `before`. False when another replica stored one meanwhile.
-pub async fn replace(tx: &mut Tx, before: Option<i64>, list: &DomainCrlHead, der: Vec<u8>) -> Result<bool> {
+pub async fn replace(tx: &mut Tx, before: Option<i64>, list: &DomainCrlHead, der: Bytes) -> Result<bool> {
     let values = |query: Query| {
         let query = query.bind(&list.domain).bind(list.counter).bind(list.issuer_id.to_vec()).bind(&list.content);
         query.bind(list.this_update).bind(list.next_update).bind(list.entries)
     };
     let Some(counter) = before else {
-        return Ok(values(q(INSERT)).bind(der).bind(list.created_at).execute(tx).await? == 1);
+        return Ok(values(q(INSERT)).bind(der.to_vec()).bind(list.created_at).execute(tx).await? == 1);
     };
     if der.len() < LARGE_VALUE {
-        let query = values(q(REPLACE)).bind(der).bind(list.created_at).bind(counter);
+        let query = values(q(REPLACE)).bind(der.to_vec()).bind(list.created_at).bind(counter);
         return Ok(query.execute(tx).await? == 1);
     }
     // in pieces it can only be written into a new row; the old one is held by whoever removed it

@@ -180,6 +180,8 @@ pub(super) async fn store_signed(
     let (issuer, now) = (&begun.issuer, tx.now());
     crls::withdraw_future(tx, issuer.id, now).await?;
     let Some(highest) = signed.last().map(|crl| crl.number) else { return Ok(None) };
+    let at_once = signed.iter().filter(|crl| crl.window.starts_at.is_none()).count();
+    crls::prune(tx, issuer.id, now, crls::KEPT.saturating_sub(at_once)).await?;
     let mut in_force = None;
     let (count, entries) = (signed.len(), signed.first().map_or(0, |crl| crl.entries));
     for crl in signed {
@@ -207,7 +209,6 @@ pub(super) async fn store_signed(
         }
     }
     crls::stored(tx, issuer.id, highest, counter_after(counter, highest, begun.epoch, count)).await?;
-    crls::prune(tx, issuer.id, now).await?;
     let detail = json!({"issuer": issuer.slug, "number": highest.to_string(), "entries": entries, "signed": count});
     tx.audit(AuditEvent::done("crl.published", format!("issuer:{}", issuer.id), detail));
     Ok(in_force)

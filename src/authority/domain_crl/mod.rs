@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde_json::json;
 
 use super::Authority;
@@ -164,7 +165,7 @@ impl Authority {
             true => Some(self.sign_ready_list(publication, number + 1, entries.clone()).await?),
             false => None,
         };
-        let der = self.sign_list(publication, number, window, entries).await?;
+        let der = Bytes::from(self.sign_list(publication, number, window, entries).await?);
         let signed = started.elapsed();
         let counter = number + i64::from(ahead.is_some());
         let list = DomainCrlHead {
@@ -180,7 +181,7 @@ impl Authority {
             ahead: None,
         };
         let mut tx = self.store.begin(&Actor::job("crl")).await?;
-        if !domain_crls::replace(&mut tx, before.map(|head| head.counter), &list, der).await? {
+        if !domain_crls::replace(&mut tx, before.map(|head| head.counter), &list, der.clone()).await? {
             return Ok(false);
         }
         // one that stood ready lacks what this one lists
@@ -188,6 +189,7 @@ impl Authority {
         let detail = json!({"domain": domain, "number": number, "entries": count, "issuer": signer.issuer.slug});
         tx.audit(AuditEvent::done("crl.published", format!("domain:{domain}"), detail));
         tx.commit().await?;
+        self.domain_crls.take_over(&list, der);
         tracing::debug!(domain, entries = count, ?read, ?signed, stored = ?started.elapsed(), "the list of a domain was published");
         Ok(true)
     }

@@ -1,13 +1,13 @@
 //! A domain's list as it is served: the one in force, read again when it changed. With the database away the one that was
 //! served last goes on until its nextUpdate.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
-use super::{LABEL, seal_id};
+use super::{DomainCrls, LABEL, hold, seal_id};
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,6 +27,15 @@ pub struct DomainCrl {
     pub tag: String,
     pub this_update: Timestamp,
     pub next_update: Timestamp,
+}
+
+impl DomainCrls {
+    /// A list that was just signed takes the place of the one that was served; where none was, none is kept in memory.
+    pub(super) fn take_over(&self, head: &DomainCrlHead, der: Bytes) {
+        if let Some(place) = hold(&self.served).get_mut(&head.domain) {
+            *place = Arc::new(served(head, None, der));
+        }
+    }
 }
 
 impl Authority {
@@ -58,9 +67,8 @@ impl Authority {
                 return Ok(Arc::clone(known));
             }
             let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
-            let crl = Arc::new(served(&head, ahead, der));
-            let mut served = self.domain_crls.served.lock().unwrap_or_else(PoisonError::into_inner);
-            served.insert(domain.to_owned(), Arc::clone(&crl));
+            let crl = Arc::new(served(&head, ahead, der.into()));
+            hold(&self.domain_crls.served).insert(domain.to_owned(), Arc::clone(&crl));
             return Ok(crl);
         }
         Err(Error::new(ErrorKind::Unavailable, "the list changes too fast").retry_after(Duration::from_secs(1)))
@@ -86,14 +94,14 @@ impl Authority {
     }
 }
 
-fn served(head: &DomainCrlHead, ahead: Option<DomainCrlAhead>, der: Vec<u8>) -> DomainCrl {
+fn served(head: &DomainCrlHead, ahead: Option<DomainCrlAhead>, der: Bytes) -> DomainCrl {
     let hash = to_hex(digest(&SHA256, &der).as_ref());
     let (this_update, next_update) =
         ahead.map_or((head.this_update, head.next_update), |ahead| (ahead.this_update, ahead.next_update));
     DomainCrl {
         counter: head.counter,
         stood_ready: ahead.is_some(),
-        der: der.into(),
+        der,
         tag: hash.get(..32).unwrap_or_default().to_owned(),
         this_update,
         next_update,

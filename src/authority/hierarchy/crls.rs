@@ -90,7 +90,7 @@ impl Authority {
         };
         crls::insert(&mut tx, crl).await?;
         crls::stored(&mut tx, issuer.id, number, counter_after(state.counter, number, epoch, 1)).await?;
-        crls::prune(&mut tx, issuer.id, now).await?;
+        crls::prune(&mut tx, issuer.id, now, crls::KEPT).await?;
         versions::bump(&mut tx, Topic::Revocations).await?;
         let detail = json!({"issuer": issuer.slug, "entries": facts.count, "next_update": next_update});
         tx.audit(AuditEvent::done("crl.imported", format!("issuer:{}", issuer.id), detail));

@@ -276,7 +276,7 @@ crate::on_both_engines! {
             (Some(2), 4, octets.clone(), true),
         ] {
             let mut tx = at.store.begin(&Actor::system("test")).await.unwrap();
-            assert_eq!(domain_crls::replace(&mut tx, before, &list(counter), der).await.unwrap(), stored, "{counter}");
+            assert_eq!(domain_crls::replace(&mut tx, before, &list(counter), der.into()).await.unwrap(), stored, "{counter}");
             let ahead = DomainCrlAhead { starts_at: now, this_update: now, next_update: now, entries: 77, size: 0 };
             domain_crls::replace_ahead(&mut tx, "tls", counter, Some((ahead, octets.clone()))).await.unwrap();
             tx.commit().await.unwrap();

@@ -6,6 +6,7 @@ mod audit;
 mod conformance;
 mod connections;
 mod jobs;
+mod large_rows;
 mod migrations;
 mod orders;
 mod outages;
