@@ -1,7 +1,19 @@
 //! The number of a CRL (RFC 5280 §5.2.3): at most 20 octets, it never repeats and never goes back. Ours are
-//! `epoch << 64 | counter`; those of an imported CA may be longer, and ours go on above them.
+//! `epoch << 64 | counter`; those of an imported CA may be longer, and ours go on above them. And one entry of a CRL.
 
 use std::fmt;
+
+use super::reason::RevocationReason;
+use super::serial::SerialNumber;
+use crate::clock::Timestamp;
+
+/// One entry of a CRL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub serial: SerialNumber,
+    pub revoked_at: Timestamp,
+    pub reason: RevocationReason,
+}
 
 const OCTETS: usize = 20;
 /// What was stored before longer numbers were: an older replica reads exactly so many octets.

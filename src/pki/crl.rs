@@ -2,12 +2,13 @@
 //! at all when there is none, reason `unspecified` left out. The issuer's name is copied byte for byte.
 
 use super::algorithm::{self, VerifyError, algorithm_identifier};
-use super::crl_facts::{Finding, lint_crl};
+use super::crl_facts::{self, Finding, lint_crl};
+use super::der::{Cursor, DerError};
 use super::signer::{SignError, Signer};
 use super::{der, oids};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
-use crate::model::crl::CrlNumber;
+use crate::model::crl::{CrlNumber, Listed};
 use crate::model::key::SignatureAlgorithm;
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
@@ -45,6 +46,8 @@ pub enum CrlScope<'a> {
 pub enum CrlError {
     #[error("serial {0} stands twice or out of order")]
     Order(SerialNumber),
+    #[error("the entries to go on from cannot be read: {0}")]
+    Entries(#[from] DerError),
     #[error("nextUpdate does not lie after thisUpdate")]
     Window,
     #[error("the signing key is not of the kind that the CRL names")]
@@ -66,6 +69,7 @@ impl From<CrlError> for Error {
         let kind = match error {
             CrlError::Sign(SignError::Unavailable(_)) => ErrorKind::Unavailable,
             CrlError::Order(_)
+            | CrlError::Entries(_)
             | CrlError::Window
             | CrlError::Algorithm
             | CrlError::Sign(SignError::Failed(_))
@@ -135,8 +139,7 @@ impl CrlEntries {
         self.der.extend_from_slice(serial.octets());
         der::write_time(&mut self.der, revoked_at);
         if let Some(reason) = reason.filter(|r| *r != RevocationReason::Unspecified) {
-            // SEQUENCE { SEQUENCE { id-ce-cRLReasons, OCTET STRING { ENUMERATED } } }
-            self.der.extend_from_slice(&[0x30, 12, 0x30, 10, 6, 3, 0x55, 0x1d, 0x15, 4, 3, der::ENUMERATED, 1]);
+            self.der.extend_from_slice(&crl_facts::REASON);
             self.der.push(reason.code());
         }
         let length = self.der.len() - start - 2;
@@ -150,6 +153,69 @@ impl CrlEntries {
 
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// Adds the entries of a CRL of one issuer as they stand there, and `fresh` between them. Both ascend by serial, and
+    /// what stands in both is added once. False, and nothing is added, when together they are not `expected` entries.
+    pub fn merge(&mut self, entries: &[u8], fresh: Vec<Listed>, expected: u64) -> Result<bool, CrlError> {
+        let before = (self.der.len(), self.count, self.last.clone(), self.certificate_issuer.clone());
+        self.merge_all(entries, fresh)?;
+        if self.count - before.1 == expected {
+            return Ok(true);
+        }
+        self.der.truncate(before.0);
+        (self.count, self.last, self.certificate_issuer) = (before.1, before.2, before.3);
+        Ok(false)
+    }
+
+    fn merge_all(&mut self, entries: &[u8], fresh: Vec<Listed>) -> Result<(), CrlError> {
+        let fits = self.der.capacity() - self.der.len() >= entries.len() + ENTRY * fresh.len();
+        if !fits {
+            self.der.reserve_exact(entries.len() + ENTRY * fresh.len() + AROUND);
+        }
+        let mut fresh = fresh.into_iter().peekable();
+        let mut rest = Cursor::new(entries);
+        // what lies between these two places is still to be copied
+        let (mut copied, mut at) = (0, 0);
+        let mut last: Option<&[u8]> = None;
+        while !rest.is_empty() {
+            let entry = rest.expect(der::SEQUENCE)?;
+            let serial = entry.inside().integer()?;
+            while let Some(new) = fresh.next_if(|new| new.serial.octets() < serial) {
+                self.copy(entries.get(copied..at), last)?;
+                copied = at;
+                self.push(new.serial, new.revoked_at, Some(new.reason))?;
+            }
+            fresh.next_if(|new| new.serial.octets() == serial);
+            at += entry.raw.len();
+            if self.certificate_issuer.is_some() {
+                // the first one of an issuer names it
+                self.push_again(entry.raw)?;
+                copied = at;
+            } else {
+                self.count += 1;
+                last = Some(serial);
+            }
+        }
+        self.copy(entries.get(copied..at), last)?;
+        fresh.try_for_each(|new| self.push(new.serial, new.revoked_at, Some(new.reason)))
+    }
+
+    fn copy(&mut self, entries: Option<&[u8]>, last: Option<&[u8]>) -> Result<(), CrlError> {
+        self.der.extend_from_slice(entries.unwrap_or_default());
+        if let Some(octets) = last {
+            self.last = Some(SerialNumber::from_octets(octets).map_err(|_| DerError("a serial is not one of ours"))?);
+        }
+        Ok(())
+    }
+
+    fn push_again(&mut self, entry: &[u8]) -> Result<(), CrlError> {
+        const FOREIGN: DerError = DerError("an entry is not one of ours");
+        let entry = crl_facts::entry(&mut Cursor::new(entry))?;
+        let serial = SerialNumber::from_octets(entry.serial).map_err(|_| FOREIGN)?;
+        let known = |code| RevocationReason::ALL.into_iter().find(|reason| reason.code() == code).ok_or(FOREIGN);
+        let reason = entry.reason.map(known).transpose()?;
+        self.push(serial, entry.revoked_at, reason)
     }
 }
 

@@ -106,9 +106,20 @@ impl<'a> CrlFacts<'a> {
             facts.authority_key_id = der::only_sequence(found.value)?.optional(der::context(0))?.map(|id| id.content);
         }
         facts.is_indirect = facts.distribution_point.map(is_indirect).transpose()?.unwrap_or_default();
-        let mut rest = Cursor::new(facts.entries.unwrap_or_default());
+        let mut rest = facts.entries.unwrap_or_default();
+        let mut time: &[u8] = &[];
         while !rest.is_empty() {
-            entry(&mut rest)?;
+            rest = match plain(rest) {
+                Some(plain) if plain.time == time || Cursor::new(plain.time).time().is_ok() => {
+                    time = plain.time;
+                    plain.behind
+                }
+                _ => {
+                    let mut all = Cursor::new(rest);
+                    entry(&mut all)?;
+                    all.left()
+                }
+            };
             facts.count += 1;
         }
         Ok(facts)
@@ -171,7 +182,52 @@ impl<'a> CrlFacts<'a> {
     }
 }
 
-fn entry<'a>(list: &mut Cursor<'a>) -> Result<CrlEntry<'a>, DerError> {
+/// What stands before the code of a reason: SEQUENCE { SEQUENCE { id-ce-cRLReasons, OCTET STRING { ENUMERATED } } }.
+pub(super) const REASON: [u8; 13] =
+    [der::SEQUENCE, 12, der::SEQUENCE, 10, der::OID, 3, 0x55, 0x1d, 0x15, der::OCTET_STRING, 3, der::ENUMERATED, 1];
+
+/// An entry in the form that nearly all of ours have: it is read apart, because a list has a million of them.
+struct Plain<'a> {
+    serial: &'a [u8],
+    /// A UTCTime with its tag. Its digits were not looked at.
+    time: &'a [u8],
+    reason: Option<u8>,
+    behind: &'a [u8],
+}
+
+fn plain(list: &[u8]) -> Option<Plain<'_>> {
+    let (entry, behind) = short(list, der::SEQUENCE)?;
+    let (serial, entry) = short(entry, der::INTEGER)?;
+    der::minimal_integer(serial).ok()?;
+    let (time, entry) = entry.split_at_checked(15).filter(|(time, _)| time.starts_with(&[der::UTC_TIME, 13]))?;
+    let reason = match entry.strip_prefix(&REASON) {
+        None if entry.is_empty() => None,
+        Some([code]) if *code < 0x80 => Some(*code),
+        _ => return None,
+    };
+    Some(Plain { serial, time, reason, behind })
+}
+
+/// The content of a value of less than 128 octets, and what is behind it.
+fn short(octets: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let [first, length @ ..0x80, rest @ ..] = octets else { return None };
+    rest.split_at_checked(usize::from(*length)).filter(|_| *first == tag)
+}
+
+/// The entries of a CRL in DER, one after the other, without a look at each.
+pub fn encoded_entries(crl: &[u8]) -> Result<&[u8], DerError> {
+    let mut list = der::only_sequence(crl).and_then(|mut outer| outer.sequence())?;
+    list.optional(der::INTEGER)?;
+    // algorithm and issuer
+    list.expect(der::SEQUENCE)?;
+    list.expect(der::SEQUENCE)?;
+    while let Some(der::UTC_TIME | der::GENERALIZED_TIME) = list.peek() {
+        list.any()?;
+    }
+    Ok(list.optional(der::SEQUENCE)?.map_or(&[], |entries| entries.content))
+}
+
+pub(super) fn entry<'a>(list: &mut Cursor<'a>) -> Result<CrlEntry<'a>, DerError> {
     let mut one = list.sequence()?;
     let serial = one.integer()?;
     let (revoked_at, time_in_form) = time(&mut one)?;
@@ -308,7 +364,18 @@ impl Lint {
     fn entries(&mut self, crl: &CrlFacts<'_>) {
         let mut last: Option<&[u8]> = None;
         let mut issuers = HashSet::new();
-        for entry in crl.entries() {
+        let mut rest = crl.entries.unwrap_or_default();
+        while !rest.is_empty() {
+            // the walk before has read all times
+            if let Some(plain) = plain(rest) {
+                self.serial(last, plain.serial);
+                self.reason(crl, plain.reason);
+                (last, rest) = (Some(plain.serial), plain.behind);
+                continue;
+            }
+            let mut all = Cursor::new(rest);
+            let Ok(entry) = entry(&mut all) else { return };
+            rest = all.left();
             if let Some(issuer) = entry.certificate_issuer {
                 self.require(
                     crl.is_indirect && issuers.insert(issuer),
@@ -317,25 +384,30 @@ impl Lint {
                 );
                 last = None;
             }
-            self.require(
-                last.is_none_or(|l| l < entry.serial),
-                "serials ascend and none stands twice",
-                "our own order",
-            );
+            self.serial(last, entry.serial);
             last = Some(entry.serial);
-            let serial = entry.serial.len() <= SerialNumber::MAX_OCTETS
-                && entry.serial != [0]
-                && entry.serial.first().is_some_and(|b| b & 0x80 == 0);
-            self.require(serial, "serials are positive and have at most 20 octets", "RFC 5280 §4.1.2.2");
-            let reason = match entry.reason {
-                None | Some(1..=6 | 9 | 10) => true,
-                Some(8) => crl.delta_base.is_some(),
-                Some(_) => false,
-            };
-            self.require(reason, "reasons are known, `unspecified` is left out", "RFC 5280 §5.3.1");
+            self.reason(crl, entry.reason);
             self.require(entry.time_in_form, "times are UTCTime through 2049", "RFC 5280 §5.1.2.4");
             let right = entry.extensions.iter().all(|e| e.critical == (e.id == oids::CERTIFICATE_ISSUER));
             self.require(right, "of an entry's extensions certificateIssuer alone is critical", "RFC 5280 §5.3");
         }
+    }
+
+    fn serial(&mut self, last: Option<&[u8]>, serial: &[u8]) {
+        let ascends = last.is_none_or(|last| last < serial);
+        self.require(ascends, "serials ascend and none stands twice", "our own order");
+        let positive = serial.len() <= SerialNumber::MAX_OCTETS
+            && serial != [0]
+            && serial.first().is_some_and(|b| b & 0x80 == 0);
+        self.require(positive, "serials are positive and have at most 20 octets", "RFC 5280 §4.1.2.2");
+    }
+
+    fn reason(&mut self, crl: &CrlFacts<'_>, reason: Option<u8>) {
+        let known = match reason {
+            None | Some(1..=6 | 9 | 10) => true,
+            Some(8) => crl.delta_base.is_some(),
+            Some(_) => false,
+        };
+        self.require(known, "reasons are known, `unspecified` is left out", "RFC 5280 §5.3.1");
     }
 }

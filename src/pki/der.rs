@@ -79,6 +79,15 @@ impl<'a> Cursor<'a> {
         if tag & 0x1f == 0x1f {
             return Err(DerError("a tag number is above 30"));
         }
+        if let Some((length, rest)) =
+            self.0.get(1..).and_then(<[u8]>::split_first).filter(|(length, _)| **length < 0x80)
+        {
+            let length = usize::from(*length);
+            let content = rest.get(..length).ok_or(DerError("a value ends too early"))?;
+            let (raw, rest) = self.0.split_at_checked(length + 2).ok_or(DerError("a value ends too early"))?;
+            self.0 = rest;
+            return Ok(Tlv { tag, content, raw });
+        }
         let mut reader = SliceReader::new(self.0.get(1..).unwrap_or_default()).map_err(|_| DerError("too long"))?;
         let length = Length::decode(&mut reader).map_err(|_| DerError("a length is not minimal or not definite"))?;
         let content = reader.read_slice(length).map_err(|_| DerError("a value ends too early"))?;
@@ -160,6 +169,11 @@ impl<'a> Cursor<'a> {
     /// The octets that were not read yet.
     pub fn rest(self) -> Vec<u8> {
         self.0.to_vec()
+    }
+
+    /// The same without a copy.
+    pub fn left(&self) -> &'a [u8] {
+        self.0
     }
 
     pub fn peek(&self) -> Option<u8> {

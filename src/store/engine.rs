@@ -49,10 +49,12 @@ macro_rules! bound {
     }};
 }
 
-// it uses the macros above
+// they use the macros above
 mod large;
+mod sweep;
 
 pub use large::{LARGE_VALUE, LargeRow, write_large};
+pub use sweep::sweep;
 
 /// One statement. `postgres` differs from `sqlite` only for row locks (`FOR UPDATE`) and bulk inserts (UNNEST).
 #[derive(Debug, Clone, Copy)]

@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::engine::{On, RawTx, fetch_many, q, statements};
+use super::engine::{On, RawTx, fetch_many, q, statements, sweep};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::model::crl::Listed;
 use crate::model::id::{CertificateId, IssuerId};
 use crate::model::reason::RevocationReason;
-use crate::model::serial::{SerialNumber, parse_hex};
+use crate::model::serial::{SerialNumber, parse_hex, to_hex};
 
 macro_rules! columns {
     () => {
@@ -23,6 +24,11 @@ statements! {
               (SELECT serial, revoked_at, reason FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4) AS page",
         postgres "SELECT string_agg(encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason, ',' ORDER BY serial) AS listed FROM \
                   (SELECT serial, revoked_at, reason FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4) AS page";
+    /// In one statement, and so of one moment.
+    CHANGED = "SELECT COUNT(*) AS n, group_concat(CASE WHEN revoked_at >= $3 THEN hex(serial) || ' ' || revoked_at || ' ' || reason END, ',') AS listed \
+               FROM revocations WHERE issuer_id = $1 AND not_after >= $2",
+        postgres "SELECT COUNT(*) AS n, string_agg(CASE WHEN revoked_at >= $3 THEN encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason END, ',') AS listed \
+                  FROM revocations WHERE issuer_id = $1 AND not_after >= $2";
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
@@ -70,14 +76,6 @@ pub async fn page<'a>(
     rows.iter().map(revocation).collect()
 }
 
-/// One entry of a CRL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
-    pub serial: SerialNumber,
-    pub revoked_at: Timestamp,
-    pub reason: RevocationReason,
-}
-
 /// What a CRL lists, in the order of serials after `after`: those whose certificate ends at `alive_at` or later.
 pub async fn listed<'a>(
     on: impl Into<On<'a>>,
@@ -90,6 +88,58 @@ pub async fn listed<'a>(
     let row = q(LISTED).bind(issuer.to_vec()).bind(after).bind(alive_at).bind(limit).fetch_one(on).await?;
     let text: Option<String> = row.get("listed")?;
     text.as_deref().unwrap_or_default().split_terminator(',').map(read_listed).collect()
+}
+
+/// All that a CRL lists, in the order of serials after `after`, in one sweep. False on an engine that reads pages as well.
+pub async fn sweep_listed(
+    store: &super::Store,
+    issuer: IssuerId,
+    after: Option<&SerialNumber>,
+    alive_at: Timestamp,
+    mut each: impl FnMut(Listed) -> Result<()> + Send,
+) -> Result<bool> {
+    if !store.db.is_postgres() {
+        return Ok(false);
+    }
+    let mut tx = store.db.begin().await?;
+    // COPY takes no parameters; these are octets in hexadecimal and a number
+    let copy = format!(
+        "COPY (SELECT serial, revoked_at, reason FROM revocations WHERE issuer_id = '\\x{}' AND serial > '\\x{}' \
+         AND not_after >= {} ORDER BY serial) TO STDOUT (FORMAT binary)",
+        to_hex(&issuer.bytes()),
+        to_hex(after.map_or(&[], SerialNumber::octets)),
+        alive_at.micros()
+    );
+    let read = |columns: &[&[u8]]| {
+        let unreadable = || Error::inconsistent("a revocation cannot be read");
+        let [serial, revoked_at, reason] = columns else { return Err(unreadable()) };
+        let revoked_at = <[u8; 8]>::try_from(*revoked_at).map_err(|e| unreadable().because(e))?;
+        let reason = std::str::from_utf8(reason).map_err(|e| unreadable().because(e))?;
+        each(Listed {
+            serial: SerialNumber::from_octets(serial)?,
+            revoked_at: Timestamp::from_micros(i64::from_be_bytes(revoked_at)),
+            reason: RevocationReason::from_name(reason).map_err(|e| unreadable().because(e))?,
+        })
+    };
+    let swept = sweep(&mut tx, "revocations::sweep_listed", &copy, read).await?;
+    tx.commit().await?;
+    Ok(swept)
+}
+
+/// Of an issuer's revocations whose certificates end at `alive_at` or later: how many there are, and those since `since`
+/// in the order of serials.
+pub async fn changed<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    alive_at: Timestamp,
+    since: Timestamp,
+) -> Result<(u64, Vec<Listed>)> {
+    let row = q(CHANGED).bind(issuer.to_vec()).bind(alive_at).bind(since).fetch_one(on).await?;
+    let (count, text): (i64, Option<String>) = (row.get("n")?, row.get("listed")?);
+    let parts = text.as_deref().unwrap_or_default().split_terminator(',');
+    let mut recent = parts.map(read_listed).collect::<Result<Vec<_>>>()?;
+    recent.sort_unstable_by(|a, b| a.serial.cmp(&b.serial));
+    Ok((count.unsigned_abs(), recent))
 }
 
 fn read_listed(text: &str) -> Result<Listed> {

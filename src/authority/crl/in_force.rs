@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
+use super::growth::Basis;
 use crate::authority::Authority;
 use crate::clock::{Timestamp, monotonic};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +50,8 @@ struct Slot {
     failed_at: Mutex<Option<Instant>>,
     /// What this process has just signed: served when the database says that it is in force, and not read again.
     signed: Mutex<Option<(CrlId, Bytes)>>,
+    /// From which the next large list goes on.
+    basis: Mutex<Option<(CrlId, Basis)>>,
 }
 
 fn hold<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -59,6 +62,17 @@ fn hold<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
 impl ServedCrls {
     fn slot(&self, issuer: IssuerId) -> Arc<Slot> {
         Arc::clone(hold(&self.0).entry(issuer).or_default())
+    }
+
+    /// The CRL of this process that is served, and how its entries were read.
+    pub(super) fn basis(&self, issuer: IssuerId) -> Option<(Arc<Crl>, Basis)> {
+        let slot = self.slot(issuer);
+        let (id, basis) = (*hold(&slot.basis))?;
+        slot.last().filter(|crl| crl.id == id).map(|crl| (crl, basis))
+    }
+
+    pub(super) fn set_basis(&self, issuer: IssuerId, crl: CrlId, basis: Basis) {
+        *hold(&self.slot(issuer).basis) = Some((crl, basis));
     }
 }
 

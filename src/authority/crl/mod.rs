@@ -5,6 +5,7 @@
 //! marks the issuer dirty again, and a process that dies leaves it due.
 
 mod ahead;
+mod growth;
 mod in_force;
 mod series;
 
@@ -17,10 +18,12 @@ use crate::model::actor::Actor;
 use crate::model::crl::CrlNumber;
 use crate::model::id::IssuerId;
 use crate::model::issuer::Issuer;
+use crate::pki::crl::CrlEntries;
 use crate::pki::issuer::IssuerKey;
 use crate::store::crls::{self, CrlHead};
 use crate::store::{Tx, hierarchy};
 
+use growth::Basis;
 pub use in_force::Crl;
 pub(super) use in_force::ServedCrls;
 pub use series::{Publishing, Reader, collect, sign_first, sign_root_series};
@@ -187,15 +190,15 @@ impl Authority {
 
     async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
         let Some(begun) = self.begin_publication(id, key, signs).await? else { return Ok(Outcome::NothingDue) };
-        let (reader, last) = (series::Reader::Store(&self.store), begun.last.as_ref());
         let started = crate::clock::monotonic();
-        let entries = collect(reader, &begun.issuer, begun.now, last).await?;
+        let (entries, basis) = self.read_entries(&begun).await?;
         let (read, listed) = (started.elapsed(), entries.count());
         let (now, publishing) = (begun.now, self.publishing());
         let mut number = begun.number;
         let mut signed = Vec::with_capacity(2);
         let windows = match signs {
-            Signs::Both if publishing.can_seal() => {
+            // a list that has become large is not in memory twice
+            Signs::Both if publishing.can_seal() && i64::try_from(listed).is_ok_and(|count| count <= LARGE) => {
                 vec![publishing.window_from(now, begun.last.as_ref(), key), publishing.ready(now)]
             }
             Signs::Both | Signs::InForce => vec![publishing.window_from(now, begun.last.as_ref(), key)],
@@ -210,9 +213,20 @@ impl Authority {
             signed.push(series::sign(&begun.issuer, key, number, window, own.unwrap_or_default()).await?);
         }
         let (issuer, sealed) = (begun.issuer.slug.clone(), started.elapsed());
-        let outcome = self.finish_publication(begun, signed).await;
+        let outcome = self.finish_publication(begun, signed, basis).await;
         tracing::debug!(issuer, entries = listed, ?read, signed = ?sealed, stored = ?started.elapsed(), "a CRL was published");
         outcome
+    }
+
+    /// What the CRL lists, and how that was read.
+    async fn read_entries(&self, begun: &Begun) -> Result<(CrlEntries, Basis)> {
+        let (issuer, now, last) = (&begun.issuer, begun.now, begun.last.as_ref());
+        let octets = last.map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
+        if let (entries, Some(basis)) = self.grow(issuer.id, CrlEntries::with_octets(octets)).await? {
+            return Ok((entries, basis));
+        }
+        let basis = Basis { alive_at: series::listed_from(issuer, now, last), read_at: now, whole_at: now };
+        Ok((collect(series::Reader::Store(&self.store), issuer, now, last).await?, basis))
     }
 
     /// The first transaction: is there something to do, and from where does it go on?
@@ -234,7 +248,7 @@ impl Authority {
     }
 
     /// The second transaction.
-    async fn finish_publication(&self, begun: Begun, signed: Vec<SignedCrl>) -> Result<Outcome> {
+    async fn finish_publication(&self, begun: Begun, signed: Vec<SignedCrl>, basis: Basis) -> Result<Outcome> {
         self.store.check_clock()?;
         let mut tx = self.store.begin(&Actor::job("crl")).await?;
         let id = begun.issuer.id;
@@ -246,7 +260,10 @@ impl Authority {
         let in_force = store_signed(&mut tx, &self.publishing(), &begun, state.counter, signed).await?;
         match in_force {
             None => tx.commit().await?,
-            Some((crl, der)) => self.serve_once_stored(id, crl, der, tx.commit()).await?,
+            Some((crl, der)) => {
+                self.serve_once_stored(id, crl, der, tx.commit()).await?;
+                self.served.set_basis(id, crl, basis);
+            }
         }
         Ok(Outcome::Published)
     }

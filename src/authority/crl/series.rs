@@ -253,16 +253,20 @@ pub async fn collect(
     now: Timestamp,
     last: Option<&CrlHead>,
 ) -> Result<CrlEntries> {
-    let kept = now - KEPT_PAST_END;
-    // all that is known stays where expired ones are kept; the date on the CRL promises no more than was kept
-    let alive_at = match issuer.crl_retained_since {
-        Some(_) => Timestamp::from_micros(0),
-        None => last.map_or(kept, |crl| kept.min(crl.created_at)),
-    };
     let octets = last.map_or(0, |crl| usize::try_from(crl.size).unwrap_or(0));
     let mut entries = CrlEntries::with_octets(octets);
-    push_listed(&mut reader, issuer.id, alive_at, &mut entries).await?;
+    push_listed(&mut reader, issuer.id, listed_from(issuer, now, last), &mut entries).await?;
     Ok(entries)
+}
+
+/// The CRL at `now`, after `last`, lists certificates that end then or later.
+pub(super) fn listed_from(issuer: &Issuer, now: Timestamp, last: Option<&CrlHead>) -> Timestamp {
+    let kept = now - KEPT_PAST_END;
+    // all that is known stays where expired ones are kept; the date on the CRL promises no more than was kept
+    match issuer.crl_retained_since {
+        Some(_) => Timestamp::from_micros(0),
+        None => last.map_or(kept, |crl| kept.min(crl.created_at)),
+    }
 }
 
 /// Adds what an issuer revoked whose certificates end at `alive_at` or later.
@@ -282,6 +286,14 @@ pub(in crate::authority) async fn push_listed(
             entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)?;
         }
         if !full {
+            return Ok(());
+        }
+        if let Reader::Store(store) = reader
+            && revocations::sweep_listed(store, issuer, last.as_ref(), alive_at, |listed| {
+                entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)
+            })
+            .await?
+        {
             return Ok(());
         }
     }
@@ -328,7 +340,7 @@ pub(in crate::authority) async fn seal(
     done.map_err(|e| Error::internal("signing a CRL was broken off", e))?.map_err(failed)
 }
 
-fn failed(error: CrlError) -> Error {
+pub(super) fn failed(error: CrlError) -> Error {
     match error {
         CrlError::Sign(e) => Error::new(ErrorKind::Unavailable, "the signing key did not answer").because(e),
         other => Error::internal("a CRL could not be made", other),

@@ -9,6 +9,7 @@ use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::CertificateId;
+use crate::model::issuer::Issuer;
 use crate::model::reason::RevocationReason;
 use crate::model::serial::{SerialNumber, to_hex};
 use crate::pki::crl::CrlEntries;
@@ -48,8 +49,7 @@ impl Authority {
             entries.under(name);
             match issuers.as_slice() {
                 [one] if one.revoked_at.is_none() => {
-                    let mut reader = Reader::Store(&self.store);
-                    push_listed(&mut reader, one.issuer.id, now - KEPT_PAST_END, &mut entries).await?;
+                    entries = self.push_issuer(&one.issuer, now, entries).await?;
                 }
                 // twins of one name, and every certificate of a revoked key: put in order first
                 several => {
@@ -62,6 +62,18 @@ impl Authority {
                     }
                 }
             }
+        }
+        Ok(entries)
+    }
+
+    /// What one issuer revoked: from its CRL, where that is large and does not hold what expired long ago.
+    async fn push_issuer(&self, issuer: &Issuer, now: Timestamp, entries: CrlEntries) -> Result<CrlEntries> {
+        let (mut entries, grown) = match issuer.crl_retained_since {
+            None => self.grow(issuer.id, entries).await?,
+            Some(_) => (entries, None),
+        };
+        if grown.is_none() {
+            push_listed(&mut Reader::Store(&self.store), issuer.id, now - KEPT_PAST_END, &mut entries).await?;
         }
         Ok(entries)
     }

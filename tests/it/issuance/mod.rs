@@ -8,6 +8,7 @@ mod crl_windows;
 mod crls;
 mod faults;
 mod fsck;
+mod large_crls;
 mod moved_issuers;
 mod ocsp;
 mod races;
