@@ -4,6 +4,7 @@
 use crate::client::Refusal;
 use crate::client::problem::Problem;
 use crate::error::{Error, ErrorKind};
+use crate::store::is_busy;
 
 /// What did not happen, and why.
 #[derive(Debug)]
@@ -98,6 +99,7 @@ impl Failure {
 /// A system's own words help when the database or a file is out of reach.
 fn with_cause(error: &Error) -> String {
     match (error.kind, std::error::Error::source(error)) {
+        (ErrorKind::Unavailable, _) if is_busy(error) => error.detail.clone(),
         (ErrorKind::Unavailable | ErrorKind::Config, Some(_)) => error.chain(),
         _ => error.detail.clone(),
     }

@@ -784,6 +784,8 @@ fn at(name: &str, error: impl Into<Error>) -> Error {
             error.detail = format!("{} ({name})", error.detail);
             error
         }
+        // the words of a database about a lock say nothing that the sentence does not
+        ErrorKind::Unavailable if outages::is_busy(&error) => error.because(format!("statement {name}")),
         // its sentence goes to the client, its cause to the log
         ErrorKind::Unavailable => {
             let cause = std::error::Error::source(&error).map_or(String::new(), ToString::to_string);
@@ -805,7 +807,8 @@ pub(in crate::store) fn convert(error: sqlx::Error) -> Error {
     }
     match outages::sentence(&error) {
         Some(sentence) => {
-            Error::new(ErrorKind::Unavailable, sentence).because(error).retry_after(Duration::from_secs(1))
+            let told = Error::new(ErrorKind::Unavailable, sentence).retry_after(Duration::from_secs(1));
+            if outages::is_busy(&told) { told } else { told.because(error) }
         }
         None => Error::internal("a database statement failed", error),
     }

@@ -31,6 +31,7 @@ pub mod ocsp_signers;
 pub mod orders;
 pub mod orphans;
 mod outages;
+pub use outages::is_busy;
 pub mod patience;
 mod pool;
 pub mod profiles;
