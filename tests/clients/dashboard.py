@@ -248,17 +248,76 @@ def look_around(walk):
     walk.press("form button.main")
     check("an EAB key is shown once", "--eab-hmac-key" in walk.text(), walk.text())
     walk.shot("eab-key-made")
+
+
+PHONE = 360
+# an id or a name in a path: one page of each kind is enough
+KIND = re.compile(r"/(?:[a-z]+_[0-9A-Z]{26}|(?<=/authorities/)[a-z0-9-]+|(?<=/errors/)[a-z_]+|(?<=/users/)[^/?]+|(?<=/directories/)[^/?]+)")
+
+
+def kind_of(path):
+    return re.sub(r"(?<=[?&])([^=&]+)=[^&]*", r"\1", KIND.sub("/*", path))
+
+
+def links(walk):
+    """Pages of the dashboard that this one links to; files to save and the API are none."""
+    hrefs = walk.driver.execute_script("return [...document.querySelectorAll('a[href]:not([download])')].map(a => a.href)")
+    paths = [href.removeprefix(BASE).split("#")[0] for href in hrefs if href.startswith(BASE + "/")]
+    files = (".pem", ".der", ".crl", ".json", ".csv", ".txt")
+    return [p for p in paths if not p.split("?")[0].endswith(files) and not p.startswith(("/api/v1", "/acme/", "/crl/"))]
+
+
+def fits_a_phone(walk, starts, shots=()):
+    """Every page that can be reached from these fits a screen of 360 pixels, light and dark."""
     walk.driver.set_window_size(500, 900)
+    # not as a mobile, whose viewport would grow with what does not fit
     walk.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride",
-                                {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True})
-    for path, name in [("/", "overview"), ("/certificates", "certificates")]:
-        walk.go(path)
-        wide = walk.driver.execute_script("return document.documentElement.scrollWidth")
-        check(f"{path} fits a phone", wide <= 390, f"{wide} pixels wide")
-        if walk.shots:
-            walk.driver.save_screenshot(f"{SHOTS}/phone-{name}.png")
+                                {"width": PHONE, "height": 780, "deviceScaleFactor": 1, "mobile": False})
+    seen, waiting, wide = set(), list(starts), []
+    while waiting:
+        path = waiting.pop(0)
+        if kind_of(path) in seen:
+            continue
+        seen.add(kind_of(path))
+        for scheme in ["light", "dark"]:
+            walk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia",
+                                        {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+            walk.go(path)
+            # what is folded away must fit too
+            walk.driver.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+            width = walk.driver.execute_script("return document.documentElement.scrollWidth")
+            inner = walk.driver.execute_script("return window.innerWidth")
+            if width > inner or inner != PHONE:
+                wide.append(f"{path} {scheme}: {width} of {inner}")
+            if walk.shots and kind_of(path) in shots:
+                walk.driver.save_screenshot(f"{SHOTS}/phone{kind_of(path).replace('/', '-').replace('*', 'one')}-{scheme}.png")
+        waiting += links(walk)
     walk.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    walk.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
     walk.driver.set_window_size(1280, 860)
+    return seen, wide
+
+
+# kinds of pages of somebody who is signed in; a page that is added is found by the links
+KINDS = ["/", "/authorities", "/authorities/*", "/certificates", "/certificates/*", "/orders", "/orders/*", "/accounts",
+         "/accounts/*", "/directories", "/directories/*", "/eab-keys", "/tokens", "/users", "/users/*", "/me", "/audit",
+         "/certificates/new", "/certificates/*/revoke", "/connect", "/api/docs", "/errors", "/errors/*", "/nothing-here"]
+
+
+def phones(walk):
+    shots = {"/", "/connect", "/orders/*", "/authorities/*", "/certificates/*"}
+    walk.go("/certificates?status=valid")
+    valid = next(path for path in links(walk) if path.startswith("/certificates/crt_"))
+    seen, wide = fits_a_phone(walk, [*PAGES, f"{valid}/revoke"], shots)
+    missing = [kind for kind in KINDS if kind not in seen]
+    check("every kind of page was looked at", not missing, f"{missing} are not among {sorted(seen)}")
+    check(f"{len(seen)} kinds of pages fit a phone", not wide, "; ".join(wide))
+
+
+def phones_without_a_session(walk):
+    walk.driver.delete_all_cookies()
+    _, wide = fits_a_phone(walk, ["/sign-in", "/setup", "/sign-in-link", "/connect", "/errors/refused"])
+    check("pages without a session fit a phone", not wide, "; ".join(wide))
 
 
 def nothing_was_blocked(walk):
@@ -289,6 +348,8 @@ def main():
         revoke(walk, path)
         acme(walk)
         look_around(walk)
+        phones(walk)
+        phones_without_a_session(walk)
         nothing_was_blocked(walk)
     finally:
         driver.quit()
