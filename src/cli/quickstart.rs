@@ -30,13 +30,14 @@ pub struct QuickstartArgs {
     /// The program to connect
     #[arg(value_enum)]
     program: Program,
-    /// The host it is about: of the certificate, of the git server, of the registry, of the cluster
+    /// The host to connect: the name of the certificate, the git server, the registry or the cluster
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
-    /// The ACME directory
+    /// The ACME directory that the program is to use
     #[arg(long, value_name = "SLUG", default_value = "default")]
     directory: String,
-    /// The id of an external account key, made with `chancery acme eab create`
+    /// The key id (kid) of an external account key of `chancery acme eab create`, for directories that require one; the HMAC
+    /// key itself is read from EAB_HMAC_KEY by the script
     #[arg(long, value_name = "KID")]
     eab_kid: Option<String>,
 }
@@ -47,14 +48,16 @@ const ROOT: &str = "/etc/ssl/chancery-root.pem";
 struct Facts {
     url: String,
     acme: String,
-    root: Root,
+    /// That of the server's own certificate first.
+    roots: Vec<Root>,
     name: String,
     kid: Option<String>,
 }
 
 pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
     let what = || "cannot say how to connect it".to_owned();
-    let root = root::find(context, None).await.trying(what)?;
+    let roots = root::find(context, None).await.trying(what)?;
+    let Some(root) = roots.first() else { return Err(Error::inconsistent("this CA has no root")).trying(what) };
     let url = match context.target().trying(what)?.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => context.local_app(&Flags::new()).await.trying(what)?.urls.external.to_string(),
@@ -63,9 +66,9 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
     let acme = format!("/acme/{}/directory", args.directory);
     let program = args.program;
     if args.eab_kid.is_none() && matches!(program, Program::Certbot | Program::Caddy | Program::CertManager) {
-        without_key(&url, &root, &acme, &name).await.trying(what)?;
+        without_key(&url, root, &acme, &name).await.trying(what)?;
     }
-    let facts = Facts { acme: format!("{url}{acme}"), url, root, name, kid: args.eab_kid };
+    let facts = Facts { acme: format!("{url}{acme}"), url, roots, name, kid: args.eab_kid };
     let text = match program {
         Program::Certbot => certbot(&facts),
         Program::Caddy => caddy(&facts),
@@ -118,13 +121,22 @@ async fn without_key(url: &str, root: &Root, acme: &str, name: &str) -> Result<(
     Err(Error::new(ErrorKind::Malformed, detail))
 }
 
-/// The root, fetched and compared, at a place where every program may read it.
+/// The root, fetched and compared, at a place where every program may read it. While the CA changes its root the others
+/// come from the server, over TLS under the root that was compared.
 fn fetch(f: &Facts) -> String {
+    let print = f.roots.first().map(|root| root.fingerprint.to_string()).unwrap_or_default();
+    let others = match f.roots.len() {
+        0 | 1 => String::new(),
+        _ => format!(
+            "curl -fsS --cacert chancery-root.pem {}/bundles/tls.pem -o chancery-roots.pem && mv chancery-roots.pem chancery-root.pem\n",
+            f.url
+        ),
+    };
     format!(
         "curl -kfsS {}/root.pem -o chancery-root.pem\n\
-         openssl x509 -in chancery-root.pem -outform DER | sha256sum | grep {}\n\
-         sudo install -Dm644 chancery-root.pem {ROOT}\n",
-        f.url, f.root.fingerprint
+         openssl x509 -in chancery-root.pem -outform DER | sha256sum | grep {print}\n\
+         {others}sudo install -Dm644 chancery-root.pem {ROOT}\n",
+        f.url
     )
 }
 
@@ -245,8 +257,9 @@ fn kubectl(f: &Facts) -> String {
 
 /// YAML for `kubectl apply -f -`: comments are comments there too.
 fn cert_manager(f: &Facts) -> String {
-    let bundle = base64::engine::general_purpose::STANDARD.encode(f.root.pem());
-    let (acme, fingerprint) = (&f.acme, f.root.fingerprint);
+    let bundle = base64::engine::general_purpose::STANDARD.encode(f.roots.iter().map(Root::pem).collect::<String>());
+    let prints: Vec<String> = f.roots.iter().map(|root| root.fingerprint.to_string()).collect();
+    let (acme, fingerprint) = (&f.acme, prints.join(" and "));
     let how = match &f.kid {
         Some(kid) => format!(
             "    # kubectl -n cert-manager create secret generic chancery-eab --from-literal=hmac=HMAC_KEY\n    \

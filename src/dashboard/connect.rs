@@ -1,7 +1,8 @@
-//! The page for people without an account: the root, its fingerprint in both spellings, and lines to paste with this
+//! The page for people without an account: the roots, their fingerprints in both spellings, and lines to paste with this
 //! server's own names in them.
 
 use askama::Template;
+use aws_lc_rs::digest::{SHA256, digest};
 use axum::extract::State;
 use axum::response::Response;
 
@@ -22,35 +23,52 @@ struct Connect<'a> {
     host: &'a str,
     /// Without port.
     name: &'a str,
-    root: String,
+    /// That of the server's own certificate first, then what else stands in its bundle while the root is being replaced.
+    roots: Vec<ShownRoot>,
+    /// The fingerprint of the first one.
+    hex: String,
+    others: Vec<(String, String)>,
+}
+
+struct ShownRoot {
+    name: String,
     until: String,
     /// `7f3a91c2 0d4be6a8 …`
     grouped: String,
     /// `7F:3A:…`, as OpenSSL prints it.
     colons: String,
-    hex: String,
-    others: Vec<(String, String)>,
+}
+
+impl ShownRoot {
+    fn of(der: &[u8]) -> Result<ShownRoot> {
+        let unreadable = |e| Error::inconsistent("the root cannot be read").because(e);
+        let facts = CertificateFacts::parse(der).map_err(unreadable)?;
+        let hex = to_hex(&facts.fingerprint);
+        let (grouped, colons) = (groups(&hex, 8).join(" "), groups(&hex, 2).join(":").to_uppercase());
+        let (name, until) = (clean(&facts.subject.to_string()), day(facts.validity.not_after()));
+        Ok(ShownRoot { name, until, grouped, colons })
+    }
+}
+
+fn groups(hex: &str, digits: usize) -> Vec<&str> {
+    (0..hex.len()).step_by(digits).filter_map(|i| hex.get(i..i + digits)).collect()
 }
 
 pub async fn show(State(dash): State<Dash>) -> Result<Response> {
     let snapshot = dash.authority.snapshot();
     let none = || Error::not_found("root yet");
     let root = dash.authority.own_root().ok_or_else(none)?;
-    let facts =
-        CertificateFacts::parse(&root).map_err(|e| Error::inconsistent("the root cannot be read").because(e))?;
-    let hex = to_hex(&facts.fingerprint);
-    let pairs: Vec<&str> = (0..hex.len()).step_by(2).filter_map(|i| hex.get(i..i + 2)).collect();
+    let more = snapshot.roots(OWN_DOMAIN).into_iter().filter(|der| *der != root.as_slice());
+    let roots = std::iter::once(root.as_slice()).chain(more).map(ShownRoot::of).collect::<Result<Vec<_>>>()?;
+    let fingerprint = digest(&SHA256, &root);
     let host = dash.external_url.split_once("://").map_or("", |(_, host)| host);
     let others = snapshot.domains.iter().filter(|d| d.slug != OWN_DOMAIN && !snapshot.roots(&d.slug).is_empty());
     page(&Connect {
         url: &dash.external_url,
         host,
         name: host.rsplit_once(':').map_or(host, |(name, _)| name),
-        root: clean(&facts.subject.to_string()),
-        until: day(facts.validity.not_after()),
-        grouped: (0..hex.len()).step_by(8).filter_map(|i| hex.get(i..i + 8)).collect::<Vec<_>>().join(" "),
-        colons: pairs.join(":").to_uppercase(),
+        roots,
+        hex: to_hex(fingerprint.as_ref()),
         others: others.map(|d| (d.slug.clone(), clean(&d.name))).collect(),
-        hex,
     })
 }

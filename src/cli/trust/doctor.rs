@@ -26,6 +26,16 @@ pub struct Finding {
     pub note: String,
 }
 
+impl Finding {
+    /// A tool trusts the CA when it trusts each root of it: the next one signs before the old one goes.
+    fn add(&mut self, of_other: Finding, other: &Root) {
+        if self.trusted == Some(true) && of_other.trusted != Some(true) {
+            self.trusted = of_other.trusted;
+            self.note = joined([format!("it lacks {}", other.subject), of_other.note].into_iter());
+        }
+    }
+}
+
 /// A tool whose roots come from a file and a directory: the variables that name them, the strongest first.
 struct FileTool {
     tool: &'static str,
@@ -54,9 +64,14 @@ const REQUESTS: FileTool = FileTool {
 /// bundle does not replace it.
 const HASHED: &str = "/etc/ssl/certs";
 
-pub async fn run(context: &Context, root: &Root, server: Option<&str>) -> Result<()> {
+pub async fn run(context: &Context, roots: &[Root], server: Option<&str>) -> Result<()> {
     let environment = Environment::of_process();
+    let Some((root, others)) = roots.split_first() else { return Ok(()) };
     let mut findings = examine(&environment, root, server);
+    for other in others {
+        let of_other = examine(&environment, other, server);
+        findings.iter_mut().zip(of_other).for_each(|(found, of_other)| found.add(of_other, other));
+    }
     if let Some(server) = server {
         let answer = anchor::verify(server.trim_end_matches('/'), &root.der).await;
         findings.push(Finding {

@@ -1,5 +1,5 @@
-//! `trust install|uninstall|status`: a root in the stores of this host. First the plan, then a yes, then one result a
-//! store; a store that fails stops no other, and nothing asks for a password.
+//! `trust install|uninstall|status`: the roots of a CA in the stores of this host. First the plan, then a yes, then one
+//! result a store and root; a store that fails stops no other, and nothing asks for a password.
 
 mod doctor;
 mod java;
@@ -21,13 +21,13 @@ use store::{State, TrustStore};
 
 #[derive(Debug, Subcommand)]
 pub enum TrustCommand {
-    /// Put the root into the stores of this host
+    /// Add every root of the CA's bundle to the trust stores of this host
     Install(ChangeArgs),
-    /// Take it out again
+    /// Remove them from the trust stores
     Uninstall(ChangeArgs),
-    /// In which stores it is
+    /// Show which trust stores have them
     Status(StatusArgs),
-    /// Which store or variable each tool of this host will use, and whether the root is there
+    /// Show which store or variable each tool of this host uses, and whether the roots are there
     Doctor(DoctorArgs),
 }
 
@@ -35,29 +35,29 @@ pub enum TrustCommand {
 pub struct ChangeArgs {
     #[command(flatten)]
     which: StatusArgs,
-    /// Do it without asking
+    /// Change the stores without asking first
     #[arg(short, long)]
     yes: bool,
-    /// Show the plan and stop
+    /// Show what would be changed, and change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// SHA-256 of the root of --url, which is then fetched and compared
+    /// SHA-256 fingerprint of the root of --url; the root is fetched and compared with it
     #[arg(long, value_name = "F")]
     fingerprint: Option<String>,
-    /// Only these stores; every one that is found when not given
+    /// Only these stores [default: every store that is found]
     #[arg(long, value_enum, value_name = "STORE")]
     store: Vec<Kind>,
 }
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A server whose certificate is looked at too
+    /// A server whose certificate is checked too
     server: Option<String>,
-    /// SHA-256 of the root of --url, which is then fetched and compared
+    /// SHA-256 fingerprint of the root of --url; the root is fetched and compared with it
     #[arg(long, value_name = "F")]
     fingerprint: Option<String>,
 }
@@ -86,20 +86,20 @@ pub async fn run(context: &Context, command: TrustCommand) -> Result<()> {
     let what = || "cannot do this to the stores of this host".to_owned();
     match command {
         TrustCommand::Install(args) => {
-            let root = root::find(context, args.which.fingerprint.as_deref()).await.trying(what)?;
-            change(context, &root, &args, true)
+            let roots = root::find(context, args.which.fingerprint.as_deref()).await.trying(what)?;
+            change(context, &roots, &args, true)
         }
         TrustCommand::Uninstall(args) => {
-            let root = root::find(context, args.which.fingerprint.as_deref()).await.trying(what)?;
-            change(context, &root, &args, false)
+            let roots = root::find(context, args.which.fingerprint.as_deref()).await.trying(what)?;
+            change(context, &roots, &args, false)
         }
         TrustCommand::Status(args) => {
-            let root = root::find(context, args.fingerprint.as_deref()).await.trying(what)?;
-            status(context, &root, &stores(&args.store))
+            let roots = root::find(context, args.fingerprint.as_deref()).await.trying(what)?;
+            status(context, &roots, &stores(&args.store))
         }
         TrustCommand::Doctor(args) => {
-            let root = root::find(context, args.fingerprint.as_deref()).await.trying(what)?;
-            doctor::run(context, &root, args.server.as_deref()).await
+            let roots = root::find(context, args.fingerprint.as_deref()).await.trying(what)?;
+            doctor::run(context, &roots, args.server.as_deref()).await
         }
     }
 }
@@ -114,20 +114,60 @@ fn stores(kinds: &[Kind]) -> Vec<Box<dyn TrustStore>> {
     found
 }
 
-fn change(context: &Context, root: &Root, args: &ChangeArgs, install: bool) -> Result<()> {
+/// One root in one store, and why nothing is to be done there.
+type Step<'a> = (&'a Root, &'a dyn TrustStore, std::result::Result<(), String>);
+/// What came of it: a word, and more about it.
+type Outcome<'a> = (&'a Root, &'a dyn TrustStore, &'static str, String);
+
+fn change(context: &Context, roots: &[Root], args: &ChangeArgs, install: bool) -> Result<()> {
     let stores = stores(&args.which.store);
-    let wished = |store: &dyn TrustStore| match (store.state(root), install) {
+    let plan = plan(roots, &stores, install);
+    let json = context.output == Some(Format::Json);
+    if !json {
+        tell(roots, &plan);
+    }
+    if !args.dry_run && plan.iter().any(|(.., wish)| wish.is_ok()) {
+        confirm(
+            args.yes,
+            "nothing was changed: there is no terminal to ask; --yes does what the plan says, --dry-run shows it",
+        )?;
+    }
+    let results: Vec<Outcome<'_>> = plan
+        .into_iter()
+        .map(|(root, store, wish)| match wish {
+            Ok(()) if args.dry_run => (root, store, "planned", String::new()),
+            Ok(()) => apply(store, root, install),
+            Err(why) => (root, store, "skipped", why),
+        })
+        .collect();
+    report(json, roots, &results)?;
+    let asked_for_one_that_cannot = |(_, store, word, why): &Outcome<'_>| {
+        args.which.store.contains(&store.kind())
+            && *word == "skipped"
+            && !["already there", "not there"].contains(&why.as_str())
+    };
+    if results.iter().any(|r| r.2 == "failed" || asked_for_one_that_cannot(r)) {
+        return Err(Failure { what: String::new(), cause: Cause::Check(1) });
+    }
+    Ok(())
+}
+
+fn plan<'a>(roots: &'a [Root], stores: &'a [Box<dyn TrustStore>], install: bool) -> Vec<Step<'a>> {
+    let wished = |store: &dyn TrustStore, root: &Root| match (store.state(root), install) {
         (State::Trusted, true) => Err("already there".to_owned()),
         (State::Absent, false) => Err("not there".to_owned()),
         (State::Unusable(why), _) => Err(why),
         _ => store.writable().map_or(Ok(()), Err),
     };
-    let plan: Vec<(&dyn TrustStore, std::result::Result<(), String>)> =
-        stores.iter().map(|s| (s.as_ref(), wished(s.as_ref()))).collect();
-    let json = context.output == Some(Format::Json);
-    if !json {
+    let of_root = |root: &'a Root| stores.iter().map(move |s| (root, s.as_ref(), wished(s.as_ref(), root)));
+    roots.iter().flat_map(of_root).collect()
+}
+
+/// Each root with its fingerprint, and below it what will happen to its stores.
+fn tell(roots: &[Root], plan: &[Step<'_>]) {
+    for root in roots {
         output::say(&format!("{}  SHA-256 {}", root.subject, root.fingerprint));
-        for (store, wish) in &plan {
+        for (_, store, wish) in plan.iter().filter(|(of, ..)| of.fingerprint == root.fingerprint) {
             let (word, more) = match wish {
                 Ok(()) => ("will change", String::new()),
                 Err(why) => ("will skip", format!("  ({why})")),
@@ -135,78 +175,58 @@ fn change(context: &Context, root: &Root, args: &ChangeArgs, install: bool) -> R
             output::say(&format!("  {word:<12}{:<8}{}{more}", store.kind().name(), store.place(root)));
         }
     }
-    if !args.dry_run && plan.iter().any(|(_, wish)| wish.is_ok()) {
-        confirm(
-            args.yes,
-            "nothing was changed: there is no terminal to ask; --yes does what the plan says, --dry-run shows it",
-        )?;
-    }
-    let results: Vec<(&dyn TrustStore, &'static str, String)> = plan
-        .into_iter()
-        .map(|(store, wish)| match wish {
-            Ok(()) if args.dry_run => (store, "planned", String::new()),
-            Ok(()) => apply(store, root, install),
-            Err(why) => (store, "skipped", why),
-        })
-        .collect();
-    report(json, root, &results)?;
-    let asked_for_one_that_cannot = |(store, word, why): &(&dyn TrustStore, &str, String)| {
-        args.which.store.contains(&store.kind())
-            && *word == "skipped"
-            && !["already there", "not there"].contains(&why.as_str())
-    };
-    if results.iter().any(|r| r.1 == "failed" || asked_for_one_that_cannot(r)) {
-        return Err(Failure { what: String::new(), cause: Cause::Check(1) });
-    }
-    Ok(())
 }
 
 /// What was done is looked at again: a tool's exit code alone proves nothing.
-fn apply<'a>(store: &'a dyn TrustStore, root: &Root, install: bool) -> (&'a dyn TrustStore, &'static str, String) {
+fn apply<'a>(store: &'a dyn TrustStore, root: &'a Root, install: bool) -> Outcome<'a> {
     let outcome = if install { store.install(root) } else { store.remove(root) };
     match outcome.map(|()| store.state(root)) {
-        Ok(State::Trusted) if install => (store, "done", String::new()),
-        Ok(State::Absent) if !install => (store, "done", String::new()),
-        Ok(_) => (store, "failed", "the tool ended well and changed nothing".to_owned()),
-        Err(why) => (store, "failed", why),
+        Ok(State::Trusted) if install => (root, store, "done", String::new()),
+        Ok(State::Absent) if !install => (root, store, "done", String::new()),
+        Ok(_) => (root, store, "failed", "the tool ended well and changed nothing".to_owned()),
+        Err(why) => (root, store, "failed", why),
     }
 }
 
-fn report(json: bool, root: &Root, results: &[(&dyn TrustStore, &'static str, String)]) -> Result<()> {
+fn report(json: bool, roots: &[Root], results: &[Outcome<'_>]) -> Result<()> {
     if json {
-        let rows: Vec<Value> = results
-            .iter()
-            .map(|(store, word, why)| json!({"store": store.kind().name(), "place": store.place(root), "result": word, "reason": why}))
-            .collect();
-        return Ok(output::json(&json!({"root_sha256": root.fingerprint.to_string(), "stores": rows}))?);
+        let rows = results.iter().map(|(root, store, word, why)| {
+            json!({"store": store.kind().name(), "place": store.place(root), "result": word, "reason": why,
+                "root_sha256": root.fingerprint.to_string()})
+        });
+        return Ok(output::json(&of_roots(roots, rows.collect()))?);
     }
-    for (store, word, why) in results.iter().filter(|r| r.1 != "skipped" && r.1 != "planned") {
+    for (root, store, word, why) in results.iter().filter(|r| r.2 != "skipped" && r.2 != "planned") {
         let more = if why.is_empty() { String::new() } else { format!("  {why}") };
         output::say(&format!("  {word:<12}{:<8}{}{more}", store.kind().name(), store.place(root)));
     }
     Ok(())
 }
 
-fn status(context: &Context, root: &Root, stores: &[Box<dyn TrustStore>]) -> Result<()> {
-    let rows: Vec<(&str, String, String)> = stores
-        .iter()
-        .map(|s| {
-            let state = match s.state(root) {
-                State::Trusted => "trusted".to_owned(),
-                State::Absent => "not there".to_owned(),
-                State::Unusable(why) => format!("unknown: {why}"),
-            };
-            (s.kind().name(), s.place(root), state)
-        })
-        .collect();
+/// `root_sha256` is that of the first root, under which the server's own certificate stands.
+fn of_roots(roots: &[Root], stores: Vec<Value>) -> Value {
+    let all = roots.iter().map(|root| json!({"sha256": root.fingerprint.to_string(), "subject": root.subject}));
+    let first = roots.first().map(|root| root.fingerprint.to_string());
+    json!({"root_sha256": first, "roots": all.collect::<Vec<_>>(), "stores": stores})
+}
+
+fn status(context: &Context, roots: &[Root], stores: &[Box<dyn TrustStore>]) -> Result<()> {
+    let state = |store: &dyn TrustStore, root: &Root| match store.state(root) {
+        State::Trusted => "trusted".to_owned(),
+        State::Absent => "not there".to_owned(),
+        State::Unusable(why) => format!("unknown: {why}"),
+    };
+    let of_root = |root| stores.iter().map(move |s| (root, s.kind().name(), s.place(root), state(s.as_ref(), root)));
+    let rows: Vec<(&Root, &str, String, String)> = roots.iter().flat_map(of_root).collect();
     if context.output == Some(Format::Json) {
-        let stores: Vec<Value> =
-            rows.iter().map(|(kind, place, state)| json!({"store": kind, "place": place, "state": state})).collect();
-        return Ok(output::json(&json!({"root_sha256": root.fingerprint.to_string(), "stores": stores}))?);
+        let stores = rows.iter().map(|(root, kind, place, state)| {
+            json!({"store": kind, "place": place, "state": state, "root_sha256": root.fingerprint.to_string()})
+        });
+        return Ok(output::json(&of_roots(roots, stores.collect()))?);
     }
-    let mut table = Table::new(&["STORE", "STATE", "PLACE"]);
-    for (kind, place, state) in rows {
-        table.row(vec![kind.to_owned(), state, place]);
+    let mut table = Table::new(&["STORE", "STATE", "PLACE", "ROOT"]);
+    for (root, kind, place, state) in rows {
+        table.row(vec![kind.to_owned(), state, place, root.fingerprint.to_string()]);
     }
     Ok(table.print()?)
 }
