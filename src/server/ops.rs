@@ -24,11 +24,17 @@ pub struct Answer {
     /// `database`, `issuer/tls-1`, …
     pub name: String,
     pub failure: Option<String>,
+    /// What an operator must look at although this replica is ready. It stands in every body.
+    pub warning: Option<String>,
 }
 
 impl Answer {
     pub fn new(name: impl Into<String>, failure: Option<String>) -> Self {
-        Answer { name: name.into(), failure }
+        Answer { name: name.into(), failure, warning: None }
+    }
+
+    pub fn warning(name: impl Into<String>, why: String) -> Self {
+        Answer { name: name.into(), failure: None, warning: Some(why) }
     }
 }
 
@@ -132,12 +138,14 @@ async fn readyz(asked: (Readiness, Reasons), query: Option<String>, purpose: Pur
     let answers = readiness.ask(purpose).await;
     let ready = answers.iter().all(|answer| answer.failure.is_none() || is_excluded(&answer.name));
     let mut body = String::new();
-    for Answer { name, failure } in answers.iter().filter(|_| verbose || !ready) {
-        body.push_str(&match failure {
+    for Answer { name, failure, warning } in answers.iter().filter(|a| verbose || !ready || a.warning.is_some()) {
+        let told =
+            |why: &'_ str| if reasons == Reasons::Shown { why.to_owned() } else { "reason withheld".to_owned() };
+        body.push_str(&match (failure, warning) {
             _ if is_excluded(name) => format!("[+]{name} excluded: ok\n"),
-            None => format!("[+]{name} ok\n"),
-            Some(why) if reasons == Reasons::Shown => format!("[-]{name} failed: {why}\n"),
-            Some(_) => format!("[-]{name} failed: reason withheld\n"),
+            (Some(why), _) => format!("[-]{name} failed: {}\n", told(why)),
+            (None, Some(why)) => format!("[!]{name} warning: {}\n", told(why)),
+            (None, None) => format!("[+]{name} ok\n"),
         });
     }
     body.push_str(match (ready, verbose) {

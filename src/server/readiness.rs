@@ -1,5 +1,6 @@
 //! What this replica can do. /readyz: can it issue (the database, a write to it in the last seconds, the unlock key, a
-//! self-test of the key of every issuer that signs, the clock)? /readyz/status: can it serve the CRL of every CA, roots
+//! self-test of the key of every issuer that signs, the clock)? A trust domain that cannot issue is named as a warning
+//! while others can. /readyz/status: can it serve the CRL of every CA, roots
 //! included, and OCSP answers? A CA that is retiring, removed or revoked counts there until its last certificate has
 //! expired; one that has itself expired makes neither fail: what to do about it is said by `chancery doctor`. `/livez`
 //! asks none of it: a database that is down must not restart every replica.
@@ -15,10 +16,12 @@ use super::ops::{Answer, Check};
 use crate::app::App;
 use crate::authority::snapshot::LoadedIssuer;
 use crate::clock::monotonic;
+use crate::error::Error;
 use crate::model::issuer::{IssuerRole, OcspSigner};
 use crate::pki::algorithm::verify;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::signer::{KeyPurpose, KeyStore};
+use crate::store::is_busy;
 
 /// How long a signature that verified speaks for its key, and one that did not.
 const GOOD_FOR: Duration = Duration::from_secs(60);
@@ -52,7 +55,8 @@ fn check(
 }
 
 async fn database(app: Arc<App>) -> Vec<Answer> {
-    vec![Answer::new("database", app.authority.refresh().await.err().map(|error| error.chain()))]
+    let told = |error: Error| if is_busy(&error) { error.detail } else { error.chain() };
+    vec![Answer::new("database", app.authority.refresh().await.err().map(told))]
 }
 
 fn unlocked(app: &App) -> Answer {
@@ -95,6 +99,9 @@ async fn issuers(app: &App, tested: &Mutex<SelfTests>) -> Vec<Answer> {
     if answers.is_empty() {
         answers.push(Answer::new("issuer", Some("no issuer signs certificates; run `chancery doctor`".to_owned())));
     }
+    // this replica issues for other domains, so that it stays in the load balancer and its body says what it cannot do
+    let idle = app.authority.domains_without_signer().await.unwrap_or_default();
+    answers.extend(idle.into_iter().map(|(domain, why)| Answer::warning(format!("domain/{domain}"), why)));
     answers
 }
 

@@ -34,6 +34,19 @@ impl Authority {
         Ok(check("issuers", found, told.join(", ")))
     }
 
+    /// The trust domains that cannot issue and should, each with the reason and what to do.
+    pub async fn domains_without_signer(&self) -> Result<Vec<(String, String)>> {
+        let (snapshot, now) = (self.snapshot(), self.store.now());
+        let mut found = Vec::new();
+        for domain in &snapshot.domains {
+            match self.cannot_issue(&snapshot, &domain.slug, now).await? {
+                Some((Severity::Warning | Severity::Critical, why)) => found.push((domain.slug.clone(), why)),
+                Some((Severity::Ok, _)) | None => {}
+            }
+        }
+        Ok(found)
+    }
+
     /// A domain in which nothing signs. One that was retired as a whole and has no certificate left is no problem.
     async fn cannot_issue(
         &self,

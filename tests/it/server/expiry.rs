@@ -69,7 +69,12 @@ crate::on_both_servers! {
             (reply.status == 200).then_some(reply)
         });
         let text = ready.await.text();
-        assert!(text.contains("[+]issuer/lab-1 ok") && !text.contains("tls-1"), "{text}");
+        assert!(text.contains("[+]issuer/lab-1 ok") && !text.contains("issuer/tls-1"), "{text}");
+        // this replica is ready for the other domains, and no body of it hides that the default domain cannot issue
+        assert!(text.contains("[!]domain/tls warning: trust domain tls cannot issue: tls-1 expired at"), "{text}");
+        assert!(server.ops("/readyz?exclude=clock").await.text().contains("[!]domain/tls warning: "));
+        let public = server.http("/readyz?exclude=clock").await;
+        assert!(public.text().contains("[!]domain/tls warning: reason withheld"), "{}", public.text());
         wait::until("status is ready", async || (server.ops("/readyz/status").await.status == 200).then_some(())).await;
         let (severity, detail) = check(server, "issuers").await;
         assert_eq!(severity, Severity::Critical);
