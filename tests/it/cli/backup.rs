@@ -1,0 +1,41 @@
+//! A backup as README tells to make it, taken while the server runs, brings the installation back on another machine.
+
+use chancery::store::engine::{Db, q};
+
+use crate::support::process::{Process, chancery, code, told};
+use crate::support::stores::plain;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_a_running_server_is_restored_elsewhere() {
+    let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let server = Process::start(home.path(), &[], &[]);
+    assert_eq!(code(&server.run(&["issue", "before.lab.example"])), 0);
+    let (data, backup) = (home.path().join(".local/share/chancery"), elsewhere.path().join("backup"));
+    std::fs::create_dir(&backup).unwrap();
+    // first the database, by a copy of SQLite's own, then the keys
+    let db = Db::open_sqlite(&data.join("chancery.db")).await.unwrap();
+    let copy = backup.join("chancery.db").display().to_string();
+    q(plain("VACUUM INTO $1")).bind(&copy).execute(&db).await.unwrap();
+    db.close().await;
+    for key in ["unlock.key", "status.key", "root.key"] {
+        std::fs::copy(data.join(key), backup.join(key)).unwrap();
+    }
+    assert_eq!(code(&server.run(&["issue", "after.lab.example"])), 0);
+    drop(server);
+
+    let run = |arguments: &[&str]| {
+        chancery(elsewhere.path()).env("CHANCERY_DATA", &backup).args(arguments).output().unwrap()
+    };
+    let checked = run(&["fsck"]);
+    assert_eq!(code(&checked), 0, "{}", told(&checked));
+    let found = String::from_utf8(run(&["find"]).stdout).unwrap();
+    assert!(found.contains("before.lab.example") && !found.contains("after.lab.example"), "{found}");
+    // every key is there: the issuer's, and the root's
+    for command in [&["issue", "again.lab.example"][..], &["ca", "crl", "sign", "tls-root"]] {
+        let done = run(command);
+        assert_eq!(code(&done), 0, "{command:?}: {}", told(&done));
+    }
+    let data = backup.display().to_string();
+    let restored = Process::start(elsewhere.path(), &["--data", &data], &[]);
+    assert_eq!(code(&restored.run(&["--data", &data, "fsck"])), 0);
+}
