@@ -188,6 +188,8 @@ pub struct Subproblem {
     pub identifier: Option<(String, String)>,
     /// JSON pointer into the request.
     pub pointer: Option<String>,
+    /// The rule that refuses it, if one does.
+    pub rule: Option<Box<Rule>>,
 }
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -226,6 +228,28 @@ pub fn sentence(text: &str) -> Cow<'_, str> {
     Cow::Owned(seen.chars().take(room).chain(['…']).chain(fix.chars()).collect())
 }
 
+/// A refusal whose sentence is not written yet. Its rule has members of its own in an answer, so the sentence names it
+/// nowhere and is written for people: what is wrong, what is allowed, what to change.
+#[derive(Debug)]
+#[must_use = "a refusal becomes an error with its sentence"]
+pub struct RuleRefusal {
+    kind: ErrorKind,
+    rule: Rule,
+}
+
+impl RuleRefusal {
+    /// What is wrong and what is allowed; what to change follows behind a semicolon.
+    pub fn explained(self, wrong: impl fmt::Display) -> Error {
+        let sentence = format!("{wrong}; {}", self.rule.fix);
+        self.saying(sentence)
+    }
+
+    /// The whole sentence, with what to change.
+    pub fn saying(self, sentence: impl Into<String>) -> Error {
+        Error { rule: Some(Box::new(self.rule)), ..Error::new(self.kind, sentence) }
+    }
+}
+
 impl Error {
     pub fn new(kind: ErrorKind, detail: impl Into<String>) -> Self {
         Error {
@@ -240,23 +264,16 @@ impl Error {
         }
     }
 
-    /// A refusal by a rule. The sentence is made of the four parts.
+    /// A refusal by a rule, which lacks its sentence still.
     pub fn refused(
         kind: ErrorKind,
         rule: impl Into<String>,
         value: impl fmt::Display,
         allowed: impl fmt::Display,
         fix: impl fmt::Display,
-    ) -> Self {
-        let (name, value, allowed, fix) = (rule.into(), value.to_string(), allowed.to_string(), fix.to_string());
-        let detail = format!("{name} refuses {value}: allowed is {allowed}; {fix}");
-        Error { rule: Some(Box::new(Rule { name, value, allowed, fix })), ..Error::new(kind, detail) }
-    }
-
-    /// Replaces the sentence that was made of a rule's four parts by one that reads better.
-    pub fn saying(mut self, sentence: impl Into<String>) -> Self {
-        self.detail = sentence.into();
-        self
+    ) -> RuleRefusal {
+        let (value, allowed, fix) = (value.to_string(), allowed.to_string(), fix.to_string());
+        RuleRefusal { kind, rule: Rule { name: rule.into(), value, allowed, fix } }
     }
 
     /// A fault of ours: `detail` and `source` go to the log, never to a client.

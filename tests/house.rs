@@ -197,6 +197,27 @@ fn nothing_unfinished_or_panicking_is_shipped() {
 }
 
 #[test]
+fn refusals_are_sentences_and_no_template() {
+    hold(
+        templates,
+        &[
+            ("src/error.rs", "format!(\"{name} refuses {value}: allowed is {allowed}; {fix}\")"),
+            ("src/model/grant.rs", "f(\"grant.names refuses a.test\")"),
+            ("src/wire/problem.rs", "const A: &str = \"a value; allowed is another\";"),
+            (
+                "src/wire/problem.rs",
+                "#[schema(example = json!({\"detail\": \"validity.max refuses 400d\"}))] struct A;",
+            ),
+        ],
+        &[
+            ("src/api/tokens.rs", "f(\"every replica refuses it within 5 seconds\")"),
+            ("src/cli/profile.rs", "format!(\"profile {} refuses {}\", a, b)"),
+            ("src/error.rs", "format!(\"{wrong}; {}\", self.rule.fix) // x.y refuses z: allowed is w"),
+        ],
+    );
+}
+
+#[test]
 fn every_file_is_named_by_the_one_above() {
     hold(
         outside,

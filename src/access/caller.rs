@@ -266,4 +266,8 @@ fn no_grant(role: Role) -> Error {
         "operator and admin may ask for a name without one",
         "create a token with --allow-name",
     )
+    .explained(format!(
+        "a {} token without a grant may ask for no names; operators and admins need no grant",
+        role.name()
+    ))
 }

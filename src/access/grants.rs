@@ -116,11 +116,36 @@ pub async fn insert(tx: &mut Tx, new: &NewGrant) -> Result<Grant> {
         created_at: now,
         revoked_at: None,
     };
+    check_known(tx, &grant.scope).await?;
     store::grants::insert(&mut *tx, &grant).await?;
     let detail = json!({"name": grant.name, "scope": grant.scope, "expires_at": grant.expires_at,
         "max_count": grant.max_count});
     tx.audit(AuditEvent::done("grant.created", format!("grant:{}", grant.id), detail));
     Ok(grant)
+}
+
+/// A profile or an issuer that does not exist is a slip of the keyboard: the grant would allow nothing by it.
+pub(super) async fn check_known(tx: &mut Tx, scope: &Scope) -> Result<()> {
+    let named = |list: &[String]| list.iter().any(|slug| slug != "*");
+    if named(&scope.profiles) {
+        let known = store::profiles::list(&mut *tx).await?.into_iter().map(|profile| profile.slug).collect();
+        check_list("profile", &scope.profiles, known)?;
+    }
+    if named(&scope.issuers) {
+        let known = store::hierarchy::issuers(&mut *tx).await?.into_iter().map(|issuer| issuer.slug).collect();
+        check_list("issuer", &scope.issuers, known)?;
+    }
+    Ok(())
+}
+
+fn check_list(what: &str, asked: &[String], mut known: Vec<String>) -> Result<()> {
+    let Some(unknown) = asked.iter().find(|slug| *slug != "*" && !known.contains(slug)) else { return Ok(()) };
+    known.sort();
+    let (value, known) = (format!("\"{}\"", shown(unknown)), known.join(", "));
+    let wrong = format!("{what} {value} does not exist; there are {known}");
+    let rule = format!("grant.{what}s");
+    Err(Error::refused(ErrorKind::Unprocessable, rule, value, known, "name one of these, or * for all")
+        .explained(wrong))
 }
 
 /// A grant that somebody wants to act under, alive.
@@ -134,8 +159,9 @@ pub async fn alive(tx: &mut Tx, id: GrantId) -> Result<Grant> {
 pub(super) fn count(asked: Option<i64>) -> Result<Option<i64>> {
     match asked {
         Some(n) if n < 1 => {
-            let fix = "leave it out for no bound";
-            Err(Error::refused(ErrorKind::Unprocessable, "grant.max_count", n, "1 or more", fix))
+            let fix = "leave it out for no limit";
+            Err(Error::refused(ErrorKind::Unprocessable, "grant.max_count", n, "1 or more", fix)
+                .explained(format!("max_count is {n}; it must be 1 or more")))
         }
         other => Ok(other),
     }
@@ -145,8 +171,9 @@ fn life(asked: Option<Duration>) -> Result<Option<Duration>> {
     let Some(life) = asked else { return Ok(None) };
     if life.is_zero() || life > MAX_LIFE {
         let value = format!("{} seconds", life.as_secs());
-        let fix = "leave it out for no end";
-        return Err(Error::refused(ErrorKind::Unprocessable, "grant.expires", value, "1s to 3650d", fix));
+        let fix = "leave it out for a grant that does not expire";
+        return Err(Error::refused(ErrorKind::Unprocessable, "grant.expires", &value, "1s to 3650d", fix)
+            .explained(format!("a grant cannot be made for {value}; it lasts 1s to 3650d")));
     }
     Ok(Some(life))
 }
@@ -167,7 +194,8 @@ pub(super) fn subjects(texts: &[String]) -> Result<Vec<String>> {
         return Ok(texts.to_vec());
     };
     let (value, fix) = (format!("\"{}\"", shown(bad)), "leave out control, bidirectional and invisible characters");
-    Err(Error::refused(ErrorKind::Unprocessable, "grant.subjects", value, "visible characters, or *", fix))
+    Err(Error::refused(ErrorKind::Unprocessable, "grant.subjects", &value, "visible characters, or *", fix)
+        .explained(format!("subject {value} is empty or has characters that nobody sees")))
 }
 
 pub(super) fn names(texts: &[String]) -> Result<Vec<NameRule>> {

@@ -44,20 +44,28 @@ impl Password {
 
     /// May it become the password of `name`? Length and what everybody guesses; no rules of composition.
     pub fn check_new(&self, name: &UserName) -> Result<()> {
-        let refuse = |value: &str, allowed: &str, fix: &str| {
-            Err(Error::refused(ErrorKind::Unprocessable, "user.password", value, allowed, fix))
+        let refuse = |wrong: &str, value: &str, allowed: &str, fix: &str| {
+            Err(Error::refused(ErrorKind::Unprocessable, "user.password", value, allowed, fix).explained(wrong))
         };
         let length = self.0.chars().count();
         if length < SHORTEST {
             let value = format!("a password of {length} characters");
-            return refuse(&value, &format!("{SHORTEST} or more"), "several words are easy to remember");
+            let wrong = format!("the password has {length} characters; it needs {SHORTEST} or more");
+            return refuse(&wrong, &value, &format!("{SHORTEST} or more"), "several words are easy to remember");
         }
         if self.0.len() > LONGEST {
-            return refuse("a password that long", &format!("at most {LONGEST} bytes"), "choose a shorter one");
+            let wrong = format!("the password has {} bytes; it may have {LONGEST}", self.0.len());
+            return refuse(
+                &wrong,
+                "a password that long",
+                &format!("at most {LONGEST} bytes"),
+                "choose a shorter one",
+            );
         }
         if self.is_guessable(name) {
             let fix = "several words that do not belong together are easy to remember";
-            return refuse("a password that is among the first to be guessed", "one that is not", fix);
+            let value = "a password that is among the first to be guessed";
+            return refuse("this password is among the first to be guessed", value, "one that is not", fix);
         }
         Ok(())
     }

@@ -116,6 +116,7 @@ pub(super) async fn create(tx: &mut store::Tx, actor: &Actor, new: &NewToken) ->
         None => None,
     };
     if let Some(grant) = &grant {
+        grants::check_known(tx, &grant.scope).await?;
         store::grants::insert(&mut *tx, grant).await?;
     }
     let grant = match new.grant {
@@ -149,7 +150,10 @@ async fn shared(tx: &mut store::Tx, new: &NewToken, id: GrantId) -> Result<Grant
             format!("{id} and lists or a count beside it"),
             "a grant, or bounds of its own",
             "leave one of them out",
-        ));
+        )
+        .explained(format!(
+            "the token names grant {id} and lists or a count of its own; it takes one or the other"
+        )));
     }
     grants::alive(tx, id).await
 }
@@ -164,7 +168,14 @@ fn life(asked: Option<Duration>) -> Result<Duration> {
     let life = asked.unwrap_or(DEFAULT_LIFE);
     if life.is_zero() || life > MAX_LIFE {
         let value = format!("{} seconds", life.as_secs());
-        return Err(Error::refused(ErrorKind::Unprocessable, "token.expires", value, "at most 365d", "ask for less"));
+        return Err(Error::refused(
+            ErrorKind::Unprocessable,
+            "token.expires",
+            &value,
+            "at most 365d",
+            "ask for less",
+        )
+        .explained(format!("a token cannot be made for {value}; it lasts at most 365d")));
     }
     Ok(life)
 }
@@ -179,10 +190,11 @@ pub(super) fn name(of: &str, text: &str) -> Result<String> {
     Err(Error::refused(
         ErrorKind::Unprocessable,
         format!("{of}.name"),
-        shown,
+        &shown,
         "1 to 100 printable characters",
         "name what uses it",
-    ))
+    )
+    .explained(format!("the name of the {of}, {shown}, is not 1 to 100 printable characters")))
 }
 
 /// None: no bounds, which only a role that needs no grant may be left with.

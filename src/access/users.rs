@@ -174,5 +174,6 @@ async fn keep_an_admin(tx: &mut Tx, user: &User) -> Result<()> {
         format!("taking \"{}\" away, the last active administrator", user.name),
         "at least one active administrator",
         "make another administrator first",
-    ))
+    )
+    .explained(format!("\"{}\" is the last active administrator and must stay one", user.name)))
 }

@@ -40,7 +40,12 @@ fn judge(header: &Map<String, Value>, url: &str) -> Result<(String, MacAlgorithm
             shown(alg.unwrap_or("nothing")),
             MacAlgorithm::ALL.map(MacAlgorithm::name).join(", "),
             "make the MAC of the external account binding with one of these",
-        ));
+        )
+        .explained(format!(
+            "the MAC algorithm of the external account binding is {}; it must be {}",
+            shown(alg.unwrap_or("missing")),
+            MacAlgorithm::ALL.map(MacAlgorithm::name).join(" or ")
+        )));
     };
     if header.contains_key("nonce") {
         return refuse("has no \"nonce\"");

@@ -47,6 +47,11 @@ impl Algorithm {
                 Self::ALL.map(Algorithm::name).join(", "),
                 "sign with one of these",
             )
+            .explained(format!(
+                "the JWS is signed with algorithm {}; this CA takes {}",
+                crate::model::identifier::shown(name),
+                Self::ALL.map(Algorithm::name).join(", ")
+            ))
         })
     }
 

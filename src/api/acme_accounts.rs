@@ -100,8 +100,13 @@ pub(super) fn wrong(rule: &str, value: &str, allowed: &str) -> Error {
         rule,
         format!("\"{}\"", shown(value)),
         allowed,
-        "write it so or leave it out",
+        "correct it or leave it out",
     )
+    .explained(format!(
+        "\"{}\" is not a {} to filter by; use {allowed}",
+        shown(value),
+        rule.rsplit('.').next().unwrap_or(rule)
+    ))
 }
 
 pub(super) fn parse(id: &str) -> Result<AccountId> {

@@ -72,7 +72,9 @@ pub async fn put(
     allowed(&api, &caller, &format!("directory:{}", before.slug)).await?;
     if let Some(other) = asked.slug.as_ref().filter(|slug| **slug != before.slug) {
         let (value, fix) = (format!("\"{}\"", shown(other)), "make another directory");
-        return Err(Error::refused(ErrorKind::Unprocessable, "directory.slug", value, &before.slug, fix));
+        return Err(Error::refused(ErrorKind::Unprocessable, "directory.slug", &value, &before.slug, fix).explained(
+            format!("a directory cannot be renamed: it is {}, and the request says {value}", before.slug),
+        ));
     }
     let first = First {
         profiles: asked.profiles.clone(),

@@ -108,7 +108,8 @@ fn filter(caller: &Caller, query: &CertificateQuery) -> Result<CertificateFilter
         ShownStatus::from_name(text).ok_or_else(|| {
             let value = format!("\"{}\"", shown(text));
             let allowed = "valid, expired, revoked, intended";
-            Error::refused(ErrorKind::Unprocessable, "certificates.status", value, allowed, "name one of these")
+            Error::refused(ErrorKind::Unprocessable, "certificates.status", &value, allowed, "name one of these")
+                .explained(format!("status {value} does not exist; there are {allowed}"))
         })
     });
     let name = query.name.clone().or_else(|| query.q.as_deref().map(search));
@@ -235,7 +236,7 @@ fn form<'a>(id: &'a str, headers: &HeaderMap) -> Result<(&'a str, Form)> {
     }
     best.map(|(_, form)| (id, form)).ok_or_else(|| {
         let forms = "application/json, application/pem-certificate-chain, application/pkix-cert, application/x-pkcs7-certificates";
-        Error::refused(ErrorKind::NotAcceptable, "accept", shown(accept), forms, "accept one of these")
+        Error::refused(ErrorKind::NotAcceptable, "accept", shown(accept), forms, "accept one of these").explained(format!("no media type in Accept ({}) can be sent; there are {forms}", shown(accept)))
     })
 }
 

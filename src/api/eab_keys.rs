@@ -108,7 +108,11 @@ fn new_key(asked: EabKeyRequest) -> Result<NewEabKey> {
                 format!("\"{}\" and lists or a count beside it", shown(id)),
                 "a grant, or bounds of its own",
                 "leave one of them out",
-            ));
+            )
+            .explained(format!(
+                "the key names grant \"{}\" and lists or a count of its own; it takes one or the other",
+                shown(id)
+            )));
         }
         Some(id) => Bounds::Grant(grants::parse(id)?),
         None => Bounds::Own(NewGrant {

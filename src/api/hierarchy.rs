@@ -65,10 +65,11 @@ pub async fn change_issuer(
             Error::refused(
                 ErrorKind::Unprocessable,
                 "issuer.ocsp_signer",
-                value,
+                &value,
                 all.join(" or "),
                 "name one of them",
             )
+            .explained(format!("{value} does not exist; there are {}", all.join(" and ")))
         })?;
         api.authority.set_ocsp_signer(caller.actor(), &slug, signer).await?;
     }
@@ -97,7 +98,11 @@ pub async fn create_issuer(
                 format!("a new root under issuer \"{}\"", shown(&under)),
                 "a root, which signs itself, or an issuer under another",
                 "leave new_root or under out",
-            ));
+            )
+            .explained(format!(
+                "a root signs itself, so a new one cannot stand under issuer \"{}\"",
+                shown(&under)
+            )));
         }
         (false, under) => api.authority.create_issuer(caller.actor(), &asked, under.as_deref()).await?,
     };
@@ -171,7 +176,8 @@ pub async fn create_domain(
             "new_root for a new trust domain",
             "a trust domain, which has a root of its own from the start",
             "leave new_root out, or post to /api/v1/issuers for one more root of a domain that is there",
-        ));
+        )
+        .explained("a new trust domain has a root of its own from the start"));
     }
     if let Some(under) = &asked.under {
         return Err(Error::refused(
@@ -180,7 +186,7 @@ pub async fn create_domain(
             format!("a new trust domain under issuer \"{}\"", shown(under)),
             "a root of its own: who trusts a root trusts everything below it",
             "leave under out, or post to /api/v1/issuers for one more issuer of a domain that is there",
-        ));
+        ).explained(format!("a new trust domain has a root of its own and cannot stand under issuer \"{}\": who trusts a root trusts everything below it", shown(under))));
     }
     let slug = asked.domain.clone();
     api.authority.create_domain(caller.actor(), &wanted(asked)?).await?;
@@ -240,6 +246,7 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         permitted_names: loaded.path.permitted_names(),
         key_algorithm: loaded.sealed_key.algorithm.name(),
         can_sign: loaded.key.is_some(),
+        key_offline: loaded.sealed_key.is_offline(),
         not_before: Some(certificate.not_before),
         not_after: Some(certificate.not_after),
         crl_url: issuer.crl_url(),

@@ -184,7 +184,14 @@ fn parse_names(texts: &[String]) -> Result<Vec<Identifier>> {
     if texts.len() > CertificateRequest::MAX_NAMES {
         let most = format!("at most {}", CertificateRequest::MAX_NAMES);
         let value = format!("{} names", texts.len());
-        return Err(Error::refused(ErrorKind::TooLarge, "names.count", value, most, "ask for several certificates"));
+        return Err(Error::refused(
+            ErrorKind::TooLarge,
+            "names.count",
+            &value,
+            &most,
+            "ask for several certificates",
+        )
+        .explained(format!("the request has {value}; a certificate has {most}")));
     }
     let mut names = Vec::with_capacity(texts.len());
     let mut wrong = Vec::new();
@@ -196,6 +203,7 @@ fn parse_names(texts: &[String]) -> Result<Vec<Identifier>> {
                 detail: error.detail,
                 identifier: None,
                 pointer: Some(format!("/names/{i}")),
+                rule: error.rule,
             }),
         }
     }
@@ -224,6 +232,7 @@ fn at(pointer: &str, error: &Error) -> Error {
         detail: error.detail.clone(),
         identifier: None,
         pointer: Some(pointer.to_owned()),
+        rule: error.rule.clone(),
     };
     let mut told = Error::new(error.kind, error.detail.clone()).with_subproblems(vec![part]);
     told.rule = error.rule.clone();

@@ -144,7 +144,14 @@ fn if_match(headers: &HeaderMap) -> Result<Option<i64>> {
             other.map_or_else(|| "no If-Match".to_owned(), |t| format!("\"{}\"", shown(t))),
             "the ETag of the profile as it was read, such as \"3\", or *",
             "read the profile, and send its ETag as If-Match",
-        )),
+        )
+        .explained(format!(
+            "{}; it must be the ETag of the profile as it was read, such as \"3\", or *",
+            other.map_or_else(
+                || "the request has no If-Match".to_owned(),
+                |t| format!("If-Match is \"{}\"", shown(t))
+            )
+        ))),
     }
 }
 

@@ -42,7 +42,16 @@ pub fn is_given(profile: &Profile, asked: &SubjectFields, given: &SubjectFields)
         format!("\"{}\"", shown(&value)),
         format!("{allowed} by profile {}", profile.name()),
         "leave it out, or ask for another profile",
-    ))
+    )
+    .explained(if given.is_empty() {
+        format!(
+            "profile {} puts no {name} into a certificate, and \"{}\" was asked for",
+            profile.name(),
+            shown(&value)
+        )
+    } else {
+        format!("profile {} sets {name} to {allowed}, and \"{}\" was asked for", profile.name(), shown(&value))
+    }))
 }
 
 /// The attributes besides the common name that somebody chose, as grants write them (`O=Lab Ltd`).

@@ -107,7 +107,8 @@ fn new_token(asked: TokenRequest) -> Result<NewToken> {
         Role::from_name(name).ok_or_else(|| {
             let all = Role::ALL.map(Role::name).join(", ");
             let value = format!("\"{}\"", shown(name));
-            Error::refused(ErrorKind::Unprocessable, "token.role", value, all, "name one of these")
+            Error::refused(ErrorKind::Unprocessable, "token.role", &value, &all, "name one of these")
+                .explained(format!("role {value} does not exist; there are {all}"))
         })
     });
     Ok(NewToken {

@@ -122,7 +122,7 @@ impl Authority {
     /// A root's CRLs for the rest of its life, and a delegate when it has none that may answer. Its key is at hand.
     pub(super) async fn sign_root(&self, tx: &mut Tx, root: &LoadedIssuer) -> Result<()> {
         let slug = &root.issuer.slug;
-        let key = root.key.as_deref().ok_or_else(|| super::hierarchy::no_key(slug))?;
+        let key = root.key.as_deref().ok_or_else(|| super::hierarchy::no_key(root))?;
         let issuer = hierarchy::lock_issuer(&mut *tx, root.issuer.id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent(format!("issuer {slug} vanished")))?;
         let now = tx.now();

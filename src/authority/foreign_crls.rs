@@ -143,8 +143,9 @@ impl Authority {
                 "crl.issuer",
                 "a CRL of a CA that is not here",
                 "the CRL of an issuer of this installation, or of a CA above one",
-                "sign the CRL anew with the issuer's key",
+                "give the CRL of an issuer that `chancery ca list` shows, or of a CA above it",
             )
+            .explained("the CRL was signed by no CA of this installation and by none above one of them")
         })?;
         let until = self.store_foreign_crl(actor, ca, "", der).await?;
         self.reload().await?;

@@ -315,6 +315,7 @@ pub(super) fn blocked(reason: &str) -> Error {
         format!("a key that was not reported as compromised ({reason})"),
         "make a new key",
     )
+    .explained(format!("this public key was reported as compromised ({reason})"))
 }
 
 /// Nobody issues for a time in which he may not issue any more.
@@ -326,7 +327,11 @@ pub(super) fn check_start(validity: Validity, expires_at: Option<Timestamp>, aut
             validity.not_before(),
             format!("a start before {end}, when the {authority} that asks expires"),
             format!("ask for an earlier start, or with a {authority} that lasts longer"),
-        )),
+        )
+        .explained(format!(
+            "the certificate would start at {}, but the {authority} that asks for it expires at {end}",
+            validity.not_before()
+        ))),
         _ => Ok(()),
     }
 }
@@ -407,5 +412,6 @@ pub fn limited(rule: &str, value: &str, allowed: &str, now: Timestamp, again: Ti
         allowed,
         format!("try again after {again}, or ask an operator for another limit"),
     )
+    .explained(format!("{value} is over the limit of {allowed}"))
     .retry_after(wait)
 }

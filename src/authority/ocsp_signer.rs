@@ -23,7 +23,10 @@ impl Authority {
                 format!("root {slug}, whose key no server loads"),
                 "an issuer that is no root",
                 "leave the OCSP answers of a root to its delegate",
-            ));
+            )
+            .explained(format!(
+                "root {slug} cannot sign its OCSP answers itself: no server loads the key of a root"
+            )));
         }
         let mut tx = self.begin_change(actor).await?;
         if !ocsp_signers::set(&mut tx, issuer.id, signer).await? {

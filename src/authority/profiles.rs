@@ -48,7 +48,11 @@ impl Authority {
                 format!("\"{}\"", shown(&config.name)),
                 format!("\"{slug}\", because a name stays"),
                 "create a profile of the new name",
-            ));
+            )
+            .explained(format!(
+                "a profile cannot be renamed: it is {slug}, and the request says \"{}\"",
+                shown(&config.name)
+            )));
         }
         self.check_profile(config)?;
         let mut tx = self.store.begin(actor).await?;
@@ -61,6 +65,9 @@ impl Authority {
                 format!("revision {now}, the present one"),
                 "read the profile again, and make the change on what it says now",
             )
+            .explained(format!(
+                "profile {slug} was changed meanwhile: it has revision {now}, and the request is for revision {asked}"
+            ))
         };
         if let Some(asked) = expected.filter(|asked| *asked != before.revision) {
             return Err(stale(before.revision, asked));

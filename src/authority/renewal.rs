@@ -121,6 +121,7 @@ impl Authority {
                 "count",
                 format!("one more rule beside {active}"),
                 &format!("at most {MAX_RULES} rules that are not over"),
+                &format!("there are {active} rules that are not over, and {MAX_RULES} are the most"),
                 "cancel one, or move more certificates with one rule",
             ));
         }
@@ -177,12 +178,21 @@ impl Authority {
     fn check_filter(&self, filter: &RenewalFilter) -> Result<()> {
         if filter.is_empty() {
             let allowed = "certificates, issuer, profile, account, requester, name or expires_before";
-            return Err(refuse("filter", "a rule over every certificate".into(), allowed, "name one of these"));
+            let wrong = format!("no filter is set, so every certificate would be renewed; filter by {allowed}");
+            return Err(refuse(
+                "filter",
+                "a rule over every certificate".into(),
+                allowed,
+                &wrong,
+                "name one of these",
+            ));
         }
         if filter.certificates.len() > MAX_CERTIFICATES {
             let value = format!("{} certificates", filter.certificates.len());
             let fix = "say what they have in common: issuer, profile, account, name";
-            return Err(refuse("certificates", value, &format!("at most {MAX_CERTIFICATES} one by one"), fix));
+            let wrong = format!("{value} were named; at most {MAX_CERTIFICATES} can be named one by one");
+            let allowed = format!("at most {MAX_CERTIFICATES} one by one");
+            return Err(refuse("certificates", value, &allowed, &wrong, fix));
         }
         let snapshot = self.snapshot();
         let known: [(&str, &Option<String>, BTreeSet<&String>); 2] = [
@@ -193,13 +203,16 @@ impl Authority {
             if let Some(unknown) = asked.as_ref().filter(|asked| !there.contains(asked)) {
                 let names: Vec<_> = there.into_iter().map(String::as_str).collect();
                 let value = format!("\"{}\"", shown(unknown));
-                return Err(refuse(member, value, &names.join(", "), "name one of these"));
+                let wrong = format!("{member} {value} does not exist; there are {}", names.join(", "));
+                return Err(refuse(member, value, &names.join(", "), &wrong, "name one of these"));
             }
         }
         let long = [&filter.requester, &filter.name].into_iter().flatten().find(|text| text.len() > 300);
         match long {
             Some(text) => {
-                Err(refuse("filter", format!("a text of {} bytes", text.len()), "at most 300 bytes", "shorten it"))
+                let (value, allowed) = (format!("a text of {} bytes", text.len()), "at most 300 bytes");
+                let wrong = format!("a text of the filter has {} bytes; it may have 300", text.len());
+                Err(refuse("filter", value, allowed, &wrong, "shorten it"))
             }
             None => Ok(()),
         }
@@ -215,27 +228,38 @@ fn made(tx: &Tx, asked: MoveRenewals) -> Result<RenewalRule> {
     };
     if window.end <= window.start {
         let value = format!("{} to {}", window.start, window.end);
-        return Err(refuse("window", value, "an end after the start", "leave both out to renew now"));
+        let wrong = "the window for renewal ends before it starts";
+        return Err(refuse("window", value, "an end after the start", wrong, "leave both out to renew now"));
     }
     let issued_before = asked.issued_before.unwrap_or(now);
     if issued_before > now {
         let allowed = format!("{now} or earlier: what replaces a certificate must not be called back itself");
-        return Err(refuse("issued_before", issued_before.to_string(), &allowed, "leave it out"));
+        let wrong = format!(
+            "issued_before is {issued_before}, which is to come: it would call back what replaces a certificate"
+        );
+        return Err(refuse("issued_before", issued_before.to_string(), &allowed, &wrong, "leave it out"));
     }
     let reason = asked.reason.trim().to_owned();
     if reason.is_empty() || reason.chars().count() > 200 || reason.chars().any(is_deceptive) {
         let value = format!("\"{}\"", shown(&reason));
-        return Err(refuse("reason", value, "1 to 200 characters", "say why the certificates should be renewed"));
+        let wrong = format!("reason {value} is not 1 to 200 printable characters");
+        let fix = "say why the certificates should be renewed";
+        return Err(refuse("reason", value, "1 to 200 characters", &wrong, fix));
     }
     if let Some(url) = &asked.explanation_url
         && (!(url.starts_with("https://") || url.starts_with("http://")) || Identifier::uri(url).is_err())
     {
-        return Err(refuse("explanation_url", format!("\"{}\"", shown(url)), "an http or https URL", "correct it"));
+        let value = format!("\"{}\"", shown(url));
+        let wrong = format!("explanation_url {value} is not an http or https URL");
+        return Err(refuse("explanation_url", value, "an http or https URL", &wrong, "correct it"));
     }
     let life = asked.expires_in.unwrap_or(LIFE);
     if life > LONGEST_LIFE {
         let value = format!("{} d", life.as_secs() / 86_400);
-        return Err(refuse("expires", value, "at most 1098 d", "no certificate of a server lives as long"));
+        let wrong = format!(
+            "the rule would last {value}, longer than any certificate of a server lives; it lasts at most 1098 d"
+        );
+        return Err(refuse("expires", value, "at most 1098 d", &wrong, "ask for less"));
     }
     Ok(RenewalRule {
         id: RenewalWindowId::new(now, tx.store().entropy.as_ref())?,
@@ -250,8 +274,8 @@ fn made(tx: &Tx, asked: MoveRenewals) -> Result<RenewalRule> {
     })
 }
 
-fn refuse(rule: &str, value: String, allowed: &str, fix: &str) -> Error {
-    Error::refused(ErrorKind::Unprocessable, format!("renewals.{rule}"), value, allowed, fix)
+fn refuse(rule: &str, value: String, allowed: &str, wrong: &str, fix: &str) -> Error {
+    Error::refused(ErrorKind::Unprocessable, format!("renewals.{rule}"), value, allowed, fix).explained(wrong)
 }
 
 fn missing(id: RenewalWindowId) -> Error {

@@ -147,7 +147,11 @@ fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
             format!("certificate {id}, over since {}", certificate.validity.not_after()),
             "a certificate that has not expired",
             "nothing needs to be done",
-        )),
+        )
+        .explained(format!(
+            "certificate {id} expired at {} and cannot be revoked any more",
+            certificate.validity.not_after()
+        ))),
     }
 }
 
@@ -172,7 +176,7 @@ async fn needs_reason(tx: &mut Tx, certificate: &Certificate, reason: Revocation
         ),
         "superseded, cessationOfOperation or affiliationChanged (time-stamps made before stay good), or keyCompromise",
         "name a reason: --reason superseded, or \"reason\" in the request (RFC 3161 §4)",
-    ))
+    ).explained(format!("a revocation without a reason would make all time-stamps of certificate {id} worthless; superseded, cessationOfOperation and affiliationChanged keep earlier ones good, keyCompromise does not")))
 }
 
 /// Revokes a certificate that is not revoked, whose row is locked. `cause` is the one that it is revoked with.

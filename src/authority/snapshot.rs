@@ -218,7 +218,7 @@ impl Snapshot {
             return Ok(());
         }
         let value = "a public key that this CA holds itself (an issuer's, an OCSP responder's or the audit's)";
-        Err(Error::refused(kind, "key.own", value, "a key of the certificate's own", "make a new key"))
+        Err(Error::refused(kind, "key.own", value, "a key of the certificate's own", "make a new key").explained("the request has a public key that this CA holds itself (an issuer's, an OCSP responder's or the audit's)"))
     }
 
     pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {

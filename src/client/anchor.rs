@@ -2,6 +2,7 @@
 //! fingerprint that came another way, and only then is the server itself verified under that root.
 
 use std::fmt;
+use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
 use hyper::http;
@@ -79,10 +80,18 @@ pub async fn pinned_root(base: &str, expected: Fingerprint) -> Result<Vec<u8>> {
         let allowed = format!("the fingerprint given, {expected}");
         let fix =
             "do not trust this server; ask whoever runs it for the fingerprint, by another way than this network";
-        return Err(Error::refused(ErrorKind::Refused, "bootstrap.fingerprint", found, allowed, fix));
+        return Err(Error::refused(ErrorKind::Refused, "bootstrap.fingerprint", found, allowed, fix)
+            .explained(format!("the root of this server has the fingerprint {found}, and {expected} was given")));
     }
     verify(base, &root).await?;
     Ok(root)
+}
+
+/// Does a server answer at `base`, whoever it is? The reason why not is the system's.
+pub async fn answers(base: &str) -> Result<()> {
+    let asked = async { get(&Remote::unverified(base)?, "/livez").await.map(drop) };
+    let late = |_| Error::new(ErrorKind::Unavailable, "no answer within 3 seconds");
+    tokio::time::timeout(Duration::from_secs(3), asked).await.map_err(late)?
 }
 
 /// True TLS, under this root alone.

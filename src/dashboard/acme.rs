@@ -161,7 +161,8 @@ pub async fn grant(
             format!("\"{}\"", shown(&typed)),
             "the id of a grant, grt_…",
             "copy it from `chancery grant list`",
-        )),
+        )
+        .explained(format!("\"{}\" is not the id of a grant, which begins with grt_", shown(&typed)))),
     };
     match granted {
         Ok(_) => Ok(see_other(&format!("/accounts/{account}"))),

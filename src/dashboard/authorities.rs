@@ -164,9 +164,9 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
 /// Where a private key is. What a file on some disk holds this process cannot know: root.key may lie beside the database.
 fn key_place(i: &LoadedIssuer) -> &'static str {
     match i.issuer.role {
-        _ if i.sealed_key.is_offline() => "in the file of ca root offline, not in the database",
+        _ if i.sealed_key.is_offline() => "offline: in the file of `chancery ca root offline`, not in the database",
         IssuerRole::Root => "in the database, under root.key, which the server does not load",
-        IssuerRole::Issuing if i.key.is_some() => "in the database, under unlock.key, loaded",
+        IssuerRole::Issuing if i.key.is_some() => "in the database, under unlock.key",
         IssuerRole::Issuing => "in the database, under unlock.key, not loaded: the server is locked",
     }
 }
@@ -184,14 +184,28 @@ fn state(i: &LoadedIssuer, dash: &Dash) -> &'static str {
 /// What a state means, and the commands that change it.
 fn what_next(i: &LoadedIssuer) -> &'static str {
     match i.issuer.state {
-        IssuerState::Prepared => "in the bundle, signs for nobody yet: ca activate or ca remove",
-        IssuerState::Active => "signs and publishes: ca retire",
-        IssuerState::Retiring => "signs no certificate, publishes: ca activate or ca remove",
-        IssuerState::Removed => "out of the bundle, publishes: ca retire brings it back",
-        IssuerState::Revoked if i.revoked_by.is_some() => {
-            "revoked by the CA above it elsewhere: signs no certificate, publishes, unless that CA takes it back"
+        IssuerState::Prepared => {
+            "It is in the bundle and signs nothing yet. `chancery ca activate` lets it sign, `chancery ca remove` takes it \
+             out of the bundle."
         }
-        IssuerState::Revoked => "signs no certificate, publishes; it never comes back",
+        IssuerState::Active => {
+            "It signs certificates, and its CRL and OCSP answers are published. `chancery ca retire` stops it from signing."
+        }
+        IssuerState::Retiring => {
+            "It signs no certificates, and its CRL and OCSP answers are published on. `chancery ca activate` lets it sign \
+             again, `chancery ca remove` takes it out of the bundle."
+        }
+        IssuerState::Removed => {
+            "It is out of the bundle and signs no certificates, and its CRL and OCSP answers are published on. \
+             `chancery ca retire` brings it back into the bundle."
+        }
+        IssuerState::Revoked if i.revoked_by.is_some() => {
+            "The CA above it, elsewhere, revoked it: it signs no certificates unless that CA takes this back. Its CRL and OCSP \
+             answers are published on."
+        }
+        IssuerState::Revoked => {
+            "It was revoked and never signs a certificate again. Its CRL and OCSP answers are published on."
+        }
     }
 }
 

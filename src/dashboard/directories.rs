@@ -283,7 +283,14 @@ fn fill(config: &mut DirectoryConfig, form: &Form) -> Result<()> {
 fn port(form: &Form, name: &str) -> Result<Option<u16>> {
     let wrong = |text: &str| {
         let (value, allowed) = (format!("\"{}\"", shown(text)), "a port from 1 to 65535");
-        Error::refused(ErrorKind::Unprocessable, format!("directory.{name}"), value, allowed, "or leave it empty")
+        Error::refused(
+            ErrorKind::Unprocessable,
+            format!("directory.{name}"),
+            &value,
+            allowed,
+            "correct it or leave it empty",
+        )
+        .explained(format!("{value} is not {allowed}"))
     };
     form.given(name).map(|text| text.parse::<u16>().map_err(|_| wrong(text))).transpose()
 }

@@ -151,10 +151,11 @@ async fn make(dash: &Dash, signed: &Signed, form: &Form) -> Result<(EabKey, MacK
             Error::refused(
                 ErrorKind::Unprocessable,
                 format!("eab.{name}"),
-                value,
+                &value,
                 "a whole number",
-                "or leave it empty",
+                "correct it or leave it empty",
             )
+            .explained(format!("{value} is not a whole number"))
         };
         form.given(name).map(|text| text.parse::<i64>().map_err(|_| wrong(text))).transpose()
     };
@@ -167,7 +168,8 @@ async fn make(dash: &Dash, signed: &Signed, form: &Form) -> Result<(EabKey, MacK
             "no name",
             "at least one: accounts without any could ask for nothing",
             "write the domains that the client may ask for",
-        ));
+        )
+        .explained("the key has no names, so accounts registered with it could ask for nothing"));
     }
     let bounds = Bounds::Own(NewGrant {
         name: form.text("name").to_owned(),

@@ -198,7 +198,11 @@ fn permit(
             format!("\"{}\"", shown(asked.as_deref().unwrap_or_default())),
             format!("{given} by profile {slug}"),
             "leave it out, or choose another profile",
-        ));
+        )
+        .explained(format!(
+            "profile {slug} sets {name} to {given}, and \"{}\" was asked for",
+            shown(asked.as_deref().unwrap_or_default())
+        )));
     }
     signed.caller().may_issue(&Wish {
         profile: slug,

@@ -72,8 +72,12 @@ async fn revoke(dash: &Dash, signed: &Signed, record: &Certificate, given: &Form
             "revocation.typed",
             format!("\"{}\"", crate::model::identifier::shown(given.text("typed"))),
             format!("\"{word}\""),
-            "type it as it stands there; nothing was revoked",
-        ));
+            "type it as it stands there",
+        )
+        .explained(format!(
+            "\"{}\" was typed instead of \"{word}\", so nothing was revoked",
+            crate::model::identifier::shown(given.text("typed"))
+        )));
     }
     let reason = RevocationReason::from_name(given.given("reason").unwrap_or("unspecified"))?;
     dash.authority.revoke(signed.caller().actor(), record.id, reason).await.map(drop)

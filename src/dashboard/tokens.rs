@@ -145,7 +145,11 @@ async fn make(dash: &Dash, signed: &Signed, form: &Form) -> Result<(Token, Secre
     let role = form.text("role");
     let role = Role::from_name(role).ok_or_else(|| {
         let all = Role::ALL.map(Role::name).join(", ");
-        Error::refused(ErrorKind::Unprocessable, "token.role", format!("\"{}\"", shown(role)), all, "choose one")
+        {
+            let sentence = format!("role \"{}\" does not exist; there are {all}", shown(role));
+            Error::refused(ErrorKind::Unprocessable, "token.role", format!("\"{}\"", shown(role)), all, "choose one")
+                .explained(sentence)
+        }
     })?;
     // an empty field bounds nothing; a list that allows nothing has to be asked for elsewhere
     let lines = |name| {

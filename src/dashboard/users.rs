@@ -125,7 +125,11 @@ pub async fn create(State(dash): State<Dash>, Posted { signed, form }: Posted) -
 fn role(text: &str) -> Result<Role> {
     Role::from_name(text).ok_or_else(|| {
         let all = Role::ALL.map(Role::name).join(", ");
-        Error::refused(ErrorKind::Unprocessable, "user.role", format!("\"{}\"", shown(text)), all, "choose one")
+        {
+            let sentence = format!("role \"{}\" does not exist; there are {all}", shown(text));
+            Error::refused(ErrorKind::Unprocessable, "user.role", format!("\"{}\"", shown(text)), all, "choose one")
+                .explained(sentence)
+        }
     })
 }
 

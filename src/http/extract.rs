@@ -61,6 +61,7 @@ async fn read_within(
 ) -> Result<Bytes> {
     let too_large = || {
         Error::refused(ErrorKind::TooLarge, "body.size", "this body", format!("at most {limit} bytes"), "send less")
+            .explained(format!("the body is longer than {limit} bytes"))
     };
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     if announced.is_some_and(|n| n > u64::try_from(limit).unwrap_or(u64::MAX)) {
@@ -117,7 +118,11 @@ fn expect_json(headers: &HeaderMap) -> Result<()> {
     }
     let shown = if media.is_empty() { "no Content-Type".to_owned() } else { crate::model::identifier::shown(media) };
     let fix = "send Content-Type: application/json";
-    Err(Error::refused(ErrorKind::UnsupportedMediaType, "body.media_type", shown, "application/json", fix))
+    Err(Error::refused(ErrorKind::UnsupportedMediaType, "body.media_type", &shown, "application/json", fix)
+        .explained(match media {
+            "" => "the request has no Content-Type".to_owned(),
+            _ => format!("Content-Type {shown} is not read here, only application/json"),
+        }))
 }
 
 /// Query parameters, each at most once, none unknown, no U+0000.

@@ -19,11 +19,13 @@ pub fn limit(asked: Option<u16>) -> Result<u16> {
         None => Ok(DEFAULT),
         Some(0) => {
             let fix = "leave it out or follow next_cursor";
-            Err(Error::refused(ErrorKind::Unprocessable, "page.limit", 0, format!("1 to {MOST}"), fix))
+            Err(Error::refused(ErrorKind::Unprocessable, "page.limit", 0, format!("1 to {MOST}"), fix)
+                .explained(format!("limit is 0; it must be 1 to {MOST}")))
         }
         Some(n) if n > MOST => {
             let fix = "ask for less and follow next_cursor";
-            Err(Error::refused(ErrorKind::Unprocessable, "page.limit", n, format!("1 to {MOST}"), fix))
+            Err(Error::refused(ErrorKind::Unprocessable, "page.limit", n, format!("1 to {MOST}"), fix)
+                .explained(format!("limit is {n}; it must be 1 to {MOST}")))
         }
         Some(n) => Ok(n),
     }

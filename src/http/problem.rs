@@ -111,7 +111,7 @@ pub fn rest_body(error: &Error, context: &Context<'_>) -> Value {
     body
 }
 
-/// RFC 8555 §6.7, with `subproblems` that carry their identifier. Also what stands in `error` of an order or a
+/// RFC 8555 §6.7, with `subproblems` that carry their identifier, and with the name of the rule as a member of our own. Also what stands in `error` of an order or a
 /// challenge; the status is that of the table.
 pub fn acme_body(error: &Error, context: &Context<'_>) -> Value {
     let row = row(error.kind);
@@ -125,6 +125,9 @@ pub fn acme_body(error: &Error, context: &Context<'_>) -> Value {
         map.insert("instance".into(), format!("{}{path}", context.external_url).into());
     } else if !context.request_id.is_empty() {
         map.insert("instance".into(), format!("urn:chancery:{}", context.request_id).into());
+    }
+    if let Some(rule) = &error.rule {
+        map.insert("rule".into(), rule.name.clone().into());
     }
     if let (ErrorKind::BadSignatureAlgorithm, Some(rule)) = (error.kind, &error.rule) {
         let names = rule.allowed.split([',', ' ']).filter(|name| !name.is_empty());
@@ -200,6 +203,9 @@ fn rest_part(part: &Subproblem) -> Value {
     if let Some((kind, value)) = &part.identifier {
         map.insert("identifier".into(), json!({"type": kind, "value": value}));
     }
+    if let Some(rule) = &part.rule {
+        map.insert("rule".into(), rule.name.clone().into());
+    }
     Value::Object(map)
 }
 
@@ -207,6 +213,9 @@ fn acme_part(part: &Subproblem) -> Value {
     let mut body = json!({"type": acme_type(part.kind), "detail": sentence(&part.detail)});
     if let (Some((kind, value)), Some(map)) = (&part.identifier, body.as_object_mut()) {
         map.insert("identifier".into(), json!({"type": kind, "value": value}));
+    }
+    if let (Some(rule), Some(map)) = (&part.rule, body.as_object_mut()) {
+        map.insert("rule".into(), rule.name.clone().into());
     }
     body
 }
@@ -229,12 +238,13 @@ mod tests {
 
     #[test]
     fn a_rule_stands_in_the_rest_body() {
-        let error = Error::refused(ErrorKind::Refused, "validity.max", "400d", "at most 397d", "ask for less");
+        let error = Error::refused(ErrorKind::Refused, "validity.max", "400d", "at most 397d", "ask for less")
+            .explained("400d is longer than the 397d of this profile");
         assert_eq!(
             rest_body(&error, &CONTEXT),
             json!({
                 "type": "https://ca.test/errors/refused", "title": "Refused by a rule", "status": 403,
-                "detail": "validity.max refuses 400d: allowed is at most 397d; ask for less",
+                "detail": "400d is longer than the 397d of this profile; ask for less",
                 "code": "refused", "instance": "req_1", "rule": "validity.max", "value": "400d",
                 "allowed": "at most 397d", "fix": "ask for less",
             })
@@ -271,11 +281,13 @@ mod tests {
             detail: "no".into(),
             identifier: Some(("dns".into(), "a.test".into())),
             pointer: None,
+            rule: None,
         };
         let body = acme_body(&Error::malformed("two").with_subproblems(vec![part]), &CONTEXT);
         assert_eq!(body["subproblems"][0]["type"], "urn:ietf:params:acme:error:rejectedIdentifier");
         assert_eq!(body["subproblems"][0]["identifier"], json!({"type": "dns", "value": "a.test"}));
-        let error = Error::refused(ErrorKind::BadSignatureAlgorithm, "jws.alg", "HS256", "ES256, RS256", "sign anew");
+        let error = Error::refused(ErrorKind::BadSignatureAlgorithm, "jws.alg", "HS256", "ES256, RS256", "sign anew")
+            .explained("HS256 is no signature");
         assert_eq!(acme_body(&error, &CONTEXT)["algorithms"], json!(["ES256", "RS256"]));
     }
 

@@ -17,6 +17,7 @@ pub fn pointed(kind: ErrorKind, pointer: String, detail: impl Into<String>) -> E
         detail,
         identifier: None,
         pointer: Some(pointer),
+        rule: None,
     }])
 }
 

@@ -212,7 +212,8 @@ fn rsa_size(bits: u32) -> Result<KeySize> {
             bits,
             "2048, 3072 or 4096",
             "ask for one of these or for P-256",
-        )),
+        )
+        .explained(format!("an RSA key of {bits} bits cannot be made; there are 2048, 3072 and 4096"))),
     }
 }
 

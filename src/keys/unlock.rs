@@ -165,7 +165,12 @@ fn refuse_world_access(kind: KeyFile, path: &Path, file: &File) -> Result<()> {
             ),
             "no access for others, best 0600",
             format!("run `chmod 600 {}` (in a Kubernetes volume set defaultMode: 0400)", path.display()),
-        ));
+        )
+        .explained(format!(
+            "the {} key {} has mode {mode:04o}, so every user of this machine can open it",
+            kind.name(),
+            path.display()
+        )));
     }
     Ok(())
 }

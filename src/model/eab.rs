@@ -37,29 +37,43 @@ impl EabKey {
 
     /// May it register one more account in this directory now?
     pub fn check(&self, directory: &str, now: Timestamp) -> Result<()> {
-        let refuse = |rule: &str, value: String, allowed: String| {
+        let refuse = |rule: &str, value: String, allowed: String, wrong: String| {
             let fix = "ask an administrator for another key";
-            Err(Error::refused(ErrorKind::Forbidden, format!("eab.{rule}"), value, allowed, fix))
+            let wrong = format!("external account key {} {wrong}", self.id);
+            Err(Error::refused(ErrorKind::Forbidden, format!("eab.{rule}"), value, allowed, fix).explained(wrong))
         };
         if self.directory != directory {
             let allowed = format!("directory {} for key {}", self.directory, self.id);
-            return refuse("directory", format!("an account in directory {directory}"), allowed);
+            let wrong = format!("is for ACME directory {}, not for {directory}", self.directory);
+            return refuse("directory", format!("an account in directory {directory}"), allowed, wrong);
         }
         if let Some(at) = self.revoked_at {
             return refuse(
                 "revoked",
                 format!("a request at {now}"),
                 format!("none since {} was revoked at {at}", self.id),
+                format!("was revoked at {at}"),
             );
         }
         if self.expires_at <= now {
             let allowed = format!("one before {} ended at {}", self.id, self.expires_at);
-            return refuse("expires", format!("a request at {now}"), allowed);
+            return refuse(
+                "expires",
+                format!("a request at {now}"),
+                allowed,
+                format!("expired at {}", self.expires_at),
+            );
         }
         match self.max_accounts {
             Some(max) if self.used_accounts >= max => {
                 let number = self.used_accounts.saturating_add(1);
-                refuse("accounts", format!("account number {number}"), format!("at most {max} by key {}", self.id))
+                let allowed = format!("at most {max} by key {}", self.id);
+                refuse(
+                    "accounts",
+                    format!("account number {number}"),
+                    allowed,
+                    format!("may register {max} accounts and has"),
+                )
             }
             _ => Ok(()),
         }

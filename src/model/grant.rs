@@ -39,22 +39,25 @@ impl Grant {
 
     /// Refuses what is asked after its end; says which end it was.
     pub fn check_alive(&self, now: Timestamp) -> Result<()> {
-        let refuse = |rule: &str, value: String, allowed: String| {
+        let refuse = |rule: &str, value: String, allowed: String, wrong: String| {
             let fix = "ask an administrator for a new grant";
-            Err(Error::refused(ErrorKind::Refused, format!("grant.{rule}"), value, allowed, fix))
+            let wrong = format!("grant {} {wrong}", self.id);
+            Err(Error::refused(ErrorKind::Refused, format!("grant.{rule}"), value, allowed, fix).explained(wrong))
         };
         if let Some(at) = self.revoked_at {
             return refuse(
                 "revoked",
                 format!("a request at {now}"),
                 format!("none since grant {} was revoked at {at}", self.id),
+                format!("was revoked at {at}"),
             );
         }
         if let Some(end) = self.expires_at.filter(|end| *end <= now) {
             return refuse(
                 "expires",
                 format!("a request at {now}"),
-                format!("one before grant {} ended at {end}", self.id),
+                format!("one before grant {} expired at {end}", self.id),
+                format!("expired at {end}"),
             );
         }
         match self.max_count {
@@ -64,6 +67,10 @@ impl Grant {
                     "count",
                     format!("certificate number {number}"),
                     format!("at most {max} under grant {}", self.id),
+                    match max {
+                        1 => "allows 1 certificate, and it was issued".to_owned(),
+                        _ => format!("allows {max} certificates, and all were issued"),
+                    },
                 )
             }
             _ => Ok(()),
@@ -139,13 +146,10 @@ fn refuse_unless(fits: bool, kind: ErrorKind, rule: &str, value: &str, allowed: 
     if fits {
         return Ok(());
     }
-    Err(Error::refused(
-        kind,
-        rule,
-        format!("\"{}\"", shown(value)),
-        allowed,
-        "ask an administrator for a wider grant",
-    ))
+    let what = rule.strip_prefix("grant.").and_then(|list| list.strip_suffix('s')).unwrap_or(rule);
+    let value = format!("\"{}\"", shown(value));
+    let wrong = format!("the grant does not allow {what} {value}; it allows {allowed}");
+    Err(Error::refused(kind, rule, value, allowed, "ask an administrator for a wider grant").explained(wrong))
 }
 
 #[cfg(test)]

@@ -198,30 +198,29 @@ impl NameRules {
         rule: &str,
         who: &str,
     ) -> Result<()> {
-        let refuse = |why: String, fix: &str| {
-            Err(Error::refused(
-                ErrorKind::RejectedIdentifier,
-                rule,
-                format!("{} \"{}\"", name.kind(), shown(&name.value())),
-                why,
-                fix,
-            ))
+        let refuse = |allowed: String, wrong: &str, fix: &str| {
+            let value = format!("{} \"{}\"", name.kind(), shown(&name.value()));
+            let wrong = format!("{value} {wrong}");
+            Err(Error::refused(ErrorKind::RejectedIdentifier, rule, value, allowed, fix).explained(wrong))
         };
         if let Some(denied) = self.deny.iter().find(|r| r.touches(name)) {
-            return refuse(format!("any name of {who} outside {denied}"), "ask for another name");
+            let wrong = format!("is among the names that {who} denies ({denied})");
+            return refuse(format!("any name of {who} outside {denied}"), &wrong, "ask for another name");
         }
         let allowing: Vec<_> = self.allow.iter().filter(|r| r.covers(name)).collect();
         if allowing.is_empty() {
             let list: Vec<_> = self.allow.iter().take(10).map(ToString::to_string).collect();
             let list = if list.is_empty() { "nothing (the list is empty)".to_owned() } else { list.join(", ") };
-            return refuse(format!("{list} by {who}"), "ask for a name under these, or an operator for another rule");
+            let wrong = format!("is not among the names that {who} allows: {list}");
+            let fix = "ask for a name under these, or an operator for another rule";
+            return refuse(format!("{list} by {who}"), &wrong, fix);
         }
         let by_profile = || allowing.iter().any(|r| r.mentions_reserved(own_hosts));
         if is_reserved(name, own_hosts) && !by_profile() && !mentioned(name, grant, own_hosts) {
+            const RESERVED: &str = "loopback, *.svc, *.cluster.local, the API server's kubernetes and kubernetes.default.svc, the CA's own hosts";
             return refuse(
-                format!(
-                    "a name that is not reserved (loopback, *.svc, *.cluster.local, the API server's kubernetes and kubernetes.default.svc, the CA's own hosts), or one that {who} or a grant mentions itself"
-                ),
+                format!("a name that is not reserved ({RESERVED}), or one that {who} or a grant mentions itself"),
+                &format!("is reserved ({RESERVED}), and neither {who} nor a grant mentions it by itself"),
                 "ask an operator to allow this name by itself",
             );
         }

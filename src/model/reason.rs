@@ -88,4 +88,9 @@ fn bad(value: &str) -> Error {
         allowed.join(", "),
         "name one of these (RFC 5280 §5.3.1)",
     )
+    .explained(format!(
+        "revocation reason {} does not exist; there are {}",
+        super::identifier::shown(value),
+        allowed.join(", ")
+    ))
 }

@@ -27,7 +27,7 @@ impl UserName {
             format!("\"{}\"", shown(text)),
             "1 to 64 letters a to z, digits and . _ @ + -, beginning with a letter or a digit",
             "choose another name",
-        ))
+        ).explained(format!("a user cannot be named \"{}\"; a name has 1 to 64 letters a to z, digits and . _ @ + -, and begins with a letter or a digit", shown(text))))
     }
 
     pub fn as_str(&self) -> &str {

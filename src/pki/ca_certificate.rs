@@ -73,24 +73,18 @@ impl CaCertificate {
         let view = TbsView::parse(raw).map_err(unreadable)?;
         let Some(path_len) = view.ca().map_err(unreadable)? else {
             let allowed = "a CA certificate (basicConstraints with CA:TRUE, RFC 5280 §4.2.1.9)";
-            return Err(refuse(
-                "issuer.ca",
-                &shown(view.subject),
-                allowed,
-                "give the certificate of the CA, not of a server",
-            ));
+            let (name, fix) = (shown(view.subject), "give the certificate of the CA, not of a server");
+            let wrong = format!("{name} is no CA certificate (basicConstraints with CA:TRUE, RFC 5280 §4.2.1.9)");
+            return Err(refuse("issuer.ca", &name, allowed, &wrong, fix));
         };
         let bits = view.key_usage().map_err(unreadable)?;
         if bits.is_some_and(|bits| bits & KEY_CERT_SIGN == 0) {
             return Err(not_for_signing());
         }
         if view.subject.len() <= 2 {
-            return Err(refuse(
-                "issuer.subject",
-                "a CA without a name",
-                "a subject (RFC 5280 §4.1.2.6)",
-                "ask for another certificate",
-            ));
+            let (wrong, fix) =
+                ("the CA certificate has no subject (RFC 5280 §4.1.2.6)", "ask for another certificate");
+            return Err(refuse("issuer.subject", "a CA without a name", "a subject (RFC 5280 §4.1.2.6)", wrong, fix));
         }
         let constraints = view.extension(&oids::NAME_CONSTRAINTS).map(|(_, value)| NameConstraints::parse(value));
         Ok(CaCertificate {
@@ -145,12 +139,12 @@ impl CaCertificate {
     /// Refuses a critical extension that is not processed (RFC 5280 §6.1.4 o).
     pub fn check_extensions(&self) -> Result<()> {
         let Some(id) = self.unknown else { return Ok(()) };
-        Err(refuse(
-            "issuer.extensions",
-            &format!("{}, with the critical extension {id}", self.name()),
-            "critical extensions that every verifier processes (RFC 5280 §4.2)",
-            "have it signed without this extension, or with it as not critical",
-        ))
+        let fix = "have it signed without this extension, or with it as not critical";
+        let wrong =
+            format!("{} has the critical extension {id}, which verifiers do not know (RFC 5280 §4.2)", self.name());
+        let value = format!("{}, with the critical extension {id}", self.name());
+        let allowed = "critical extensions that every verifier processes (RFC 5280 §4.2)";
+        Err(refuse("issuer.extensions", &value, allowed, &wrong, fix))
     }
 
     /// Signed by its own key. A weak hash does not count against a root, whose signature nobody relies on.
@@ -164,7 +158,9 @@ impl CaCertificate {
         }
         let value =
             format!("{}, valid from {} to {}", self.name(), self.validity.not_before(), self.validity.not_after());
-        Err(refuse("issuer.validity", &value, &format!("a certificate that is valid now, {now}"), "renew it first"))
+        let wrong = format!("{value}, is not valid now ({now})");
+        let allowed = format!("a certificate that is valid now, {now}");
+        Err(refuse("issuer.validity", &value, &allowed, &wrong, "renew it first"))
     }
 
     /// OCSPSigning in a CA certificate is a delegation by the CA above: whoever has this key can answer OCSP requests
@@ -216,7 +212,8 @@ pub(super) fn unknown_critical(view: &TbsView<'_>) -> Option<ObjectIdentifier> {
 fn not_for_signing() -> Error {
     let allowed = "keyCertSign and cRLSign (RFC 5280 §4.2.1.3)";
     let value = "a CA that may not sign certificates and CRLs";
-    refuse("issuer.key_usage", value, allowed, "ask for another certificate")
+    let wrong = "this CA may not sign certificates and CRLs: its key usages lack keyCertSign or cRLSign (RFC 5280 §4.2.1.3)";
+    refuse("issuer.key_usage", value, allowed, wrong, "ask for another certificate")
 }
 
 /// The alternative names of a certificate, of any form.
@@ -253,16 +250,13 @@ fn shown(name: &[u8]) -> String {
     DistinguishedName::from_der(name).map_or_else(|_| "(unreadable name)".to_owned(), |name| name.to_string())
 }
 
-fn refuse(rule: &str, value: &str, allowed: &str, fix: &str) -> Error {
-    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix)
+fn refuse(rule: &str, value: &str, allowed: &str, wrong: &str, fix: &str) -> Error {
+    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix).explained(wrong)
 }
 
 fn unreadable(error: DerError) -> Error {
-    refuse(
-        "issuer.certificate",
-        &format!("a certificate that cannot be read ({error})"),
-        "an X.509 certificate of version 3 in DER or PEM",
-        "check the file",
-    )
-    .because(error)
+    let wrong = format!("the certificate cannot be read ({error}); it must be X.509 version 3 in DER or PEM");
+    let value = format!("a certificate that cannot be read ({error})");
+    refuse("issuer.certificate", &value, "an X.509 certificate of version 3 in DER or PEM", &wrong, "check the file")
+        .because(error)
 }

@@ -163,6 +163,7 @@ fn refuse(text: &str, why: &str, allowed: &str) -> Error {
         allowed,
         "write it in one of these forms",
     )
+    .explained(format!("name constraint \"{}\" is {why}; it must be {allowed}", shown(text)))
 }
 
 #[cfg(test)]

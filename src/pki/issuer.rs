@@ -386,6 +386,7 @@ fn facts(tbs: &[u8]) -> Result<Facts> {
 
 fn common_name(text: &str) -> Result<DistinguishedName> {
     DistinguishedName::build(&SubjectFields::common_name(text)).map_err(|e| {
+        let sentence = e.to_string();
         Error::refused(
             ErrorKind::Malformed,
             format!("subject.{}", e.attribute),
@@ -393,6 +394,7 @@ fn common_name(text: &str) -> Result<DistinguishedName> {
             e.why,
             "choose another name",
         )
+        .explained(sentence)
     })
 }
 

@@ -183,6 +183,7 @@ impl From<KeyRefusal> for Error {
     fn from(refusal: KeyRefusal) -> Error {
         let fix = "make a new key, for example with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`";
         Error::refused(ErrorKind::BadKey, refusal.rule(), &refusal, refusal.allowed(), fix)
+            .explained(format!("this public key is not accepted: {refusal}; this CA takes {}", refusal.allowed()))
     }
 }
 

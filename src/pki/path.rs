@@ -40,6 +40,10 @@ impl IssuingPath {
                     "certificate policies that are valid under every CA above (RFC 5280 §6.1.3)",
                     "have it signed again with one of those policies",
                 )
+                .explained(format!(
+                    "{}, which {why}; its policies must be valid under every CA above it (RFC 5280 §6.1.3)",
+                    ca.name()
+                ))
             })?;
         }
         Ok(IssuingPath { cas, policies })
@@ -123,7 +127,13 @@ impl IssuingPath {
                     format!("{} below {}", usage_name(outside), ca.described()),
                     format!("the usages of that CA: {}", names.join(", ")),
                     "use an issuer whose CAs have this usage",
-                ));
+                )
+                .explained(format!(
+                    "{} does not allow usage {} below it, only {}",
+                    ca.described(),
+                    usage_name(outside),
+                    names.join(", ")
+                )));
             }
         }
         Ok(())
@@ -144,7 +154,11 @@ impl IssuingPath {
             format!("{value} below {under}, whose path requires one"),
             list(self.policies.expected()),
             "set \"policies\" in the profile to one of these",
-        ))
+        )
+        .explained(format!(
+            "the path above {under} requires one of the policies {}, and the certificate would have {value}",
+            list(self.policies.expected())
+        )))
     }
 
     /// The policies that a CA or an OCSP delegate below must assert; empty when none is required.
@@ -160,7 +174,11 @@ impl IssuingPath {
         for place in std::iter::once(DistinguishedName::empty()).chain(places) {
             let subject = place.with_common_name(common_name).map_err(|e| {
                 let rule = format!("subject.{}", e.attribute);
-                Error::refused(ErrorKind::Malformed, rule, e.value, e.why, "choose another name")
+                {
+                    let sentence = e.to_string();
+                    Error::refused(ErrorKind::Malformed, rule, e.value, e.why, "choose another name")
+                        .explained(sentence)
+                }
             })?;
             match self.check_subject(&subject) {
                 Ok(()) => return Ok(subject),
@@ -202,7 +220,13 @@ impl IssuingPath {
                 ),
                 allowed,
                 "have it signed by a CA that may have CAs below it",
-            ));
+            )
+            .explained(format!(
+                "{} cannot stand below {}, whose path length is {} (RFC 5280 §4.2.1.9)",
+                ca.name(),
+                limit.described(),
+                limit.path_len.unwrap_or(0)
+            )));
         }
         let unprocessable = |mut error: Error| {
             error.kind = ErrorKind::Unprocessable;

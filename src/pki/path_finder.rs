@@ -107,10 +107,13 @@ impl<'a> Search<'a> {
 fn gap(below: &CaCertificate, weak: Option<String>) -> Error {
     if let Some(hash) = weak {
         let value = format!("{}, signed with {hash}", below.name());
-        return refuse("issuer.signature", &value, "SHA-256 or better", "have it signed again");
+        let wrong = format!("{} is signed with {hash}; SHA-256 or better is needed", below.name());
+        return refuse("issuer.signature", &value, "SHA-256 or better", &wrong, "have it signed again");
     }
     let value = format!("{}, whose issuer {} is not given", below.name(), below.issuer_name());
-    refuse("issuer.chain", &value, "the certificates above it, up to its root", "give them with --chain FILE")
+    let wrong = format!("the certificate of {}, which signed {}, is not given", below.issuer_name(), below.name());
+    let fix = "give the certificates above it, up to its root, with --chain FILE";
+    refuse("issuer.chain", &value, "the certificates above it, up to its root", &wrong, fix)
 }
 
 fn too_long() -> Error {
@@ -119,10 +122,11 @@ fn too_long() -> Error {
         "issuer.chain",
         "a CA without a way up to a root",
         &allowed,
+        &format!("no path of at most {LONGEST} certificates leads from this CA up to a root"),
         "give the certificates above it with --chain FILE",
     )
 }
 
-fn refuse(rule: &str, value: &str, allowed: &str, fix: &str) -> Error {
-    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix)
+fn refuse(rule: &str, value: &str, allowed: &str, wrong: &str, fix: &str) -> Error {
+    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix).explained(wrong)
 }

@@ -43,6 +43,7 @@ pub fn decrypt(algorithm: &[u8], ciphertext: &[u8], password: &[u8]) -> Result<Z
             "the password it was written with",
             "check --password-file",
         )
+        .explained("the password does not open this key")
     };
     let unbound = UnboundCipherKey::new(scheme.cipher, &key).map_err(|_| wrong())?;
     let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(unbound).map_err(|_| wrong())?;
@@ -91,6 +92,7 @@ pub fn needs_password() -> Error {
         "a password",
         "name a file that holds it with --password-file",
     )
+    .explained("the private key is encrypted, and no password was given")
 }
 
 impl<'a> Scheme<'a> {
@@ -147,7 +149,7 @@ fn unsupported(id: &ObjectIdentifier) -> Error {
         format!("encryption by {id}"),
         "PBES2 with PBKDF2 and AES-CBC (RFC 8018)",
         "rewrite it with OpenSSL 3: `openssl pkcs12 -legacy -nodes -in OLD.p12 -out ca.pem` or `openssl pkcs8 -topk8 -in OLD.key -out ca.key`",
-    )
+    ).explained(format!("the key is encrypted by {id}; only PBES2 with PBKDF2 and AES-CBC (RFC 8018) is read"))
 }
 
 fn crooked(error: DerError) -> Error {

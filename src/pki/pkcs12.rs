@@ -134,6 +134,7 @@ fn verify_mac(mut mac: Cursor<'_>, safe: &[u8], password: &[u8]) -> Result<()> {
             "the password it was written with",
             "check --password-file",
         )
+        .explained("the password does not open this file, or the file was changed")
     })
 }
 
@@ -170,6 +171,9 @@ fn unsupported(id: &ObjectIdentifier) -> Error {
         "an HMAC of SHA-1, SHA-256, SHA-384 or SHA-512 (RFC 7292)",
         "rewrite it with OpenSSL 3: `openssl pkcs12 -in OLD.p12 -nodes -out ca.pem`",
     )
+    .explained(format!(
+        "the PKCS#12 file has a MAC by {id}; only an HMAC of SHA-1, SHA-256, SHA-384 or SHA-512 (RFC 7292) is read"
+    ))
 }
 
 fn crooked(error: DerError) -> Error {

@@ -32,7 +32,14 @@ fn broken(error: DerError) -> Error {
 }
 
 fn built_wrongly(rule: &str, value: impl std::fmt::Display, allowed: &str) -> Error {
-    Error::refused(ErrorKind::Refused, format!("lint.{rule}"), value, allowed, "report this: the CA built it wrongly")
+    Error::refused(
+        ErrorKind::Refused,
+        format!("lint.{rule}"),
+        &value,
+        allowed,
+        "report this: the CA built it wrongly",
+    )
+    .explained(format!("the CA built {value} into the certificate instead of {allowed}"))
 }
 
 fn subject_or_names(view: &TbsView<'_>) -> Result<()> {
@@ -44,7 +51,8 @@ fn subject_or_names(view: &TbsView<'_>) -> Result<()> {
             "a certificate without a subject and without names",
             "a subject or a critical subjectAltName (RFC 5280 §4.1.2.6)",
             "ask for a name",
-        ));
+        )
+        .explained("the certificate would have neither a subject nor a name (RFC 5280 §4.1.2.6)"));
     }
     Ok(())
 }
@@ -67,7 +75,9 @@ fn policies(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>) -> Result<
 fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask) -> Result<()> {
     let (from, to) = (view.validity.not_before(), view.validity.not_after());
     let refuse = |rule: &str, value: Timestamp, allowed: String, fix: &str| {
-        Err(Error::refused(ErrorKind::Refused, format!("validity.{rule}"), value, allowed, fix))
+        let what = if rule == "not_before" { "start" } else { "expire" };
+        let wrong = format!("the certificate would {what} at {value}; it must be {allowed}");
+        Err(Error::refused(ErrorKind::Refused, format!("validity.{rule}"), value, allowed, fix).explained(wrong))
     };
     for (asked, got, rule) in
         [(ask.validity.not_before, from, "not_before"), (ask.validity.not_after, to, "not_after")]
@@ -152,7 +162,10 @@ pub(super) fn subject(
     let build = |fields: &SubjectFields| {
         DistinguishedName::build(fields).map_err(|e| {
             let rule = format!("subject.{}", e.attribute);
-            Error::refused(ErrorKind::Refused, rule, e.value, e.why, "ask for another value")
+            {
+                let sentence = e.to_string();
+                Error::refused(ErrorKind::Refused, rule, e.value, e.why, "ask for another value").explained(sentence)
+            }
         })
     };
     let subject = build(&fields)?;

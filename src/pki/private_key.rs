@@ -20,7 +20,8 @@ pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>>
             "a key in the encrypted form of OpenSSL before 1.0 (Proc-Type: 4,ENCRYPTED)",
             "PKCS#8 with PBES2 (RFC 8018)",
             "rewrite it: `openssl pkcs8 -topk8 -in OLD.key -out ca.key`",
-        ));
+        )
+        .explained("the key is encrypted as OpenSSL did before 1.0 (Proc-Type: 4,ENCRYPTED), which is not read"));
     }
     let blocks = pem::decode_all(text)?;
     let mut keys = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));

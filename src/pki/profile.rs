@@ -155,7 +155,15 @@ impl Profile {
                 found.map_or_else(|| "nothing".to_owned(), |text| format!("\"{}\"", shown(text))),
                 format!("one value, not of system:*, by profile {}", self.config.name),
                 format!("ask for one {attribute}"),
-            )),
+            )
+            .explained(match found {
+                Some(text) => format!(
+                    "profile {} takes one {attribute} that does not begin with system:, and \"{}\" was asked for",
+                    self.config.name,
+                    shown(text)
+                ),
+                None => format!("profile {} takes one {attribute}, and none was asked for", self.config.name),
+            })),
         }
     }
 
@@ -200,7 +208,8 @@ impl Profile {
             format!("a {key} key"),
             format!("{} by profile {}", allowed.join(", "), self.config.name),
             "make a key of one of these kinds",
-        ))
+        )
+        .explained(format!("profile {} takes no {key} keys, only {}", self.config.name, allowed.join(", "))))
     }
 
     /// Checks names on their own: newOrder asks before there is a CSR. `own_hosts` are the CA's, `grant` the rules
@@ -225,7 +234,13 @@ impl Profile {
                 } else {
                     "ask for fewer names or split them over several certificates"
                 },
-            ));
+            )
+            .explained(format!(
+                "{} names were asked for; {who} takes {} to {}",
+                names.len(),
+                rule.min,
+                rule.max
+            )));
         }
         if let Some(missing) = rule.required.iter().find(|kind| !names.iter().any(|name| name.kind() == *kind)) {
             return Err(Error::refused(
@@ -234,7 +249,8 @@ impl Profile {
                 format!("no name of kind {missing}"),
                 format!("at least one {} by {who}", rule.required.join(" and one ")),
                 "ask for one more name",
-            ));
+            )
+            .explained(format!("{who} needs a name of kind {missing} in each certificate, and none was asked for")));
         }
         names.iter().try_for_each(|name| self.check_kind(name))
     }
@@ -255,7 +271,17 @@ impl Profile {
                 format!("{} \"{}\"", name.kind(), shown(&name.value())),
                 format!("{} by {who}", if rule.kinds.is_empty() { "none".to_owned() } else { rule.kinds.join(", ") }),
                 "leave it out or ask for another profile",
-            ));
+            )
+            .explained(match rule.kinds.join(", ") {
+                kinds if kinds.is_empty() => {
+                    format!("{who} takes no names, and {} \"{}\" was asked for", name.kind(), shown(&name.value()))
+                }
+                kinds => format!(
+                    "{who} takes names of kind {kinds}, and {} \"{}\" was asked for",
+                    name.kind(),
+                    shown(&name.value())
+                ),
+            }));
         }
         if !rule.wildcards && matches!(name, Identifier::Dns(dns) if dns.is_wildcard()) {
             return Err(Error::refused(
@@ -264,7 +290,8 @@ impl Profile {
                 format!("\"{name}\""),
                 format!("names without a wildcard by {who}"),
                 "ask for the names one by one",
-            ));
+            )
+            .explained(format!("{who} takes no wildcards, and \"{name}\" was asked for")));
         }
         Ok(())
     }
@@ -277,13 +304,10 @@ impl Profile {
     /// The common name that the certificate will have.
     pub fn common_name(&self, asked: Option<&str>, names: &[Identifier]) -> Result<Option<String>> {
         let refuse = |value: &str, allowed: String| {
-            Err(Error::refused(
-                ErrorKind::Refused,
-                "subject.common_name",
-                format!("\"{}\"", shown(value)),
-                format!("{allowed} by profile {}", self.config.name),
-                "ask for it so, or leave it out",
-            ))
+            let (value, name) = (format!("\"{}\"", shown(value)), &self.config.name);
+            let wrong = format!("profile {name} does not take the common name {value}; it must be {allowed}");
+            let (allowed, fix) = (format!("{allowed} by profile {name}"), "ask for it so, or leave it out");
+            Err(Error::refused(ErrorKind::Refused, "subject.common_name", value, allowed, fix).explained(wrong))
         };
         let first_dns = || {
             names.iter().find_map(|n| match n {
@@ -298,7 +322,7 @@ impl Profile {
             (CommonNameRule::Fixed(fixed), Some(asked)) => refuse(asked, format!("\"{fixed}\"")),
             (CommonNameRule::FirstDns, _) => Ok(first_dns()),
             (CommonNameRule::AsAsked | CommonNameRule::Member, Some(asked)) if asked.starts_with("system:") => {
-                refuse(asked, "a name outside system:*, which Kubernetes keeps for itself,".into())
+                refuse(asked, "a name outside system:*, which Kubernetes keeps for itself".into())
             }
             (CommonNameRule::AsAsked, asked) => Ok(asked.map(str::to_owned)),
             (CommonNameRule::Member, Some(asked)) if DnsName::parse(asked).is_ok_and(|n| !n.is_wildcard()) => {

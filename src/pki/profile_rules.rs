@@ -18,7 +18,8 @@ pub(super) fn check(profile: &Profile) -> Result<()> {
     let broken = checks.iter().flat_map(|check| check(profile)).find(|(holds, ..)| !holds);
     let Some((_, rule, value, allowed)) = broken else { return Ok(()) };
     let fix = format!("change profile \"{}\"", shown(profile.name()));
-    Err(Error::refused(ErrorKind::Unprocessable, format!("profile.{rule}"), value, allowed, fix))
+    let wrong = format!("{rule} is {value}; it must be {allowed}");
+    Err(Error::refused(ErrorKind::Unprocessable, format!("profile.{rule}"), value, allowed, fix).explained(wrong))
 }
 
 /// The policies of a profile, read. anyPolicy says nothing about a certificate of a person or a machine.
@@ -29,7 +30,14 @@ pub(super) fn policies(config: &ProfileConfig) -> Result<Vec<ObjectIdentifier>> 
         found.push(id.filter(|_| found.len() < 16).ok_or_else(|| {
             let allowed = "up to 16 different object identifiers, such as 1.3.6.1.4.1.32473.1, without anyPolicy";
             let fix = format!("change profile \"{}\"", shown(&config.name));
-            Error::refused(ErrorKind::Unprocessable, "profile.policies", format!("\"{}\"", shown(text)), allowed, fix)
+            Error::refused(
+                ErrorKind::Unprocessable,
+                "profile.policies",
+                format!("\"{}\"", shown(text)),
+                allowed,
+                &fix,
+            )
+            .explained(format!("policy \"{}\" cannot stand in a profile; it takes {allowed}", shown(text)))
         })?);
     }
     Ok(found)
@@ -74,8 +82,8 @@ fn lifetimes(profile: &Profile) -> Vec<Check> {
         (
             !no_revocation || max <= days(10),
             "no_revocation",
-            value(&rule.max),
-            "lifetimes of at most 10 d (BR §1.6.1)",
+            format!("used with lifetimes of {}", shown(&rule.max)),
+            "used with lifetimes of at most 10 d (BR §1.6.1)",
         ),
     ]
 }
@@ -92,14 +100,19 @@ fn usages(profile: &Profile) -> Vec<Check> {
     vec![
         (!usages.is_empty(), rule, "none".into(), "at least one (an empty list would mean any)"),
         (!twice, rule, "a usage twice".into(), "each usage once"),
-        (!has(Usage::TimeStamping) || stamps, rule, "timeStamping".into(), "it alone and critical (RFC 3161 §2.3)"),
-        (!has(Usage::CodeSigning) || alone, rule, "codeSigning".into(), "it alone (CSBR §7.1.2.3)"),
-        (!has(Usage::OcspSigning), rule, "OCSPSigning".into(), "usages of leaves; responders are the CA's own"),
+        (
+            !has(Usage::TimeStamping) || stamps,
+            rule,
+            "timeStamping".into(),
+            "the only usage, and critical (RFC 3161 §2.3)",
+        ),
+        (!has(Usage::CodeSigning) || alone, rule, "codeSigning".into(), "the only usage (CSBR §7.1.2.3)"),
+        (!has(Usage::OcspSigning), rule, "OCSPSigning".into(), "usages of leaves: OCSP responders are the CA's own"),
         (
             !has(Usage::EmailProtection) || email,
             rule,
             "emailProtection".into(),
-            "email among names.required (RFC 8550 §3)",
+            "used with email in names.required (RFC 8550 §3)",
         ),
     ]
 }
@@ -114,15 +127,20 @@ fn key_usages(profile: &Profile) -> Vec<Check> {
     let for_rsa = config.key_encipherment_for_rsa;
     vec![
         (!config.keys.is_empty(), "keys", "none".into(), "at least one kind of key"),
-        (unknown.is_none(), "keys", unknown.unwrap_or_default(), "the kinds that are accepted at all"),
+        (unknown.is_none(), "keys", unknown.unwrap_or_default(), "one of the kinds that this CA accepts"),
         (!config.key_usage.is_empty(), "key_usage", "none".into(), "at least one (RFC 5280 §4.2.1.3)"),
         (
             !enciphers || rsa_only,
             "key_usage",
             "keyEncipherment".into(),
-            "it only where all keys are RSA (RFC 8813 §3)",
+            "used only where all keys are RSA (RFC 8813 §3)",
         ),
-        (!for_rsa || server, "key_encipherment_for_rsa", "true".into(), "it only for serverAuth (RFC 5246 §7.4.2)"),
+        (
+            !for_rsa || server,
+            "key_encipherment_for_rsa",
+            "true".into(),
+            "used only with serverAuth (RFC 5246 §7.4.2)",
+        ),
     ]
 }
 
@@ -142,7 +160,7 @@ fn names(profile: &Profile) -> Vec<Check> {
             stray.is_none(),
             "names.required",
             stray.map(|k| shown(k)).unwrap_or_default(),
-            "kinds that names.kinds allows",
+            "kinds that names.kinds has",
         ),
         (rule.min <= rule.max && rule.max <= 100, "names.max", max.clone(), "at least names.min and at most 100"),
         (none == (rule.max == 0), "names.max", max.clone(), "0 exactly when no kind is allowed"),
@@ -153,14 +171,14 @@ fn names(profile: &Profile) -> Vec<Check> {
             min,
             "at least 1 for serverAuth (RFC 9525 §2: names stand in the SAN)",
         ),
-        (!server || host, "names.kinds", rule.kinds.join(", "), "dns or ip among them for serverAuth"),
+        (!server || host, "names.kinds", rule.kinds.join(", "), "a list with dns or ip for serverAuth"),
         (
             none || !rule.allow.is_empty(),
             "names.allow",
             "an empty list".into(),
-            "at least one rule, for empty allows nothing",
+            "a list with at least one rule: an empty one allows nothing",
         ),
-        (!rule.wildcards || dns, "names.wildcards", "true".into(), "it only where dns is allowed"),
+        (!rule.wildcards || dns, "names.wildcards", "true".into(), "used only where names.kinds has dns"),
     ]
 }
 
@@ -184,14 +202,19 @@ fn subject(profile: &Profile) -> Vec<Check> {
         AskedField::OrganizationalUnit => !rule.organizational_unit.is_empty(),
     });
     vec![
-        (broken.is_none(), "subject", broken.unwrap_or_default(), "attributes within RFC 5280 App. A"),
-        (!first_dns || dns, "subject.common_name", "first-dns".into(), "it only where dns is allowed"),
+        (broken.is_none(), "subject", broken.unwrap_or_default(), "a name within RFC 5280 App. A"),
+        (!first_dns || dns, "subject.common_name", "first-dns".into(), "used only where names.kinds has dns"),
         (
             !nameless || config.names.min > 0,
             "names.min",
             "0".into(),
             "at least 1 with an empty subject (RFC 5280 §4.1.2.6)",
         ),
-        (!twice, "subject.asked", "a fixed attribute".into(), "attributes that the profile does not fix"),
+        (
+            !twice,
+            "subject.asked",
+            "an attribute that the profile fixes".into(),
+            "an attribute that the profile does not fix",
+        ),
     ]
 }

@@ -223,6 +223,7 @@ impl From<CsrRefusal> for Error {
             }
         };
         Error::refused(kind, refusal.rule(), &refusal, refusal.allowed(), fix)
+            .explained(format!("the CSR is not accepted: {refusal}; this CA takes {}", refusal.allowed()))
     }
 }
 

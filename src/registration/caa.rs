@@ -83,6 +83,7 @@ impl Registration {
                 detail: failure.detail(),
                 identifier: Some((name.kind().to_owned(), name.value())),
                 pointer: None,
+                rule: None,
             })),
         }
     }

@@ -168,7 +168,7 @@ impl Registration {
             (Some(text), _) => Identifier::guess(text.trim())?,
             (None, Some([only])) => only.clone(),
             (None, _) => {
-                return Err(wrong("name", "no name", "a DNS name or an address", "say which is to be tried"));
+                return Err(wrong("name", "missing", "a DNS name or an address", "say which is to be tried"));
             }
         };
         let mut subject =
@@ -325,9 +325,13 @@ fn full(now: Timestamp, again: Timestamp) -> Error {
     let wait = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
     let fix = format!("wait until {}", (now + wait).truncated());
     let value = "one more test by the same caller";
-    Error::refused(ErrorKind::RateLimited, "challenge_tests.rate", value, RATE, fix).retry_after(wait)
+    Error::refused(ErrorKind::RateLimited, "challenge_tests.rate", value, RATE, fix)
+        .explained(format!("more tests than {RATE} were asked for by the same caller"))
+        .retry_after(wait)
 }
 
 fn wrong(member: &str, value: impl std::fmt::Display, allowed: &str, fix: &str) -> Error {
+    let sentence = format!("{member} is {value}; it must be {allowed}");
     Error::refused(ErrorKind::Unprocessable, format!("challenge_tests.{member}"), value, allowed, fix)
+        .explained(sentence)
 }

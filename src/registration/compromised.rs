@@ -21,6 +21,7 @@ pub(super) async fn refuse_blocked(tx: &mut Tx, key: &AccountKey) -> Result<()> 
             "this account key",
             format!("a key that was not reported as compromised ({reason})"),
             "make a new key",
-        )),
+        )
+        .explained(format!("this account key was reported as compromised ({reason})"))),
     }
 }

@@ -170,8 +170,12 @@ impl Directory {
                 ),
                 some => (some.join(", "), "name one of meta.profiles, or none"),
             };
-            let rule = format!("{value} in directory {}", self.slug);
-            Error::refused(ErrorKind::InvalidProfile, "acme.profiles", rule, allowed, fix)
+            let wrong = match offered.as_slice() {
+                [] => format!("ACME directory {} offers no profile, so it issues nothing", self.slug),
+                some => format!("ACME directory {} does not offer {value}, only {}", self.slug, some.join(", ")),
+            };
+            let value = format!("{value} in directory {}", self.slug);
+            Error::refused(ErrorKind::InvalidProfile, "acme.profiles", value, allowed, fix).explained(wrong)
         })
     }
 
@@ -212,17 +216,18 @@ impl Directory {
         }
         let list = |rules: &[NameRule]| rules.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let allowed = match (self.config.allow_names.as_slice(), denied) {
-            ([], _) => "none".to_owned(),
+            ([], _) => "no names at all".to_owned(),
             (_, Some(rule)) => format!("names that {rule} does not touch"),
             (some, None) => list(some),
         };
-        Err(Error::refused(
-            ErrorKind::RejectedIdentifier,
-            "directory.names",
-            format!("{} \"{name}\" in directory {}", name.kind(), self.slug),
-            allowed,
-            "ask in the directory that certifies it, or an operator to change the rules of this one",
-        ))
+        let fix = "ask in the directory that certifies it, or an operator to change the rules of this one";
+        let value = format!("{} \"{name}\" in directory {}", name.kind(), self.slug);
+        let what = format!("{} \"{name}\"", name.kind());
+        let wrong = match denied {
+            Some(rule) => format!("ACME directory {} denies {what} by its rule {rule}", self.slug),
+            None => format!("ACME directory {} does not certify {what}, only {allowed}", self.slug),
+        };
+        Err(Error::refused(ErrorKind::RejectedIdentifier, "directory.names", value, allowed, fix).explained(wrong))
     }
 
     /// How long a proof serves later orders.
@@ -368,17 +373,19 @@ impl Registration {
     fn check(&self, config: &DirectoryConfig) -> Result<()> {
         let refuse = |rule: &str, value: &str, allowed: String| {
             let value = format!("\"{}\"", shown(value));
-            let fix = "name one of these";
-            Err(Error::refused(ErrorKind::Unprocessable, format!("directory.{rule}"), value, allowed, fix))
+            let fix = format!("change {rule} of the directory");
+            let wrong = format!("{value} cannot stand in {rule}; it must be {allowed}");
+            let rule = format!("directory.{rule}");
+            Err(Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix).explained(wrong))
         };
         let snapshot = self.authority.snapshot();
         if let Some(unknown) = config.profiles.iter().find(|slug| !snapshot.profiles.contains_key(*slug)) {
             let known: Vec<_> = snapshot.profiles.keys().map(String::as_str).collect();
-            return refuse("profiles", unknown, known.join(", "));
+            return refuse("profiles", unknown, format!("one of {}", known.join(", ")));
         }
         if let Some(unknown) = config.issuers.iter().find(|s| *s != ANY && !snapshot.issuers.contains_key(*s)) {
             let known: Vec<_> = snapshot.issuers.keys().map(String::as_str).collect();
-            return refuse("issuers", unknown, format!("*, {}", known.join(", ")));
+            return refuse("issuers", unknown, format!("one of *, {}", known.join(", ")));
         }
         if config.http01_port == Some(0) || config.tls_alpn01_port == Some(0) {
             return refuse("ports", "0", "1 to 65535".into());
@@ -390,14 +397,14 @@ impl Registration {
         }
         let rules = config.allow_names.len() + config.deny_names.len();
         if rules > 1000 {
-            return refuse("names", &format!("{rules} rules"), "at most 1000".into());
+            return refuse("names", &format!("{rules} rules"), "at most 1000 rules".into());
         }
         let networks = config.allow_networks.len() + config.deny_networks.len();
         if networks > 1000 {
-            return refuse("networks", &format!("{networks} networks"), "at most 1000".into());
+            return refuse("networks", &format!("{networks} networks"), "at most 1000 networks".into());
         }
         if let Some(unknown) = config.challenges.iter().find(|c| !CHALLENGES.contains(&c.as_str())) {
-            return refuse("challenges", unknown, CHALLENGES.join(", "));
+            return refuse("challenges", unknown, format!("one of {}", CHALLENGES.join(", ")));
         }
         if let Some(wild) = config.caa_identities.iter().find(|name| name.is_wildcard()) {
             return refuse("caa_identities", wild.as_str(), "a DNS name without a wildcard".into());
@@ -406,13 +413,19 @@ impl Registration {
         let named = config.caa != CaaMode::Off || config.challenges.iter().any(|c| c == DNS_PERSIST);
         if identities > MAX_IDENTITIES || (named && identities == 0) {
             let allowed = format!("1 to {MAX_IDENTITIES} names of this CA with caa log or enforce, or {DNS_PERSIST}");
-            return refuse("caa_identities", &format!("{identities} names"), allowed);
+            let value = format!("{identities} names");
+            let wrong = format!(
+                "caa log or enforce, and the challenge {DNS_PERSIST}, need 1 to {MAX_IDENTITIES} CAA identities, and there are {identities}"
+            );
+            let fix = "set --caa-identities ca.example";
+            let rule = "directory.caa_identities";
+            return Err(Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix).explained(wrong));
         }
         if let Some(wrong) = config.resolvers.iter().find(|r| r.port() == 0 || r.ip().is_unspecified()) {
             return refuse("resolvers", &wrong.to_string(), "an address with a port, such as 10.0.0.53:53".into());
         }
         if config.resolvers.len() > 8 {
-            return refuse("resolvers", &format!("{} servers", config.resolvers.len()), "at most 8".into());
+            return refuse("resolvers", &format!("{} servers", config.resolvers.len()), "at most 8 servers".into());
         }
         if config.require_current_terms && config.terms_of_service.is_none() {
             return Err(Error::refused(
@@ -421,7 +434,8 @@ impl Registration {
                 "true",
                 "a directory with terms_of_service",
                 "name the terms that accounts must agree to",
-            ));
+            )
+            .explained("require_current_terms needs terms_of_service"));
         }
         for url in [&config.terms_of_service, &config.website].into_iter().flatten() {
             if !(url.starts_with("https://") || url.starts_with("http://")) || Identifier::uri(url).is_err() {
@@ -451,7 +465,8 @@ pub fn caa_mode(text: &str) -> Result<CaaMode> {
     CaaMode::from_name(text).ok_or_else(|| {
         let value = format!("\"{}\"", shown(text));
         let allowed = CaaMode::ALL.map(CaaMode::name).join(", ");
-        Error::refused(ErrorKind::Unprocessable, "directory.caa", value, allowed, "name one of these")
+        Error::refused(ErrorKind::Unprocessable, "directory.caa", &value, &allowed, "name one of these")
+            .explained(format!("caa {value} does not exist; there are {allowed}"))
     })
 }
 
@@ -464,7 +479,8 @@ fn parsed<T>(member: &str, texts: &[String], allowed: &str, read: fn(&str) -> Op
     let parse = |text: &String| {
         read(text).ok_or_else(|| {
             let value = format!("\"{}\"", shown(text));
-            Error::refused(ErrorKind::Unprocessable, format!("directory.{member}"), value, allowed, "write it so")
+            Error::refused(ErrorKind::Unprocessable, format!("directory.{member}"), &value, allowed, "correct it")
+                .explained(format!("{value} in {member} cannot be read; it must be {allowed}"))
         })
     };
     texts.iter().map(parse).collect()
@@ -485,5 +501,9 @@ fn check_slug(slug: &str) -> Result<()> {
         format!("\"{}\"", shown(slug)),
         "1 to 63 lower-case letters, digits and hyphens inside",
         "it stands in URLs for ever: choose a short one",
-    ))
+    )
+    .explained(format!(
+        "a directory cannot be named \"{}\"; a name has 1 to 63 lower-case letters, digits and hyphens inside",
+        shown(slug)
+    )))
 }

@@ -216,6 +216,11 @@ impl Registration {
             self.directories().join(", "),
             "name one of these",
         )
+        .explained(format!(
+            "ACME directory \"{}\" does not exist; there are {}",
+            shown(slug),
+            self.directories().join(", ")
+        ))
     }
 }
 
@@ -226,14 +231,16 @@ fn checked_name(text: &str) -> Result<String> {
     }
     let value = format!("\"{}\"", shown(text));
     let fix = "name who registers with it";
-    Err(Error::refused(ErrorKind::Unprocessable, "eab.name", value, "1 to 100 printable characters", fix))
+    Err(Error::refused(ErrorKind::Unprocessable, "eab.name", &value, "1 to 100 printable characters", fix)
+        .explained(format!("the name of the key, {value}, is not 1 to 100 printable characters")))
 }
 
 fn checked_count(asked: Option<i64>) -> Result<Option<i64>> {
     match asked {
         Some(n) if n < 1 => {
-            let fix = "leave it out for no bound";
-            Err(Error::refused(ErrorKind::Unprocessable, "eab.max_accounts", n, "1 or more", fix))
+            let fix = "leave it out for no limit";
+            Err(Error::refused(ErrorKind::Unprocessable, "eab.max_accounts", n, "1 or more", fix)
+                .explained(format!("max_accounts is {n}; it must be 1 or more")))
         }
         other => Ok(other),
     }
@@ -243,7 +250,8 @@ fn life(asked: Option<Duration>) -> Result<Duration> {
     let life = asked.unwrap_or(DEFAULT_LIFE);
     if life.is_zero() || life > MAX_LIFE {
         let value = format!("{} seconds", life.as_secs());
-        return Err(Error::refused(ErrorKind::Unprocessable, "eab.expires", value, "1s to 3650d", "ask for less"));
+        return Err(Error::refused(ErrorKind::Unprocessable, "eab.expires", &value, "1s to 3650d", "ask for less")
+            .explained(format!("a key cannot be made for {value}; it lasts 1s to 3650d")));
     }
     Ok(life)
 }

@@ -155,7 +155,8 @@ impl Registration {
             return Ok(());
         }
         let (value, allowed) = ("a public key that is an ACME account's", "a key of the certificate's own");
-        Err(Error::refused(kind, "key.account", value, allowed, "make a new key for the CSR (RFC 8555 §11.1)"))
+        Err(Error::refused(kind, "key.account", value, allowed, "make a new key for the CSR (RFC 8555 §11.1)")
+            .explained("the CSR has the public key of an ACME account; a certificate needs a key of its own"))
     }
 
     /// Every authorization of the order is valid now, whatever time the order itself has left, and together they cover
@@ -219,7 +220,7 @@ fn permitted(directory: &Directory, order: &Order) -> Result<()> {
     let refused = |name: &Identifier| {
         let error = directory.check_name(name).err()?;
         let identifier = Some((name.kind().to_owned(), name.value()));
-        Some(Subproblem { kind: error.kind, detail: error.detail, identifier, pointer: None })
+        Some(Subproblem { kind: error.kind, detail: error.detail, identifier, pointer: None, rule: error.rule })
     };
     let bad: Vec<Subproblem> = order.identifiers.iter().filter_map(refused).collect();
     if bad.is_empty() { Ok(()) } else { Err(refusal(bad)) }
@@ -239,10 +240,15 @@ fn same_names(order: &Order, request: &CertificateRequest) -> Result<()> {
     Err(Error::refused(
         ErrorKind::BadCsr,
         "csr.names",
-        format!("a CSR that lacks {} and adds {}", list(missing), list(extra)),
+        format!("a CSR that lacks {} and adds {}", list(missing.clone()), list(extra.clone())),
         "exactly the names of the order",
         "make the CSR for these names, or a new order",
-    ))
+    )
+    .explained(format!(
+        "the CSR must have exactly the names of the order: it lacks {} and adds {}",
+        list(missing),
+        list(extra)
+    )))
 }
 
 fn not_ready(status: OrderStatus) -> String {

@@ -111,7 +111,7 @@ fn places(directory: &Directory, account: AccountId, address: &str, limits: &Lim
     let mut places = Vec::new();
     if let Some(rate) = limits.new_orders.0 {
         let (value, row, rate) = match renews {
-            true => ("one more order of this account that renews", format!("renewals/{account}"), wide(rate)),
+            true => ("one more order by which this account renews", format!("renewals/{account}"), wide(rate)),
             false => ("one more order of this account", orders_row(account), rate),
         };
         places.push(Place { rule: "new_orders", value, row, rate });
@@ -119,7 +119,7 @@ fn places(directory: &Directory, account: AccountId, address: &str, limits: &Lim
     if let (Some(rate), Some(address)) = (limits.new_orders_per_address.0, network_of(address)) {
         let own = format!("{}/{address}", directory.slug);
         let (value, row, rate) = match renews {
-            true => ("one more order from this address that renews", format!("renewing/{own}"), wide(rate)),
+            true => ("one more order that renews from this address", format!("renewing/{own}"), wide(rate)),
             false => ("one more order from this address", format!("address/{own}"), rate),
         };
         places.push(Place { rule: "new_orders_per_address", value, row, rate });
@@ -163,11 +163,15 @@ pub(super) fn check_failures(name: &str, failures: &Failures, limits: &Limits, n
             "names whose validations succeed now and then",
             "mend what fails, then ask an operator to run: chancery acme resume ACCOUNT NAME",
         )
+        .explained(format!(
+            "all {} validations of \"{name}\" for this account failed since {}, so the name is paused since {at}",
+            failures.count, failures.since
+        ))
         .retry_after(crate::clock::days(1)));
     }
     let Some(rate) = limits.failed_validations.0 else { return Ok(()) };
     rate.take(failures.next_at, now).map(drop).map_err(|again| {
-        let value = format!("name \"{name}\" of this account, whose validations failed too often");
+        let value = format!("one more validation of \"{name}\" by this account, which failed too often,");
         limited("failed_validations", &value, &format!("{rate} for one name"), now, again)
     })
 }
@@ -180,6 +184,7 @@ fn crowded(open: i64, most: u32) -> Error {
         format!("at most {most} orders that are pending or ready"),
         "finalize them or deactivate an authorization of those that you gave up",
     )
+    .explained(format!("the account has {open} orders that are pending or ready, and the limit is {most}"))
     .retry_after(minutes(10))
 }
 

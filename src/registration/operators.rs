@@ -52,7 +52,8 @@ impl Registration {
                 format!("a reason of {length} characters"),
                 format!("1 to {REASON} characters on one line"),
                 "say for whoever asks later why the account ends",
-            ));
+            )
+            .explained(format!("the reason has {length} characters; it needs 1 to {REASON} on one line")));
         }
         let mut tx = self.store.begin(actor).await?;
         let found = accounts::lock(&mut tx, id).await?;

@@ -204,7 +204,10 @@ impl Registration {
         let from = ask.not_before.unwrap_or_else(|| (now - profile.profile.backdate()).truncated());
         let refuse = |rule: &str, value: Timestamp, allowed: String| {
             let fix = "leave it out to get the default: a time that is given is honoured exactly or refused";
-            Err(Error::refused(ErrorKind::Malformed, format!("validity.{rule}"), value, allowed, fix))
+            let member = if value == from { "notBefore" } else { "notAfter" };
+            let wrong = format!("{member} is {value}; it must be {allowed}");
+            Err(Error::refused(ErrorKind::Malformed, format!("validity.{rule}"), value, allowed, fix)
+                .explained(wrong))
         };
         if from < earliest {
             return refuse("not_before", from, format!("{earliest} or later"));
@@ -270,6 +273,7 @@ impl Registration {
                     detail: error.detail,
                     identifier: Some((shown(&asked.kind), shown(&asked.value))),
                     pointer: None,
+                    rule: error.rule,
                 }),
             }
         }
@@ -298,6 +302,7 @@ fn not_together(error: Error, names: &[Identifier]) -> Error {
         detail: format!("{} \"{name}\" needs another issuer than the other names; order it apart", name.kind()),
         identifier: Some((name.kind().to_owned(), name.value())),
         pointer: None,
+        rule: None,
     };
     Error::new(ErrorKind::RejectedIdentifier, detail).with_subproblems(names.iter().map(of).collect())
 }
@@ -346,16 +351,17 @@ fn provable(directory: &Directory, grant: Option<&Grant>, name: &Identifier) -> 
     }
     match (grant, directory.config.challenges.as_slice()) {
         (Some(grant), []) => grant.scope.check_name(name),
-        (_, challenges) => Err(Error::refused(
-            ErrorKind::RejectedIdentifier,
-            "acme.challenges",
-            format!("{} \"{name}\"", name.kind()),
-            match challenges {
+        (_, challenges) => {
+            let value = format!("{} \"{name}\"", name.kind());
+            let allowed = match challenges {
                 [] => format!("names within the grant of an account in directory {}", directory.slug),
                 some => format!("names that {} can prove in directory {}", some.join(" or "), directory.slug),
-            },
-            "a wildcard needs dns-01 (RFC 8555 §7.1.3), an address http-01 or tls-alpn-01 (RFC 8738 §7)",
-        )),
+            };
+            let wrong = format!("no challenge of this directory can prove {value}; it certifies {allowed}");
+            let fix = "a wildcard needs dns-01 (RFC 8555 §7.1.3), an address http-01 or tls-alpn-01 (RFC 8738 §7)";
+            Err(Error::refused(ErrorKind::RejectedIdentifier, "acme.challenges", value, allowed, fix)
+                .explained(wrong))
+        }
     }
 }
 
@@ -379,7 +385,12 @@ pub(super) fn refusal(bad: Vec<Subproblem>) -> Error {
     };
     let fits = |detail: &String| detail.chars().count() <= SENTENCE;
     let detail = (1..=3).rev().map(told).find(fits).unwrap_or_else(|| told(1));
-    Error::new(kind, detail).with_subproblems(bad)
+    // one rule for all is the rule of the whole
+    let rule = bad.first().and_then(|p| p.rule.clone());
+    let rule = rule.filter(|rule| bad.iter().all(|p| p.rule.as_ref().is_some_and(|other| other.name == rule.name)));
+    let mut error = Error::new(kind, detail).with_subproblems(bad);
+    error.rule = rule;
+    error
 }
 
 #[cfg(test)]

@@ -102,6 +102,6 @@ async fn hold_place(tx: &mut Tx, account: &Account) -> Result<()> {
         format!("one more authorization beside {open} that were made ahead of orders"),
         format!("at most {MAX_AHEAD} that are pending or valid"),
         "order what you need, or deactivate those that you gave up",
-    );
+    ).explained(format!("the account has {open} authorizations that were made ahead of orders and are pending or valid; the limit is {MAX_AHEAD}"));
     Err(error.retry_after(minutes(10)))
 }

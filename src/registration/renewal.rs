@@ -20,11 +20,13 @@ impl Registration {
     /// All but the slot, which is looked at in the order's transaction. Whoever lost the account renews with the new
     /// one without `replaces`: nothing here shows that both belong to one subscriber.
     pub(super) async fn check_replaces(&self, account: &Account, text: &str, names: &[Identifier]) -> Result<()> {
-        let refuse =
-            |kind, value: String, allowed: &str| Err(Error::refused(kind, "acme.replaces", value, allowed, FIX));
+        let refuse = |kind, value: String, allowed: &str| {
+            let wrong = format!("replaces names {value}; it must be {allowed}");
+            Err(Error::refused(kind, "acme.replaces", value, allowed, FIX).explained(wrong))
+        };
         let id: RenewalId = text.parse()?;
         let Some(certificate) = self.authority.certificate_by_renewal_id(&id).await? else {
-            let value = format!("\"{}\", which names no certificate of this CA", shown(text));
+            let value = format!("\"{}\", which is no certificate of this CA", shown(text));
             return refuse(ErrorKind::Malformed, value, "a certificate that this account was given");
         };
         if certificate.account_id != Some(account.id) {
@@ -64,4 +66,8 @@ fn replaced(text: &str, by: &str) -> Error {
         "one order that is not invalid for each certificate",
         FIX,
     )
+    .explained(format!(
+        "certificate {} is replaced by {by} already; one order that is not invalid may replace it",
+        shown(text)
+    ))
 }

@@ -77,7 +77,7 @@ impl Registration {
                 "1 (keyCompromise) from an account that has proved the names only",
                 "keyCompromise from the account that it was issued to, or signed by the certificate's own key",
                 "give another reason or none, or sign the request with the key that is compromised",
-            ));
+            ).explained("this account only proved the names, so it may not give reason 1 (keyCompromise); the account that the certificate was issued to and the certificate's own key may"));
         }
         let now = self.store.now();
         if certificate.shown_status(now) == ShownStatus::Expired {
@@ -88,7 +88,11 @@ impl Registration {
                 format!("a certificate that is over since {}", certificate.validity.not_after()),
                 "one that has not expired",
                 "nothing needs to be done",
-            ));
+            )
+            .explained(format!(
+                "the certificate expired at {} and cannot be revoked any more",
+                certificate.validity.not_after()
+            )));
         }
         Ok((certificate, reason))
     }
@@ -135,13 +139,17 @@ fn allowed_reason(code: Option<i64>) -> Result<RevocationReason> {
     let found = RevocationReason::ACME.into_iter().find(|r| i64::from(r.code()) == code);
     found.ok_or_else(|| {
         let allowed = RevocationReason::ACME.map(|r| format!("{} ({})", r.code(), r.name())).join(", ");
-        Error::refused(
-            ErrorKind::BadRevocationReason,
-            "revocation.reason",
-            code,
-            allowed,
-            "give one of these or none",
-        )
+        {
+            let sentence = format!("reason {code} cannot be given here; there are {allowed}");
+            Error::refused(
+                ErrorKind::BadRevocationReason,
+                "revocation.reason",
+                code,
+                allowed,
+                "give one of these or none",
+            )
+            .explained(sentence)
+        }
     })
 }
 

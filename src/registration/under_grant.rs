@@ -28,7 +28,7 @@ impl Registration {
                     format!("an account without a grant for profile {slug}, which has clientAuth"),
                     "accounts under a grant",
                     "ask an administrator for a key (chancery acme eab create) and register with it, or for a grant for this account (chancery acme accounts grant)",
-                ));
+                ).explained(format!("profile {slug} has clientAuth, so only accounts under a grant may use it")));
             }
             return Ok(None);
         };

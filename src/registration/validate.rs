@@ -125,6 +125,7 @@ fn unproved(authorization: &Authorization, failure: &Error) -> Error {
         detail: failure.detail.clone(),
         identifier: Some((kind.to_owned(), value.clone())),
         pointer: None,
+        rule: failure.rule.clone(),
     };
     let detail = match failure.detail.contains(&value) {
         true => failure.detail.clone(),

@@ -30,7 +30,11 @@ pub async fn post(
             format!("\"{}\"", crate::model::identifier::shown(media)),
             "application/ocsp-request",
             "send the DER of an OCSPRequest with this type",
-        ));
+        )
+        .explained(format!(
+            "Content-Type is \"{}\"; an OCSP request needs application/ocsp-request",
+            crate::model::identifier::shown(media)
+        )));
     }
     let request = extract::read_of_stranger(&parts, body, MAX_OCTETS).await?;
     let now = authority.store().now();

@@ -129,9 +129,9 @@ async fn apply(db: &Db, version: i64, newer_steps: Newer) -> Result<()> {
                  {} minutes; end them (pg_stat_activity lists them) and start again",
                 TABLE_WAIT.as_secs() / 60
             );
-            return Err(Error::new(ErrorKind::Unavailable, detail).because(error));
+            return Err(Error::new(ErrorKind::Unavailable, detail));
         }
-        tracing::info!(schema = version, "a session holds a table or migrates itself; trying again");
+        tracing::info!(schema = version, "another session holds a table that the migration needs; trying again");
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -154,7 +154,8 @@ fn told(error: MigrateError) -> Error {
             format!("a migration {version} with another content"),
             "the migrations that this binary ships",
             "point --database-url at a database of Chancery's own",
-        ),
+        )
+        .explained(format!("migration {version} of this database has another content than the one in this binary")),
         other => Error::new(ErrorKind::Unavailable, "the database could not be migrated").because(other),
     }
 }
@@ -168,4 +169,5 @@ pub fn newer(version: i64) -> Error {
         format!("at most {LATEST}, the newest that this binary knows"),
         "start the newer chancery that made it, or restore a backup of before",
     )
+    .explained(format!("the database has schema version {version}, and this binary knows at most {LATEST}"))
 }

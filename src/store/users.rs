@@ -50,7 +50,8 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, user: &User, password_hash: &str)
             format!("\"{}\", which exists", user.name),
             "a name that nobody has",
             "choose another name",
-        )),
+        )
+        .explained(format!("user \"{}\" exists already", user.name))),
         other => other.map(drop),
     }
 }

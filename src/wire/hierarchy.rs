@@ -125,6 +125,9 @@ pub struct Issuer {
     /// Is its key loaded in the process that answers? That of a root never is in `serve`. Whether it may sign is another
     /// matter: `state` and `signs_not`.
     pub can_sign: bool,
+    /// Its key was taken out of the database by `chancery ca root offline`; only its file brings it back.
+    #[serde(default)]
+    pub key_offline: bool,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_before: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[schema(example = json!({
     "type": "https://ca.example:8443/errors/refused", "title": "Refused by a rule", "status": 403,
-    "detail": "grant.profiles refuses \"tls-client\": allowed is tls-server; ask an administrator for a wider grant",
+    "detail": "the grant does not allow profile \"tls-client\"; it allows tls-server; ask an administrator for a wider grant",
     "code": "refused", "instance": "req_01KAQ5V2X8J4M6N7P9R1S3T5V7", "rule": "grant.profiles",
     "value": "\"tls-client\"", "allowed": "tls-server", "fix": "ask an administrator for a wider grant"
 }))]

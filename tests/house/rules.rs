@@ -16,6 +16,22 @@ pub fn pure_rooms(sources: &[Source]) -> Vec<String> {
     found
 }
 
+/// A refusal is a sentence for people; the rule's name and what it allows are members of their own.
+pub fn templates(sources: &[Source]) -> Vec<String> {
+    let dotted = |word: &str| word.contains('.') || word == "{name}" || word == "{rule}";
+    let mut found = Vec::new();
+    for source in sources.iter().filter(|s| s.in_src()) {
+        for (line, text) in source.all.iter().filter_map(Token::text) {
+            let words: Vec<&str> = text.split_whitespace().collect();
+            let rule_refuses = words.windows(2).any(|pair| dotted(pair[0]) && pair[1] == "refuses");
+            if rule_refuses || words.windows(2).any(|pair| pair == ["allowed", "is"]) {
+                found.push(source.at(line, "a refusal says what is wrong in a sentence and names no rule in it"));
+            }
+        }
+    }
+    found
+}
+
 /// A file that no `mod` names is not compiled: its tests would not run, and nobody would miss them.
 pub fn outside(sources: &[Source]) -> Vec<String> {
     let root = |path: &str| ["src/lib.rs", "src/main.rs", "tests/it/main.rs"].contains(&path);

@@ -147,7 +147,9 @@ fn with_key(above: &LoadedIssuer, command: String) -> String {
         return run(&["ca root online FILE".to_owned(), command]);
     }
     match above.issuer.role {
-        IssuerRole::Root => format!("{} on the host that has root.key", run(&[command])),
+        IssuerRole::Root => {
+            format!("{} on the host that has root.key; `--root-key FILE` says where it lies", run(&[command]))
+        }
         IssuerRole::Issuing => run(&[command]),
     }
 }

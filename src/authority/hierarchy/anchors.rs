@@ -57,7 +57,9 @@ impl Authority {
         let root = CaCertificate::read(&found.ok_or_else(missing)?.der)?;
         if !self.snapshot().roots(domain).iter().any(|der| *der != root.der.as_slice()) {
             let value = format!("{}, the only root of bundle {domain}", root.described());
-            return Err(refuse("anchor.last", value, "a bundle with one root at least", "add its successor first"));
+            let wrong = format!("{} is the only root of bundle {domain}, and clients need one", root.described());
+            let fix = "add its successor first";
+            return Err(refuse("anchor.last", value, "a bundle with one root at least", wrong, fix));
         }
         Ok(root)
     }
@@ -78,7 +80,14 @@ impl Authority {
         self.domain_exists(domain)?;
         let root = CaCertificate::read(der)?;
         if !root.is_root() {
-            return Err(refuse("anchor.root", root.name(), "a root, which signed itself", "give the root above it"));
+            let wrong = format!("{} did not sign itself, so it is no root", root.name());
+            return Err(refuse(
+                "anchor.root",
+                root.name(),
+                "a root, which signed itself",
+                wrong,
+                "give the root above it",
+            ));
         }
         root.check_time(self.store.now())?;
         root.check_extensions()?;
@@ -89,7 +98,8 @@ impl Authority {
         let confirmed = known.as_ref().map(|anchor| anchor.standing);
         if matches!(confirmed, Some(AnchorStanding::Added | AnchorStanding::Home)) || self.is_own_root(domain, der) {
             let value = format!("{}, which is in bundle {domain}", root.described());
-            return Err(refuse("anchor.new", value, "a root that is not in it", "nothing needs to be done"));
+            let wrong = format!("{} is in bundle {domain} already", root.described());
+            return Err(refuse("anchor.new", value, "a root that is not in it", wrong, "nothing needs to be done"));
         }
         if known.is_some() {
             hierarchy::set_anchor_standing(&mut tx, domain, &print, AnchorStanding::Added).await?;
@@ -125,6 +135,6 @@ impl Authority {
     }
 }
 
-fn refuse(rule: &str, value: String, allowed: &str, fix: &str) -> Error {
-    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix)
+fn refuse(rule: &str, value: String, allowed: &str, wrong: String, fix: &str) -> Error {
+    Error::refused(ErrorKind::Unprocessable, rule, value, allowed, fix).explained(wrong)
 }

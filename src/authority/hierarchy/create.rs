@@ -90,7 +90,8 @@ impl Authority {
                 "a root with name constraints or extended key usages",
                 "a root without them: the issuers below it have them",
                 "leave --permit, --exclude and --eku out, and give them to `chancery ca create DOMAIN --under ROOT`",
-            ));
+            )
+            .explained("a root has no name constraints and no extended key usages: the issuers below it have them"));
         }
         let plan = Plan::of(wanted)?;
         self.refuse_unknown(&plan.domain)?;
@@ -115,7 +116,7 @@ impl Authority {
     async fn make_issuer(&self, actor: &Actor, wanted: &Wanted, under: Option<&str>) -> Result<String> {
         let mut plan = Plan::of(wanted)?;
         let above = self.above(&plan, under)?;
-        let key = above.key.clone().ok_or_else(|| no_key(&above.issuer.slug))?;
+        let key = above.key.clone().ok_or_else(|| no_key(&above))?;
         if wanted.usages.is_empty() {
             plan.nest_usages(key.usages());
         }
@@ -158,7 +159,11 @@ impl Authority {
                 format!("issuer {slug} of trust domain {} for {}", above.issuer.domain, plan.domain),
                 format!("an issuer of {}: who trusts a root trusts everything below it", plan.domain),
                 "leave --under out, or name a root of this domain",
-            ));
+            )
+            .explained(format!(
+                "issuer {slug} belongs to trust domain {}, not {}: who trusts a root trusts everything below it",
+                above.issuer.domain, plan.domain
+            )));
         }
         match above.issuer.state {
             IssuerState::Active | IssuerState::Prepared => Ok(Arc::clone(above)),
@@ -168,7 +173,11 @@ impl Authority {
                 format!("issuer {slug}, which is {}", state.name()),
                 "an active or prepared issuer",
                 format!("name another one, or run `chancery ca create {} --new-root`", plan.domain),
-            )),
+            )
+            .explained(format!(
+                "issuer {slug} is {} and signs no new CA; an active or prepared one does",
+                state.name()
+            ))),
         }
     }
 
@@ -262,15 +271,28 @@ impl Authority {
 }
 
 /// How a command comes by the key of a root.
-const ROOT_KEY: &str = "run the `chancery ca` command on the host that has root.key, with --root-key FILE where it is not in the \
-                        data directory; an offline root is brought back by `chancery ca root online FILE`";
+const ROOT_KEY: &str =
+    "run the command on the host that has root.key, with --root-key FILE where it is not in the data directory";
+
+/// How the key of a root comes back that was taken out of the database.
+const OFFLINE: &str = "bring it back with `chancery ca root online FILE` and run the command again";
 
 /// Who has the key of an issuer that this process cannot sign with.
-pub(in crate::authority) fn no_key(slug: &str) -> Error {
+pub(in crate::authority) fn no_key(loaded: &LoadedIssuer) -> Error {
+    let slug = &loaded.issuer.slug;
+    let (wrong, fix) = match (loaded.sealed_key.is_offline(), loaded.issuer.role) {
+        (true, _) => (format!("the key of {slug} is offline: it was taken out of the database"), OFFLINE),
+        (false, IssuerRole::Root) => (
+            format!("the key of root {slug} cannot be opened here without root.key (a server never loads it)"),
+            ROOT_KEY,
+        ),
+        (false, IssuerRole::Issuing) => {
+            (format!("the key of {slug} is not loaded here"), "run the command where the unlock key can be read")
+        }
+    };
     let value = format!("issuer {slug}, whose key is not loaded");
-    let error =
-        Error::refused(ErrorKind::Conflict, "issuer.root_key", value, "an issuer whose key is loaded", ROOT_KEY);
-    error.saying(format!("the key of {slug} is not loaded here; {ROOT_KEY}"))
+    Error::refused(ErrorKind::Conflict, "issuer.root_key", value, "an issuer whose key is loaded", fix)
+        .explained(wrong)
 }
 
 impl Plan {
@@ -325,7 +347,11 @@ fn check_room(plan: &Plan, above: &Issuer, key: &IssuerKey, now: Timestamp) -> R
             format!("issuer {slug}, below which {} allows no CA", limit.described()),
             "an issuer whose path length leaves room for a CA below it (RFC 5280 §4.2.1.9)",
             format!("name a root, such as --under {}-root", above.domain),
-        ));
+        )
+        .explained(format!(
+            "the path length of {} allows no CA below issuer {slug} (RFC 5280 §4.2.1.9)",
+            limit.described()
+        )));
     }
     let usages: Vec<_> = plan.usages.iter().map(|usage| usage.oid()).collect();
     key.path().check_usages(&usages)?;
@@ -341,8 +367,12 @@ fn check_room(plan: &Plan, above: &Issuer, key: &IssuerKey, now: Timestamp) -> R
             "issuer.years",
             now + plan.life,
             format!("until {end}, when issuer {slug} ends"),
-            "ask for fewer years, or leave them out to end with it",
-        ));
+            "ask for fewer years, or leave them out to expire with it",
+        )
+        .explained(format!(
+            "the new CA would expire at {}, after issuer {slug} above it, which expires at {end}",
+            now + plan.life
+        )));
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use crate::authority::Authority;
 use crate::authority::crl::counter_after;
 use crate::authority::snapshot::LoadedIssuer;
 use crate::clock::{Timestamp, minutes};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, RuleRefusal};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::CertificateStatus;
@@ -61,7 +61,9 @@ impl Authority {
         }
         let loaded = named.find(|i| facts.verify(&i.sealed_key.public_key).is_ok());
         let loaded = loaded.ok_or_else(|| {
-            refuse("crl.signature", "a CRL whose signature is not its issuer's", "one signed by the issuer's key")
+            let wrong = "the key of the issuer that the CRL names did not sign it";
+            let value = "a CRL whose signature is not its issuer's";
+            refuse("crl.signature", value, "one signed by the issuer's key").explained(wrong)
         })?;
         let mut tx = self.begin_change(actor).await?;
         let issuer = hierarchy::lock_issuer(&mut tx, loaded.issuer.id).await?;
@@ -162,11 +164,9 @@ fn number_above(facts: &CrlFacts<'_>, known: Option<CrlNumber>) -> Result<CrlNum
 pub(super) async fn inherit(tx: &mut Tx, issuer: &Issuer, own: &CaCertificate, der: &[u8]) -> Result<i64> {
     let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the CRL cannot be read").because(e))?;
     if facts.issuer != own.subject || facts.verify(&own.spki).is_err() {
-        return Err(refuse(
-            "crl.signature",
-            "a CRL that this CA did not sign",
-            "the last CRL of the CA that is imported",
-        ));
+        let value = "a CRL that this CA did not sign";
+        let refusal = refuse("crl.signature", value, "the last CRL of the CA that is imported");
+        return Err(refusal.explained("the CA that is imported did not sign this CRL; its last one is needed"));
     }
     let epoch = epoch(&mut *tx).await?;
     let number = number_above(&facts, None)?;
@@ -180,19 +180,24 @@ pub(super) async fn inherit(tx: &mut Tx, issuer: &Issuer, own: &CaCertificate, d
 
 fn check(facts: &CrlFacts<'_>, now: Timestamp) -> Result<Timestamp> {
     if facts.delta_base.is_some() || facts.distribution_point.is_some() {
-        return Err(refuse("crl.scope", "a delta CRL, or one of a part", "a complete CRL"));
+        let refusal = refuse("crl.scope", "a delta CRL, or one of a part", "a complete CRL");
+        return Err(refusal
+            .explained("the CRL is a delta CRL or covers a part of the certificates; a complete one is needed"));
     }
     if facts.this_update > now + minutes(5) {
-        return Err(refuse(
-            "crl.this_update",
-            &facts.this_update.to_string(),
-            &format!("a time that has come, now {now}"),
-        ));
+        let (value, allowed) = (facts.this_update.to_string(), format!("a time that has come, now {now}"));
+        let wrong = format!("the CRL is from the future: its thisUpdate is {value}, and it is {now}");
+        return Err(refuse("crl.this_update", &value, &allowed).explained(wrong));
     }
     match facts.next_update {
         Some(next) if next > now => Ok(next),
-        _ => Err(refuse("crl.next_update", "a CRL that has ended or never ends", &format!("nextUpdate after {now}"))),
+        Some(next) => Err(without_future(now).explained(format!("the CRL expired at {next}"))),
+        None => Err(without_future(now).explained("the CRL has no nextUpdate, so nobody could know when it expires")),
     }
+}
+
+fn without_future(now: Timestamp) -> RuleRefusal {
+    refuse("crl.next_update", "a CRL that has expired or never does", &format!("nextUpdate after {now}"))
 }
 
 /// Who was revoked here stays revoked.
@@ -204,7 +209,10 @@ async fn must_list(tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result
         let Some(end) = page.last() else { return Ok(()) };
         if let Some(missing) = page.iter().find(|r| !listed.contains(r.serial.octets())) {
             let value = format!("a CRL without serial {}, which is revoked", missing.serial);
-            return Err(refuse("crl.complete", &value, "a CRL with everything that was revoked here"));
+            let wrong = format!("the CRL lacks serial {}, which is revoked here", missing.serial);
+            return Err(
+                refuse("crl.complete", &value, "a CRL with everything that was revoked here").explained(wrong)
+            );
         }
         last = Some(end.serial.clone());
     }
@@ -236,6 +244,6 @@ async fn revoke_listed(tx: &mut Tx, issuer: &Issuer, entry: &CrlEntry<'_>, until
     revocations::insert(&mut *tx, issuer.id, &row).await
 }
 
-fn refuse(rule: &str, value: &str, allowed: &str) -> Error {
+fn refuse(rule: &str, value: &str, allowed: &str) -> RuleRefusal {
     Error::refused(ErrorKind::Unprocessable, rule, value, allowed, "sign the CRL anew with the issuer's key")
 }

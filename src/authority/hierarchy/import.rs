@@ -121,6 +121,7 @@ impl Authority {
                 "the key of the CA certificate",
                 "give the key and the certificate of one CA",
             )
+            .explained(format!("the private key belongs to none of these certificates: {}", names.join(", ")))
         })?;
         let own = certificates.swap_remove(at);
         own.check_time(now)?;
@@ -133,7 +134,13 @@ impl Authority {
                 format!("{}, whose usages are none of those of trust domain {}", own.name(), plan.domain),
                 names.join(" or "),
                 "name the trust domain that it is for with --domain",
-            ));
+            )
+            .explained(format!(
+                "{} has none of the extended key usages of trust domain {}: {}",
+                own.name(),
+                plan.domain,
+                names.join(", ")
+            )));
         }
         let snapshot = self.snapshot();
         for der in snapshot.ca_certificates(&plan.domain) {
@@ -199,7 +206,7 @@ impl Authority {
             format!(
                 "name a domain of its own with --domain, or let every client of {domain} trust that root: chancery ca anchor add {domain} FILE"
             ),
-        ))
+        ).explained(format!("{} stands under {}, and clients of trust domain {domain} trust only {}", judged.own.name(), root.described(), names.join(" and "))))
     }
 
     fn parent_of(&self, judged: &Judged, issuers: &[Issuer]) -> Option<IssuerId> {
@@ -219,7 +226,8 @@ impl Authority {
             format!("the key of issuer {slug}, which is there"),
             "a CA that is not here yet",
             format!("for one more certificate of {slug} run `chancery ca install`"),
-        ))
+        )
+        .explained(format!("issuer {slug} has this key already")))
     }
 }
 
@@ -319,4 +327,5 @@ fn slug_taken(name: &str) -> Error {
         "a name that no issuer ever had",
         "choose another one with --name, or leave it out",
     )
+    .explained(format!("an issuer is or was named \"{name}\" already"))
 }

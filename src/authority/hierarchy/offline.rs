@@ -25,7 +25,7 @@ impl Authority {
         let snapshot = self.snapshot();
         let root = root(snapshot.issuer(slug)?)?;
         if root.key.is_none() {
-            return Err(no_key(slug));
+            return Err(no_key(root));
         }
         let key = match password {
             Some(password) => {
@@ -87,7 +87,8 @@ impl Authority {
                 format!("root {slug}, whose key is in the database"),
                 "a root that was taken offline",
                 "nothing needs to be done",
-            ));
+            )
+            .explained(format!("root {slug} is not offline: its key is in the database")));
         }
         let mut tx = self.begin_change(actor).await?;
         if !hierarchy::set_sealed(&mut tx, sealed.id, &sealed.sealed, &[]).await? {
@@ -123,7 +124,8 @@ impl Authority {
                 detail,
                 "the file and the root.key of one installation",
                 "name the right root.key with --root-key",
-            ));
+            )
+            .explained(detail));
         }
         let pkcs8 = private_key::read(file.as_bytes(), password)?;
         for root in roots() {
@@ -139,7 +141,8 @@ impl Authority {
             value,
             "the key of a root of this installation",
             "a CA of others is taken by `chancery ca import`",
-        ))
+        )
+        .explained("the private key belongs to no root of this installation"))
     }
 }
 
@@ -153,5 +156,9 @@ fn root(issuer: &std::sync::Arc<LoadedIssuer>) -> Result<&std::sync::Arc<LoadedI
         format!("issuer {}, which is no root", issuer.issuer.slug),
         "a root: an issuer signs every day",
         "name a root of `chancery ca list`",
-    ))
+    )
+    .explained(format!(
+        "issuer {} is not a root, and only the key of a root can be taken offline: an issuer signs every day",
+        issuer.issuer.slug
+    )))
 }

@@ -152,7 +152,12 @@ fn check_years(years: u32) -> Result<u32> {
         format!("{years} years"),
         format!("{} to {} years", YEARS.start(), YEARS.end()),
         "ask for a life in between",
-    ))
+    )
+    .explained(format!(
+        "a CA cannot be made for {years} years; it lasts {} to {} years",
+        YEARS.start(),
+        YEARS.end()
+    )))
 }
 
 /// Those asked for, or the domain's. Never OCSPSigning, by which the CA above would let the issuer's key answer for the
@@ -192,6 +197,7 @@ fn refuse_usage(value: &str) -> Error {
     let all: Vec<_> =
         ExtendedKeyUsage::ALL.into_iter().filter(|u| *u != OcspSigning).map(ExtendedKeyUsage::name).collect();
     Error::refused(ErrorKind::Unprocessable, "issuer.extended_key_usage", value, all.join(", "), "name some of these")
+        .explained(format!("extended key usage {value} cannot be given to a CA; there are {}", all.join(", ")))
 }
 
 pub fn check_slug(domain: &str) -> Result<()> {
@@ -210,7 +216,7 @@ pub fn check_slug(domain: &str) -> Result<()> {
         format!("\"{}\"", shown(domain)),
         "at most 30 lower-case letters, digits and single hyphens, a letter first, such as etcd or code-signing",
         "choose another name",
-    ))
+    ).explained(format!("a trust domain cannot be named \"{}\"; a name has at most 30 lower-case letters, digits and single hyphens, a letter first, such as etcd or code-signing", shown(domain))))
 }
 
 /// `/crl/domain/…` holds the lists of whole domains, so that no issuer can be called so.
@@ -225,7 +231,8 @@ pub fn check_issuer_slug(slug: &str) -> Result<()> {
         "\"domain\"",
         "a name other than domain: /crl/domain/ holds the lists of whole trust domains",
         "choose another one with --name, or leave it out",
-    ))
+    )
+    .explained("an issuer cannot be named \"domain\": /crl/domain/ holds the CRLs of whole trust domains"))
 }
 
 /// The pointers of certificates are plain HTTP: fetching a CRL over TLS would ask for another CRL (RFC 5280 §8).
@@ -241,7 +248,11 @@ fn check_status_url(text: &str) -> Result<String> {
         format!("\"{}\"", shown(text)),
         "an http:// URL that every client can reach",
         "leave it out to use that of the other issuers",
-    ))
+    )
+    .explained(format!(
+        "status URL \"{}\" cannot be used; it must be an http:// URL that every client can reach",
+        shown(text)
+    )))
 }
 
 #[cfg(test)]

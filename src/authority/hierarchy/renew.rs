@@ -44,6 +44,9 @@ impl Authority {
                 "an issuer below a root of this installation",
                 format!("run `chancery ca csr --issuer {slug}` and have it signed where its certificate came from"),
             )
+            .explained(format!(
+                "no CA of this installation signed the certificate of issuer {slug}, so none can renew it"
+            ))
         })?;
         match above.issuer.state {
             IssuerState::Active | IssuerState::Prepared => {}
@@ -54,10 +57,15 @@ impl Authority {
                     format!("issuer {slug} under {}, which is {}", above.issuer.slug, state.name()),
                     "an issuer under an active root",
                     format!("run `chancery ca create {} --under ROOT` with an active root", own.issuer.domain),
-                ));
+                )
+                .explained(format!(
+                    "issuer {slug} stands under {}, which is {} and signs no more; an active root would",
+                    above.issuer.slug,
+                    state.name()
+                )));
             }
         }
-        let key = above.key.clone().ok_or_else(|| no_key(&above.issuer.slug))?;
+        let key = above.key.clone().ok_or_else(|| no_key(above))?;
         let plan = Plan::of(&Wanted { domain: own.issuer.domain.clone(), years, ..Wanted::default() })?;
         let (now, end) = (self.store.now(), key.validity().not_after());
         if plan.exact && now + plan.life > end {
@@ -66,8 +74,13 @@ impl Authority {
                 "issuer.years",
                 now + plan.life,
                 format!("until {end}, when issuer {} ends", above.issuer.slug),
-                "ask for fewer years, or leave them out to end with it",
-            ));
+                "ask for fewer years, or leave them out to expire with it",
+            )
+            .explained(format!(
+                "the new certificate would expire at {}, after issuer {} above it, which expires at {end}",
+                now + plan.life,
+                above.issuer.slug
+            )));
         }
         let fresh = self.longer_responder(above, &key, &plan)?;
         let mut tx = self.begin_change(actor).await?;

@@ -41,7 +41,7 @@ impl Authority {
         let snapshot = self.snapshot();
         let issuer = snapshot.issuer(slug)?;
         super::renew::refuse_revoked(issuer)?;
-        let key = issuer.key.clone().ok_or_else(|| super::create::no_key(slug))?;
+        let key = issuer.key.clone().ok_or_else(|| super::create::no_key(issuer))?;
         let kept = ExtendedKeyUsage::ALL.into_iter().filter(|usage| *usage != ExtendedKeyUsage::OcspSigning);
         let usages: Vec<_> = kept.filter(|usage| key.usages().contains(&usage.oid())).collect();
         let csr = ca_request::build(key.subject(), key.key_id(), key.signer().as_ref(), &usages).await?;
@@ -64,7 +64,7 @@ impl Authority {
                 "name constraints or years in a request",
                 "the key, its usages and its name: the CA that signs decides the rest",
                 "leave --permit, --exclude and --years out",
-            ));
+            ).explained("a request for a CA certificate has no name constraints and no years: the CA that signs it decides them"));
         }
         let plan = Plan::of(wanted)?;
         let (store, keys, algorithm) = (self.store.clone(), self.keys.clone(), plan.key);
@@ -80,7 +80,9 @@ impl Authority {
         let number = slug.rsplit('-').next().unwrap_or_default();
         let own = || SubjectFields::common_name(format!("Chancery {} Issuing {number}", plan.domain));
         let subject = DistinguishedName::build(&subject.unwrap_or_else(own)).map_err(|e| {
+            let sentence = e.to_string();
             Error::refused(ErrorKind::Unprocessable, "issuer.subject", e.value, e.why, "choose another name")
+                .explained(sentence)
         })?;
         let place = plan.place(slug.clone(), String::new(), &issuers)?;
         let key_id = key_identifier(key.signer.public_key());
@@ -132,7 +134,8 @@ impl Authority {
             format!("no certificate of a key that was made here: {}", names.join(", ")),
             "the certificate for a CSR of `chancery ca csr`, or for the name and key of an issuer that is there",
             "check that the CA signed the last CSR; a CA with its own key is taken by `chancery ca import`",
-        ))
+        )
+        .explained(format!("none of these certificates has a key that was made here: {}", names.join(", "))))
     }
 
     async fn answer(
@@ -185,7 +188,8 @@ impl Authority {
                 format!("a certificate that issuer {} has", issuer.slug),
                 "a new one",
                 "nothing needs to be done",
-            ));
+            )
+            .explained(format!("issuer {} has this certificate already", issuer.slug)));
         }
         let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
@@ -211,7 +215,7 @@ fn check_key_id(to: &LoadedIssuer, fresh: &CaCertificate) -> Result<()> {
         format!("a certificate with the subject key identifier {}", to_hex(other)),
         format!("{}, which issuer {slug} has and everything that it signed names", to_hex(own)),
         format!("have the CSR of `chancery ca csr --issuer {slug}` signed with the key identifier that it asks for"),
-    ))
+    ).explained(format!("the certificate has the subject key identifier {}, but issuer {slug} has {}, which everything that it signed names", to_hex(other), to_hex(own))))
 }
 
 fn refuse_self_signed(judged: &Judged) -> Result<()> {
@@ -224,5 +228,6 @@ fn refuse_self_signed(judged: &Judged) -> Result<()> {
         format!("{}, which signed itself", judged.own.name()),
         "a certificate that another CA signed",
         "for a root of its own run `chancery ca create`",
-    ))
+    )
+    .explained(format!("{} signed itself; a certificate that another CA signed is needed", judged.own.name())))
 }

@@ -79,7 +79,8 @@ pub fn refuse(findings: Vec<Finding>) -> Result<()> {
     let told: Vec<_> = findings.iter().map(|f| format!("{} ({}): {}", f.rule, f.cites, f.detail)).collect();
     let rule = format!("lint.{}", first.rule);
     let fix = "ask for another value, or report it if the value is the CA's own";
-    Err(Error::refused(ErrorKind::Refused, rule, told.join("; "), first.cites, fix))
+    Err(Error::refused(ErrorKind::Refused, rule, told.join("; "), first.cites, fix)
+        .explained(format!("the certificate would break a rule: {}", told.join("; "))))
 }
 
 struct Checked<'a> {

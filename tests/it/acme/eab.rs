@@ -217,7 +217,7 @@ async fn x4_an_unknown_key_and_a_wrong_mac_are_told_alike() {
         world.registration.revoke_eab_key(&admin(), external.id, false).await.unwrap();
         assert_eq!(detail(bind(&client, &wrong).await), detail(bind(&client, &unknown).await));
         let revoked = bind(&client, &external.binding(&client.key)).await;
-        assert!(detail(revoked).as_str().unwrap().starts_with("eab.revoked refuses"));
+        assert!(detail(revoked).as_str().unwrap().contains(" was revoked at "));
     }
 }
 
@@ -229,7 +229,8 @@ async fn x4_a_key_registers_accounts_within_its_limits() {
         assert_ne!(a.kid, b.kid);
         let third = stranger(&world);
         let reply = bind(&third, &two.binding(&third.key)).await.refused(403, "unauthorized");
-        assert!(reply.json()["detail"].as_str().unwrap().starts_with("eab.accounts refuses account number 3"));
+        assert_eq!(reply.json()["rule"], "eab.accounts");
+        assert!(reply.json()["detail"].as_str().unwrap().contains("may register 2 accounts and has"));
 
         let short = NewEabKey { expires_in: Some(Duration::from_secs(60)), ..new_key(&["lab.example"]) };
         let short = external(&world, &short).await;
@@ -238,7 +239,7 @@ async fn x4_a_key_registers_accounts_within_its_limits() {
         world.clock.advance(Duration::from_secs(1));
         let late = stranger(&world);
         let reply = bind(&late, &short.binding(&late.key)).await.refused(403, "unauthorized");
-        assert!(reply.json()["detail"].as_str().unwrap().starts_with("eab.expires refuses a request at"));
+        assert!(reply.json()["detail"].as_str().unwrap().contains(" expired at "));
         // who registered in time goes on
         last.order(&["a.lab.example"]).await.expect(201);
     }
@@ -268,8 +269,8 @@ async fn x4_a_key_of_another_directory_is_refused() {
         let client = stranger(&world);
         let reply = bind(&client, &other.binding(&client.key)).await.refused(403, "unauthorized");
         let detail = reply.json()["detail"].as_str().unwrap().to_owned();
-        let expected = "eab.directory refuses an account in directory default: allowed is directory other";
-        assert!(detail.starts_with(expected), "{detail}");
+        assert_eq!(reply.json()["rule"], "eab.directory");
+        assert!(detail.contains("is for ACME directory other, not for default"), "{detail}");
         let missing = NewEabKey { directory: "none".into(), ..new_key(&[]) };
         let error = world.registration.create_eab_key(&admin(), &missing, None, |_| Ok(String::new())).await;
         assert_eq!(error.unwrap_err().rule.unwrap().name, "eab.directory");

@@ -283,3 +283,25 @@ async fn an_order_without_its_authorizations_is_refused() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_server_whose_clock_is_wrong_says_so_at_finalize_and_records_revocations() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (order_url, order) = client.ready_order(&["a.example.org"]).await;
+        let (_, other) = client.ready_order(&["b.example.org"]).await;
+        let issued = finalize(&client, &other, csr(&["b.example.org"]).0).await.expect(200).json();
+        let chain = client.post(issued["certificate"].as_str().unwrap(), "").await.expect(200).text;
+        world.clock.jump(-600);
+        let refused = finalize(&client, &order, csr(&["a.example.org"]).0).await;
+        assert_eq!(refused.status, 503, "{}", refused.text);
+        let told = refused.json()["detail"].as_str().unwrap().to_owned();
+        assert!(told.starts_with("this server's clock is 10 minutes behind "), "{told}");
+        assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "ready");
+        // what takes trust away is not kept waiting for a clock; it is dated by the reference time
+        let leaf = b64(leaf_der(&chain));
+        client.post(&url("revoke"), &json!({"certificate": leaf}).to_string()).await.expect(200);
+        world.clock.jump(600);
+        finalize(&client, &order, csr(&["a.example.org"]).0).await.expect(200);
+    }
+}

@@ -38,7 +38,7 @@ fn limited(reply: Reply, retry_after: &str) -> String {
     assert_eq!(reply.header("retry-after"), retry_after, "{}", reply.text);
     assert!(reply.headers.get_all("link").iter().any(|l| l.to_str().unwrap().ends_with(";rel=\"help\"")), "no help");
     let reply = reply.refused(429, "rateLimited");
-    reply.json()["detail"].as_str().unwrap().to_owned()
+    format!("{}: {}", reply.json()["rule"].as_str().unwrap(), reply.json()["detail"].as_str().unwrap())
 }
 
 async fn fail(client: &Client<'_>, name: &str) {
@@ -186,7 +186,7 @@ async fn renewals_of_one_address_have_an_end_too() {
         }
         let error = order().await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::RateLimited);
-        assert!(error.detail.contains("acme.limits.new_orders_per_address"), "{}", error.detail);
+        assert_eq!(error.rule.unwrap().name, "acme.limits.new_orders_per_address");
     }
 }
 
@@ -321,7 +321,7 @@ async fn an_account_may_have_limits_of_its_own() {
         client.order(&["b.example.org"]).await.expect(201);
         client.order(&["c.example.org"]).await.expect(201);
         let told = limited(client.order(&["d.example.org"]).await, "600");
-        assert!(told.contains("at most 3 orders"), "{told}");
+        assert!(told.contains("acme.limits.open_orders") && told.contains("the limit is 3"), "{told}");
         let own = AccountLimits { open_orders: Some(Most(None)), ..own };
         world.registration.set_account_limits(&admin(), id(&client), own).await.unwrap();
         client.order(&["d.example.org"]).await.expect(201);

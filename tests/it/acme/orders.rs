@@ -454,7 +454,7 @@ async fn o5_times_that_cannot_be_honoured_are_refused() {
         ] {
             let refused = with_times(&client, times.clone()).await.refused(400, "malformed").json();
             let detail = refused["detail"].as_str().unwrap();
-            assert!(detail.starts_with(&format!("validity.{word}")), "{times}: {detail}");
+            assert_eq!(refused["rule"], format!("validity.{word}"), "{times}: {detail}");
         }
         let orders = client.get(&format!("{}/orders", client.kid)).await.expect(200).json();
         assert_eq!(orders, json!({"orders": []}));

@@ -12,6 +12,28 @@ use serde_json::json;
 use super::room::{CERTIFICATES, Room, csr};
 
 crate::on_both_engines! {
+    async fn a_wrong_clock_is_named_where_it_keeps_from_issuing(at) {
+        let room = Room::over(at).await;
+        let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();
+        at.clock.jump(-600);
+        let csr = csr(&["b.lab.example"]);
+        for body in [
+            json!({"names": ["b.lab.example"], "profile": "tls-server"}),
+            json!({"csr": csr, "profile": "tls-server"}),
+        ] {
+            let answer = room.post(&room.admin, CERTIFICATES, &body).await;
+            assert_eq!(answer.refusal(), (503, "unavailable".into()), "{}", answer.json());
+            let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+            assert!(detail.starts_with("this server's clock is 10 minutes behind "), "{detail}");
+        }
+        // a revocation is recorded all the same, in the time of the reference
+        let revoked = room.post(&room.admin, &format!("{CERTIFICATES}/{id}/revocation"), &json!({})).await;
+        assert_eq!(revoked.status.as_u16(), 201, "{}", revoked.json());
+        at.clock.jump(600);
+        let shown = room.get(&room.admin, &format!("{CERTIFICATES}/{id}")).await.json();
+        assert_eq!(shown["revocation"]["revoked_at"].as_str().unwrap()[..16], at.store.now().to_string()[..16], "{shown}");
+    }
+
     async fn a_csr_is_signed_for_its_key_and_names(at) {
         let room = Room::over(at).await;
         let body = json!({"csr": csr(&["a.lab.example", "b.lab.example"]), "profile": "tls-server", "ttl": "30d"});
@@ -50,7 +72,7 @@ crate::on_both_engines! {
             let late = room.post(secret.expose(), CERTIFICATES, &ask(day(2))).await;
             assert_eq!(late.refusal(), (403, "refused".into()));
             let detail = late.json()["detail"].as_str().unwrap().to_owned();
-            assert!(detail.contains("when the token that asks expires"), "{detail}");
+            assert!(detail.contains("but the token that asks for it expires at"), "{detail}");
             let path = format!("{CERTIFICATES}?dry_run=true");
             assert_eq!(room.post(secret.expose(), &path, &ask(day(2))).await.refusal(), (403, "refused".into()));
             let good = room.post(secret.expose(), CERTIFICATES, &ask(day(1))).await;

@@ -88,7 +88,7 @@ crate::on_both_engines! {
         let late = room.post(&token, CERTIFICATES, &wish("a.lab.example")).await;
         assert_eq!(rule(&late), "grant.expires");
         assert!(late.json()["value"].as_str().unwrap().starts_with("a request at 20"));
-        assert!(late.json()["allowed"].as_str().unwrap().contains("ended at 20"));
+        assert!(late.json()["allowed"].as_str().unwrap().contains("expired at 20"));
     }
 
     async fn an_empty_list_means_nothing(at) {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{code, run, told};
 use crate::support::postgres;
-use crate::support::process::Process;
+use crate::support::process::{Process, chancery};
 
 /// What a shell in an empty HOME makes of a line that calls `chancery`.
 fn pasted(home: &Path, line: &str) -> Output {
@@ -76,6 +76,61 @@ fn the_next_steps_that_are_printed_work_when_they_are_pasted() {
         // nothing was made in the usual place
         assert!(!at.join(".local/share/chancery").exists());
     }
+}
+
+/// A variable that stood before one command is not there for the next.
+#[test]
+fn printed_commands_carry_what_the_environment_named() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let url = format!("sqlite://{}/ca.db", at.display());
+    let made =
+        chancery(at).env("CHANCERY_DATA", "D").env("CHANCERY_DATABASE_URL", &url).arg("init").output().unwrap();
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    let next = commands(&told(&made));
+    assert_eq!(next.len(), 6, "{next:?}");
+    for line in &next {
+        works(at, line);
+    }
+    assert!(at.join("ca.db").exists() && !at.join(".local/share/chancery").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_of_the_database_is_never_printed_and_its_variable_is_named() {
+    let url = postgres::create_database().await;
+    let home = tempfile::tempdir().unwrap();
+    let secret = url.replacen("postgres@", "postgres:hunter2@", 1);
+    assert_ne!(url, secret);
+    let at = |arguments: &[&str]| {
+        let environment = [("CHANCERY_DATABASE_URL", secret.as_str()), ("CHANCERY_ALLOW_UNSAFE_DATABASE", "true")];
+        chancery(home.path()).envs(environment).args(arguments).output().unwrap()
+    };
+    let made = at(&["init"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    let refused = at(&["ca", "create", "tls"]);
+    for output in [made, refused] {
+        assert!(told(&output).contains("these commands need CHANCERY_DATABASE_URL"), "{}", told(&output));
+        assert!(!told(&output).contains("hunter2"), "{}", told(&output));
+    }
+    postgres::drop_database(&url).await;
+}
+
+#[test]
+fn doctor_says_whether_a_server_answers_and_where_it_asked() {
+    let home = tempfile::tempdir().unwrap();
+    let line = |process: &Process| {
+        let output = process.run(&["doctor"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().find(|line| line.starts_with("server\t")).unwrap_or_else(|| panic!("{text}")).to_owned()
+    };
+    let mut server = Process::start(home.path(), &[], &[]);
+    let at = server.ready["https"].as_str().unwrap().to_owned();
+    assert_eq!(line(&server), format!("server\tok\tone answers at {at}"));
+    server.signal(libc::SIGTERM);
+    assert_eq!(server.ended(), Some(0));
+    let stopped = line(&server);
+    assert!(stopped.starts_with(&format!("server\tok\tnone answers at {at} (")), "{stopped}");
+    assert!(stopped.contains("until `chancery serve` runs"), "{stopped}");
 }
 
 async fn host_commands_print_the_servers_address(database: Option<&str>) {

@@ -1,6 +1,7 @@
 //! The real binary in an empty HOME: what it prints, what it writes, how it ends.
 
 mod authorities;
+mod backup;
 mod help;
 mod hints;
 mod migrate;
@@ -38,6 +39,74 @@ fn a_certificate_is_issued_found_revoked_and_everything_agrees() {
     assert_eq!(code(&run(at, &["revoke", serial])), 7, "a second revocation is a conflict");
     let checked = run(at, &["fsck"]);
     assert_eq!(code(&checked), 0, "{}", told(&checked));
+}
+
+#[test]
+fn a_search_says_when_it_finds_nothing_and_a_certificate_without_names_shows_its_subject() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let none = run(at, &["find", "web.lab.exmaple", "--status", "revoked"]);
+    assert_eq!((code(&none), none.stdout.as_slice()), (0, &b""[..]));
+    assert_eq!(told(&none), "no certificates found for \"web.lab.exmaple\" with status revoked\n");
+    let json = run(at, &["find", "x.example", "-o", "json"]);
+    assert_eq!(
+        (told(&json), serde_json::from_slice::<serde_json::Value>(&json.stdout).unwrap()["items"][0].is_null()),
+        (String::new(), true)
+    );
+
+    assert_eq!(code(&run(at, &["ca", "create", "etcd"])), 0);
+    let made = run(at, &["issue", "--profile", "etcd-client", "--common-name", "apiserver"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    assert!(told(&made).contains("issued  CN=apiserver"), "{}", told(&made));
+    let found = run(at, &["find"]);
+    let found = String::from_utf8(found.stdout).unwrap();
+    assert!(found.lines().nth(1).unwrap().starts_with("CN=apiserver"), "{found}");
+}
+
+#[test]
+fn tokens_grants_and_keys_are_refused_for_what_does_not_exist() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let bound = |what: &[&'static str]| [what, &["--name", "x", "--allow-name", "lab.example"]].concat();
+    for command in [bound(&["token", "create"]), bound(&["grant", "create"]), bound(&["acme", "eab", "create"])] {
+        for (flag, what, known) in [("--profile", "profile", "tls-server"), ("--issuer", "issuer", "tls-1, tls-root")]
+        {
+            let output = run(at, &[&command[..], &[flag, "NOSUCH"]].concat());
+            let expected = format!("{what} \"NOSUCH\" does not exist; there are {known}");
+            assert_eq!(code(&output), 3, "{command:?}: {}", told(&output));
+            assert!(told(&output).contains(&expected), "{command:?}: {}", told(&output));
+        }
+        assert_eq!(code(&run(at, &[&command[..], &["--profile", "tls-server"]].concat())), 0);
+    }
+    let output = run(at, &["token", "create", "--name", "x", "--role", "NOSUCH"]);
+    assert_eq!(code(&output), 3, "{}", told(&output));
+    assert!(told(&output).contains("role \"NOSUCH\" does not exist; there are viewer, auditor"), "{}", told(&output));
+}
+
+#[test]
+fn the_key_of_a_root_that_is_offline_or_whose_file_was_moved_away_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let shown = || String::from_utf8(run(at, &["ca", "show", "tls-root"]).stdout).unwrap();
+    assert!(!shown().contains("offline"), "{}", shown());
+    std::fs::rename(at.join(".local/share/chancery/root.key"), at.join("stick.key")).unwrap();
+    assert!(shown().contains("take --root-key FILE"), "{}", shown());
+    let without = run(at, &["ca", "create", "tls", "--under", "tls-root"]);
+    assert_eq!(code(&without), 7, "{}", told(&without));
+    assert!(told(&without).contains("with --root-key FILE"), "{}", told(&without));
+    // what a command prints to go on with names the key that it was given itself
+    let root = run(at, &["ca", "create", "tls", "--new-root", "--root-key", "stick.key"]);
+    assert!(told(&root).contains("ca create tls --under tls-root-2 --root-key stick.key"), "{}", told(&root));
+    let gone = run(at, &["ca", "root", "offline", "tls-root", "--out", "tls-root.pem", "--root-key", "stick.key"]);
+    assert_eq!(code(&gone), 0, "{}", told(&gone));
+    assert!(told(&gone).contains("ca root online tls-root.pem --root-key stick.key"), "{}", told(&gone));
+    assert!(shown().contains("offline: taken out of the database"), "{}", shown());
+    let without = run(at, &["ca", "create", "tls", "--under", "tls-root", "--root-key", "stick.key"]);
+    assert_eq!(code(&without), 7, "{}", told(&without));
+    assert!(told(&without).contains("`chancery ca root online FILE`"), "{}", told(&without));
 }
 
 #[test]

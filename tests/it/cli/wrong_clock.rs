@@ -15,6 +15,9 @@ async fn commands_that_sign_or_change_a_ca_name_the_wrong_clock_and_the_remedy()
     let issue = ["issue", "a.lab.example", "--out", home.path().to_str().unwrap()];
     let made = run(&["init"]);
     assert_eq!(code(&made), 0, "{}", told(&made));
+    assert_eq!(code(&run(&["issue", "b.lab.example", "--out", home.path().to_str().unwrap()])), 0);
+    let csr = home.path().join("c.csr");
+    std::fs::write(&csr, crate::api::room::csr(&["c.lab.example"])).unwrap();
 
     // this machine is a day behind what the database has seen
     let db = Db::open_sqlite(&data.join("chancery.db")).await.unwrap();
@@ -25,13 +28,15 @@ async fn commands_that_sign_or_change_a_ca_name_the_wrong_clock_and_the_remedy()
     // a kernel that keeps its clock synchronized is believed
     let (expected, shown) = if SystemClock.is_synchronized() { (0, 0) } else { (6, 11) };
     assert_eq!(code(&run(&["clock", "show"])), shown);
-    let commands: [&[&str]; 6] = [
+    let commands: [&[&str]; 8] = [
         &issue,
+        &["sign", csr.to_str().unwrap()],
         &["ca", "create", "dev"],
         &["ca", "create", "tls", "--under", "tls-root"],
         &["ca", "crl", "sign", "tls-root"],
         &["ca", "renew", "tls-1"],
         &["ca", "retire", "tls-1", "--yes"],
+        &["revoke", "tls-1", "--yes"],
     ];
     for command in commands {
         let output = run(command);

@@ -48,6 +48,21 @@ on_both_engines! {
         assert_eq!(browser.get(&format!("/certificates?q={print}")).await.leads().1, path, "and a fingerprint");
     }
 
+    async fn a_wrong_clock_is_named_on_the_page_that_issues(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.signed_in(Role::Operator).await;
+        let before = issue(&mut browser, &["web.lab.example"]).await;
+        let csr = csr(&["www.lab.example"]);
+        let fields = [("csr", csr.as_str()), ("profile", "tls-server"), ("ttl", ""), ("action", "issue")];
+        at.clock.jump(-600);
+        let page = browser.submit("/certificates/new", "/certificates", &fields).await;
+        assert_eq!(page.status, 503);
+        page.shows("this server’s clock is 10 minutes behind ");
+        at.clock.jump(600);
+        browser.get("/certificates?q=www").await.shows("No certificate fits.");
+        browser.get(&before).await.shows("web.lab.example");
+    }
+
     async fn the_pages_tell_when_clients_are_told_to_renew(at) {
         let pages = Pages::over(at).await;
         let mut browser = pages.signed_in(Role::Operator).await;

@@ -111,7 +111,7 @@ on_both_engines! {
         tx.commit().await.unwrap();
         let path = format!("/accounts/{}", account.id);
         let mut viewer = pages.signed_in(Role::Viewer).await;
-        viewer.get(&path).await.shows("names.reserved refuses dns").shows("3 times").shows("www.lab.example").hides("Resume");
+        viewer.get(&path).await.shows("is reserved").shows("3 times").shows("www.lab.example").hides("Resume");
         let mut admin = pages.signed_in(Role::Admin).await;
         admin.get(&path).await.shows("Resume www.lab.example");
         let ask = [("name", "www.lab.example")];

@@ -5,9 +5,11 @@ use std::io::Write;
 use std::path::Path;
 
 use chancery::clock::{Clock, SystemClock};
-use serde_json::json;
+use chancery::store::engine::{Db, q};
+use serde_json::{Value, json};
 
 use crate::support::process::{Process, code, told};
+use crate::support::stores::plain;
 use crate::support::wait;
 use crate::support::wire::{self, Reply};
 
@@ -113,6 +115,62 @@ async fn a_server_on_sqlite_survives_a_full_disk_without_a_restart() {
         let status = if revoked.contains(id) { "revoked" } else { "valid" };
         assert_eq!(reply.json()["status"], status, "{}", reply.text());
     }
+    let checked = process.run_inside(&["fsck"]);
+    assert_eq!(code(&checked), 0, "{}", told(&checked));
+}
+
+/// What `doctor` says of the database.
+fn database(process: &Process) -> (String, String) {
+    let found: Value = serde_json::from_slice(&process.run_inside(&["doctor", "-o", "json"]).stdout).unwrap();
+    let check = found["checks"].as_array().unwrap().iter().find(|check| check["name"] == "database").unwrap();
+    let text = |member: &str| check[member].as_str().unwrap().to_owned();
+    (text("status"), text("detail"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upgrade_without_room_to_write_the_file_anew_says_so_and_is_done_once_there_is_room() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = home.path().join("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let url = format!("sqlite://{}/chancery.db", disk.display());
+    let process = Process::start_on_disk(home.path(), &disk, 24 << 10, &[("CHANCERY_DATABASE_URL", &url)]);
+    assert_eq!(database(&process).0, "ok");
+    // as a version left it that did not overwrite what it deleted
+    let version = async |set: Option<&'static str>| {
+        let db = Db::open_sqlite(&process.inside(&disk.join("chancery.db"))).await.unwrap();
+        if let Some(text) = set {
+            q(plain(text)).execute(&db).await.unwrap();
+        }
+        let row = q(plain("PRAGMA user_version")).fetch_one(&db).await.unwrap();
+        db.close().await;
+        row.get::<i64>("user_version").unwrap()
+    };
+    assert_eq!(version(Some("PRAGMA user_version = 0")).await, 0);
+    assert_eq!(database(&process).0, "warning");
+
+    let [small, large] = ["small", "large"].map(|name| home.path().join(name));
+    std::fs::create_dir(&small).unwrap();
+    let worker = process.start_inside(&small, &["--only", "worker"], &[]);
+    wait::until("it says that there is no room", async || {
+        worker.stderr().contains("MiB are needed; make room there").then_some(())
+    })
+    .await;
+    let log = worker.stderr();
+    assert!(log.contains("the database file could not be written anew"), "{log}");
+    assert_eq!(version(None).await, 0, "the file is as it was");
+    let (status, detail) = database(&process);
+    assert!(status == "warning" && detail.contains("make twice its size free on the disk"), "{detail}");
+    let made = process.run_inside(&["token", "create", "--role", "viewer", "--name", "meanwhile"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    drop(worker);
+
+    let grown = process.inside_of("mount").args(["-o", "remount,size=400m"]).arg(&disk).output().unwrap();
+    assert!(grown.status.success(), "{}", told(&grown));
+    std::fs::create_dir(&large).unwrap();
+    let worker = process.start_inside(&large, &["--only", "worker"], &[("CHANCERY_LOG", "info")]);
+    wait::until("the file is written anew", async || (version(None).await == 1).then_some(())).await;
+    assert_eq!(database(&process).0, "ok");
+    drop(worker);
     let checked = process.run_inside(&["fsck"]);
     assert_eq!(code(&checked), 0, "{}", told(&checked));
 }

@@ -72,7 +72,7 @@ pub fn refused(store: &Store, account: &Account) -> Attempt {
         address: "192.0.2.1".into(),
         names: vec!["localhost".into()],
         code: "rejected_identifier".into(),
-        detail: "names.reserved refuses dns \"localhost\": allowed is a name of your own; ask for another".into(),
+        detail: "dns \"localhost\" is reserved; ask for a name of your own".into(),
         rule: Some("names.reserved".into()),
         request_id: "req_01KB45CZRMS1RG67EMDAZD52BD".into(),
     }

@@ -91,13 +91,26 @@ impl Process {
 
     /// The same where the process has a file system of its own.
     pub fn run_inside(&self, arguments: &[&str]) -> Output {
+        self.inside_of(env!("CARGO_BIN_EXE_chancery")).args(arguments).output().unwrap()
+    }
+
+    /// One more process on that file system, whose stderr goes to a folder of its own.
+    pub fn start_inside(&self, folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
+        let mut command = self.inside_of(env!("CARGO_BIN_EXE_chancery"));
+        command.args(["serve", "-o", "json"]).args(arguments);
+        Process::spawn(folder, &mut command, environment)
+    }
+
+    /// A program on that file system, with the settings of this process.
+    pub fn inside_of(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.args(["--target", &self.child.id().to_string(), "--mount"]);
         if unsafe { libc::geteuid() } != 0 {
             command.args(["--user", "--preserve-credentials"]);
         }
-        command.arg(env!("CARGO_BIN_EXE_chancery")).args(arguments).env_clear().env("HOME", &self.home);
-        command.envs(self.environment.iter().cloned()).output().unwrap()
+        command.arg(program).env_clear().env("HOME", &self.home).envs(self.environment.iter().cloned());
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
     }
 
     /// A path as the process sees it.
