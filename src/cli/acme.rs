@@ -31,12 +31,12 @@ pub enum AcmeCommand {
     },
     /// List requests that were refused, newest first, with the sentence that the client was told
     Attempts(AttemptsArgs),
-    /// Tell why an order or the last attempt for a name is as it is
+    /// Explain an order, or the last attempt for a name: what was asked, what the CA saw, what to do
     ///
     /// Ends with 0 when it got its certificate, 10 while it is under way, 11 when it failed, 3 when it was refused,
     /// 4 when nobody asked for it.
     Explain(ExplainArgs),
-    /// Run the validator now for a name, without a client, and tell what the CA sees
+    /// Validate a name now, without a client, and print what the CA sees
     ///
     /// Ends with 0 when the name is proved or the way to it is open, 11 when the challenge fails.
     Test(TestArgs),
@@ -63,15 +63,15 @@ pub enum AcmeCommand {
 
 #[derive(Debug, Subcommand)]
 pub enum EabCommand {
-    /// Make a key and print its id and its HMAC key, this once
+    /// Make a key and print its id and its HMAC key, which is not shown again
     Create(CreateArgs),
     /// List keys; HMAC keys are never shown again
     List,
-    /// Revoke a key: it registers no further account
+    /// Revoke a key, so that no further account registers with it
     Revoke {
         /// The key's id (eab_…), as `chancery acme eab list` shows it
         id: String,
-        /// End the accounts too that it has registered
+        /// Also revoke the accounts that registered with it
         #[arg(long)]
         accounts: bool,
     },
@@ -82,7 +82,7 @@ pub struct CreateArgs {
     /// Who registers with it
     #[arg(long)]
     name: String,
-    /// The one directory where it works
+    /// The directory that the key is for
     #[arg(long, value_name = "SLUG", default_value = "default")]
     directory: String,
     /// An existing grant in place of the lists
@@ -100,9 +100,9 @@ pub struct CreateArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum DirectoryCommand {
-    /// One line each
+    /// List the directories, one line each
     List,
-    /// Everything about one
+    /// Show everything about a directory
     Show {
         /// The directory, such as default
         slug: String,
@@ -114,7 +114,7 @@ pub enum DirectoryCommand {
         #[command(flatten)]
         rules: RulesArgs,
     },
-    /// Change what a directory offers; what is not given stays
+    /// Change a directory; what is not given stays as it is
     Set {
         /// The directory, such as default
         slug: String,

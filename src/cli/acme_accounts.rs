@@ -15,12 +15,12 @@ pub const ACCOUNTS: &str = "/api/v1/acme/accounts";
 pub enum AccountsCommand {
     /// List accounts, newest first
     List(ListArgs),
-    /// Everything about one, with its last orders and refusals
+    /// Show everything about an account, with its last orders and refusals
     Show {
         /// The account's id (acc_…), as `chancery acme accounts list` shows it
         id: String,
     },
-    /// Put an account that is there under a grant: its names come without a challenge
+    /// Put an account under a grant: it gets the names of the grant without a challenge
     Grant {
         /// The account's id (acc_…), as `chancery acme accounts list` shows it
         id: String,
@@ -28,7 +28,7 @@ pub enum AccountsCommand {
         #[arg(long, value_name = "ID")]
         grant: String,
     },
-    /// End an account for ever: its open orders end too, its certificates stay
+    /// Deactivate an account for good; its open orders fail and its certificates stay
     #[command(visible_alias = "revoke")]
     Deactivate {
         /// The account's id (acc_…), as `chancery acme accounts list` shows it

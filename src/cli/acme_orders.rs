@@ -16,7 +16,7 @@ pub const ATTEMPTS: &str = "/api/v1/acme/attempts";
 pub enum OrdersCommand {
     /// List orders, newest first
     List(ListArgs),
-    /// Everything about one; why it is as it is tells `acme explain`
+    /// Show everything about an order; `acme explain` says why it failed
     Show {
         /// The order's id (ord_…), as `chancery acme orders list` shows it
         id: String,

@@ -11,9 +11,9 @@ use crate::server::settings::Flags;
 
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
-    /// The newest events first
+    /// List events, newest first
     List {
-        /// At most this many
+        /// How many events at most
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
     },

@@ -16,22 +16,22 @@ use crate::server::settings::Flags;
 
 #[derive(Debug, Subcommand)]
 pub enum CaCommand {
-    /// One line for each certificate authority
+    /// List the certificate authorities, one line each
     List,
-    /// Everything about one, and what depends on it
+    /// Show everything about an issuer or a root, and what depends on it
     Show {
         /// The issuer or root, such as tls-1
         name: String,
     },
-    /// Make a trust domain with a root and an issuer, or with --under one more issuer
+    /// Make a trust domain with a root and an issuer; with --under one more issuer, with --new-root one more root
     Create(CreateArgs),
-    /// Take over a CA with its key (PEM or PKCS#12)
+    /// Import an existing CA with its private key (PEM or PKCS#12)
     Import(ca_foreign::ImportArgs),
-    /// Make a key and a CSR for a CA elsewhere, such as a corporate root
+    /// Make a key and a CSR for an issuer that another CA is to sign, such as a corporate root
     Csr(ca_foreign::CsrArgs),
-    /// Install the certificate that a CA elsewhere made for a CSR, or one more for an issuer
+    /// Install the certificate that another CA signed for `ca csr`
     Install(ca_foreign::InstallArgs),
-    /// Take the key of a root offline, or bring it back
+    /// Move the private key of a root out of the database into a file, or back
     Root {
         #[command(subcommand)]
         command: ca_root::RootCommand,
@@ -41,17 +41,19 @@ pub enum CaCommand {
         #[command(subcommand)]
         command: ca_anchor::AnchorCommand,
     },
-    /// CRLs that a server cannot sign
+    /// Sign the CRLs of a root, or import CRLs that were signed elsewhere
     Crl {
         #[command(subcommand)]
         command: ca_root::CrlCommand,
     },
-    /// Give an issuer one more certificate from its root: the same name and key, a later end. Older ones with
-    /// OCSPSigning are revoked
+    /// Renew the certificate of an issuer: its root signs a new one with the same name and key and a later expiry
+    ///
+    /// Older certificates of the issuer that have the usage OCSPSigning are revoked: with them its key could answer OCSP
+    /// about itself.
     Renew {
         /// The issuer, such as tls-1
         name: String,
-        /// How many years it lives
+        /// How many years the new certificate is valid [default: three, or as long as the root]
         #[arg(long, value_name = "N")]
         years: Option<u32>,
         #[command(flatten)]
@@ -66,12 +68,19 @@ pub enum CaCommand {
         #[arg(long, value_name = "WHO", value_parser = ["delegate", "issuer"])]
         sign_by: String,
     },
-    /// Let a prepared or retiring issuer or root sign. An issuer that was prepared, or was the default before it was retired,
-    /// becomes the default of its domain
+    /// Let an issuer or a root sign that is prepared or was retired
+    ///
+    /// An issuer that was prepared becomes the default of its trust domain, and so does one that was the default before it
+    /// was retired: it then signs where a request names no issuer. A root has to be active before the issuers under it.
     Activate(ca_states::ActivateArgs),
-    /// Let an issuer or a root sign no certificate any more; it publishes until its last one expires
+    /// Stop an issuer or a root from signing; its CRL and OCSP answers are published on
+    ///
+    /// They are published until its last certificate has expired. Lists what depends on it first; `ca activate` undoes it.
     Retire(ca_states::StateArgs),
-    /// Take a retiring or prepared root out of its bundle, or an issuer out of use; `ca retire` brings it back
+    /// Remove a root from its bundle, or an issuer from use
+    ///
+    /// It has to be retiring or prepared. Clients that fetch /bundles/DOMAIN.pem again trust a removed root no longer. Its
+    /// CRL and OCSP answers are published on; `ca retire` brings it back.
     Remove(ca_states::StateArgs),
 }
 
@@ -79,25 +88,26 @@ pub enum CaCommand {
 pub struct CreateArgs {
     /// mtls, kubernetes, etcd, front-proxy, code-signing, timestamping, smime, dev, or a name of your own
     domain: String,
-    /// The issuer that signs the new one; without it the domain is made with a root of its own
+    /// The root or issuer that signs the new issuer; without it a new trust domain is made, with a root of its own
     #[arg(long, value_name = "ISSUER")]
     under: Option<String>,
-    /// Make one more root of a domain that is there: prepared, in the bundle, until `ca activate`
+    /// Make one more root for an existing trust domain; it is in the bundle and signs nothing until `ca activate`
     #[arg(long, conflicts_with_all = ["under", "eku", "permit", "exclude"])]
     new_root: bool,
-    /// P-256, P-384, P-521, Ed25519, RSA-2048, RSA-3072 or RSA-4096
+    /// The kind of key: P-256, P-384, P-521, Ed25519, RSA-2048, RSA-3072 or RSA-4096
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
     /// An extended key usage, such as serverAuth; can be given again
     #[arg(long, value_name = "USAGE")]
     eku: Vec<String>,
-    /// A name that may stand below it (example.org, 10.0.0.0/8, @example.org, spiffe://host); all else may not
+    /// A name that certificates below it may have (example.org, 10.0.0.0/8, @example.org, spiffe://host), and no others;
+    /// can be given again
     #[arg(long, value_name = "NAME")]
     permit: Vec<String>,
-    /// A name that may not stand below it; can be given again
+    /// A name that certificates below it must not have; can be given again
     #[arg(long, value_name = "NAME")]
     exclude: Vec<String>,
-    /// How many years the issuer lives
+    /// How many years the issuer is valid
     #[arg(long, value_name = "N")]
     years: Option<u32>,
     #[command(flatten)]
@@ -106,9 +116,17 @@ pub struct CreateArgs {
 
 #[derive(Debug, Args)]
 pub struct RootKey {
-    /// The key file of the roots [default: root.key in the data directory]
+    /// The file that opens the private keys of the roots [default: root.key in the data directory]
     #[arg(long, value_name = "FILE")]
     pub root_key: Option<PathBuf>,
+}
+
+impl RootKey {
+    /// ` --root-key FILE` for a command that is printed and needs the key too; empty when none was named.
+    pub fn repeated(&self) -> String {
+        let named = |path: &PathBuf| format!(" --root-key {}", super::repeated::quoted(&path.display().to_string()));
+        self.root_key.as_ref().map(named).unwrap_or_default()
+    }
 }
 
 pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
@@ -132,7 +150,7 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
 
 async fn create(context: &Context, args: CreateArgs) -> Result<()> {
     let client = context.client_with_root(args.root.root_key.as_deref()).await?;
-    let new_root = args.new_root;
+    let (new_root, key) = (args.new_root, args.root.repeated());
     let (domain, under) = (args.domain.clone(), args.under.is_some() || new_root);
     let path = if under { "/api/v1/issuers" } else { "/api/v1/domains" };
     let mut asked = body(args);
@@ -153,7 +171,7 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
             if permitted != "-" {
                 output::say(&format!("permits   {}", permitted.replace(',', ", ")));
             }
-            next_steps(context, &made, slug, new_root);
+            next_steps(context, &made, slug, new_root.then_some(key.as_str()));
             Ok(())
         }
         (_, false) => report(&client, &made).await,
@@ -178,12 +196,13 @@ async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
 }
 
 /// What a further root or issuer needs before it signs for clients.
-fn next_steps(context: &Context, made: &Value, slug: &str, new_root: bool) {
+/// `new_root` has the flag that names the root's key, for a further root.
+fn next_steps(context: &Context, made: &Value, slug: &str, new_root: Option<&str>) {
     let domain = output::text(made, "domain");
     let activate = || context.command(&format!("ca activate {slug}"));
-    if new_root {
+    if let Some(key) = new_root {
         output::say(&format!("prepared  it stands in /bundles/{domain}.pem and signs for nobody yet"));
-        output::say(&format!("next      {}", context.command(&format!("ca create {domain} --under {slug}"))));
+        output::say(&format!("next      {}", context.command(&format!("ca create {domain} --under {slug}{key}"))));
         output::say(&format!("          {}     (once clients have the bundle)", activate()));
     } else if made["state"] == "prepared" {
         output::say(&format!("prepared  {}     (after its root)", activate()));

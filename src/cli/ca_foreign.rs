@@ -30,13 +30,13 @@ pub struct ImportArgs {
     /// File with the password of the key or of the PKCS#12 file
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
-    /// The trust domain that it is for; made if it is not there
+    /// The trust domain that the CA is for; it is made if it does not exist
     #[arg(long, value_name = "DOMAIN")]
     domain: String,
-    /// What it is called here; the next name of the domain when not given
+    /// The name of the issuer here; the next free name of the domain when not given
     #[arg(long, value_name = "ISSUER")]
     name: Option<String>,
-    /// A CRL that it signed: what is revoked there stays revoked
+    /// Its last CRL: what is revoked there stays revoked
     #[arg(long, value_name = "FILE")]
     crl: Option<PathBuf>,
     #[command(flatten)]
@@ -48,7 +48,7 @@ pub struct CsrArgs {
     /// The trust domain of a new issuer
     #[arg(required_unless_present = "issuer", conflicts_with = "issuer")]
     domain: Option<String>,
-    /// An issuer that is there: the same name and key again
+    /// An existing issuer that gets one more certificate for its name and key
     #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// P-256, P-384, P-521, Ed25519, RSA-2048, RSA-3072 or RSA-4096
@@ -57,13 +57,13 @@ pub struct CsrArgs {
     /// An extended key usage, such as serverAuth; can be given again
     #[arg(long, value_name = "USAGE", conflicts_with = "issuer")]
     eku: Vec<String>,
-    /// The CN of its name
+    /// The common name (CN) of its subject
     #[arg(long, value_name = "NAME", conflicts_with = "issuer")]
     common_name: Option<String>,
-    /// The O of its name
+    /// The organization (O) of its subject
     #[arg(long, value_name = "NAME", conflicts_with = "issuer", requires = "common_name")]
     organization: Option<String>,
-    /// Where the CSR goes instead of stdout
+    /// The file to write the CSR to, instead of stdout
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -87,7 +87,10 @@ pub async fn import(context: &Context, args: ImportArgs) -> Result<()> {
     ca::issuer(&context.client().await?, &slug).await?;
     let snapshot = app.authority.snapshot();
     if snapshot.signers(&args.domain, app.clock.now()).is_empty() {
-        output::say(&format!("next      {}", context.command(&format!("ca create {} --under {slug}", args.domain))));
+        output::say(&format!(
+            "next      {}",
+            context.command(&format!("ca create {} --under {slug}{}", args.domain, args.root.repeated()))
+        ));
     }
     Ok(())
 }

@@ -9,14 +9,15 @@ use super::ca_foreign::{password, read, read_crl, warn_of_collisions};
 use super::failure::{Result, Trying};
 use super::files;
 use super::output;
+use super::repeated::quoted;
 use super::session::{Context, host_actor};
 use crate::error::Error;
 
 #[derive(Debug, Subcommand)]
 pub enum RootCommand {
-    /// Write a root's key to a file and remove it from the database
+    /// Write the private key of a root to a file and remove it from the database
     Offline(OfflineArgs),
-    /// Bring a root's key back from its file
+    /// Put the private key of a root back into the database
     Online(OnlineArgs),
 }
 
@@ -24,10 +25,10 @@ pub enum RootCommand {
 pub struct OfflineArgs {
     /// The root, such as etcd-root
     name: String,
-    /// The file; nothing is overwritten
+    /// The file to write; an existing one is not overwritten
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// File with a password for the key, which OpenSSL can then read; without it root.key opens the file
+    /// File with a password to encrypt the key with, so that OpenSSL can read it; without it only root.key opens the file
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
     #[command(flatten)]
@@ -47,16 +48,16 @@ pub struct OnlineArgs {
 
 #[derive(Debug, Subcommand)]
 pub enum CrlCommand {
-    /// Sign the CRLs of a root anew, for the rest of its life
+    /// Sign the CRLs of a root, for now and for the rest of its life
     Sign {
         /// The root, such as etcd-root
         name: String,
         #[command(flatten)]
         root: RootKey,
     },
-    /// Take a CRL that the key of an issuer signed elsewhere
+    /// Import a CRL of an issuer that was signed elsewhere
     Import {
-        /// In DER or PEM
+        /// The CRL in DER or PEM
         file: PathBuf,
     },
 }
@@ -83,7 +84,10 @@ async fn offline(context: &Context, args: OfflineArgs) -> Result<()> {
     output::say(&format!("offline   {} lies in {}", args.name, args.out.display()));
     let needs = if password.is_some() { "the password" } else { "root.key" };
     output::say(&format!("keep      a copy of the file apart from {needs}; both are needed to bring it back"));
-    output::say("status    CRLs for all of its life are signed and go on being served");
+    output::say("status    its CRLs are signed for the rest of its life and are served on");
+    let key = if password.is_some() { String::new() } else { args.root.repeated() };
+    let online = context.command(&format!("ca root online {}{key}", quoted(&args.out.display().to_string())));
+    output::say(&format!("undo      {online}"));
     Ok(())
 }
 

@@ -29,7 +29,7 @@ pub async fn run(context: &Context, name: &str) -> Result<()> {
 
 /// What the issuer is. `state` and `signs` say what `status` says to older programs.
 fn rows(issuer: &Value) -> Vec<(String, String)> {
-    let hidden = ["status", "signs_not", "can_sign", "chains"];
+    let hidden = ["status", "signs_not", "can_sign", "key_offline", "chains"];
     let mut rows = Vec::new();
     for (member, value) in issuer.as_object().into_iter().flatten() {
         let is_long = value.as_str().is_some_and(|text| text.contains('\n'));
@@ -38,13 +38,24 @@ fn rows(issuer: &Value) -> Vec<(String, String)> {
         }
     }
     rows.push(("signs".to_owned(), signs(issuer)));
-    let loaded = if issuer["can_sign"] == true { "loaded in the process that answers" } else { "not loaded there" };
-    rows.push(("key".to_owned(), loaded.to_owned()));
+    rows.push(("key".to_owned(), key(issuer).to_owned()));
     for chain in issuer["chains"].as_array().into_iter().flatten() {
         let (root, until) = (output::text(chain, "root"), output::text(chain, "not_after"));
         rows.push(("other chain".to_owned(), format!("up to {root}, until {until}")));
     }
     rows
+}
+
+/// Where the private key is, and how a command comes by it.
+fn key(issuer: &Value) -> &'static str {
+    match (issuer["key_offline"] == true, issuer["can_sign"] == true, issuer["role"] == "root") {
+        (true, ..) => "offline: taken out of the database; `chancery ca root online FILE` brings it back",
+        (false, true, _) => "in the database, and open in the process that answers",
+        (false, false, true) => {
+            "in the database, but root.key is not at hand here: `ca` commands that need it take --root-key FILE"
+        }
+        (false, false, false) => "in the database, but not open in the process that answers: it has no unlock key",
+    }
 }
 
 fn signs(issuer: &Value) -> String {

@@ -13,21 +13,23 @@ use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
 use crate::error::Error;
+use crate::model::identifier::shown;
 
 #[derive(Debug, Args)]
 pub struct FindArgs {
-    /// A name, *.suffix, prefix*, serial, or nothing for the newest
+    /// A name, *.suffix, prefix* or serial; without it the newest certificates are listed
     query: Option<String>,
-    /// intended, valid, revoked or expired: of the certificate itself, not of its issuer
+    /// Only certificates of this status: intended, valid, revoked or expired. The status is the certificate's own, whatever
+    /// its issuer's is
     #[arg(long)]
     status: Option<String>,
-    /// An issuer, such as tls-1
+    /// Only certificates of this issuer, such as tls-1
     #[arg(long, value_name = "NAME")]
     issuer: Option<String>,
     /// The authority key identifier in hex: what an earlier version issued under a cross-certificate
     #[arg(long, value_name = "HEX")]
     authority_key_id: Option<String>,
-    /// At most this many
+    /// How many certificates at most
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 }
@@ -56,14 +58,37 @@ pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
         }
         Some(Format::Table) | None => {}
     }
+    if found.is_empty() {
+        output::say(&nothing_found(&args));
+        return Ok(());
+    }
     let mut table = Table::new(&["NAMES", "STATUS", "EXPIRES", "ISSUER", "PROFILE", "REQUESTER", "SERIAL"]);
     for one in &found {
         let members = ["names", "status", "not_after", "issuer", "profile", "requester", "serial"];
         let mut cells: Vec<String> = members.iter().map(|m| output::text(one, m)).collect();
+        cells[0] = named(one);
         cells[1] = status(one);
         table.row(cells);
     }
     Ok(table.print()?)
+}
+
+/// What was asked for, so that a slip of the keyboard is seen.
+fn nothing_found(args: &FindArgs) -> String {
+    let name = args.query.as_ref().map(|query| format!(" for \"{}\"", shown(query)));
+    let status = args.status.as_ref().map(|status| format!(" with status {}", shown(status)));
+    let issuer = args.issuer.as_ref().map(|issuer| format!(" of issuer {}", shown(issuer)));
+    let key = args.authority_key_id.as_ref().map(|id| format!(" with authority key identifier {}", shown(id)));
+    let asked: String = [name, status, issuer, key].into_iter().flatten().collect();
+    format!("no certificates found{asked}")
+}
+
+/// The names of a certificate; one without names is known by its subject.
+pub(super) fn named(certificate: &Value) -> String {
+    match output::text(certificate, "names").as_str() {
+        "-" => output::text(certificate, "subject"),
+        names => names.to_owned(),
+    }
 }
 
 /// The status of a certificate itself, with a note of a revoked CA above it.

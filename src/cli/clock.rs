@@ -13,7 +13,7 @@ use crate::server::settings::Flags;
 
 #[derive(Debug, Subcommand)]
 pub enum ClockCommand {
-    /// Show the difference to the reference time, on the host of the database
+    /// Show how far this machine's clock is from the time that the CA goes by; on the host of the server
     ///
     /// Ends with 0 when the clock is right, 11 when it is wrong and nothing is signed.
     Show,

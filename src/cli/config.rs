@@ -11,11 +11,11 @@ use crate::server::settings::json_schema;
 
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
-    /// Check the settings without starting
+    /// Check the settings without starting the server
     Check(ServeFlags),
     /// Print every setting
     Show {
-        /// Where each value came from
+        /// Also print where each value came from
         #[arg(long)]
         origin: bool,
         #[command(flatten)]

@@ -38,14 +38,14 @@ pub struct Entry {
 
 #[derive(Debug, Subcommand)]
 pub enum ContextCommand {
-    /// The contexts, the current one marked
+    /// List the contexts; the current one is marked
     List,
-    /// Work with this one from now on; `local` is the installation of this host
+    /// Make a context the current one; `local` is the installation of this host
     Use {
         /// The context, as `chancery context list` shows it
         name: String,
     },
-    /// One context, the current one when none is named
+    /// Show a context [default: the current one]
     Show {
         /// The context, as `chancery context list` shows it
         name: Option<String>,

@@ -1,4 +1,5 @@
-//! `doctor` and `fsck`: how the installation is. `doctor` asks the installation of this host, or with --url a server.
+//! `doctor` and `fsck`: how the installation is. `doctor` looks at the installation of this host and whether a server
+//! answers, or with --url asks a server.
 
 use serde_json::{Value, json};
 
@@ -6,7 +7,8 @@ use super::failure::{Cause, Failure, Result, Trying};
 use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
 use super::session::Context;
-use crate::authority::checks::Severity;
+use crate::authority::checks::{Check, Severity};
+use crate::client::anchor;
 use crate::server::settings::Flags;
 
 /// One line a check; exit code 10 when the worst is a warning, 11 when one is critical.
@@ -38,11 +40,25 @@ async fn of_this_host(context: &Context, flags: &Flags) -> crate::error::Result<
     let (app, repeated) = (context.local_app(flags).await?, context.repeated());
     let checks = app.authority.checks().await;
     let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
-    let told: Vec<_> = checks
-        .iter()
+    let server = Check { name: "server", severity: Severity::Ok, detail: server(&app.urls.external).await };
+    let told: Vec<_> = std::iter::once(&server)
+        .chain(&checks)
         .map(|c| json!({"name": c.name, "status": c.severity.name(), "detail": repeated.in_text(&c.detail)}))
         .collect();
     Ok(json!({"status": worst.name(), "checks": told}))
+}
+
+/// Whether a server answers. The checks look at the database, which is well while none runs; a server that was stopped on
+/// purpose is no fault.
+async fn server(url: &str) -> String {
+    match anchor::answers(url).await {
+        Ok(()) => format!("one answers at {url}"),
+        Err(error) => format!(
+            "none answers at {url} ({}): nothing is served there until `chancery serve` runs, and the checks below look at \
+             the database alone",
+            error.chain()
+        ),
+    }
 }
 
 /// 0 when everything agrees, 11 with one line for each disagreement.
@@ -62,15 +78,19 @@ pub async fn fsck(context: &Context) -> Result<()> {
             "findings": report.findings,
         }))?;
     } else {
-        report.findings.iter().for_each(|finding| output::say(&format!("disagree  {finding}")));
+        report.findings.iter().for_each(|finding| output::say(&format!("inconsistent  {finding}")));
         output::say(&format!(
-            "checked {} certificates ({} intents without outcome), {} audit events, {} CRLs ({} to be published): {}",
+            "checked {} certificates ({} signatures begun and not finished), {} audit events, {} CRLs ({} due for publication): {}",
             report.certificates,
             report.open_intents,
             report.events,
             report.crls,
             report.crls_due,
-            if report.findings.is_empty() { "they agree" } else { "they do not agree" },
+            match report.findings.len() {
+                0 => "all consistent".to_owned(),
+                1 => "1 inconsistency".to_owned(),
+                n => format!("{n} inconsistencies"),
+            },
         ));
     }
     if report.findings.is_empty() { Ok(()) } else { Err(Failure { what: String::new(), cause: Cause::Check(11) }) }

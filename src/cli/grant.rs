@@ -28,7 +28,7 @@ pub struct CreateArgs {
     name: String,
     #[command(flatten)]
     bounds: BoundsArgs,
-    /// How long certificates may be asked for, such as 365d [default: without end]
+    /// How long the grant lasts, such as 365d [default: it does not expire]
     #[arg(long, value_name = "TIME")]
     expires: Option<String>,
 }
@@ -39,7 +39,7 @@ pub struct BoundsArgs {
     /// A DNS suffix, .suffix, =name, network, @domain or URI that may be asked for; can be given again
     #[arg(long, value_name = "SUFFIX|CIDR")]
     allow_name: Vec<String>,
-    /// A common name that is no name of the certificate, or *; can be given again
+    /// A common name that may be asked for although it is no name of the certificate, or *; can be given again
     #[arg(long, value_name = "CN")]
     subject: Vec<String>,
     /// A profile that it may use; can be given again [default: every one]

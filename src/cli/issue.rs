@@ -9,6 +9,7 @@ use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
+use super::certificates::named;
 use super::failure::{Result, Trying};
 use super::files;
 use super::output::{self, Format};
@@ -135,7 +136,7 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
 
 fn tell(made: &Value, chain: &Path, key: &Path) {
     let of = |member| output::text(made, member);
-    let (names, until, serial, profile) = (of("names"), of("not_after"), of("serial"), of("profile"));
+    let (names, until, serial, profile) = (named(made), of("not_after"), of("serial"), of("profile"));
     output::say(&format!("issued  {names}   until {until}   serial {serial}   profile {profile}"));
     output::say(&format!("  chain  {}", chain.display()));
     output::say(&format!("  key    {} (0600, made here, never sent)", key.display()));

@@ -65,7 +65,7 @@ struct Cli {
     #[command(flatten)]
     everywhere: EverywhereFlags,
 
-    /// How to print: table for people, json as the REST API has it, pem
+    /// Output format: a table for people, JSON as the REST API has it, or PEM
     #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
     output: Option<Format>,
 
@@ -81,87 +81,92 @@ enum Command {
     /// Run the server; on an empty database it makes the CA first
     #[command(after_help = flags::further_settings())]
     Serve(ServeFlags),
-    /// Make the CA without serving
+    /// Make the CA and end, without starting the server
     Init(ServeFlags),
     /// Check or migrate the schema of the database
     Migrate(migrate::MigrateArgs),
-    /// This machine's clock beside the reference time of the CA
+    /// Compare this machine's clock with the time that the CA goes by
     Clock {
         #[command(subcommand)]
         command: clock::ClockCommand,
     },
-    /// Print the link that makes the first administrator: once, for 15 minutes
+    /// Print the link for making the first administrator; it works once, within 15 minutes
     SetupLink,
     /// Make a key here and get a certificate for it
     Issue(issue::IssueArgs),
     /// Get a certificate for a CSR
     Sign(issue::SignArgs),
-    /// Renew a certificate file: the same names and profile, a new key
+    /// Replace a certificate file by a new certificate with the same names and profile, and a new key
     Renew(renew::RenewArgs),
     /// Revoke a certificate by id, serial, fingerprint or file
     Revoke(revoke::RevokeArgs),
-    /// Show what is in a file, what a TLS server shows, or what is behind an id or serial
+    /// Show a certificate, CSR, CRL or OCSP answer: from a file, from a TLS server, or by id or serial
     Inspect(inspect::InspectArgs),
     /// Say in one sentence whether a certificate is good
     ///
     /// Ends with 0 when it is good, 20 expired, 21 not yet valid, 22 revoked, 23 another name, 24 untrusted chain.
     Verify(verify::VerifyArgs),
-    /// List certificates by name
+    /// List certificates: by name, by serial, or the newest
     Find(certificates::FindArgs),
-    /// Certificate authorities and trust domains
+    /// Manage certificate authorities (roots and issuers) and their trust domains
     Ca {
         #[command(subcommand)]
         command: ca::CaCommand,
     },
-    /// Profiles: the rules of issuance
+    /// Manage profiles: the rules for what is issued
     Profile {
         #[command(subcommand)]
         command: profile::ProfileCommand,
     },
-    /// API tokens
+    /// Manage API tokens
     Token {
         #[command(subcommand)]
         command: token::TokenCommand,
     },
-    /// Grants: what tokens and EAB keys may ask for
+    /// Manage grants: lists of what tokens and external account keys may ask for
     Grant {
         #[command(subcommand)]
         command: grant::GrantCommand,
     },
-    /// ACME: accounts, orders and why they failed, external account keys, directories
+    /// Manage ACME: directories, accounts, external account keys, orders and why they failed
     Acme {
         #[command(subcommand)]
         command: acme::AcmeCommand,
     },
-    /// Fetch the root of a server, compare its fingerprint, and keep both as a context
+    /// Fetch the root of a server, compare its fingerprint, and remember server and root as a context
     Bootstrap(bootstrap::BootstrapArgs),
-    /// Servers that you work with
+    /// Manage contexts: the servers that you work with
     Context {
         #[command(subcommand)]
         command: contexts::ContextCommand,
     },
-    /// The root in the trust stores of this host
+    /// Add the roots of the CA to the trust stores of this host, or remove them
     Trust {
         #[command(subcommand)]
         command: trust::TrustCommand,
     },
-    /// People who sign in to the dashboard
+    /// Manage the users who sign in to the dashboard
     User {
         #[command(subcommand)]
         command: user::UserCommand,
     },
-    /// The audit: every change and every refusal
+    /// Read or verify the audit: every change and every refusal
     Audit {
         #[command(subcommand)]
         command: audit::AuditCommand,
     },
-    /// Print what connects a program to this CA, with the values filled in
+    /// Print a script or manifest that connects a program to this CA, with the values filled in
     Quickstart(quickstart::QuickstartArgs),
-    /// Ask the installation how it is
+    /// Check whether everything works, and print what to do about what does not
+    ///
+    /// Ends with 0 when all is well, 10 with a warning, 11 when something does not work now. A server that does not run is
+    /// reported and is no fault.
     Doctor(ServeFlags),
-    /// Check that database, certificates, audit chains and CRLs agree
+    /// Check that database, certificates, audit chains and CRLs are consistent
+    ///
+    /// Ends with 0 when they are, 11 with one line for each inconsistency.
     Fsck,
-    /// Show or check the settings
+    /// Show the settings, or check them
     Config {
         #[command(subcommand)]
         command: config::ConfigCommand,
@@ -209,7 +214,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     match outcome {
         Ok(()) => 0,
         Err(failure) => {
-            failure.lines().iter().for_each(|line| output::say(&repeated.in_text(line)));
+            let lines = failure.lines();
+            lines.iter().for_each(|line| output::say(&repeated.in_text(line)));
+            if let Some(note) = repeated.note_on(&lines) {
+                output::say(&format!("  note   {note}"));
+            }
             failure.exit_code()
         }
     }

@@ -14,9 +14,9 @@ use crate::error::{Error, ErrorKind};
 
 #[derive(Debug, Subcommand)]
 pub enum ProfileCommand {
-    /// One line each
+    /// List the profiles, one line each
     List,
-    /// Everything about one
+    /// Show the rules of a profile
     Show {
         /// The profile, such as tls-server
         name: String,
@@ -33,15 +33,15 @@ pub enum ProfileCommand {
     },
     /// Show the certificate that a CSR would get, or the rule that refuses it
     Test(TestArgs),
-    /// Write profiles as files, NAME.json each; without --out one goes to stdout
+    /// Write profiles to files NAME.json in --out, or one profile to stdout
     Export {
-        /// Which; every one without
+        /// The profiles [default: all]
         names: Vec<String>,
         /// The directory for the files
         #[arg(long, value_name = "DIR")]
         out: Option<PathBuf>,
     },
-    /// Make the profiles what these files say; what says the same stays as it is
+    /// Create or change profiles so that they are as in these files
     Apply {
         /// Rules in JSON, or TOML by their names
         #[arg(required = true)]

@@ -63,7 +63,7 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
         return Ok(output::json(&made)?);
     }
     let (names, until, serial) =
-        (output::text(&made, "names"), output::text(&made, "not_after"), output::text(&made, "serial"));
+        (super::certificates::named(&made), output::text(&made, "not_after"), output::text(&made, "serial"));
     output::say(&format!("renewed  {names}   until {until}   serial {serial}"));
     output::say(&format!("  chain  {}", args.file.display()));
     output::say(&format!("  key    {} ({})", key_file.display(), if args.reuse_key { "kept" } else { "new" }));

@@ -10,11 +10,11 @@ use crate::client::{Client, encode};
 
 #[derive(Debug, Subcommand)]
 pub enum RenewalsCommand {
-    /// Move the renewal windows of the certificates that are there now and fit
+    /// Tell clients to renew certificates in another window than their own
     Move(Box<MoveArgs>),
     /// List the rules, newest first
     List,
-    /// Cancel a rule: its certificates have their own windows again
+    /// Cancel a rule, so that its certificates have their own windows again
     Cancel {
         /// The rule's id (rnw_…), as `chancery acme renewals list` shows it
         id: String,
@@ -53,13 +53,13 @@ pub struct MoveArgs {
     /// When it ends [default: a day after its start]
     #[arg(long, value_name = "TIME")]
     end: Option<String>,
-    /// Why
+    /// Why the certificates are to be renewed; clients show it
     #[arg(long)]
     reason: String,
     /// A page that clients show to their operators
     #[arg(long, value_name = "URL")]
     explanation_url: Option<String>,
-    /// How long the rule holds
+    /// How long the rule lasts
     #[arg(long, value_name = "TIME", default_value = "365d")]
     expires: String,
 }

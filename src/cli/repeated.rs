@@ -10,13 +10,32 @@ pub struct Repeated {
     /// ` --data DIR`, … with a blank in front of each; empty when there is none.
     local: String,
     remote: String,
+    /// The database's URL came from the environment and has a password, which no command line may show.
+    secret_url: bool,
 }
+
+/// Variables that name an installation, by the setting that a flag can give as well.
+const NAMED: [(&str, &str); 4] = [
+    ("data", "CHANCERY_DATA"),
+    ("database_url", "CHANCERY_DATABASE_URL"),
+    ("config", "CHANCERY_CONFIG"),
+    ("unlock_key", "CHANCERY_UNLOCK_KEY"),
+];
 
 impl Repeated {
     pub fn of(flags: &Flags, remote: &RemoteArgs, environment: &Environment) -> Repeated {
         let mut local = String::new();
         for (setting, value) in flags.iter().filter_map(|(key, value)| Some((Setting::find(key)?, value))) {
             local.push_str(&format!(" --{} {}", setting.flag, quoted(value)));
+        }
+        let mut secret_url = false;
+        for (key, variable) in NAMED.into_iter().filter(|(key, _)| !flags.contains_key(key)) {
+            let (Some(value), Some(setting)) = (environment.text(variable), Setting::find(key)) else { continue };
+            // a variable set for one command is not there for the next
+            match key == "database_url" && has_password(&value) {
+                true => secret_url = true,
+                false => local.push_str(&format!(" --{} {}", setting.flag, quoted(&value))),
+            }
         }
         // a service manager names the directory to its service, and not to a shell
         if let Some(data) = environment.path("STATE_DIRECTORY").filter(|_| !flags.contains_key("data"))
@@ -25,7 +44,19 @@ impl Repeated {
             local.push_str(&format!(" --data {}", quoted(&data.display().to_string())));
         }
         let remote = remote.given().into_iter().map(|(flag, value)| format!(" --{flag} {}", quoted(&value)));
-        Repeated { local, remote: remote.collect() }
+        Repeated { local, remote: remote.collect(), secret_url }
+    }
+
+    /// What printed commands need beside their flags.
+    pub fn note(&self) -> Option<&'static str> {
+        (self.secret_url && self.remote.is_empty()).then_some(
+            "these commands need CHANCERY_DATABASE_URL as it was set for this one; it holds a password and is not printed",
+        )
+    }
+
+    /// The note, where one of these lines has a command.
+    pub fn note_on(&self, lines: &[String]) -> Option<&'static str> {
+        self.note().filter(|_| lines.iter().any(|line| line.contains("`chancery ")))
     }
 
     /// `ca activate tls-2` as a whole command.
@@ -42,8 +73,14 @@ impl Repeated {
     }
 }
 
+fn has_password(url: &str) -> bool {
+    // what is no URL is not printed either
+    url::Url::parse(url)
+        .map_or(true, |url| url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password"))
+}
+
 /// One word for a shell.
-fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     if !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "/._-+:,=@%".contains(c)) {
         return word.to_owned();
     }
@@ -68,6 +105,16 @@ mod tests {
             (none.command("doctor").as_str(), none.in_text("`chancery x`").as_str()),
             ("chancery doctor", "`chancery x`")
         );
+        let prefixed = Environment::of(&[("CHANCERY_DATABASE_URL", "postgres://ca@db/ca"), ("CHANCERY_DATA", "D")]);
+        let repeated = Repeated::of(&Flags::new(), &RemoteArgs::default(), &prefixed);
+        assert_eq!(repeated.command("doctor"), "chancery --data D --database-url postgres://ca@db/ca doctor");
+        assert_eq!(repeated.note(), None);
+        for secret in ["postgres://ca:hunter2@db/ca", "postgres://ca@db/ca?password=hunter2"] {
+            let secret = Environment::of(&[("CHANCERY_DATABASE_URL", secret)]);
+            let repeated = Repeated::of(&Flags::new(), &RemoteArgs::default(), &secret);
+            assert_eq!(repeated.command("doctor"), "chancery doctor");
+            assert!(repeated.note().unwrap().contains("CHANCERY_DATABASE_URL"));
+        }
         let unit = Environment::of(&[("STATE_DIRECTORY", "/var/lib/chancery")]);
         let repeated = Repeated::of(&Flags::new(), &RemoteArgs::default(), &unit);
         assert_eq!(repeated.command("doctor"), "chancery --data /var/lib/chancery doctor");

@@ -135,8 +135,7 @@ async fn one(client: &Client, context: &Context, certificate: &Value, reason: &s
     if context.output == Some(Format::Json) {
         output::json(&done)?;
     } else {
-        let (names, serial) = (output::text(certificate, "names"), output::text(certificate, "serial"));
-        let whose = if names == "-" { output::text(certificate, "subject") } else { names };
+        let (whose, serial) = (super::certificates::named(certificate), output::text(certificate, "serial"));
         output::say(&format!("revoked  {whose}   {reason}   serial {serial}"));
     }
     Ok(done)

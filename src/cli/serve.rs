@@ -40,6 +40,7 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
         receipt::first_run(&running.app, &config, link.as_deref(), command)?
             .iter()
             .for_each(|line| output::say(line));
+        say_note(context);
         output::say("");
         output::say(&receipt::listening(&running.addresses));
         if json {
@@ -84,10 +85,18 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     }
     let (link, command) = (link_for_terminal(&app).await.trying(what)?, |words: &str| context.command(words));
     receipt::first_run(&app, &config, link.as_deref(), command)?.iter().for_each(|line| output::say(line));
+    say_note(context);
     if context.output == Some(Format::Json) {
         output::data(&format!("{}\n", receipt::first_run_event(&app, &config)))?;
     }
     Ok(())
+}
+
+/// What the commands of the receipt need that cannot be printed.
+fn say_note(context: &Context) {
+    if let Some(note) = context.repeated().note() {
+        output::say(&format!("      ({note})"));
+    }
 }
 
 /// The set-up link, when a person reads stderr and not a log.

@@ -40,18 +40,19 @@ pub enum UserCommand {
         #[arg(long, value_name = "FILE|-")]
         password_file: PathBuf,
     },
-    /// Print a link that lets a new browser in once, whatever others try: it makes the browser known, and the user
-    /// signs in there with the password
+    /// Print a link that makes a new browser known, once, so that its user can sign in while others try passwords
+    ///
+    /// The user still signs in there with the password.
     SignInLink {
         /// The user's name
         name: String,
     },
-    /// Keep a user out; sessions end at once
+    /// Disable a user; all sessions end at once
     Disable {
         /// The user's name
         name: String,
     },
-    /// Let a user in again
+    /// Enable a disabled user again
     Enable {
         /// The user's name
         name: String,
