@@ -212,7 +212,8 @@ pub(super) fn unknown_critical(view: &TbsView<'_>) -> Option<ObjectIdentifier> {
 fn not_for_signing() -> Error {
     let allowed = "keyCertSign and cRLSign (RFC 5280 §4.2.1.3)";
     let value = "a CA that may not sign certificates and CRLs";
-    let wrong = "this CA may not sign certificates and CRLs: its key usages lack keyCertSign or cRLSign (RFC 5280 §4.2.1.3)";
+    let wrong =
+        "this CA may not sign certificates and CRLs: its key usages lack keyCertSign or cRLSign (RFC 5280 §4.2.1.3)";
     refuse("issuer.key_usage", value, allowed, wrong, "ask for another certificate")
 }
 
