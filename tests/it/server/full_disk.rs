@@ -8,7 +8,7 @@ use chancery::clock::{Clock, SystemClock};
 use chancery::store::engine::{Db, q};
 use serde_json::{Value, json};
 
-use crate::support::process::{Process, code, told};
+use crate::support::process::{Process, code, run, told};
 use crate::support::stores::plain;
 use crate::support::wait;
 use crate::support::wire::{self, Reply};
@@ -130,46 +130,36 @@ fn database(process: &Process) -> (String, String) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upgrade_without_room_to_write_the_file_anew_says_so_and_is_done_once_there_is_room() {
     let home = tempfile::tempdir().unwrap();
-    let disk = home.path().join("disk");
-    std::fs::create_dir(&disk).unwrap();
-    let url = format!("sqlite://{}/chancery.db", disk.display());
-    let process = Process::start_on_disk(home.path(), &disk, 24 << 10, &[("CHANCERY_DATABASE_URL", &url)]);
-    assert_eq!(database(&process).0, "ok");
-    // as a version left it that did not overwrite what it deleted
-    let version = async |set: Option<&'static str>| {
-        let db = Db::open_sqlite(&process.inside(&disk.join("chancery.db"))).await.unwrap();
-        if let Some(text) = set {
-            q(plain(text)).execute(&db).await.unwrap();
-        }
-        let row = q(plain("PRAGMA user_version")).fetch_one(&db).await.unwrap();
-        db.close().await;
-        row.get::<i64>("user_version").unwrap()
-    };
-    assert_eq!(version(Some("PRAGMA user_version = 0")).await, 0);
-    assert_eq!(database(&process).0, "warning");
+    let [disk, files, large] = ["disk", "files", "large"].map(|name| home.path().join(name));
+    for folder in [&disk, &files, &large] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let made = run(home.path(), &["init"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    // as a version left the file that did not overwrite what it deleted
+    let file = home.path().join(".local/share/chancery/chancery.db");
+    let db = Db::open_sqlite(&file).await.unwrap();
+    q(plain("PRAGMA user_version = 0")).execute(&db).await.unwrap();
+    db.close().await;
+    std::fs::copy(&file, files.join("chancery.db")).unwrap();
 
-    let [small, large] = ["small", "large"].map(|name| home.path().join(name));
-    std::fs::create_dir(&small).unwrap();
-    let worker = process.start_inside(&small, &["--only", "worker"], &[]);
-    wait::until("it says that there is no room", async || {
-        worker.stderr().contains("MiB are needed; make room there").then_some(())
-    })
-    .await;
-    let log = worker.stderr();
-    assert!(log.contains("the database file could not be written anew"), "{log}");
-    assert_eq!(version(None).await, 0, "the file is as it was");
+    let url = format!("sqlite://{}/chancery.db", disk.display());
+    let settings = [("CHANCERY_DATABASE_URL", url.as_str())];
+    let process = Process::start_on_disk_with(home.path(), &disk, 24 << 10, &files, &settings);
+    let refused = async || process.stderr().contains("MiB are needed; make room there").then_some(());
+    wait::until("it says that there is no room", refused).await;
+    assert!(process.stderr().contains("the database file could not be written anew"), "{}", process.stderr());
+    // the file is as it was, and the server works
     let (status, detail) = database(&process);
     assert!(status == "warning" && detail.contains("make twice its size free on the disk"), "{detail}");
     let made = process.run_inside(&["token", "create", "--role", "viewer", "--name", "meanwhile"]);
     assert_eq!(code(&made), 0, "{}", told(&made));
-    drop(worker);
 
     let grown = process.inside_of("mount").args(["-o", "remount,size=400m"]).arg(&disk).output().unwrap();
     assert!(grown.status.success(), "{}", told(&grown));
-    std::fs::create_dir(&large).unwrap();
     let worker = process.start_inside(&large, &["--only", "worker"], &[("CHANCERY_LOG", "info")]);
-    wait::until("the file is written anew", async || (version(None).await == 1).then_some(())).await;
-    assert_eq!(database(&process).0, "ok");
+    wait::until("the file is written anew", async || (database(&process).0 == "ok").then_some(())).await;
+    assert!(worker.stderr().contains("the database file was written anew"), "{}", worker.stderr());
     drop(worker);
     let checked = process.run_inside(&["fsck"]);
     assert_eq!(code(&checked), 0, "{}", told(&checked));

@@ -51,11 +51,25 @@ impl Process {
 
     /// The same with a file system of its own at the folder `disk`, of so many KiB: it goes with the process.
     pub fn start_on_disk(home: &Path, disk: &Path, kib: u32, environment: &[(&str, &str)]) -> Process {
-        let mount = format!("mount -t tmpfs -o size={kib}k chancery-test \"$1\" && shift && exec \"$@\"");
+        let empty = home.join("empty");
+        std::fs::create_dir(&empty).unwrap();
+        Process::start_on_disk_with(home, disk, kib, &empty, environment)
+    }
+
+    /// The same with what stands in the folder `files`.
+    pub fn start_on_disk_with(
+        home: &Path,
+        disk: &Path,
+        kib: u32,
+        files: &Path,
+        environment: &[(&str, &str)],
+    ) -> Process {
+        let fill = "cp -a \"$2/.\" \"$1\" && shift 2 && exec \"$@\"";
+        let mount = format!("mount -t tmpfs -o size={kib}k chancery-test \"$1\" && {fill}");
         let mut command = Command::new("unshare");
         let is_root = unsafe { libc::geteuid() } == 0;
         command.args(if is_root { &["--mount"][..] } else { &["--user", "--map-root-user", "--mount"] });
-        command.args(["sh", "-c", &mount, "sh"]).arg(disk).arg(env!("CARGO_BIN_EXE_chancery"));
+        command.args(["sh", "-c", &mount, "sh"]).arg(disk).arg(files).arg(env!("CARGO_BIN_EXE_chancery"));
         command.args(["serve", "-o", "json"]).env_clear().env("HOME", home).current_dir(home);
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
         Process::spawn(home, &mut command, environment)
