@@ -32,6 +32,10 @@ statements! {
     PIECE_AHEAD = "SELECT substr(sealed, $3, $4) AS piece FROM domain_crls_ahead WHERE domain = $1 AND counter = $2",
         postgres "SELECT substr(sealed, CAST($3 AS INTEGER), CAST($4 AS INTEGER)) AS piece FROM domain_crls_ahead WHERE domain = $1 AND counter = $2";
     ADVANCE = "UPDATE domain_crls SET counter = $3 WHERE domain = $1 AND counter = $2";
+    LOCK_WITHOUT_AHEAD = "SELECT d.domain FROM domain_crls d WHERE d.domain = $1 AND d.counter = $2 \
+                          AND NOT EXISTS (SELECT a.domain FROM domain_crls_ahead a WHERE a.domain = $1 AND a.counter = $2)",
+        postgres "SELECT d.domain FROM domain_crls d WHERE d.domain = $1 AND d.counter = $2 \
+                  AND NOT EXISTS (SELECT a.domain FROM domain_crls_ahead a WHERE a.domain = $1 AND a.counter = $2) FOR UPDATE OF d";
     REMOVE_AHEAD = "DELETE FROM domain_crls_ahead WHERE domain = $1";
     INSERT_AHEAD = "INSERT INTO domain_crls_ahead (domain, counter, starts_at, this_update, next_update, entries, sealed, created_at) \
                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
@@ -73,7 +77,7 @@ const LARGE_AHEAD: LargeRow = LargeRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainCrlHead {
     pub domain: String,
-    /// That of the highest number of the domain: its own, or that of the one which stands ready.
+    /// That of the highest number of the domain: its own, or that of the one which stands ready or is to.
     pub counter: i64,
     /// The issuer that signed it.
     pub issuer_id: IssuerId,
@@ -132,6 +136,12 @@ pub async fn bytes(store: &Store, list: &DomainCrlHead, ahead: Option<DomainCrlA
 /// Takes the number after the highest one for a list that stands ready. False when another replica took it meanwhile.
 pub async fn advance<'a>(on: impl Into<On<'a>>, domain: &str, from: i64, to: i64) -> Result<bool> {
     Ok(q(ADVANCE).bind(domain).bind(from).bind(to).execute(on).await? == 1)
+}
+
+/// Locks a list whose counter is this one and for which none stands ready with that number. False when there is no such
+/// list.
+pub async fn lock_without_ahead(tx: &mut Tx, domain: &str, counter: i64) -> Result<bool> {
+    Ok(q(LOCK_WITHOUT_AHEAD).bind(domain).bind(counter).fetch_optional(tx).await?.is_some())
 }
 
 /// Puts this one in place of the one that stood ready.

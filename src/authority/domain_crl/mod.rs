@@ -47,6 +47,8 @@ pub(super) struct DomainCrls {
     seen: Mutex<HashMap<String, (i64, i64)>>,
     /// When the one for later of a large list was signed.
     ready_signed: Mutex<HashMap<String, Timestamp>>,
+    /// The counter of a large list of this process, whose number is kept for the one that is to stand ready.
+    reserved: Mutex<HashMap<String, i64>>,
 }
 
 fn hold<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -167,7 +169,9 @@ impl Authority {
         };
         let der = Bytes::from(self.sign_list(publication, number, window, entries).await?);
         let signed = started.elapsed();
-        let counter = number + i64::from(ahead.is_some());
+        // to move the counter later, SQLite would write all of a large row anew and hold it in memory twice
+        let reserves = ahead.is_none() && self.can_seal();
+        let counter = number + i64::from(ahead.is_some() || reserves);
         let list = DomainCrlHead {
             domain: (*domain).to_owned(),
             counter,
@@ -189,6 +193,9 @@ impl Authority {
         let detail = json!({"domain": domain, "number": number, "entries": count, "issuer": signer.issuer.slug});
         tx.audit(AuditEvent::done("crl.published", format!("domain:{domain}"), detail));
         tx.commit().await?;
+        if reserves {
+            hold(&self.domain_crls.reserved).insert((*domain).to_owned(), counter);
+        }
         self.domain_crls.take_over(&list, der);
         tracing::debug!(domain, entries = count, ?read, ?signed, stored = ?started.elapsed(), "the list of a domain was published");
         Ok(true)
@@ -219,10 +226,16 @@ impl Authority {
         let octets = usize::try_from(head.size).unwrap_or(0);
         let _turn = self.publication.lock().await;
         let entries = self.domain_entries(snapshot, domain, *now, octets).await?;
-        let number = head.counter + 1;
+        // another process cannot know that a number was kept, and takes the next one
+        let reserved = hold(&self.domain_crls.reserved).get(*domain) == Some(&head.counter);
+        let number = head.counter + i64::from(!reserved);
         let ahead = self.sign_ready_list(publication, number, entries).await?;
         let mut tx = self.store.begin(&Actor::job("crl")).await?;
-        if !domain_crls::advance(&mut tx, domain, head.counter, number).await? {
+        let own = match reserved {
+            true => domain_crls::lock_without_ahead(&mut tx, domain, number).await?,
+            false => domain_crls::advance(&mut tx, domain, head.counter, number).await?,
+        };
+        if !own {
             return Ok(());
         }
         domain_crls::replace_ahead(&mut tx, domain, number, Some(ahead)).await?;
