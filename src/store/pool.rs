@@ -91,6 +91,7 @@ impl<D: Database> Pool<D> {
             trouble: Arc::clone(&self.trouble),
             sound: false,
             broken: false,
+            copying: false,
             place: Some(place),
         })
     }
@@ -159,6 +160,8 @@ pub struct Held<D: Database> {
     /// Nobody knows in which state an error or an interrupted commit left the transaction: SQLite, for one, rolls back
     /// by itself when its disk is full, and would run what follows outside of any transaction.
     broken: bool,
+    /// A COPY is under way: whoever stops waiting for it leaves answers behind that the next user would take for its own.
+    copying: bool,
     /// None once it is dropped.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -181,6 +184,15 @@ impl<D: Database> Held<D> {
         if let Some(trouble) = outages::write_trouble(error) {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         }
+    }
+
+    /// From here on the connection is closed when it is dropped, until `copied` says otherwise.
+    pub fn copying(&mut self) {
+        self.copying = true;
+    }
+
+    pub fn copied(&mut self) {
+        self.copying = false;
     }
 
     /// How long one statement may take.
@@ -230,7 +242,7 @@ impl<D: Database> Drop for Held<D> {
     fn drop(&mut self) {
         let (Some(mut connection), Some(place)) = (self.connection.take(), self.place.take()) else { return };
         let open = Manager::<D>::get_transaction_depth(&connection) > 0;
-        if self.broken {
+        if self.broken || self.copying {
             connection.close_on_drop();
         } else if open {
             tokio::spawn(undo(connection, place));
@@ -244,7 +256,7 @@ impl<D: Database> Drop for Held<D> {
             }
             return;
         }
-        if !self.broken {
+        if !self.broken && !self.copying {
             test(connection);
         }
         if !self.sound && self.rested_before {

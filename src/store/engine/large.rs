@@ -38,7 +38,11 @@ pub async fn write_large(tx: &mut RawTx, row: LargeRow, args: Vec<Arg>, value: &
     counted();
     match tx {
         RawTx::Pg(tx) => {
+            tx.copying();
             let copied = on_held!(tx, conn => copy_row(conn, row.copy, &args, value));
+            if copied.is_ok() {
+                tx.copied();
+            }
             copied.map_err(|e| at(row.zeros.name, convert(e)))
         }
         RawTx::Lite(tx) => {
@@ -50,7 +54,7 @@ pub async fn write_large(tx: &mut RawTx, row: LargeRow, args: Vec<Arg>, value: &
     }
 }
 
-/// Whoever drops this future leaves the connection inside COPY: it is closed, because its rollback fails.
+/// Whoever drops this future leaves the connection inside COPY (`Held::copying`).
 async fn copy_row(
     connection: &mut PgConnection,
     copy: &'static str,

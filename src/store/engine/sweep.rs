@@ -23,11 +23,15 @@ pub async fn sweep(
     let RawTx::Pg(tx) = tx else { return Ok(false) };
     counted();
     let mut outcome = Ok(());
+    tx.copying();
     let copied = on_held!(tx, conn => copy_out(conn, copy, |row| {
         if outcome.is_ok() {
             outcome = each(row);
         }
     }));
+    if copied.is_ok() {
+        tx.copied();
+    }
     copied.map_err(|e| at(name, convert(e)))?;
     outcome.map(|()| true)
 }
