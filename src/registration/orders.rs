@@ -419,6 +419,7 @@ mod tests {
             detail: format!("bad {n}"),
             identifier: None,
             pointer: None,
+            rule: None,
         };
         let error = refusal((1..=5).map(part).collect());
         assert_eq!(error.detail, "bad 1; bad 2; bad 3; and 2 more");

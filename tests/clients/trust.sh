@@ -91,7 +91,7 @@ stores() {
   check "by another fingerprint: exit code 3" exits 3 there trust status --url "$HTTPS" --fingerprint "$(printf 'ab%.0s' {1..32})"
   check_fails "by URL alone nothing is trusted" 'give --fingerprint' there trust install --yes --url "$HTTPS"
   openssl s_client -connect "${HTTPS#https://}" </dev/null 2>/dev/null | openssl x509 -out "$DIR/leaf.pem"
-  check_fails "a server's certificate is no root" 'self-signed certificate of a CA' there trust install --yes --root "$DIR/leaf.pem"
+  check_fails "a server's certificate is no root" 'is not a self-signed CA certificate' there trust install --yes --root "$DIR/leaf.pem"
   check "doctor ends with 11" exits 11 there trust doctor "$HTTPS"
   check "without a terminal nothing is changed: exit code 2" exits 2 there trust install
   check "the plan alone changes nothing" there trust install --dry-run
