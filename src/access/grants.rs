@@ -115,6 +115,7 @@ pub async fn insert(tx: &mut Tx, new: &NewGrant) -> Result<Grant> {
         created_by,
         created_at: now,
         revoked_at: None,
+        suspended_at: None,
     };
     check_known(tx, &grant.scope).await?;
     store::grants::insert(&mut *tx, &grant).await?;

@@ -112,6 +112,7 @@ pub(super) async fn create(tx: &mut store::Tx, actor: &Actor, new: &NewToken) ->
             created_by: actor.to_string(),
             created_at: now,
             revoked_at: None,
+            suspended_at: None,
         }),
         None => None,
     };
@@ -133,6 +134,7 @@ pub(super) async fn create(tx: &mut store::Tx, actor: &Actor, new: &NewToken) ->
         created_at: now,
         expires_at,
         revoked_at: None,
+        suspended_at: None,
         last_used_at: None,
     };
     store::tokens::insert(&mut *tx, &token, &secret.sha256()).await?;

@@ -108,8 +108,11 @@ impl Group {
     /// Reads and locks in the order of the house (accounts, limits, orders), judges each row by what takes nothing, and
     /// moves the orders of the good ones at once.
     pub(super) async fn read(tx: &mut Tx, rows: &[Judged<'_>]) -> Result<Group> {
-        let found = revocations::before_intent(tx.raw(), rows.iter().map(|(_, c, ..)| c.spki_sha256)).await?;
+        let witness = tx.store().witness();
+        let keys = rows.iter().map(|(_, c, ..)| c.spki_sha256);
+        let found = revocations::before_intent(tx.raw(), keys, witness.end.as_ref()).await?;
         tx.store().check_clock_at(found.database_time).await?;
+        tx.store().check_witness(&witness, found.rolled_back, found.revocations, found.has_end)?;
         let now = tx.now();
         let mut group = Group { blocked: found.blocked, hierarchy: found.hierarchy, ..Group::default() };
         for token in rows.iter().filter_map(|(guard, ..)| guard.token).collect::<HashSet<_>>() {

@@ -2,6 +2,9 @@
 //! `epoch << 64 | counter`; those of an imported CA may be longer, and ours go on above them. And one entry of a CRL.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::reason::RevocationReason;
 use super::serial::SerialNumber;
@@ -88,6 +91,19 @@ impl CrlNumber {
         self.0.split_at(OCTETS - 4).0 == LAST.0.split_at(OCTETS - 4).0
     }
 
+    /// The epoch of a number of our form. None of a number that an imported CA used whose upper part is no epoch of ours.
+    pub fn epoch(&self) -> Option<i64> {
+        let (high, low) = self.0.split_at(OCTETS - 16);
+        let epoch = u64::from_be_bytes(low.get(..8)?.try_into().ok()?);
+        if high.iter().any(|octet| *octet != 0) { None } else { i64::try_from(epoch).ok() }
+    }
+
+    /// The number `epochs << 64` above this one with a counter of zero. None above 20 octets.
+    pub fn after_epochs(&self, epochs: u64) -> Option<Self> {
+        let number = num_bigint::BigUint::from_bytes_be(&self.0) >> 64_u32;
+        CrlNumber::from_octets(&((number + epochs) << 64_u32).to_bytes_be())
+    }
+
     /// The counter of a number of this epoch.
     pub fn counter_of(&self, epoch: u64) -> Option<u64> {
         let (high, low) = self.0.split_at(OCTETS - 8);
@@ -106,6 +122,30 @@ impl From<u128> for CrlNumber {
 impl fmt::Display for CrlNumber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         num_bigint::BigUint::from_bytes_be(&self.0).fmt(f)
+    }
+}
+
+impl FromStr for CrlNumber {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let number: num_bigint::BigUint = text.parse().map_err(drop)?;
+        CrlNumber::from_octets(&number.to_bytes_be()).ok_or(())
+    }
+}
+
+/// A string of decimal digits: JSON numbers of this size are read wrongly by many programs.
+impl Serialize for CrlNumber {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CrlNumber {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = <String as Deserialize>::deserialize(d)?;
+        text.parse()
+            .map_err(|()| serde::de::Error::custom("a CRL number is not a decimal number of at most 20 octets"))
     }
 }
 
@@ -137,5 +177,16 @@ mod tests {
         assert!(!CrlNumber::from_octets(&near).unwrap().leaves_no_room(), "2^32 numbers follow");
         assert_eq!(CrlNumber::from_octets(&[1; 21]), None);
         assert_eq!(CrlNumber::from_octets(&[0, 0, 5]), Some(CrlNumber::from(5)));
+    }
+    #[test]
+    fn an_epoch_is_the_part_above_the_counter() {
+        assert_eq!(CrlNumber::new(1_800_000_000, 7).epoch(), Some(1_800_000_000));
+        assert_eq!(CrlNumber::from(9).epoch(), Some(0));
+        let imported = CrlNumber::from_octets(&[1; 20]).unwrap();
+        assert_eq!(imported.epoch(), None, "no epoch of ours is so large");
+        let jumped = imported.after_epochs(3).unwrap();
+        assert!(jumped > imported && jumped.octets().ends_with(&[0; 8]));
+        assert_eq!(LAST.after_epochs(1), None);
+        assert_eq!(imported.to_string().parse(), Ok(imported));
     }
 }

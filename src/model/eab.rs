@@ -21,15 +21,18 @@ pub struct EabKey {
     /// Until when it registers accounts; those that it has registered go on under the grant.
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// Since when it does not work, because the database was restored; an operator confirms it.
+    pub suspended_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
 }
 
 impl EabKey {
-    /// `active`, `used_up`, `expired`, `revoked`.
+    /// `active`, `used_up`, `expired`, `revoked`, `suspended`.
     pub fn status(&self, now: Timestamp) -> &'static str {
         match (self.revoked_at, self.max_accounts) {
             (Some(_), _) => "revoked",
             (None, _) if self.expires_at <= now => "expired",
+            _ if self.suspended_at.is_some() => "suspended",
             (None, Some(max)) if self.used_accounts >= max => "used_up",
             (None, _) => "active",
         }
@@ -63,6 +66,9 @@ impl EabKey {
                 allowed,
                 format!("expired at {}", self.expires_at),
             );
+        }
+        if let Some(at) = self.suspended_at {
+            return Err(super::grant::suspended("eab.suspended", &self.id.to_string(), at));
         }
         match self.max_accounts {
             Some(max) if self.used_accounts >= max => {

@@ -24,14 +24,17 @@ pub struct Grant {
     pub created_by: String,
     pub created_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// Since when it does not work, because the database was restored; an operator confirms it.
+    pub suspended_at: Option<Timestamp>,
 }
 
 impl Grant {
-    /// `active`, `used_up`, `expired`, `revoked`.
+    /// `active`, `used_up`, `expired`, `revoked`, `suspended`.
     pub fn status(&self, now: Timestamp) -> &'static str {
         match (self.revoked_at, self.expires_at, self.max_count) {
             (Some(_), ..) => "revoked",
             (None, Some(end), _) if end <= now => "expired",
+            _ if self.suspended_at.is_some() => "suspended",
             (None, _, Some(max)) if self.used_count >= max => "used_up",
             _ => "active",
         }
@@ -60,6 +63,9 @@ impl Grant {
                 format!("expired at {end}"),
             );
         }
+        if let Some(at) = self.suspended_at {
+            return Err(suspended("grant.suspended", &format!("grant {}", self.id), at));
+        }
         match self.max_count {
             Some(max) if self.used_count >= max => {
                 let number = self.used_count.saturating_add(1);
@@ -76,6 +82,14 @@ impl Grant {
             _ => Ok(()),
         }
     }
+}
+
+/// Says that something does not work until an operator confirms it.
+pub fn suspended(rule: &str, what: &str, at: Timestamp) -> Error {
+    let allowed = format!("none until {what} is confirmed");
+    let fix = "ask an administrator to run `chancery reconcile --confirm NAME`";
+    let sentence = format!("{what} is suspended since {at}, because the database of this CA was restored; {fix}");
+    Error::refused(ErrorKind::Refused, rule, "a request", allowed, fix).saying(sentence)
 }
 
 /// The allow-lists.
@@ -179,6 +193,7 @@ mod tests {
             created_by: "test".into(),
             created_at: at(1),
             revoked_at: None,
+            suspended_at: None,
         };
         assert!(grant.check_alive(at(99)).is_ok());
         let rule = |grant: &Grant, now| grant.check_alive(at(now)).unwrap_err().rule.unwrap().name;

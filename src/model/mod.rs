@@ -2,6 +2,7 @@
 
 pub mod acme;
 pub mod actor;
+pub mod anchor;
 pub mod attempt;
 pub mod audit;
 pub mod certificate;

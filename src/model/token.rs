@@ -17,20 +17,23 @@ pub struct Token {
     pub created_at: Timestamp,
     pub expires_at: Timestamp,
     pub revoked_at: Option<Timestamp>,
+    /// Since when it does not work, because the database was restored; an operator confirms it.
+    pub suspended_at: Option<Timestamp>,
     pub last_used_at: Option<Timestamp>,
 }
 
 impl Token {
     pub fn is_alive(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && now < self.expires_at
+        self.revoked_at.is_none() && self.suspended_at.is_none() && now < self.expires_at
     }
 
-    /// `active`, `expired`, `revoked`.
+    /// `active`, `expired`, `revoked`, `suspended`.
     pub fn status(&self, now: Timestamp) -> &'static str {
-        match (self.revoked_at, self.is_alive(now)) {
+        match (self.revoked_at, self.suspended_at) {
             (Some(_), _) => "revoked",
-            (None, true) => "active",
-            (None, false) => "expired",
+            (None, _) if self.expires_at <= now => "expired",
+            (None, Some(_)) => "suspended",
+            (None, None) => "active",
         }
     }
 }

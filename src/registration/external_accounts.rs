@@ -125,6 +125,7 @@ impl Registration {
             created_at: now,
             expires_at: now + life(new.expires_in)?,
             revoked_at: None,
+            suspended_at: None,
             last_used_at: None,
         };
         eab_keys::insert(&mut tx, &key, &sealed).await?;

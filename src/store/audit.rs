@@ -1,14 +1,15 @@
 //! Audit events: appended in the transaction that caused them, one hash chain a lane of this replica.
 
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::engine::{On, RawTx, Row, q, statements, write_many};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
-use crate::model::audit::{AuditEvent, ChainedEvent};
+use crate::model::audit::{AuditEvent, ChainedEvent, Outcome};
 use crate::model::id::{EventId, ReplicaId};
 
 macro_rules! columns {
@@ -18,39 +19,68 @@ macro_rules! columns {
 }
 
 statements! {
+    /// Postgres: nothing where the event before is missing, because another server with an older copy took over.
     INSERT = "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
         postgres "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) \
               SELECT * FROM UNNEST($1::bytea[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], \
-              $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[])";
+              $8::text[], $9::text[], $10::text[], $11::text[], $12::bytea[], $13::bytea[]) \
+              WHERE ($3::bigint[])[1] = 1 OR EXISTS (SELECT 1 FROM audit_events p WHERE p.writer = ($1::bytea[])[1] \
+              AND p.lane = ($2::bigint[])[1] AND p.seq = ($3::bigint[])[1] - 1)";
     PAGE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2");
     OF_OBJECT = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2");
     CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
              ORDER BY writer, lane, seq LIMIT $4");
 }
 
+/// The action of an event by which a certificate was issued.
+pub const ISSUED: &str = "certificate.issued";
+
 /// The free ends of this replica's chains. A transaction takes one for the time of its commit.
 #[derive(Debug, Default)]
 pub struct Lanes {
     free: Mutex<Vec<Lane>>,
     next: AtomicI64,
+    /// Lanes of an earlier one are never continued.
+    generation: AtomicU64,
+    /// The committed end of each lane that has an event, by its number. Guards only itself.
+    ends: Mutex<Ends>,
     /// The id that was given last. Guards only itself.
     last: Mutex<u128>,
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    lanes: BTreeMap<i64, Lane>,
+    /// The lane of the newest commit.
+    newest: i64,
 }
 
 /// The end of one chain: the last sequence number and hash that are committed.
 #[derive(Debug, Clone, Copy)]
 pub struct Lane {
-    number: i64,
-    seq: i64,
-    head: [u8; 32],
+    pub number: i64,
+    pub seq: i64,
+    pub head: [u8; 32],
+    /// How many certificates its events say were issued.
+    pub certificates: u64,
+    generation: u64,
+    /// The last event.
+    pub event: EventId,
 }
 
 impl Lanes {
     /// A free lane, or a new one: never waits, so it cannot deadlock with row locks.
     pub fn take(&self) -> Lane {
         let reused = self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
-        reused.unwrap_or_else(|| Lane { number: self.next.fetch_add(1, Ordering::Relaxed), seq: 0, head: [0; 32] })
+        reused.unwrap_or_else(|| Lane {
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            seq: 0,
+            head: [0; 32],
+            certificates: 0,
+            generation: self.generation.load(Ordering::Acquire),
+            event: EventId::from_bytes([0; 16]),
+        })
     }
 
     /// Greater than every id that this replica gave before, within one millisecond and when the clock steps back:
@@ -63,9 +93,46 @@ impl Lanes {
         Ok(EventId::from_bytes(last.to_be_bytes()))
     }
 
+    /// Gives a lane back whose commit succeeded.
+    pub fn committed(&self, lane: Lane) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_current(&lane) {
+            ends.lanes.insert(lane.number, lane);
+            ends.newest = lane.number;
+        }
+        drop(ends);
+        self.give(lane);
+    }
+
+    /// Goes on in new chains: the database may lack the ends of these.
+    pub fn abandon(&self) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        *ends = Ends::default();
+        self.free.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn is_current(&self, lane: &Lane) -> bool {
+        lane.generation == self.generation.load(Ordering::Acquire)
+    }
+
+    /// The committed ends of this process's chains.
+    pub fn ends(&self) -> Vec<Lane> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).lanes.values().copied().collect()
+    }
+
+    /// The end of the chain that this process committed to last.
+    pub fn newest(&self) -> Option<Lane> {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.lanes.get(&ends.newest).copied()
+    }
+
     /// Gives a lane back whose head is known to be what the database has.
     pub fn give(&self, lane: Lane) {
-        self.free.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(lane);
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_current(&lane) {
+            free.push(lane);
+        }
     }
 }
 
@@ -96,11 +163,14 @@ impl Lane {
         chained.hash = chained.compute_hash();
         self.seq = chained.seq;
         self.head = chained.hash;
+        self.event = chained.id;
+        self.certificates += u64::from(chained.action == ISSUED && chained.outcome == Outcome::Done.name());
         chained
     }
 }
 
-pub(super) async fn insert(tx: &mut RawTx, events: Vec<ChainedEvent>) -> Result<()> {
+/// False: the event before these is missing, and nothing was written.
+pub(super) async fn insert(tx: &mut RawTx, events: Vec<ChainedEvent>) -> Result<bool> {
     let rows = events.into_iter().map(|e| {
         vec![
             e.writer.to_vec().into(),
@@ -118,7 +188,7 @@ pub(super) async fn insert(tx: &mut RawTx, events: Vec<ChainedEvent>) -> Result<
             e.hash.to_vec().into(),
         ]
     });
-    write_many(tx, INSERT, rows.collect()).await.map(drop)
+    Ok(write_many(tx, INSERT, rows.collect()).await? > 0)
 }
 
 /// Newest first, before `before` (exclusive; `None` starts at the newest).

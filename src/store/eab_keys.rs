@@ -8,7 +8,7 @@ use crate::model::id::{EabKeyId, GrantId};
 
 macro_rules! columns {
     () => {
-        "id, name, directory, grant_id, max_accounts, used_accounts, created_by, created_at, expires_at, revoked_at, last_used_at"
+        "id, name, directory, grant_id, max_accounts, used_accounts, created_by, created_at, expires_at, revoked_at, suspended_at, last_used_at"
     };
 }
 
@@ -19,7 +19,7 @@ statements! {
     SEALED = "SELECT sealed FROM eab_keys WHERE id = $1";
     PAGE = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id < $1 ORDER BY id DESC LIMIT $2");
     USE = "UPDATE eab_keys SET used_accounts = used_accounts + 1, last_used_at = $2 WHERE id = $1 AND revoked_at IS NULL \
-           AND expires_at > $2 AND (max_accounts IS NULL OR used_accounts < max_accounts)";
+           AND suspended_at IS NULL AND expires_at > $2 AND (max_accounts IS NULL OR used_accounts < max_accounts)";
     REVOKE = "UPDATE eab_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
     REVOKE_OF_GRANT = "UPDATE eab_keys SET revoked_at = $2 WHERE grant_id = $1 AND revoked_at IS NULL";
 }
@@ -81,6 +81,7 @@ fn row(row: &Row) -> Result<EabKey> {
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         revoked_at: row.time_opt("revoked_at")?,
+        suspended_at: row.time_opt("suspended_at")?,
         last_used_at: row.time_opt("last_used_at")?,
     })
 }

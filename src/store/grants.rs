@@ -9,7 +9,7 @@ use crate::model::id::GrantId;
 
 macro_rules! columns {
     () => {
-        "id, name, scope, expires_at, max_count, used_count, created_by, created_at, revoked_at"
+        "id, name, scope, expires_at, max_count, used_count, created_by, created_at, revoked_at, suspended_at"
     };
 }
 
@@ -61,5 +61,6 @@ fn row(row: &Row) -> Result<Grant> {
         created_by: row.get("created_by")?,
         created_at: row.time("created_at")?,
         revoked_at: row.time_opt("revoked_at")?,
+        suspended_at: row.time_opt("suspended_at")?,
     })
 }

@@ -11,8 +11,8 @@ use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
 use crate::model::limits::AccountLimits;
 
 statements! {
-    TOKEN_ALIVE = "SELECT 1 AS alive FROM tokens WHERE id = $1 AND revoked_at IS NULL AND expires_at > $2";
-    USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL \
+    TOKEN_ALIVE = "SELECT 1 AS alive FROM tokens WHERE id = $1 AND revoked_at IS NULL AND suspended_at IS NULL AND expires_at > $2";
+    USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL AND suspended_at IS NULL \
                  AND (expires_at IS NULL OR expires_at > $2) AND used_count < max_count";
     ORDERING_ACCOUNTS = "SELECT o.id, a.status, a.thumbprint, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id IN (VALUES ($1))",
         postgres "SELECT o.id, a.status, a.thumbprint, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id = ANY($1::bytea[]) ORDER BY a.id FOR SHARE OF a";

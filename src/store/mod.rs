@@ -22,6 +22,7 @@ mod freed_pages;
 pub mod grants;
 pub mod guards;
 pub mod hierarchy;
+pub mod history;
 pub mod idempotency;
 pub mod jobs;
 pub mod limits;
@@ -43,6 +44,7 @@ pub mod revocations;
 pub mod secrets;
 pub mod servers;
 pub mod sessions;
+pub mod suspensions;
 pub mod tokens;
 pub mod users;
 pub mod versions;
@@ -61,6 +63,7 @@ use crate::model::id::ReplicaId;
 use audit::{Lane, Lanes};
 use engine::{Db, On, RawTx, Sql};
 use faults::{CommitFault, Commits};
+use history::History;
 use reference::ReferenceClock;
 use write_proof::WriteProof;
 
@@ -83,6 +86,7 @@ pub fn statements() -> Vec<Sql> {
         grants::ALL,
         guards::ALL,
         hierarchy::ALL,
+        history::ALL,
         idempotency::ALL,
         jobs::ALL,
         limits::ALL,
@@ -98,6 +102,7 @@ pub fn statements() -> Vec<Sql> {
         revocations::ALL,
         servers::ALL,
         sessions::ALL,
+        suspensions::ALL,
         tokens::ALL,
         users::ALL,
         devices::ALL,
@@ -120,6 +125,7 @@ pub struct Store {
     lanes: Arc<Lanes>,
     commits: Arc<Commits>,
     write_proof: Arc<WriteProof>,
+    history: Arc<History>,
     /// Transactions of this process that changed ACME accounts.
     account_changes: Arc<AtomicU64>,
 }
@@ -148,6 +154,7 @@ impl Store {
             lanes: Arc::new(Lanes::default()),
             commits: Arc::default(),
             write_proof: Arc::default(),
+            history: Arc::default(),
             account_changes: Arc::default(),
         }
     }
@@ -277,7 +284,7 @@ impl Tx {
                 raw.commit().await?;
             }
         }
-        store.lanes.give(lane);
+        store.lanes.committed(lane);
         Ok(())
     }
 }
@@ -294,7 +301,11 @@ async fn append(raw: &mut RawTx, store: &Store, events: Vec<(Actor, AuditEvent)>
         let id = store.lanes.next_id(now, store.entropy.as_ref())?;
         rows.push(lane.chain(store.replica, id, now, &actor, event));
     }
-    audit::insert(raw, rows).await
+    if audit::insert(raw, rows).await? {
+        return Ok(());
+    }
+    store.found_rollback("an audit event of this process is missing");
+    store.check_history()
 }
 
 impl<'a> From<&'a mut Tx> for On<'a> {

@@ -16,6 +16,19 @@ macro_rules! columns {
     };
 }
 
+/// Is the newest event of this process there, and what does the database say of its own age?
+macro_rules! history {
+    ($asked:literal) => {
+        concat!(
+            "(SELECT COUNT(*) FROM ",
+            $asked,
+            " JOIN audit_events e ON e.writer = asked.writer AND e.lane = asked.lane AND e.seq = asked.seq) AS ends, ",
+            "(SELECT r.version FROM versions r WHERE r.topic = 'revocations') AS revocations, ",
+            "(SELECT rolled_back_at FROM history WHERE one = 1) AS rolled_back_at"
+        )
+    };
+}
+
 statements! {
     INSERT = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after) VALUES ($1, $2, $3, $4, $5, $6)";
     PAGE = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4");
@@ -34,11 +47,13 @@ statements! {
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
     /// All that an intent compares with what its process knows, in one statement: the version of the hierarchy, which
     /// stays as it is until the transaction ends, the database's time on Postgres, and which keys are blocked.
-    BEFORE_INTENT = "SELECT NULL AS micros, v.version, b.spki_sha256, b.reason FROM versions v \
-            LEFT JOIN blocked_keys b ON b.spki_sha256 IN (VALUES ($1)) WHERE v.topic = 'hierarchy'",
-        postgres "SELECT t.micros, v.version, b.spki_sha256, b.reason FROM versions v \
+    BEFORE_INTENT = concat!("WITH asked (spki_sha256, writer, lane, seq) AS (VALUES ($1, $2, $3, $4)) \
+            SELECT NULL AS micros, v.version, b.spki_sha256, b.reason, ", history!("asked"), " FROM versions v \
+            LEFT JOIN blocked_keys b ON b.spki_sha256 IN (SELECT spki_sha256 FROM asked) WHERE v.topic = 'hierarchy'"),
+        postgres concat!("SELECT t.micros, v.version, b.spki_sha256, b.reason, ",
+            history!("UNNEST($2::bytea[], $3::bigint[], $4::bigint[]) AS asked (writer, lane, seq)"), " FROM versions v \
             CROSS JOIN (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros) t \
-            LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[]) WHERE v.topic = 'hierarchy' FOR SHARE OF v";
+            LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[]) WHERE v.topic = 'hierarchy' FOR SHARE OF v");
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -183,15 +198,34 @@ pub struct BeforeIntent {
     pub hierarchy: i64,
     /// The database's time, where it has a clock of its own.
     pub database_time: Option<Timestamp>,
+    /// The newest event that this process committed is there.
+    pub has_end: bool,
+    /// The version of revocations.
+    pub revocations: i64,
+    /// A process found the database to be older than remembered.
+    pub rolled_back: bool,
 }
 
-pub async fn before_intent(tx: &mut RawTx, keys: impl Iterator<Item = [u8; 32]>) -> Result<BeforeIntent> {
-    let keys = keys.map(|key| vec![key.to_vec().into()]).collect();
+/// `end` is the newest event that this process committed: writer, lane, seq.
+pub async fn before_intent(
+    tx: &mut RawTx,
+    keys: impl Iterator<Item = [u8; 32]>,
+    end: Option<&(Vec<u8>, i64, i64)>,
+) -> Result<BeforeIntent> {
+    let (writer, lane, seq) = match end {
+        Some((writer, lane, seq)) => (Some(writer.clone()), Some(*lane), Some(*seq)),
+        None => (None, None, None),
+    };
+    let row = |key: [u8; 32]| vec![key.to_vec().into(), writer.clone().into(), lane.into(), seq.into()];
+    let keys = keys.map(row).collect();
     let rows = fetch_many(tx, BEFORE_INTENT, keys).await?;
     let mut found = BeforeIntent::default();
     for row in &rows {
         found.database_time = row.time_opt("micros")?;
         found.hierarchy = row.get("version")?;
+        found.has_end = row.get::<i64>("ends")? > 0;
+        found.revocations = row.get("revocations")?;
+        found.rolled_back = row.time_opt("rolled_back_at")?.is_some();
         if let Some(key) = row.get::<Option<Vec<u8>>>("spki_sha256")? {
             found.blocked.insert(super::certificates::sha256(key)?, row.get("reason")?);
         }

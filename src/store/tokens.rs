@@ -10,11 +10,11 @@ use crate::model::token::Token;
 statements! {
     INSERT = "INSERT INTO tokens (id, name, secret_sha256, role, grant_id, created_by, created_at, expires_at) \
               VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-    BY_SECRET = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, \
+    BY_SECRET = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.suspended_at, t.last_used_at, \
                  g.scope FROM tokens t LEFT JOIN grants g ON g.id = t.grant_id WHERE t.secret_sha256 = $1";
-    BY_ID = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, \
+    BY_ID = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.suspended_at, t.last_used_at, \
              g.scope FROM tokens t LEFT JOIN grants g ON g.id = t.grant_id WHERE t.id = $1";
-    PAGE = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.last_used_at, \
+    PAGE = "SELECT t.id, t.name, t.role, t.grant_id, t.created_by, t.created_at, t.expires_at, t.revoked_at, t.suspended_at, t.last_used_at, \
             g.scope FROM tokens t LEFT JOIN grants g ON g.id = t.grant_id WHERE t.id < $1 ORDER BY t.id DESC LIMIT $2";
     REVOKE = "UPDATE tokens SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
     REVOKE_OF_GRANT = "UPDATE tokens SET revoked_at = $2 WHERE grant_id = $1 AND revoked_at IS NULL";
@@ -81,6 +81,7 @@ fn row(row: &Row) -> Result<Token> {
         created_at: row.time("created_at")?,
         expires_at: row.time("expires_at")?,
         revoked_at: row.time_opt("revoked_at")?,
+        suspended_at: row.time_opt("suspended_at")?,
         last_used_at: row.time_opt("last_used_at")?,
     };
     // a token whose grant is gone must not become one without bounds

@@ -51,7 +51,7 @@ pub struct EabKey {
     pub id: String,
     pub name: String,
     pub directory: String,
-    /// `active`, `used_up`, `expired` or `revoked`.
+    /// `active`, `used_up`, `expired`, `revoked` or, after a restore, `suspended`.
     pub status: String,
     /// The grant that its accounts act under.
     pub grant: String,

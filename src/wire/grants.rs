@@ -43,7 +43,7 @@ pub struct GrantRequest {
 pub struct Grant {
     pub id: String,
     pub name: String,
-    /// `active`, `used_up`, `expired` or `revoked`.
+    /// `active`, `used_up`, `expired`, `revoked` or, after a restore, `suspended`.
     pub status: String,
     pub scope: TokenScope,
     pub max_count: Option<i64>,

@@ -48,7 +48,7 @@ pub struct Token {
     pub id: String,
     pub name: String,
     pub role: String,
-    /// `active`, `expired` or `revoked`.
+    /// `active`, `expired`, `revoked` or, after a restore, `suspended`.
     pub status: String,
     /// The grant that bounds it; null: none.
     pub grant: Option<String>,

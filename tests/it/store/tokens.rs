@@ -79,6 +79,7 @@ fn token(store: &Store) -> Token {
         created_at: store.now(),
         expires_at: store.now() + days(90),
         revoked_at: None,
+        suspended_at: None,
         last_used_at: None,
     }
 }

@@ -36,6 +36,7 @@ pub fn open_grant(n: u8) -> Grant {
         created_by: "system/test".into(),
         created_at: START,
         revoked_at: None,
+        suspended_at: None,
     }
 }
 

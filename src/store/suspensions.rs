@@ -1,0 +1,99 @@
+//! Tokens, grants and external account keys that are suspended: after a restore they may be ones that were revoked. They
+//! work again when an operator confirms them by name.
+
+use super::Tx;
+use super::engine::{On, Row, q, statements};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::id::{EabKeyId, GrantId, TokenId};
+
+statements! {
+    TOKENS = "UPDATE tokens SET suspended_at = $1 WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
+    GRANTS = "UPDATE grants SET suspended_at = $1 WHERE suspended_at IS NULL AND revoked_at IS NULL";
+    EAB_KEYS = "UPDATE eab_keys SET suspended_at = $1 WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
+    SESSIONS = "DELETE FROM sessions";
+    LIST = "SELECT 'token' AS kind, id, name, grant_id FROM tokens WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
+            UNION ALL SELECT 'EAB key', id, name, grant_id FROM eab_keys WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
+            UNION ALL SELECT 'grant', id, name, id FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
+            ORDER BY kind, name, id";
+    CONFIRM_TOKEN = "UPDATE tokens SET suspended_at = NULL WHERE id = $1";
+    CONFIRM_GRANT = "UPDATE grants SET suspended_at = NULL WHERE id = $1";
+    CONFIRM_EAB_KEY = "UPDATE eab_keys SET suspended_at = NULL WHERE id = $1";
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SuspendedId {
+    Token(TokenId),
+    Grant(GrantId),
+    EabKey(EabKeyId),
+}
+
+/// Something that works again when it is confirmed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspended {
+    pub id: SuspendedId,
+    pub name: String,
+    /// The grant that it acts under.
+    pub grant: Option<GrantId>,
+}
+
+impl Suspended {
+    /// As the audit names it.
+    pub fn object(&self) -> String {
+        match self.id {
+            SuspendedId::Token(id) => format!("token:{id}"),
+            SuspendedId::Grant(id) => format!("grant:{id}"),
+            SuspendedId::EabKey(id) => format!("eab_key:{id}"),
+        }
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self.id {
+            SuspendedId::Token(_) => "token",
+            SuspendedId::Grant(_) => "grant",
+            SuspendedId::EabKey(_) => "EAB key",
+        }
+    }
+
+    pub fn id(&self) -> String {
+        match self.id {
+            SuspendedId::Token(id) => id.to_string(),
+            SuspendedId::Grant(id) => id.to_string(),
+            SuspendedId::EabKey(id) => id.to_string(),
+        }
+    }
+}
+
+/// Suspends everything that works now, and ends every session. Returns how many were suspended.
+pub async fn suspend_all(tx: &mut Tx) -> Result<u64> {
+    let now = tx.now();
+    let mut suspended = 0;
+    for text in [TOKENS, GRANTS, EAB_KEYS] {
+        suspended += q(text).bind(now).execute(&mut *tx).await?;
+    }
+    q(SESSIONS).execute(tx).await?;
+    Ok(suspended)
+}
+
+pub async fn list<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<Suspended>> {
+    q(LIST).bind(now).fetch_all(on).await?.iter().map(suspended).collect()
+}
+
+/// Lets one work again.
+pub async fn confirm(tx: &mut Tx, id: SuspendedId) -> Result<()> {
+    let (text, id) = match id {
+        SuspendedId::Token(id) => (CONFIRM_TOKEN, id.to_vec()),
+        SuspendedId::Grant(id) => (CONFIRM_GRANT, id.to_vec()),
+        SuspendedId::EabKey(id) => (CONFIRM_EAB_KEY, id.to_vec()),
+    };
+    q(text).bind(id).execute(tx).await.map(drop)
+}
+
+fn suspended(row: &Row) -> Result<Suspended> {
+    let id = match row.get::<String>("kind")?.as_str() {
+        "token" => SuspendedId::Token(row.id("id")?),
+        "grant" => SuspendedId::Grant(row.id("id")?),
+        _ => SuspendedId::EabKey(row.id("id")?),
+    };
+    Ok(Suspended { id, name: row.get("name")?, grant: row.id_opt("grant_id")? })
+}
