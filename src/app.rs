@@ -39,6 +39,14 @@ impl App {
         self.registration.refresh().await
     }
 
+    /// Compares the database with what is remembered of it; a change means other tokens and sessions.
+    pub async fn remember(&self) -> Result<()> {
+        if self.authority.remember().await? {
+            self.access.forget();
+        }
+        Ok(())
+    }
+
     /// Writes what was counted of refused requests: of the minutes that are over, or all of it at the end.
     pub async fn write_refusals(&self, all: bool) {
         self.access.refusals.flush(all).await;

@@ -28,7 +28,7 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 impl Authority {
     /// Makes a checkpoint if one is due. A locked server, which cannot open the key, leaves it to others.
     pub async fn checkpoint_due(&self) -> Result<bool> {
-        if !self.keys.can_open(KeyPurpose::Internal) || !self.store.is_clock_right().await? {
+        if !self.keys.can_open(KeyPurpose::Internal) || !self.store.may_sign().await? {
             return Ok(false);
         }
         let mut tx = self.store.begin(&Actor::job("audit-checkpoint")).await?;

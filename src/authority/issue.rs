@@ -221,7 +221,7 @@ impl Authority {
         if self.store.now().since(certificate.intended_at) > ISSUANCE_DEADLINE {
             return Err(Error::new(ErrorKind::TimedOut, "the database took too long; try again"));
         }
-        self.store.check_clock()?;
+        self.store.check_signing()?;
         let sealed = timed(&certificate.issuer, key.seal(prepared)).await?;
         let outcome = Outcome {
             id: certificate.id,
@@ -275,7 +275,7 @@ impl Authority {
     }
 
     fn prepare(&self, actor: &Actor, issuance: &Issuance, serial: SerialNumber) -> Result<Chosen> {
-        self.store.check_clock()?;
+        self.store.check_signing()?;
         let snapshot = self.snapshot();
         let profile = Arc::clone(snapshot.profile(&issuance.profile)?);
         let domain = profile.profile.domain();

@@ -1,6 +1,7 @@
 //! The CA's decisions: choose an issuer, issue, revoke, hierarchy, CRL, OCSP, recovery, audit. Knows the traits
 //! `Signer` and `KeyStore`, never `keys`.
 
+mod anchor;
 pub mod batch;
 mod ca_checks;
 pub mod ca_revocation;
@@ -22,6 +23,7 @@ mod ocsp_signer;
 pub mod own;
 mod profiles;
 mod queries;
+pub mod reconcile;
 pub mod recovery;
 pub mod renewal;
 pub mod responders;
@@ -32,12 +34,14 @@ pub mod snapshot;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 
+pub use crate::store::history::ROLLED_BACK;
 pub use dependents::Dependents;
 
 use crate::clock::Timestamp;
@@ -45,6 +49,7 @@ use crate::error::Result;
 use crate::model::id::{CrlId, IssuerId};
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
+use anchor::AnchorKeeper;
 use batch::Batcher;
 use issue::{Intended, IntentRow, OutcomeRow, Writer};
 use ocsp::OcspCache;
@@ -71,6 +76,8 @@ pub struct Authority {
     pages_looked_at: tokio::sync::Mutex<Option<Timestamp>>,
     /// How far thisUpdate of CRL and OCSP lies back.
     crl_backdate: Duration,
+    /// What is remembered of the database outside of it.
+    anchor: AnchorKeeper,
     ocsp: OcspCache,
     domain_crls: domain_crl::DomainCrls,
     stuck: recovery::Stuck,
@@ -79,6 +86,21 @@ pub struct Authority {
     renewals: ArcSwap<renewal::Rules>,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
+}
+
+/// Settings of an authority.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// How far thisUpdate of CRL and OCSP lies back.
+    pub crl_backdate: Duration,
+    /// The anchor's file; without one nothing is remembered when the process ends.
+    pub anchor: Option<PathBuf>,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Opening { crl_backdate: crl::BACKDATE, anchor: None }
+    }
 }
 
 impl fmt::Debug for Authority {
@@ -90,15 +112,15 @@ impl fmt::Debug for Authority {
 impl Authority {
     /// Opens an initialised installation. Needs a tokio runtime: the commit workers are spawned here.
     pub async fn open(store: Store, keys: Arc<dyn KeyStore>, own_hosts: Vec<String>) -> Result<Arc<Self>> {
-        Authority::open_with(store, keys, own_hosts, crl::BACKDATE).await
+        Authority::open_with(store, keys, own_hosts, Opening::default()).await
     }
 
-    /// The same with another backdate of CRL and OCSP.
+    /// The same with settings.
     pub async fn open_with(
         store: Store,
         keys: Arc<dyn KeyStore>,
         own_hosts: Vec<String>,
-        crl_backdate: Duration,
+        opening: Opening,
     ) -> Result<Arc<Self>> {
         let snapshot = Snapshot::load(&store, keys.as_ref()).await?;
         Ok(Arc::new(Authority {
@@ -110,7 +132,8 @@ impl Authority {
             ready_signed: Mutex::default(),
             right_crls: Mutex::default(),
             pages_looked_at: tokio::sync::Mutex::default(),
-            crl_backdate,
+            crl_backdate: opening.crl_backdate,
+            anchor: AnchorKeeper::at(opening.anchor),
             ocsp: OcspCache::default(),
             domain_crls: domain_crl::DomainCrls::default(),
             stuck: recovery::Stuck::default(),

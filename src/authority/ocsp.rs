@@ -1,6 +1,6 @@
 //! OCSP answers (RFC 6960, RFC 5019, RFC 9654): signed on demand by the issuer's delegate, kept in a bounded cache
 //! that every change of the revocation version empties. A replica that could not read that version for 10 s gives
-//! no `good`.
+//! no `good`; while the database is older than remembered nobody does.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -113,7 +113,7 @@ impl Authority {
         if let Some(key) = key.filter(|_| answer.fresh.is_some()) {
             let mut cache = self.ocsp.lock();
             // read before a change that was seen meanwhile: right for this client, not to be kept
-            if cache.version == version {
+            if cache.version == version && self.store.rollback().is_none() {
                 if cache.answers.len() >= MAX_CACHED {
                     cache.answers.clear();
                 }
@@ -144,6 +144,11 @@ impl Authority {
         for id in &request.certificates {
             let status = self.status_of(issuer.issuer.id, id).await?;
             answers.push(SingleAnswer { cert_id: id.raw, status, this_update, next_update, archive_cutoff });
+        }
+        // what was issued or revoked in the time that is missing is not known
+        let is_revoked = |answer: &SingleAnswer<'_>| matches!(answer.status, CertStatus::Revoked { .. });
+        if self.store.rollback().is_some() && !answers.iter().all(is_revoked) {
+            return Ok(unsigned(TRY_LATER, "try_later"));
         }
         let signed = responder.responder.answer(&answers, now, request.nonce).await;
         let signed =

@@ -13,7 +13,7 @@ use crate::store::versions::{self, Topic};
 impl Authority {
     /// Renews what is due for every issuer whose key is at hand. Returns how many.
     pub async fn renew_responders(&self) -> Result<usize> {
-        if !self.store.is_clock_right().await? {
+        if !self.store.may_sign().await? {
             return Ok(0);
         }
         let mut renewed = 0;

@@ -17,6 +17,8 @@ pub struct Frame {
     pub reads_grants: bool,
     pub reads_audit: bool,
     pub manages_users: bool,
+    /// The sentence about a database that is older than remembered.
+    pub rolled_back: Option<&'static str>,
 }
 
 impl Frame {
@@ -33,6 +35,7 @@ impl Frame {
             reads_grants: may(Permission::ReadGrants),
             reads_audit: may(Permission::ReadAudit),
             manages_users: may(Permission::ManageUsers),
+            rolled_back: signed.rolled_back.then_some(crate::authority::ROLLED_BACK),
         }
     }
 

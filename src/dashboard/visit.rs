@@ -86,6 +86,8 @@ fn devices(headers: &HeaderMap) -> Vec<DeviceCookie> {
 pub struct Signed {
     pub who: SignedIn,
     pub place: Place,
+    /// The database is older than what is remembered of it.
+    pub rolled_back: bool,
 }
 
 impl Signed {
@@ -135,7 +137,7 @@ impl FromRequestParts<Dash> for Signed {
             None => None,
         };
         match known {
-            Some(who) => Ok(Signed { who, place }),
+            Some(who) => Ok(Signed { who, place, rolled_back: dash.authority.store().rollback().is_some() }),
             None if parts.method.is_safe() => {
                 Err(Stop::SignIn(parts.uri.path_and_query().map_or("/", |p| p.as_str()).to_owned()))
             }

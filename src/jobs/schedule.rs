@@ -19,6 +19,7 @@ pub const NAMES: &[&str] = &[
     "clock",
     "write-proof",
     "versions",
+    "anchor",
     "refusals",
     "crl",
     "domain-crls",
@@ -34,6 +35,7 @@ pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch
     every(tasks, app, stop, "clock", SECOND, |app| async move { app.store.beat().await });
     every(tasks, app, stop, "write-proof", PROOF, |app| async move { app.store.prove_write().await });
     every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
+    every(tasks, app, stop, "anchor", SECOND, |app| async move { app.remember().await });
     every(tasks, app, stop, "refusals", minutes(1), |app| async move {
         app.write_refusals(false).await;
         Ok(())

@@ -20,6 +20,8 @@ pub struct Config {
     /// The Postgres server may run with fsync=off: for a database that may be lost.
     pub allow_unsafe_database: bool,
     pub unlock_key: PathBuf,
+    /// Figures of the database that are kept outside of it.
+    pub anchor: PathBuf,
     pub external_url: Option<Url>,
     pub status_url: Option<Url>,
     pub listen: Listen,
@@ -90,6 +92,7 @@ impl Config {
             database: DatabaseUrl::from_given(&given, &data)?,
             allow_unsafe_database: given.parse("allow_unsafe_database", switch)?.unwrap_or(false),
             unlock_key,
+            anchor: given.value("anchor").map_or_else(|| data.join("anchor.json"), PathBuf::from),
             external_url: given.parse("external_url", |v| base_url(v, &["https"]))?,
             status_url: given.parse("status_url", |v| base_url(v, &["http", "https"]))?,
             listen: listen(&given, "listen", SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)))?,
@@ -137,6 +140,7 @@ impl Config {
             "data" => self.data.display().to_string(),
             "database_url" => self.database.to_string(),
             "unlock_key" => self.unlock_key.display().to_string(),
+            "anchor" => self.anchor.display().to_string(),
             "external_url" => url(&self.external_url),
             "status_url" => url(&self.status_url),
             "listen" => self.listen.address.to_string(),

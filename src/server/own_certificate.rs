@@ -98,7 +98,7 @@ impl OwnTls {
         }
         let why = if self.app.locked {
             "the server is locked".to_owned()
-        } else if let Err(error) = self.app.store.check_clock() {
+        } else if let Err(error) = self.app.store.check_signing() {
             error.detail
         } else {
             match self.issue().await {

@@ -1,6 +1,6 @@
 //! What this replica can do. /readyz: can it issue (the database, a write to it in the last seconds, the unlock key, a
-//! self-test of the key of every issuer that signs, the clock)? A trust domain that cannot issue is named as a warning
-//! while others can. /readyz/status: can it serve the CRL of every CA, roots
+//! self-test of the key of every issuer that signs, the clock, a database that is as new as remembered)? A trust domain that
+//! cannot issue is named as a warning while others can. /readyz/status: can it serve the CRL of every CA, roots
 //! included, and OCSP answers? A CA that is retiring, removed or revoked counts there until its last certificate has
 //! expired; one that has itself expired makes neither fail: what to do about it is said by `chancery doctor`. `/livez`
 //! asks none of it: a database that is down must not restart every replica.
@@ -38,6 +38,7 @@ pub fn issuing(app: &Arc<App>) -> Vec<Check> {
             Box::pin(async move { issuers(&app, &tested).await })
         }),
         check(app, "clock", |app| Box::pin(clock(app))),
+        check(app, "history", |app| Box::pin(async move { vec![history(&app)] })),
     ]
 }
 
@@ -57,6 +58,10 @@ fn check(
 async fn database(app: Arc<App>) -> Vec<Answer> {
     let told = |error: Error| if is_busy(&error) { error.detail } else { error.chain() };
     vec![Answer::new("database", app.authority.refresh().await.err().map(told))]
+}
+
+fn history(app: &App) -> Answer {
+    Answer::new("history", app.store.check_history().err().map(|error| error.detail))
 }
 
 fn unlocked(app: &App) -> Answer {

@@ -20,7 +20,7 @@ use super::{assemble, background, claim, metrics as server_metrics, readiness, s
 use crate::access::Access;
 use crate::acme;
 use crate::app::{App, Urls};
-use crate::authority::Authority;
+use crate::authority::{Authority, Opening};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::Result;
@@ -61,6 +61,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let opened = open::open_or_found(config, store, &urls.status).await?;
     let first_run = opened.first_run;
     let app = app(config, opened, urls, &addresses).await?;
+    app.authority.begin_remembering().await?;
     if addresses.web {
         let server = ServerProcess {
             replica: app.store.replica(),
@@ -141,6 +142,8 @@ impl Running {
             task.abort();
         }
         self.app.write_refusals(true).await;
+        // what was committed last; the file is tried again by the next start
+        let _ = self.app.authority.remember().await;
         // rows that stay are old in a few seconds
         let _ = self.app.store.leave_clocks().await;
         let _ = self.app.store.leave_write_proofs().await;
@@ -191,7 +194,9 @@ pub async fn urls_on_host(config: &Config, addresses: &Addresses, store: &Store)
 pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addresses) -> Result<Arc<App>> {
     let Opened { store, keys, locked, .. } = opened;
     let own = vec![addresses.https, addresses.http, addresses.ops];
-    let authority = Authority::open_with(store.clone(), keys.clone(), own_hosts(&urls), config.crl_backdate).await?;
+    let opening = Opening { crl_backdate: config.crl_backdate, anchor: Some(config.anchor.clone()) };
+    let authority = Authority::open_with(store.clone(), keys.clone(), own_hosts(&urls), opening).await?;
+    authority.recall().await?;
     let validator = Arc::new(Validator::new(validation(config), own, store.clock.clone())?);
     let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await?;
     Ok(Arc::new(App {

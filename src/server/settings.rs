@@ -42,6 +42,7 @@ settings! {
     "database_url" "database-url" "CHANCERY_DATABASE_URL" "URL" Text "Where the database is; SQLite in the data directory when not given";
     "allow_unsafe_database" "" "CHANCERY_ALLOW_UNSAFE_DATABASE" "" Switch "Start although the Postgres server runs with fsync=off: a crash loses certificates and revocations";
     "unlock_key" "unlock-key" "CHANCERY_UNLOCK_KEY" "FILE" Text "The key that unwraps the CA's keys; unlock.key in the data directory";
+    "anchor" "" "CHANCERY_ANCHOR" "FILE" Text "What is remembered of the database outside of it; anchor.json in the data directory";
     "external_url" "external-url" "CHANCERY_EXTERNAL_URL" "URL" Text "Base of ACME URLs and links, as clients reach this server";
     "status_url" "status-url" "CHANCERY_STATUS_URL" "URL" Text "Base of CRL, OCSP and issuer pointers, fixed in each issuer at its creation";
     "listen" "listen" "CHANCERY_LISTEN" "ADDR" Text "HTTPS: ACME and REST";

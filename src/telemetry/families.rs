@@ -29,6 +29,8 @@ families! {
     "ready" GAUGE "1 when /readyz answers 200" [];
     "status_ready" GAUGE "1 when /readyz/status answers 200" [];
     "locked" GAUGE "1 when the server runs without its unlock key" [];
+    "database_rolled_back" GAUGE "1 while the database is older than what is remembered of it: nothing is signed" [];
+    "anchor_written" GAUGE "1 when the anchor could be written last" [];
     "connections" GAUGE "Connections that are open now" [];
     "server_certificate_not_after_timestamp_seconds" GAUGE "End of the server's own TLS certificate" [];
     "tls_handshake_failures_total" COUNTER "TLS handshakes that failed or took too long" [];

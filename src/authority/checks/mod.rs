@@ -3,6 +3,7 @@
 //! to do; a command in it stands in backquotes and works as it is written (tests/it/cli/remedies.rs).
 
 mod durability;
+mod history;
 mod issuers;
 mod publication;
 mod remedies;
@@ -64,6 +65,7 @@ impl Authority {
             self.check_database().await,
             self.check_durability().await.unwrap_or_else(|e| blind("durability", &e.detail)),
             self.check_clock().await,
+            self.check_history().await.unwrap_or_else(|e| blind("history", &e.detail)),
             self.check_unlock_key().await.unwrap_or_else(|e| blind("unlock key", &e.detail)),
             self.check_issuers().await.unwrap_or_else(|e| blind("issuers", &e.detail)),
             self.check_bundles().await.unwrap_or_else(|e| blind("bundles", &e.detail)),

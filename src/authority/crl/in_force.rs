@@ -74,6 +74,11 @@ impl ServedCrls {
     pub(super) fn set_basis(&self, issuer: IssuerId, crl: CrlId, basis: Basis) {
         *hold(&self.slot(issuer).basis) = Some((crl, basis));
     }
+
+    /// The CRL that was served last, in DER.
+    pub(in crate::authority) fn last_of(&self, issuer: IssuerId) -> Option<Bytes> {
+        Some(self.slot(issuer).last()?.der.clone())
+    }
 }
 
 impl Slot {
@@ -150,10 +155,13 @@ impl Authority {
     }
 
     async fn look_up(&self, issuer: IssuerId, slot: &Slot) -> Result<Option<Arc<Crl>>> {
-        let last = slot.last();
+        let (last, series) = (slot.last(), issuer.to_string());
         // a CRL may be pruned between the two reads
         for _ in 0..3 {
             let Some((head, modified)) = self.head(issuer, last.is_some()).await? else { return Ok(None) };
+            if self.is_behind_served(&series, head.number).await? {
+                return self.last_of_newer(last.as_ref(), head.number);
+            }
             if let Some(known) = last.as_ref().filter(|known| known.id == head.id) {
                 return Ok(Some(Arc::clone(known)));
             }
@@ -165,11 +173,22 @@ impl Authority {
                 },
             };
             let crl = Arc::new(served(&head, der, modified));
+            self.remember_served(&series, crl.number, &crl.der).await;
             *hold(&slot.last) = Some(Arc::clone(&crl));
             hold(&slot.signed).take_if(|(signed, _)| *signed == crl.id);
             return Ok(Some(crl));
         }
         Err(Error::new(ErrorKind::Unavailable, "the CRL changes too fast").retry_after(Duration::from_secs(1)))
+    }
+
+    /// What is served while the database has an older CRL than was served before: the newer one from memory, never the
+    /// older one, which lacks revocations that clients know of.
+    fn last_of_newer(&self, last: Option<&Arc<Crl>>, than: CrlNumber) -> Result<Option<Arc<Crl>>> {
+        let newer = last.filter(|crl| crl.number > than && crl.next_update > self.store.now());
+        match newer {
+            Some(crl) => Ok(Some(Arc::clone(crl))),
+            None => self.store.check_history().map(|()| None),
+        }
     }
 
     async fn head(&self, issuer: IssuerId, hurried: bool) -> Result<Option<(CrlHead, Option<Timestamp>)>> {

@@ -80,7 +80,7 @@ impl Authority {
     pub async fn publish_due(&self) -> Result<usize> {
         // one at a time in this process: who waited mostly finds nothing due
         let _turn = self.publication.lock().await;
-        if !self.store.is_clock_right().await? {
+        if !self.store.may_sign().await? {
             return Ok(0);
         }
         let (mut published, mut failed) = (0, self.put_future_aside().await.err());
@@ -249,10 +249,13 @@ impl Authority {
 
     /// The second transaction.
     async fn finish_publication(&self, begun: Begun, signed: Vec<SignedCrl>, basis: Basis) -> Result<Outcome> {
-        self.store.check_clock()?;
+        self.store.check_signing()?;
         let mut tx = self.store.begin(&Actor::job("crl")).await?;
         let id = begun.issuer.id;
         hierarchy::lock_issuer(&mut tx, id).await?;
+        if epoch(&mut tx).await? != begun.epoch {
+            return Ok(Outcome::Overtaken);
+        }
         let state = crls::state(&mut tx, id, begun.epoch).await?;
         if state.number != begun.number {
             return Ok(Outcome::Overtaken);
@@ -277,8 +280,8 @@ async fn begin(
     now: Timestamp,
     last: Option<CrlHead>,
 ) -> Result<Begun> {
-    tx.store().check_clock()?;
-    let epoch = hierarchy::installation(&mut *tx).await?.map_or(0, |i| u64::try_from(i.epoch).unwrap_or(0));
+    tx.store().check_signing()?;
+    let epoch = epoch(tx).await?;
     let retains = series::retains(&issuer, key);
     crls::begin(tx, issuer.id, retains.then_some(now)).await?;
     let state = crls::state(tx, issuer.id, epoch).await?;
@@ -288,6 +291,10 @@ async fn begin(
         crate::store::versions::bump(&mut *tx, crate::store::versions::Topic::Hierarchy).await?;
     }
     Ok(Begun { issuer, now, last, number: state.number, epoch })
+}
+
+async fn epoch(tx: &mut Tx) -> Result<u64> {
+    Ok(hierarchy::installation(tx).await?.map_or(0, |i| u64::try_from(i.epoch).unwrap_or(0)))
 }
 
 /// By the time of signing: thisUpdate is backdated, and that of a CRL made ready lies after it.

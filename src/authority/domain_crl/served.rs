@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
-use super::{DomainCrls, LABEL, hold, seal_id};
+use super::{DomainCrls, LABEL, hold, list_number, seal_id};
 use crate::authority::Authority;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +15,7 @@ use crate::model::identifier::shown;
 use crate::model::serial::to_hex;
 use crate::pki::crl_facts::CrlFacts;
 use crate::store::domain_crls::{self, DomainCrlAhead, DomainCrlHead};
+use crate::store::history::domain_series;
 
 /// A domain's list as it is served.
 #[derive(Debug)]
@@ -58,16 +59,30 @@ impl Authority {
             let detail = format!("trust domain {domain} has no list yet; try again in a few seconds");
             Error::new(ErrorKind::Unavailable, detail).retry_after(Duration::from_secs(5))
         };
+        let series = domain_series(domain);
         // a list may be replaced between the two reads
         for _ in 0..3 {
             let head = domain_crls::find(&self.store, domain).await?.ok_or_else(missing)?;
             let ahead = head.taken_over_by(self.store.now()).filter(|_| self.can_seal());
             let place = (head.counter, ahead.is_some());
+            // that of the one in force or of the one that stands ready, which a later one exceeds
+            let highest = list_number(self.anchor.epoch(), head.counter);
+            if self.is_behind_served(&series, highest).await? {
+                let newer =
+                    known.filter(|known| known.counter > head.counter && known.next_update > self.store.now());
+                return match newer {
+                    Some(known) => Ok(Arc::clone(known)),
+                    None => self.store.check_history().and_then(|()| Err(missing())),
+                };
+            }
             if let Some(known) = known.filter(|known| (known.counter, known.stood_ready) == place) {
                 return Ok(Arc::clone(known));
             }
             let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
             let crl = Arc::new(served(&head, ahead, der.into()));
+            if let Some(number) = CrlFacts::parse(&crl.der).ok().and_then(|facts| facts.crl_number()) {
+                self.remember_served(&series, number, &crl.der).await;
+            }
             hold(&self.domain_crls.served).insert(domain.to_owned(), Arc::clone(&crl));
             return Ok(crl);
         }

@@ -10,6 +10,7 @@ impl Authority {
     /// The audit alone: how many events there are, and what is wrong with their chains.
     pub async fn verify_audit(&self) -> Result<Report> {
         let mut report = Report::default();
+        self.report_rollback(&mut report);
         self.check_audit(&mut report).await?;
         Ok(report)
     }

@@ -7,6 +7,7 @@ mod chains;
 mod checkpoints;
 mod crls;
 mod domain_lists;
+mod history;
 mod names;
 
 use std::collections::{HashMap, HashSet};
@@ -86,6 +87,7 @@ impl Authority {
     /// was seen of the one must be in the other.
     pub async fn fsck(&self) -> Result<Report> {
         let mut report = Report::default();
+        self.report_rollback(&mut report);
         let issuers = report.readable("the table of issuers", hierarchy::issuers(&self.store).await)?;
         let keys = self.issuer_keys(&mut report).await?;
         let seen = self.check_certificates(&keys, &mut report).await?;

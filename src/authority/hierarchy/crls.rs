@@ -1,6 +1,8 @@
 //! CRLs of issuers whose key is not with a server: signed anew by a command that has the key, or signed elsewhere and
 //! imported (RFC 5280 §5). An imported one must list what we revoked; what it lists besides is revoked here too.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use crate::authority::Authority;
@@ -12,7 +14,7 @@ use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::CertificateStatus;
 use crate::model::crl::CrlNumber;
-use crate::model::id::{CertificateId, CrlId};
+use crate::model::id::{CertificateId, CrlId, IssuerId};
 use crate::model::issuer::{Issuer, IssuerRole};
 use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
@@ -202,7 +204,7 @@ fn without_future(now: Timestamp) -> RuleRefusal {
 
 /// Who was revoked here stays revoked.
 async fn must_list(tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result<()> {
-    let listed: std::collections::HashSet<&[u8]> = facts.entries().map(|entry| entry.serial).collect();
+    let listed: HashSet<&[u8]> = facts.entries().map(|entry| entry.serial).collect();
     let (now, mut last) = (tx.now(), None);
     loop {
         let page = revocations::page(&mut *tx, issuer.id, last.as_ref(), now, PAGE).await?;
@@ -218,14 +220,34 @@ async fn must_list(tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result
     }
 }
 
-async fn revoke_listed(tx: &mut Tx, issuer: &Issuer, entry: &CrlEntry<'_>, until: Timestamp) -> Result<()> {
+/// The serials that an issuer revoked.
+pub(super) async fn listed_by(tx: &mut Tx, issuer: IssuerId) -> Result<HashSet<Vec<u8>>> {
+    const LARGE_PAGE: i64 = 5_000;
+    let (mut all, mut last) = (HashSet::new(), None);
+    loop {
+        let from_ever = Timestamp::from_micros(0);
+        let page = revocations::listed(&mut *tx, issuer, last.as_ref(), from_ever, LARGE_PAGE).await?;
+        let Some(end) = page.last() else { return Ok(all) };
+        last = Some(end.serial.clone());
+        all.extend(page.iter().map(|listed| listed.serial.octets().to_vec()));
+    }
+}
+
+/// Says whether the certificate is known.
+pub(super) async fn revoke_listed(
+    tx: &mut Tx,
+    issuer: &Issuer,
+    entry: &CrlEntry<'_>,
+    until: Timestamp,
+) -> Result<bool> {
     let serial = SerialNumber::from_octets(entry.serial)?;
     if revocations::find(&mut *tx, issuer.id, &serial).await?.is_some() {
-        return Ok(());
+        return Ok(true);
     }
     let reason = RevocationReason::ALL.into_iter().find(|r| Some(r.code()) == entry.reason);
     let reason = reason.unwrap_or(RevocationReason::Unspecified);
     let ours = certificates::find_by_serial(&mut *tx, &serial).await?.filter(|c| c.issuer_id == issuer.id);
+    let is_known = ours.is_some();
     let (id, not_after) = match ours {
         Some(c) => {
             if c.status == CertificateStatus::Valid
@@ -241,7 +263,8 @@ async fn revoke_listed(tx: &mut Tx, issuer: &Issuer, entry: &CrlEntry<'_>, until
         None => (CertificateId::from_bytes(issuer.id.bytes()), until),
     };
     let row = Revocation { serial, certificate_id: id, revoked_at: entry.revoked_at, reason, not_after };
-    revocations::insert(&mut *tx, issuer.id, &row).await
+    revocations::insert(&mut *tx, issuer.id, &row).await?;
+    Ok(is_known)
 }
 
 fn refuse(rule: &str, value: &str, allowed: &str) -> RuleRefusal {

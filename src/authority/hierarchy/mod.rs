@@ -10,6 +10,7 @@ pub mod import;
 pub(super) mod make;
 mod offline;
 pub mod plan;
+pub(super) mod published;
 mod renew;
 mod request;
 mod states;

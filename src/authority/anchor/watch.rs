@@ -1,0 +1,202 @@
+//! Comparing the database with what is remembered: at the start, every second, and before a CRL of a new number is served.
+
+use std::sync::atomic::Ordering;
+
+use super::FileTrouble;
+use crate::authority::Authority;
+use crate::error::Result;
+use crate::model::anchor::{Anchor, Figures, Lack};
+use crate::model::crl::CrlNumber;
+use crate::store::history::{self, FoundHistory, Rollback};
+use crate::store::{replicas, servers};
+
+impl Authority {
+    /// Reads the anchor file and compares the database with it; changes neither.
+    pub async fn recall(&self) -> Result<()> {
+        let _turn = self.anchor.turn.lock().await;
+        let found = history::read(&self.store, None).await?;
+        let Some(installation) = &found.installation else { return Ok(()) };
+        let (recalled, trouble) = self.anchor.recall(installation)?;
+        let lacks = match &recalled {
+            None => Vec::new(),
+            Some(anchor) => self.lacks(&anchor.figures, &found).await?,
+        };
+        let fresh = || Anchor::new(installation, self.store.now(), found.figures.clone());
+        let mut state = self.anchor.state();
+        state.found = trouble;
+        state.written.clone_from(&recalled);
+        state.memory = Some(recalled.unwrap_or_else(fresh));
+        drop(state);
+        self.conclude(&found, &lacks);
+        Ok(())
+    }
+
+    /// From now on this process writes the anchor. Called once by a server, before it serves.
+    pub async fn begin_remembering(&self) -> Result<()> {
+        self.replace_missing().await?;
+        self.anchor.writes.store(true, Ordering::Release);
+        self.remember().await?;
+        if self.anchor.state().written.is_some() {
+            history::anchored(&self.store).await?;
+        }
+        Ok(())
+    }
+
+    /// A first anchor is made in silence; one in the place of another is remembered as such, because whoever removed that
+    /// one hides an older database. While another process lives, which remembers too, a new one joins.
+    async fn replace_missing(&self) -> Result<()> {
+        let Some(trouble) = self.anchor.state().found.clone() else { return Ok(()) };
+        let path = self.anchor.file.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
+        if let (FileTrouble::Unreadable(why), Some(file)) = (&trouble, &self.anchor.file) {
+            tracing::error!(path, why, "the anchor cannot be read; it is set aside");
+            if let Err(error) = file.set_aside() {
+                tracing::warn!(path, %error, "the anchor that cannot be read could not be set aside");
+            }
+        }
+        let anchored = history::read(&self.store, None).await?.anchored;
+        if !anchored && trouble == FileTrouble::Missing {
+            tracing::info!(
+                path,
+                "the first anchor of this database is made: a backup that is restored will be noticed"
+            );
+        } else if trouble != FileTrouble::Missing || !self.another_remembers().await? {
+            tracing::warn!(
+                path,
+                "the anchor was missing, so whether this database is older than it was cannot be told"
+            );
+            let now = self.store.now();
+            if let Some(memory) = &mut self.anchor.state().memory {
+                memory.replaced_at = Some(now);
+            }
+        }
+        self.anchor.state().found = None;
+        Ok(())
+    }
+
+    async fn another_remembers(&self) -> Result<bool> {
+        for server in servers::newest(&self.store.db).await? {
+            if server.replica != self.store.replica() && replicas::is_alive(&self.store, server.replica).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Compares and remembers. Says whether it changed what is thought of the database, so that callers forget what they
+    /// cached. Called every second.
+    pub async fn remember(&self) -> Result<bool> {
+        let _turn = self.anchor.turn.lock().await;
+        let Some(memory) = self.anchor.memory() else { return Ok(false) };
+        let own = self.store.own_ends();
+        let found = history::read(&self.store, memory.figures.checkpoint.as_ref()).await?;
+        let is_still = memory.figures.epoch == found.figures.epoch && has_all(&memory.figures, &found.figures);
+        let lacks = if is_still { Vec::new() } else { self.lacks(&memory.figures, &found).await? };
+        let changed = self.conclude(&found, &lacks);
+        let is_told = self.anchor.state().marked && found.rolled_back_at.is_some();
+        if !lacks.is_empty() && !is_told && self.anchor.writes() {
+            let findings: Vec<String> = lacks.iter().map(ToString::to_string).collect();
+            self.mark_rollback(&memory, &findings).await?;
+            self.anchor.state().marked = true;
+        }
+        if self.store.rollback().is_none() {
+            self.rise(&found, &own);
+            self.anchor.write().await;
+        }
+        Ok(changed)
+    }
+
+    /// Takes over the figures of a database that lacks nothing.
+    fn rise(&self, found: &FoundHistory, own: &[crate::model::anchor::ChainEnd]) {
+        let revocations = found.figures.versions.get("revocations").copied().unwrap_or(0);
+        let mut state = self.anchor.state();
+        let Some(memory) = &mut state.memory else { return };
+        if found.figures.epoch > memory.figures.epoch {
+            memory.replaced_at = None;
+            self.store.forget_revocations(revocations);
+        }
+        self.store.saw_revocations(revocations);
+        let before = memory.figures.clone();
+        memory.figures.rise_to(&found.figures);
+        memory.figures.add_chains(own);
+        if memory.figures != before {
+            memory.at = self.store.now();
+        }
+        state.marked = false;
+    }
+
+    async fn lacks(&self, remembered: &Figures, found: &FoundHistory) -> Result<Vec<Lack>> {
+        if found.figures.epoch > remembered.epoch {
+            return Ok(Vec::new());
+        }
+        let chains = history::chains(&self.store, &remembered.events).await?;
+        Ok(remembered.lacks(&found.figures, &chains))
+    }
+
+    /// Sets what is thought of the database. A mark that another process left counts as much as what this one found.
+    fn conclude(&self, found: &FoundHistory, lacks: &[Lack]) -> bool {
+        // what the first process found: marking the database has raised some figures since
+        let findings: Vec<String> = match found.rolled_back_at {
+            Some(_) => found.findings.clone(),
+            None => lacks.iter().map(ToString::to_string).collect(),
+        };
+        let rolled_back = !lacks.is_empty() || found.rolled_back_at.is_some();
+        let found_at = found.rolled_back_at.unwrap_or_else(|| self.store.now());
+        let before = self.store.set_rollback(rolled_back.then(|| Rollback { found_at, findings: findings.clone() }));
+        metrics::gauge!("chancery_database_rolled_back").set(if rolled_back { 1.0 } else { 0.0 });
+        match (before.is_some(), rolled_back) {
+            (false, true) => {
+                self.forget_answers();
+                tracing::error!(findings = findings.join("; "), "{}", history::ROLLED_BACK);
+            }
+            (true, false) => {
+                self.forget_answers();
+                tracing::warn!("the database is no longer older than remembered; signing goes on");
+            }
+            _ => {}
+        }
+        before.is_some() != rolled_back
+    }
+
+    /// Before a CRL is served: its number stands in the file. Where the file cannot be written the CRL is served all the
+    /// same, because withholding a revocation is worse than forgetting a number; doctor says so.
+    pub(in crate::authority) async fn remember_served(&self, series: &str, number: CrlNumber, der: &bytes::Bytes) {
+        if self.store.rollback().is_some() || self.anchor.served(series).is_some_and(|served| served >= number) {
+            return;
+        }
+        let _turn = self.anchor.turn.lock().await;
+        if let Some(memory) = &mut self.anchor.state().memory {
+            let figures = crate::model::anchor::CrlFigures { highest: number, served: Some(number) };
+            let known = memory.figures.crls.entry(series.to_owned()).or_insert(figures);
+            known.highest = known.highest.max(number);
+            known.served = known.served.max(Some(number));
+        }
+        self.anchor.write().await;
+        self.anchor.keep(series, der).await;
+    }
+
+    /// Was a CRL of a higher number served than this one? Then the database is looked at before anything else is said.
+    pub(in crate::authority) async fn is_behind_served(&self, series: &str, number: CrlNumber) -> Result<bool> {
+        if self.anchor.served(series).is_none_or(|served| served <= number) {
+            return Ok(false);
+        }
+        self.remember().await?;
+        Ok(self.store.rollback().is_some())
+    }
+}
+
+/// Nothing was committed since: the newest events are those that are remembered.
+fn has_all(remembered: &Figures, found: &Figures) -> bool {
+    let numbers =
+        |figures: &Figures| figures.crls.iter().map(|(s, crl)| (s.clone(), crl.highest)).collect::<Vec<_>>();
+    let is_known = |end: &crate::model::anchor::ChainEnd| {
+        let same = |known: &&crate::model::anchor::ChainEnd| {
+            (known.writer, known.lane, known.seq, &known.hash) == (end.writer, end.lane, end.seq, &end.hash)
+        };
+        remembered.events.iter().any(|known| same(&known))
+    };
+    remembered.versions == found.versions
+        && numbers(remembered) == numbers(found)
+        && remembered.checkpoint == found.checkpoint
+        && found.events.last().is_some_and(is_known)
+        && remembered.events.last().map(|end| end.event) == found.events.last().map(|end| end.event)
+}

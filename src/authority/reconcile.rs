@@ -1,0 +1,254 @@
+//! Going on after a restore: what is missing is shown, the newest published CRLs are taken in, a new epoch begins, so that
+//! no CRL number is ever given twice, and what was suspended is confirmed by name. Running it twice begins two epochs,
+//! which is harmless.
+
+use serde_json::json;
+
+use super::Authority;
+use super::hierarchy::published::{Published, restore_crl};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::actor::Actor;
+use crate::model::anchor::{Anchor, Figures};
+use crate::model::audit::AuditEvent;
+use crate::model::crl::CrlNumber;
+use crate::model::identifier::shown;
+use crate::model::issuer::IssuerRole;
+use crate::store::history::{self, Mark};
+use crate::store::suspensions::{self, Suspended, SuspendedId};
+use crate::store::versions::{self, Topic};
+use crate::store::{Tx, hierarchy};
+
+/// Epochs are Unix seconds or a little more. A number above is one that an imported CA chose.
+const EPOCHS: i64 = 1 << 40;
+
+/// What an operator asks for.
+#[derive(Debug, Clone, Default)]
+pub struct ReconcileRequest {
+    /// The newest published CRL of an issuer each, in DER.
+    pub crls: Vec<Vec<u8>>,
+    /// Names or ids of what works again.
+    pub confirm: Vec<String>,
+    /// The database was restored although nothing that is remembered says so.
+    pub restored: bool,
+    /// Show it and change nothing.
+    pub dry_run: bool,
+}
+
+/// What was missing and what was done.
+#[derive(Debug, Clone, Default)]
+pub struct Reconciliation {
+    /// What the database lacks of what is remembered, as sentences.
+    pub findings: Vec<String>,
+    /// The new epoch; None: there was nothing to reconcile.
+    pub epoch: Option<i64>,
+    pub missing: Missing,
+    pub crls: Vec<ReconciledCrl>,
+    /// What does not work until it is confirmed.
+    pub suspended: Vec<Suspended>,
+    pub confirmed: Vec<Suspended>,
+    /// Roots whose CRLs have to be signed anew.
+    pub roots: Vec<String>,
+}
+
+/// What is known to be missing by its number alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Missing {
+    pub events: u64,
+    /// Certificates that were issued by processes whose anchor is at hand.
+    pub certificates: u64,
+}
+
+/// A published CRL that was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReconciledCrl {
+    pub issuer: String,
+    pub number: CrlNumber,
+    /// Revocations that the database did not have.
+    pub revocations: u64,
+    /// Of these, the ones whose certificate is unknown.
+    pub unknown: u64,
+}
+
+impl Authority {
+    pub async fn reconcile(&self, actor: &Actor, request: &ReconcileRequest) -> Result<Reconciliation> {
+        self.store.check_clock()?;
+        let found = history::read(&self.store, None).await?;
+        let needed =
+            self.store.rollback().is_some() || request.restored || self.anchor.health().replaced_at.is_some();
+        if !needed && !request.crls.is_empty() {
+            let detail = "the database is not older than what is remembered of it, so no published CRL is taken in; if a \
+                          backup was restored that nobody noticed, add --restored";
+            return Err(Error::new(ErrorKind::Conflict, detail));
+        }
+        let installation = found.installation.as_deref().unwrap_or_default();
+        let fresh = || Anchor::new(installation, self.store.now(), found.figures.clone());
+        let own = self.anchor.memory().unwrap_or_else(fresh);
+        let mut done =
+            Reconciliation { missing: self.missing(&own.figures, &found.figures).await?, ..Default::default() };
+        let mut tx = self.store.begin(actor).await?;
+        if needed {
+            self.begin_again(&mut tx, &own, &found.figures, request, &mut done).await?;
+        }
+        done.confirmed = confirm(&mut tx, &request.confirm).await?;
+        let now = tx.now();
+        done.suspended = suspensions::list(&mut tx, now).await?;
+        if request.dry_run {
+            return Ok(done);
+        }
+        tx.commit().await?;
+        if needed {
+            self.store.set_rollback(None);
+            self.recall().await?;
+        }
+        self.forget_answers();
+        self.reload().await?;
+        Ok(done)
+    }
+
+    async fn begin_again(
+        &self,
+        tx: &mut Tx,
+        own: &Anchor,
+        found: &Figures,
+        request: &ReconcileRequest,
+        done: &mut Reconciliation,
+    ) -> Result<()> {
+        done.findings = self.store.rollback().map(|rollback| rollback.findings.clone()).unwrap_or_default();
+        let remembered = super::anchor::mark(tx, own, &done.findings).await?;
+        let mut numbers: Vec<CrlNumber> = remembered.figures.crls.values().map(|crl| crl.highest).collect();
+        numbers.extend(found.crls.values().map(|crl| crl.highest));
+        for der in &request.crls {
+            let taken = self.take_published(tx, &remembered.figures, der).await?;
+            numbers.push(taken.number);
+            done.crls.push(taken);
+        }
+        let epochs = numbers.iter().filter_map(CrlNumber::epoch).filter(|epoch| *epoch < EPOCHS);
+        let highest = epochs.chain([found.epoch, remembered.figures.epoch, tx.now().secs()]).max();
+        let epoch = highest.unwrap_or(0) + 1;
+        history::begin_epoch(tx, epoch).await?;
+        self.raise_imported(tx, &remembered.figures, &done.crls).await?;
+        history::mark(tx, &Mark::default()).await?;
+        for topic in [Topic::Hierarchy, Topic::Revocations, Topic::Access] {
+            versions::bump(&mut *tx, topic).await?;
+        }
+        done.roots = self.roots();
+        done.epoch = Some(epoch);
+        let crls: Vec<_> = done.crls.iter().map(|crl| json!({"issuer": crl.issuer, "number": crl.number})).collect();
+        let detail = json!({"epoch": epoch, "findings": done.findings, "crls": crls,
+            "missing_certificates": done.missing.certificates, "missing_events": done.missing.events});
+        tx.audit(AuditEvent::done("history.reconciled", "", detail));
+        Ok(())
+    }
+
+    /// What the database lacks of what this host remembers.
+    async fn missing(&self, remembered: &Figures, found: &Figures) -> Result<Missing> {
+        let mut missing = Missing::default();
+        if found.epoch > remembered.epoch {
+            return Ok(missing);
+        }
+        for chain in history::chains(&self.store, &remembered.events).await?.iter().filter(|c| !c.is_whole()) {
+            missing.events += chain.missing();
+            let Some(issued) = chain.end.certificates else { continue };
+            missing.certificates += issued.saturating_sub(history::certificates_of(&self.store, &chain.end).await?);
+        }
+        Ok(missing)
+    }
+
+    /// Only the newest CRL of an issuer: an older one lists holds that were lifted.
+    async fn take_published(&self, tx: &mut Tx, remembered: &Figures, der: &[u8]) -> Result<ReconciledCrl> {
+        let snapshot = self.snapshot();
+        let none =
+            || Error::malformed("the CRL is of no issuer of this CA; name the published CRL of one of its issuers");
+        let published = Published::read(&snapshot, der)?.ok_or_else(none)?;
+        let served = remembered.crls.get(&published.issuer.to_string()).and_then(|crl| crl.served);
+        let (slug, number) = (published.slug.clone(), published.number);
+        if let Some(served) = served.filter(|served| *served > number) {
+            let sentence = format!(
+                "the CRL of {slug} has number {number}, and number {served} was published after it; take the newest one, \
+                 because an older one lists holds that were lifted"
+            );
+            let refused =
+                Error::refused(ErrorKind::Unprocessable, "crl.number", number, served, "take the newest one");
+            return Err(refused.saying(sentence));
+        }
+        let merged = restore_crl(tx, &published).await?.unwrap_or_default();
+        Ok(ReconciledCrl { issuer: slug, number, revocations: merged.revocations, unknown: merged.unknown })
+    }
+
+    /// Series whose numbers are above every epoch go on above what was published, by as much as the time is: so a second
+    /// restore of the same backup gives other numbers.
+    async fn raise_imported(&self, tx: &mut Tx, remembered: &Figures, taken: &[ReconciledCrl]) -> Result<()> {
+        let seconds = u64::try_from(tx.now().secs()).unwrap_or(0);
+        for issuer in hierarchy::issuers(&mut *tx).await? {
+            let known = crate::store::crls::state(tx, issuer.id, 0).await?.number;
+            let remembered = remembered.crls.get(&issuer.id.to_string()).map(|crl| crl.highest);
+            let taken = taken.iter().filter(|crl| crl.issuer == issuer.slug).map(|crl| crl.number);
+            let highest = taken.chain(remembered).fold(known, CrlNumber::max);
+            if highest.epoch().is_some_and(|epoch| epoch < EPOCHS) {
+                continue;
+            }
+            let Some(raised) = highest.after_epochs(seconds) else {
+                let detail = format!(
+                    "the CRL numbers of {} are used up; make its successor with `chancery ca create`",
+                    issuer.slug
+                );
+                return Err(Error::new(ErrorKind::Inconsistent, detail));
+            };
+            history::raise_crl_number(tx, issuer.id, raised).await?;
+        }
+        Ok(())
+    }
+
+    fn roots(&self) -> Vec<String> {
+        let snapshot = self.snapshot();
+        let is_root = |role: &IssuerRole| *role == IssuerRole::Root;
+        snapshot.issuers.iter().filter(|(_, i)| is_root(&i.issuer.role)).map(|(slug, _)| slug.clone()).collect()
+    }
+
+    /// How many tokens, grants and EAB keys wait to be confirmed.
+    pub(super) async fn suspended(&self) -> Result<Vec<Suspended>> {
+        let now: Timestamp = self.store.now();
+        suspensions::list(&self.store, now).await
+    }
+}
+
+/// Lets what is named work again, with the grant that it acts under.
+async fn confirm(tx: &mut Tx, names: &[String]) -> Result<Vec<Suspended>> {
+    let now = tx.now();
+    let all = suspensions::list(&mut *tx, now).await?;
+    let mut confirmed: Vec<Suspended> = Vec::new();
+    for name in names {
+        let one = named(&all, name)?;
+        let with_grant = |other: &&Suspended| matches!(other.id, SuspendedId::Grant(id) if Some(id) == one.grant);
+        for suspended in [one].into_iter().chain(all.iter().filter(with_grant)) {
+            if confirmed.iter().all(|known| known.id != suspended.id) {
+                suspensions::confirm(tx, suspended.id).await?;
+                tx.audit(AuditEvent::done("suspension.ended", suspended.object(), json!({"name": suspended.name})));
+                confirmed.push(suspended.clone());
+            }
+        }
+    }
+    if !confirmed.is_empty() {
+        versions::bump(tx, Topic::Access).await?;
+    }
+    Ok(confirmed)
+}
+
+/// By id, or by a name that one token or key has. The grant of a token often has the token's name.
+fn named<'a>(all: &'a [Suspended], name: &str) -> Result<&'a Suspended> {
+    let mut found: Vec<&Suspended> =
+        all.iter().filter(|suspended| suspended.id() == name || suspended.name == name).collect();
+    if found.iter().any(|suspended| !matches!(suspended.id, SuspendedId::Grant(_))) {
+        found.retain(|suspended| !matches!(suspended.id, SuspendedId::Grant(_)));
+    }
+    match found.as_slice() {
+        [one] => Ok(one),
+        [] => Err(Error::not_found(format!("nothing suspended that is called \"{}\"", shown(name)))),
+        several => {
+            let ids: Vec<String> = several.iter().map(|suspended| suspended.id()).collect();
+            let detail = format!("\"{}\" is the name of {}; name one by its id", shown(name), ids.join(" and of "));
+            Err(Error::new(ErrorKind::Conflict, detail))
+        }
+    }
+}
