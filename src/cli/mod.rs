@@ -35,6 +35,7 @@ mod output;
 mod peer;
 mod profile;
 mod quickstart;
+mod reconcile;
 mod renew;
 mod renewals;
 mod repeated;
@@ -166,6 +167,10 @@ enum Command {
     ///
     /// Ends with 0 when they are, 11 with one line for each inconsistency.
     Fsck,
+    /// Go on after a backup was restored: show what is missing, take in published CRLs, confirm tokens
+    ///
+    /// On the host of the database. Until it has run, a server whose database is older than remembered signs nothing.
+    Reconcile(reconcile::ReconcileArgs),
     /// Show the settings, or check them
     Config {
         #[command(subcommand)]
@@ -252,6 +257,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Quickstart(args) => quickstart::run(&context, args).await,
         Command::Doctor(flags) => doctor::doctor(&context, flags).await,
         Command::Fsck => doctor::fsck(&context).await,
+        Command::Reconcile(args) => reconcile::run(&context, args).await,
         Command::Config { command } => config::run(&context, command),
         Command::Completion { shell } => generate::completion(shell),
         Command::Man { directory } => generate::man(&directory),

@@ -1,0 +1,131 @@
+//! `reconcile`: going on after a backup was restored, on the host of the database.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::ca::RootKey;
+use super::ca_foreign::read_crl;
+use super::failure::{Result, Trying};
+use super::output::{self, Format, Table};
+use super::session::{Context, host_actor};
+use crate::app::App;
+use crate::authority::reconcile::{ReconcileRequest, Reconciliation};
+
+#[derive(Debug, Args)]
+pub struct ReconcileArgs {
+    /// Show what is missing and what would be done, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The newest published CRL of an issuer: what is revoked there is revoked here; can be given again
+    #[arg(long, value_name = "FILE")]
+    crl: Vec<PathBuf>,
+    /// A suspended token, grant or EAB key that works again, by its name or id; can be given again
+    #[arg(long, value_name = "NAME")]
+    confirm: Vec<String>,
+    /// The database was restored from a backup although nothing noticed it
+    #[arg(long)]
+    restored: bool,
+    #[command(flatten)]
+    root: RootKey,
+}
+
+pub async fn run(context: &Context, args: ReconcileArgs) -> Result<()> {
+    let what = || "cannot reconcile the database".to_owned();
+    context.on_host("reconcile").trying(what)?;
+    let app = context.local_app_with_root(args.root.root_key.as_deref()).await.trying(what)?;
+    let crls = args.crl.iter().map(|path| read_crl(path)).collect::<Result<Vec<_>, _>>().trying(what)?;
+    let request = ReconcileRequest { crls, confirm: args.confirm, restored: args.restored, dry_run: args.dry_run };
+    let mut done = app.authority.reconcile(&host_actor(), &request).await.trying(what)?;
+    if done.epoch.is_some() && !args.dry_run {
+        sign_roots(&app, &mut done).await;
+    }
+    show(context, &done, args.dry_run)
+}
+
+/// The CRLs of roots whose key is at hand; the others stay in the list.
+async fn sign_roots(app: &App, done: &mut Reconciliation) {
+    let mut left = Vec::new();
+    for slug in std::mem::take(&mut done.roots) {
+        match app.authority.sign_crls(&host_actor(), &slug).await {
+            Ok(()) => output::say(&format!("signed    the CRLs of {slug}")),
+            Err(_) => left.push(slug),
+        }
+    }
+    done.roots = left;
+}
+
+fn show(context: &Context, done: &Reconciliation, dry_run: bool) -> Result<()> {
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&as_json(done, dry_run))?);
+    }
+    let Some(epoch) = done.epoch else {
+        if done.confirmed.is_empty() {
+            output::say("the database is not older than what is remembered of it: there is nothing to reconcile");
+        }
+        return tell_suspended(context, done, dry_run);
+    };
+    done.findings.iter().for_each(|finding| output::say(&format!("lacks     {finding}")));
+    let missing = &done.missing;
+    output::say(&format!(
+        "missing   at least {} certificates and {} audit events",
+        missing.certificates, missing.events
+    ));
+    for crl in &done.crls {
+        output::say(&format!(
+            "CRL       number {} of {}: {} revocations that the database did not have, {} of unknown certificates",
+            crl.number, crl.issuer, crl.revocations, crl.unknown
+        ));
+    }
+    let would = if dry_run { "would begin" } else { "begun" };
+    output::say(&format!("epoch     {epoch} {would}: CRL numbers go on above every one that was given before"));
+    if dry_run {
+        output::say(&format!("next      {}", context.command("reconcile")));
+    } else {
+        let next =
+            |slug: &String| output::say(&format!("next      {}", context.command(&format!("ca crl sign {slug}"))));
+        done.roots.iter().for_each(next);
+    }
+    tell_suspended(context, done, dry_run)
+}
+
+fn tell_suspended(context: &Context, done: &Reconciliation, dry_run: bool) -> Result<()> {
+    let verb = if dry_run { "would work again" } else { "works again" };
+    for one in &done.confirmed {
+        output::say(&format!("confirmed {} {} ({}) {verb}", one.kind(), one.name, one.id()));
+    }
+    if done.suspended.is_empty() {
+        return Ok(());
+    }
+    output::say(&format!("suspended until you confirm them with {}:", context.command("reconcile --confirm NAME")));
+    let mut table = Table::new(&["KIND", "ID", "NAME"]);
+    for one in &done.suspended {
+        table.row(vec![one.kind().to_owned(), one.id(), one.name.clone()]);
+    }
+    Ok(table.print()?)
+}
+
+fn as_json(done: &Reconciliation, dry_run: bool) -> serde_json::Value {
+    let named = |all: &[crate::store::suspensions::Suspended]| {
+        all.iter().map(|one| json!({"kind": one.kind(), "id": one.id(), "name": one.name})).collect::<Vec<_>>()
+    };
+    let crls: Vec<_> = done
+        .crls
+        .iter()
+        .map(|crl| {
+            json!({"issuer": crl.issuer, "number": crl.number, "revocations": crl.revocations,
+                "of_unknown_certificates": crl.unknown})
+        })
+        .collect();
+    json!({
+        "dry_run": dry_run,
+        "epoch": done.epoch,
+        "findings": done.findings,
+        "missing": {"certificates": done.missing.certificates, "audit_events": done.missing.events},
+        "crls": crls,
+        "confirmed": named(&done.confirmed),
+        "suspended": named(&done.suspended),
+        "roots_to_sign": done.roots,
+    })
+}
