@@ -5,6 +5,7 @@ mod backup;
 mod help;
 mod hints;
 mod migrate;
+mod reconcile;
 mod remedies;
 mod server;
 mod sweep;

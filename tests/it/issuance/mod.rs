@@ -10,7 +10,7 @@ mod faults;
 mod fsck;
 mod large_crls;
 mod moved_issuers;
-mod ocsp;
+pub mod ocsp;
 mod races;
 mod recovery;
 pub mod rig;

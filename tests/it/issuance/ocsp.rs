@@ -25,7 +25,7 @@ use crate::support::stores::{At, plain};
 
 /// What one answer says, read by the facts reader, which pki::ocsp checks against OpenSSL.
 #[derive(Debug, PartialEq, Eq)]
-enum Said {
+pub enum Said {
     Good,
     /// When, and the code of the reason (RFC 5280 §5.3.1).
     Revoked(Timestamp, Option<u32>),
@@ -41,7 +41,7 @@ fn request(authority: &Authority, slug: &str, serial: &SerialNumber, nonce: Opti
     encode_request(&hashes, CertIdHash::Sha1, serial, nonce)
 }
 
-async fn asked(authority: &Authority, slug: &str, serial: &SerialNumber) -> Said {
+pub async fn asked(authority: &Authority, slug: &str, serial: &SerialNumber) -> Said {
     said(&authority.ocsp(slug, &request(authority, slug, serial, None)).await.unwrap().der)
 }
 

@@ -9,6 +9,7 @@ mod edge;
 mod expiry;
 mod full_disk;
 mod health;
+mod history;
 mod housekeeping;
 mod lifecycle;
 mod logs;

@@ -44,6 +44,33 @@ pub async fn drop_database(url: &str) {
     run(cluster, format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
 }
 
+/// A copy as it is now; whoever is connected is cut off.
+pub async fn copy_database(url: &str) -> String {
+    let copy = format!("chancery_test_{}_{}", std::process::id(), DATABASES.fetch_add(1, Ordering::Relaxed));
+    let cluster = CLUSTER.get().expect("a database exists, so does its cluster");
+    let name = cut_off(cluster, url).await;
+    run(cluster, format!("CREATE DATABASE {copy} TEMPLATE {name}")).await;
+    run(cluster, format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+    format!("{}/{copy}", cluster.url)
+}
+
+/// Puts a copy in the place of a database, as a restore or a failover does; whoever is connected is cut off.
+pub async fn take_over(url: &str, copy: &str) {
+    let cluster = CLUSTER.get().expect("a database exists, so does its cluster");
+    let name = cut_off(cluster, url).await;
+    let (_, copy) = copy.rsplit_once('/').unwrap();
+    run(cluster, format!("ALTER DATABASE {name} RENAME TO {name}_old")).await;
+    run(cluster, format!("CREATE DATABASE {name} TEMPLATE {copy}")).await;
+    run(cluster, format!("DROP DATABASE {name}_old WITH (FORCE)")).await;
+}
+
+async fn cut_off<'a>(cluster: &Cluster, url: &'a str) -> &'a str {
+    let (_, name) = url.rsplit_once('/').unwrap();
+    run(cluster, format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
+    run(cluster, format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'")).await;
+    name
+}
+
 async fn run(cluster: &Cluster, sql: String) {
     let mut connection = PgConnection::connect(&format!("{}/postgres", cluster.url)).await.unwrap();
     // names are made here from numbers

@@ -151,6 +151,63 @@ impl TestServer {
         self.running = Some(self.launch().await);
     }
 
+    /// Stops, copies the database and starts again.
+    pub async fn backup(&mut self) -> Backup {
+        self.stop().await;
+        let backup = self.copy().await;
+        self.running = Some(self.launch().await);
+        backup
+    }
+
+    /// The database as it is now; a SQLite server must not run.
+    pub async fn copy(&self) -> Backup {
+        match &self.database {
+            Some(url) => Backup::Database(super::postgres::copy_database(url).await),
+            None => Backup::File(std::fs::read(self.data().join("chancery.db")).unwrap()),
+        }
+    }
+
+    /// Puts an earlier copy in the place of the database of a server that does not run.
+    pub async fn put_back(&self, backup: &Backup) {
+        match (backup, &self.database) {
+            (Backup::Database(copy), Some(url)) => super::postgres::take_over(url, copy).await,
+            (Backup::File(bytes), None) => {
+                for rest in ["chancery.db-wal", "chancery.db-shm"] {
+                    let _ = std::fs::remove_file(self.data().join(rest));
+                }
+                std::fs::write(self.data().join("chancery.db"), bytes).unwrap();
+            }
+            _ => panic!("a copy of the other engine"),
+        }
+    }
+
+    /// Stops, restores the database from a copy and starts again.
+    pub async fn restore(&mut self, backup: &Backup) {
+        self.stop().await;
+        self.put_back(backup).await;
+        self.running = Some(self.launch().await);
+    }
+
+    pub async fn stop(&mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+    }
+
+    pub async fn start_again(&mut self) {
+        self.running = Some(self.launch().await);
+    }
+
+    /// What a start on this disk says that fails.
+    pub async fn refused_start(&self) -> chancery::error::Error {
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        running::start(&self.config(), clock, Arc::new(SystemEntropy::new())).await.map(drop).unwrap_err()
+    }
+
+    pub fn clock_seconds(&self) -> i64 {
+        self.clock.now().secs()
+    }
+
     fn config(&self) -> Config {
         let pairs: Vec<(&str, &str)> = self.settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         Config::load(&Default::default(), &Environment::of(&pairs)).unwrap()
@@ -238,6 +295,20 @@ impl TestServer {
             super::postgres::drop_database(url).await;
         }
         assert_eq!(left, 0, "jobs left over");
+    }
+}
+
+/// A copy of a server's database.
+pub enum Backup {
+    File(Vec<u8>),
+    Database(String),
+}
+
+impl Backup {
+    pub async fn remove(self) {
+        if let Backup::Database(url) = self {
+            super::postgres::drop_database(&url).await;
+        }
     }
 }
 

@@ -1,0 +1,446 @@
+//! A database from yesterday: it is noticed, nothing is signed, nobody is told "good" who may be revoked, and after
+//! `chancery reconcile` work goes on without a CRL number that was given before.
+
+use std::path::PathBuf;
+
+use chancery::access::tokens::NewToken;
+use chancery::authority::ROLLED_BACK;
+use chancery::authority::checks::{Check, Severity};
+use chancery::authority::issue::Issued;
+use chancery::authority::reconcile::{ReconcileRequest, Reconciliation};
+use chancery::clock::days;
+use chancery::error::{ErrorKind, Result};
+use chancery::model::actor::{Actor, Role};
+use chancery::model::anchor::Anchor;
+use chancery::model::crl::CrlNumber;
+use chancery::model::reason::RevocationReason;
+use chancery::pki::crl_facts::CrlFacts;
+use chancery::pki::ocsp_facts::OcspFailure;
+use chancery::store::engine::q;
+use serde_json::Value;
+
+use crate::issuance::ocsp::{Said, asked};
+use crate::issuance::rig::issuance;
+use crate::on_both_servers;
+use crate::support::server::{Backup, TestServer};
+use crate::support::stores::plain;
+
+const CRL: &str = "/crl/tls-1.crl";
+const LIST: &str = "/crl/domain/tls.crl";
+
+fn operator() -> Actor {
+    Actor::host(0, "test")
+}
+
+async fn issue(server: &TestServer) -> Result<Issued> {
+    server.app().authority.issue(&operator(), issuance(Default::default())).await
+}
+
+async fn revoke(server: &TestServer, issued: &Issued) {
+    let (authority, id) = (&server.app().authority, issued.certificate.id);
+    authority.revoke(&operator(), id, RevocationReason::KeyCompromise).await.unwrap();
+    publish(server).await;
+}
+
+async fn publish(server: &TestServer) {
+    server.drain_jobs().await;
+    server.app().authority.publish_due().await.unwrap();
+    server.app().authority.publish_domains_due().await.unwrap();
+}
+
+/// A token of an administrator: its secret.
+async fn token(server: &TestServer, name: &str) -> String {
+    let new = NewToken { name: name.into(), role: Some(Role::Admin), ..NewToken::default() };
+    let (_, secret) = server.app().access.create_token(&operator(), &new).await.unwrap();
+    secret.expose().to_owned()
+}
+
+async fn works(server: &TestServer, token: &str) -> bool {
+    let bearer = format!("Bearer {token}");
+    let reply = server.https("GET", "/api/v1/issuers", &[("Authorization", &bearer)], b"").await;
+    assert!(matches!(reply.status, 200 | 401), "{}", reply.status);
+    reply.status == 200
+}
+
+async fn crl(server: &TestServer, path: &str) -> Vec<u8> {
+    let reply = server.http(path).await;
+    assert_eq!(reply.status, 200, "{path}: {}", reply.text());
+    reply.body
+}
+
+fn number(der: &[u8]) -> CrlNumber {
+    CrlFacts::parse(der).unwrap().crl_number().unwrap()
+}
+
+fn lists(der: &[u8], issued: &Issued) -> bool {
+    let serial = issued.certificate.serial.octets();
+    CrlFacts::parse(der).unwrap().entries().any(|entry| entry.serial == serial)
+}
+
+async fn ocsp(server: &TestServer, issued: &Issued) -> Said {
+    let authority = &server.app().authority;
+    authority.poll_revocations().await.unwrap();
+    asked(authority, "tls-1", &issued.certificate.serial).await
+}
+
+async fn check(server: &TestServer) -> Check {
+    let checks = server.app().authority.checks().await;
+    checks.into_iter().find(|check| check.name == "history").unwrap()
+}
+
+fn anchor_path(server: &TestServer) -> PathBuf {
+    server.data().join("anchor.json")
+}
+
+fn anchor(server: &TestServer) -> Anchor {
+    serde_json::from_slice(&std::fs::read(anchor_path(server)).unwrap()).unwrap()
+}
+
+async fn rows(server: &TestServer, text: &'static str) -> i64 {
+    q(plain(text)).fetch_one(&server.app().store).await.unwrap().get("n").unwrap()
+}
+
+/// What `chancery reconcile` does on this host, and what the server then finds.
+async fn reconcile(server: &TestServer, request: ReconcileRequest) -> Result<Reconciliation> {
+    let host = server.host().await;
+    let done = host.authority.reconcile(&operator(), &request).await;
+    for _ in 0..2 {
+        server.app().remember().await.unwrap();
+    }
+    server.app().refresh().await.unwrap();
+    done
+}
+
+/// Nothing signs, nobody is told "good", and each place says it in the same sentence.
+async fn is_noticed(server: &TestServer) {
+    let refused = issue(server).await.unwrap_err();
+    assert_eq!((refused.kind, refused.detail.as_ref()), (ErrorKind::Unavailable, ROLLED_BACK));
+    assert!(refused.retry_after.is_some());
+    let health = server.ops("/readyz").await;
+    assert_eq!(health.status, 503);
+    assert!(health.text().contains(&format!("[-]history failed: {ROLLED_BACK}")), "{}", health.text());
+    let check = check(server).await;
+    assert_eq!(check.severity, Severity::Critical);
+    assert!(check.detail.starts_with(ROLLED_BACK) && check.detail.contains("is remembered"), "{}", check.detail);
+    let authority = &server.app().authority;
+    assert!(authority.verify_audit().await.unwrap().findings.iter().any(|finding| finding == ROLLED_BACK));
+    assert!(server.ops("/metrics").await.text().contains("chancery_database_rolled_back 1"));
+    assert_eq!(authority.publish_due().await.unwrap(), 0);
+    assert!(!authority.checkpoint_due().await.unwrap());
+}
+
+async fn is_whole(server: &TestServer) {
+    let check = check(server).await;
+    assert_eq!(check.severity, Severity::Ok, "{}", check.detail);
+    assert!(server.app().store.rollback().is_none());
+    issue(server).await.unwrap();
+}
+
+/// What happened after a backup was taken.
+struct Lost {
+    backup: Backup,
+    /// Issued before the backup and revoked after it.
+    stolen: Issued,
+    /// Issued before the backup, and good.
+    good: Issued,
+    /// Issued after the backup.
+    unknown: Issued,
+    /// Revoked after the backup.
+    token: String,
+    /// Good all the time.
+    other_token: String,
+    crl: Vec<u8>,
+    list: Vec<u8>,
+}
+
+async fn lose(server: &mut TestServer) -> Lost {
+    let (stolen, good) = (issue(server).await.unwrap(), issue(server).await.unwrap());
+    let (secret, other_token) = (token(server, "stolen").await, token(server, "ci").await);
+    publish(server).await;
+    let backup = server.backup().await;
+    let unknown = issue(server).await.unwrap();
+    revoke(server, &stolen).await;
+    let tokens = server.app().access.tokens(None, 10).await.unwrap();
+    let id = tokens.iter().find(|token| token.name == "stolen").unwrap().id;
+    server.app().access.revoke_token(&operator(), id).await.unwrap();
+    assert!(!works(server, &secret).await && works(server, &other_token).await);
+    assert_eq!(ocsp(server, &good).await, Said::Good);
+    let (crl, list) = (crl(server, CRL).await, crl(server, LIST).await);
+    assert!(lists(&crl, &stolen) && lists(&list, &stolen));
+    Lost { backup, stolen, good, unknown, token: secret, other_token, crl, list }
+}
+
+on_both_servers! {
+    async fn a_restored_database_is_noticed_and_reconciled(server) {
+        let lost = lose(server).await;
+        server.restore(&lost.backup).await;
+        for restarted in [false, true] {
+            if restarted {
+                server.restart().await;
+            }
+            is_noticed(server).await;
+            // status goes on with what was published last
+            assert_eq!(crl(server, CRL).await, lost.crl);
+            assert_eq!(crl(server, LIST).await, lost.list);
+            assert!(matches!(ocsp(server, &lost.stolen).await, Said::Revoked(_, Some(1))));
+            assert_eq!(ocsp(server, &lost.good).await, Said::Failed(OcspFailure::TryLater));
+            assert_eq!(ocsp(server, &lost.unknown).await, Said::Failed(OcspFailure::TryLater));
+            assert!(!works(server, &lost.token).await && !works(server, &lost.other_token).await);
+        }
+        assert_eq!(rows(server, "SELECT COUNT(*) AS n FROM sessions").await, 0);
+
+        // shown first, and nothing changes
+        let dry = ReconcileRequest { dry_run: true, ..ReconcileRequest::default() };
+        let shown = reconcile(server, dry).await.unwrap();
+        assert!(shown.epoch.is_some() && !shown.findings.is_empty());
+        assert_eq!(shown.missing.certificates, 1, "{:?}", shown.missing);
+        for lack in ["1 change of access is missing", "1 change of revocations is missing"] {
+            assert!(shown.findings.iter().any(|finding| finding.starts_with(lack)), "{:?}", shown.findings);
+        }
+        assert_eq!(shown.suspended.iter().filter(|one| one.kind() == "token").count(), 2);
+        is_noticed(server).await;
+
+        let done = reconcile(server, ReconcileRequest::default()).await.unwrap();
+        assert!(done.epoch.unwrap() > server.clock_seconds());
+        assert_eq!(done.roots, ["tls-root"]);
+        assert!(server.app().store.rollback().is_none());
+        issue(server).await.unwrap();
+        publish(server).await;
+        let (next, next_list) = (crl(server, CRL).await, crl(server, LIST).await);
+        assert_eq!(number(&next).epoch(), done.epoch);
+        assert!(number(&next) > number(&lost.crl) && number(&next_list) > number(&lost.list));
+        assert!(lists(&next, &lost.stolen) && lists(&next_list, &lost.stolen));
+        assert!(matches!(ocsp(server, &lost.stolen).await, Said::Revoked(..)));
+        assert_eq!(ocsp(server, &lost.good).await, Said::Good);
+        assert!(server.app().authority.verify_audit().await.unwrap().findings.is_empty());
+
+        // what may have been revoked works when it is confirmed by name
+        let check = check(server).await;
+        assert_eq!(check.severity, Severity::Warning);
+        assert!(check.detail.contains("are suspended"), "{}", check.detail);
+        assert!(!works(server, &lost.token).await && !works(server, &lost.other_token).await);
+        let confirm = |name: &str| ReconcileRequest { confirm: vec![name.into()], ..ReconcileRequest::default() };
+        assert_eq!(reconcile(server, confirm("nobody")).await.unwrap_err().kind, ErrorKind::NotFound);
+        let confirmed = reconcile(server, confirm("ci")).await.unwrap();
+        assert_eq!((confirmed.epoch, confirmed.confirmed.len()), (None, 1));
+        // what was read of a token is kept for 4 s
+        server.app().access.forget();
+        assert!(works(server, &lost.other_token).await && !works(server, &lost.token).await);
+        lost.backup.remove().await;
+    }
+
+    async fn the_same_backup_restored_twice_gives_no_number_twice(server) {
+        let lost = lose(server).await;
+        let (mut given, mut epochs) = (vec![number(&lost.crl)], Vec::new());
+        for _ in 0..2 {
+            server.restore(&lost.backup).await;
+            is_noticed(server).await;
+            epochs.extend(reconcile(server, ReconcileRequest::default()).await.unwrap().epoch);
+            publish(server).await;
+            given.push(number(&crl(server, CRL).await));
+        }
+        assert!(given.is_sorted_by(|a, b| a < b), "{given:?}");
+        assert!(epochs.is_sorted_by(|a, b| a < b), "{epochs:?}");
+        // without the anchor too: the time has gone on
+        server.stop().await;
+        std::fs::remove_file(anchor_path(server)).unwrap();
+        server.put_back(&lost.backup).await;
+        server.clock.advance(std::time::Duration::from_secs(60));
+        server.start_again().await;
+        let restored = ReconcileRequest { restored: true, crls: vec![lost.crl.clone()], ..ReconcileRequest::default() };
+        let done = reconcile(server, restored).await.unwrap();
+        assert_eq!((done.crls[0].revocations, done.crls[0].unknown), (1, 0));
+        publish(server).await;
+        let last = crl(server, CRL).await;
+        assert!(lists(&last, &lost.stolen));
+        assert!(!given.contains(&number(&last)) && done.epoch > epochs.first().copied());
+        lost.backup.remove().await;
+    }
+
+    async fn an_older_published_crl_is_not_taken_in(server) {
+        let lost = lose(server).await;
+        let another = issue(server).await.unwrap();
+        revoke(server, &another).await;
+        let newest = crl(server, CRL).await;
+        server.restore(&lost.backup).await;
+        let take = |der: &[u8]| ReconcileRequest { crls: vec![der.to_vec()], ..ReconcileRequest::default() };
+        let refused = reconcile(server, take(&lost.crl)).await.unwrap_err();
+        assert!(refused.detail.contains("was published after it"), "{}", refused.detail);
+        let mut forged = newest.clone();
+        *forged.last_mut().unwrap() ^= 1;
+        let refused = reconcile(server, take(&forged)).await.unwrap_err();
+        assert_eq!(refused.rule.unwrap().name, "crl.signature");
+        is_noticed(server).await;
+        reconcile(server, take(&newest)).await.unwrap();
+        publish(server).await;
+        let next = crl(server, CRL).await;
+        // the second certificate has no row: it stays on the list all the same
+        assert!(lists(&next, &another) && lists(&next, &lost.stolen));
+        assert!(matches!(ocsp(server, &another).await, Said::Revoked(..)));
+        lost.backup.remove().await;
+    }
+
+    async fn ordinary_life_is_no_rollback(server) {
+        server.restart().await;
+        let early = std::fs::read(anchor_path(server)).unwrap();
+        for _ in 0..2 {
+            let issued = issue(server).await.unwrap();
+            revoke(server, &issued).await;
+            server.app().remember().await.unwrap();
+        }
+        // killed before the anchor was written: the database is ahead of it
+        server.stop().await;
+        std::fs::write(anchor_path(server), early).unwrap();
+        server.start_again().await;
+        is_whole(server).await;
+        // clocks that are set, forwards and back
+        for seconds in [3_600, -3_600] {
+            server.clock.jump(seconds);
+            server.app().remember().await.unwrap();
+            assert!(server.app().store.rollback().is_none());
+        }
+        server.restart().await;
+        is_whole(server).await;
+        // a domain that is made, and commands beside the server
+        let host = server.host().await;
+        host.authority.create_domain(&operator(), &crate::hierarchy::wanted("dev")).await.unwrap();
+        server.app().remember().await.unwrap();
+        server.app().refresh().await.unwrap();
+        is_whole(server).await;
+        server.clock.advance(days(1));
+        server.restart().await;
+        is_whole(server).await;
+    }
+
+    async fn a_crl_number_is_in_the_anchor_before_the_crl_is_served(server) {
+        let issued = issue(server).await.unwrap();
+        revoke(server, &issued).await;
+        let der = crl(server, CRL).await;
+        let id = server.app().authority.snapshot().issuer("tls-1").unwrap().issuer.id.to_string();
+        let figures = anchor(server).figures;
+        assert_eq!(figures.crls[&id].served, Some(number(&der)));
+        assert!(figures.crls[&id].highest >= number(&der));
+        let kept = server.data().join("anchor.crls").join(format!("{id}.crl"));
+        assert_eq!(std::fs::read(kept).unwrap(), der);
+        // the events of both commits follow within a second
+        server.app().remember().await.unwrap();
+        let events = rows(server, "SELECT COUNT(*) AS n FROM audit_events").await;
+        assert!(events > 3 && anchor(server).figures.events.iter().any(|end| end.certificates > Some(0)));
+    }
+
+    async fn an_anchor_that_is_missing_or_broken_is_told(server) {
+        is_whole(server).await;
+        for broken in [None, Some("{\"format\":")] {
+            server.stop().await;
+            match broken {
+                None => std::fs::remove_file(anchor_path(server)).unwrap(),
+                Some(text) => std::fs::write(anchor_path(server), text).unwrap(),
+            }
+            server.start_again().await;
+            let found = check(server).await;
+            assert_eq!(found.severity, Severity::Warning);
+            assert!(found.detail.contains("was missing or unreadable"), "{}", found.detail);
+            issue(server).await.unwrap();
+            reconcile(server, ReconcileRequest::default()).await.unwrap();
+            is_whole(server).await;
+        }
+        assert!(anchor_path(server).with_extension("unreadable").exists());
+
+        // the file of another installation is no memory of this one
+        server.stop().await;
+        let text = std::fs::read_to_string(anchor_path(server)).unwrap();
+        let mut other: Value = serde_json::from_str(&text).unwrap();
+        other["installation"] = "00".into();
+        std::fs::write(anchor_path(server), other.to_string()).unwrap();
+        let refused = server.refused_start().await;
+        assert_eq!(refused.kind, ErrorKind::Config);
+        assert!(refused.detail.contains("of another installation"), "{}", refused.detail);
+        std::fs::write(anchor_path(server), text).unwrap();
+        server.start_again().await;
+        is_whole(server).await;
+    }
+
+    async fn an_anchor_that_cannot_be_written_stops_no_revocation(server) {
+        let nowhere = server.data().join("nowhere/anchor.json").display().to_string();
+        server.restart_with(&[("CHANCERY_ANCHOR", &nowhere)]).await;
+        let found = check(server).await;
+        assert_eq!(found.severity, Severity::Critical);
+        assert!(found.detail.contains("cannot be written"), "{}", found.detail);
+        let issued = issue(server).await.unwrap();
+        revoke(server, &issued).await;
+        assert!(lists(&crl(server, CRL).await, &issued));
+        // as soon as it can be written it is
+        std::fs::create_dir(server.data().join("nowhere")).unwrap();
+        server.app().remember().await.unwrap();
+        assert!(PathBuf::from(nowhere).exists());
+    }
+}
+
+/// A copy without the last minute takes over under two servers that run.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failover_to_a_copy_that_lacks_the_last_minute_is_noticed_by_running_replicas() {
+    let server = TestServer::postgres().await;
+    let other = server.replica_with(&[]).await;
+    let (stolen, good) = (issue(&server).await.unwrap(), issue(&other).await.unwrap());
+    let secret = token(&server, "ci").await;
+    publish(&server).await;
+    let standby = server.copy().await;
+    // sessions were cut off; both come back
+    for one in [&server, &other] {
+        crate::support::wait::until("the database is back", async || one.app().remember().await.ok()).await;
+    }
+    revoke(&server, &stolen).await;
+    let unknown = issue(&other).await.unwrap();
+    let last = crl(&server, CRL).await;
+    assert!(lists(&last, &stolen));
+    assert_eq!(crl(&other, CRL).await, last);
+
+    server.put_back(&standby).await;
+    // the intent's transaction notices it, before the next look of any process
+    let refused = crate::support::wait::until("a refusal", async || {
+        let error = issue(&other).await.expect_err("the newest event is missing");
+        (error.detail == ROLLED_BACK).then_some(error)
+    });
+    refused.await;
+    for one in [&server, &other] {
+        crate::support::wait::until("the database is back", async || one.app().remember().await.ok()).await;
+        is_noticed(one).await;
+        assert_eq!(crl(one, CRL).await, last);
+        assert!(matches!(ocsp(one, &stolen).await, Said::Revoked(..)));
+        for issued in [&good, &unknown] {
+            assert_eq!(ocsp(one, issued).await, Said::Failed(OcspFailure::TryLater));
+        }
+        assert!(!works(one, &secret).await);
+    }
+    // one that joins now has no memory of its own, and goes by the mark
+    let third = server.replica_with(&[]).await;
+    assert_eq!(issue(&third).await.unwrap_err().detail, ROLLED_BACK);
+
+    let done = reconcile(&server, ReconcileRequest::default()).await.unwrap();
+    for one in [&server, &other, &third] {
+        one.app().remember().await.unwrap();
+        one.app().refresh().await.unwrap();
+        issue(one).await.unwrap();
+    }
+    publish(&other).await;
+    let next = crl(&server, CRL).await;
+    assert!(number(&next) > number(&last) && lists(&next, &stolen));
+    assert_eq!(number(&next).epoch(), done.epoch);
+    assert!(server.app().authority.verify_audit().await.unwrap().findings.is_empty());
+    // all stopped and started anew
+    let (mut server, mut others) = (server, [other, third]);
+    for one in others.iter_mut() {
+        one.stop().await;
+    }
+    server.restart().await;
+    for one in others.iter_mut() {
+        one.start_again().await;
+        assert!(one.app().store.rollback().is_none());
+        assert!(!check(one).await.detail.contains("missing"), "{}", check(one).await.detail);
+    }
+    for one in others {
+        one.end().await;
+    }
+    server.end().await;
+    standby.remove().await;
+}
