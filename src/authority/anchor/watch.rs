@@ -143,13 +143,15 @@ impl Authority {
         let found_at = found.rolled_back_at.unwrap_or_else(|| self.store.now());
         let before = self.store.set_rollback(rolled_back.then(|| Rollback { found_at, findings: findings.clone() }));
         metrics::gauge!("chancery_database_rolled_back").set(if rolled_back { 1.0 } else { 0.0 });
+        if before.is_some() != rolled_back {
+            self.served.forget_bases();
+            self.forget_answers();
+        }
         match (before.is_some(), rolled_back) {
             (false, true) => {
-                self.forget_answers();
                 tracing::error!(findings = findings.join("; "), "{}", history::ROLLED_BACK);
             }
             (true, false) => {
-                self.forget_answers();
                 tracing::warn!("the database is no longer older than remembered; signing goes on");
             }
             _ => {}

@@ -75,6 +75,11 @@ impl ServedCrls {
         *hold(&self.slot(issuer).basis) = Some((crl, basis));
     }
 
+    /// Lets every CRL be read as a whole again: the database has become another one.
+    pub(in crate::authority) fn forget_bases(&self) {
+        hold(&self.0).values().for_each(|slot| *hold(&slot.basis) = None);
+    }
+
     /// The CRL that was served last, in DER.
     pub(in crate::authority) fn last_of(&self, issuer: IssuerId) -> Option<Bytes> {
         Some(self.slot(issuer).last()?.der.clone())

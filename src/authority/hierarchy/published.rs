@@ -120,12 +120,12 @@ async fn store(tx: &mut Tx, issuer: &Issuer, published: &Published<'_>, now: Tim
         next_update: published.facts.next_update.unwrap_or(now),
         entries: i64::try_from(published.facts.count).unwrap_or(i64::MAX),
         created_at: now,
-        bytes: published.der.to_vec(),
+        bytes: published.der.to_vec().into(),
     };
     crls::insert(&mut *tx, crl).await?;
     let highest = state.number.max(published.number);
     crls::stored(tx, issuer.id, highest, counter_after(state.counter, highest, epoch, 0)).await?;
-    crls::prune(tx, issuer.id, now).await
+    crls::prune(tx, issuer.id, now, crls::KEPT).await
 }
 
 /// Puts a trust domain's list back that was served. False: the database has it, or a newer one.
@@ -162,7 +162,7 @@ pub(in crate::authority) async fn restore_list(
         size: i64::try_from(der.len()).unwrap_or(i64::MAX),
         ahead: None,
     };
-    if !domain_crls::replace(&mut *tx, Some(head.counter), &list, der.to_vec()).await? {
+    if !domain_crls::replace(&mut *tx, Some(head.counter), &list, der.to_vec().into()).await? {
         return Ok(false);
     }
     domain_crls::replace_ahead(tx, domain, counter, None).await?;
