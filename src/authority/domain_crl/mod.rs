@@ -201,6 +201,7 @@ impl Authority {
         if reserves {
             hold(&self.domain_crls.reserved).insert((*domain).to_owned(), counter);
         }
+        self.remember_list(domain, &der).await;
         self.domain_crls.take_over(&list, der);
         tracing::debug!(domain, entries = count, ?read, ?signed, stored = ?started.elapsed(), "the list of a domain was published");
         Ok(true)

@@ -54,6 +54,13 @@ impl Authority {
         }
     }
 
+    /// Before a list is served its number stands in the anchor.
+    pub(super) async fn remember_list(&self, domain: &str, der: &Bytes) {
+        if let Some(number) = CrlFacts::parse(der).ok().and_then(|facts| facts.crl_number()) {
+            self.remember_served(&domain_series(domain), number, der).await;
+        }
+    }
+
     async fn read_domain_crl(&self, domain: &str, known: Option<&Arc<DomainCrl>>) -> Result<Arc<DomainCrl>> {
         let missing = || {
             let detail = format!("trust domain {domain} has no list yet; try again in a few seconds");
@@ -80,9 +87,7 @@ impl Authority {
             }
             let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
             let crl = Arc::new(served(&head, ahead, der.into()));
-            if let Some(number) = CrlFacts::parse(&crl.der).ok().and_then(|facts| facts.crl_number()) {
-                self.remember_served(&series, number, &crl.der).await;
-            }
+            self.remember_list(domain, &crl.der).await;
             hold(&self.domain_crls.served).insert(domain.to_owned(), Arc::clone(&crl));
             return Ok(crl);
         }

@@ -320,6 +320,8 @@ on_both_servers! {
         let figures = anchor(server).figures;
         assert_eq!(figures.crls[&id].served, Some(number(&der)));
         assert!(figures.crls[&id].highest >= number(&der));
+        let list = crl(server, LIST).await;
+        assert_eq!(anchor(server).figures.crls["domain:tls"].served, Some(number(&list)));
         let kept = server.data().join("anchor.crls").join(format!("{id}.crl"));
         assert_eq!(std::fs::read(kept).unwrap(), der);
         // the events of both commits follow within a second
