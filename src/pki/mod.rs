@@ -35,6 +35,7 @@ mod profile_rules;
 mod profile_shipped;
 pub mod request;
 mod rsa_weakness;
+pub mod signed_note;
 pub mod signer;
 mod subtree;
 pub mod tbs;
