@@ -1,7 +1,7 @@
 //! Signed checkpoints of the audit: without them the newest events of a chain could be cut off and the rest would
-//! still be whole. One is made every hour in which something happened, by whichever replica comes first; its hash
-//! also goes to the log, which is out of reach of who can write the database. Making two is harmless: the second
-//! finds a young one under the lock.
+//! still be whole. Each is also a signed note, which is published outside (`server/checkpoint_targets.rs`). One is made
+//! every hour in which something happened, by whichever replica comes first; its hash also goes to the log. Making two is
+//! harmless: the second finds a young one under the lock.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,12 +10,12 @@ use super::Authority;
 use crate::clock::{Timestamp, hours};
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
-use crate::model::audit::{Checkpoint, Heads};
-use crate::model::id::{CheckpointId, KeyId};
-use crate::model::key::KeyAlgorithm;
+use crate::model::audit::{Checkpoint, Heads, origin};
+use crate::model::id::CheckpointId;
 use crate::model::serial::to_hex;
+use crate::pki::signed_note::VerifierKey;
 use crate::pki::signer::{KeyPurpose, SealedKey, Signer};
-use crate::store::{Tx, checkpoints, hierarchy};
+use crate::store::{checkpoints, hierarchy};
 
 const EVERY: Duration = hours(1);
 /// An event's id is drawn before its commit, and clocks of replicas differ: chains are looked at again that moved
@@ -45,9 +45,18 @@ impl Authority {
             return Ok(false);
         }
         let heads = Heads { previous: last.as_ref().map(|last| to_hex(&last.sha256())), heads };
-        let key = self.checkpoint_key(&mut tx, last.as_ref()).await?;
-        let made = self.signed(now, &heads, &key).await?;
+        let installation = hierarchy::installation(&mut tx).await?;
+        let installation = installation.ok_or_else(|| Error::inconsistent("the installation row is gone"))?.id;
+        let (key, number) = match self.audit_seal(&mut tx, &installation).await? {
+            Some(seal) => {
+                self.check_seal(&mut tx, &seal).await?;
+                (self.sealed_audit_key(&mut tx, &seal).await?, seal.number + 1)
+            }
+            None => (self.new_audit_key(&mut tx).await?, 1),
+        };
+        let made = self.signed(now, &heads, &key, &origin(&installation), number).await?;
         checkpoints::insert(&mut tx, &made).await?;
+        self.set_audit_seal(&mut tx, &installation, &Authority::next_seal(&key, number, &made)).await?;
         tx.commit().await?;
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 fit 52 bits")]
         metrics::gauge!("chancery_audit_last_checkpoint_timestamp_seconds").set(now.secs() as f64);
@@ -60,26 +69,26 @@ impl Authority {
         Ok(true)
     }
 
-    /// The key of the checkpoint before, or a new one for the first.
-    async fn checkpoint_key(&self, tx: &mut Tx, last: Option<&Checkpoint>) -> Result<SealedKey> {
-        if let Some(last) = last {
-            let found = hierarchy::key(&mut *tx, last.key_id).await?;
-            return found.ok_or_else(|| Error::inconsistent(format!("the key of checkpoint {} is gone", last.id)));
-        }
-        let (now, store) = (tx.now(), tx.store().clone());
-        let id = KeyId::new(now, store.entropy.as_ref())?;
-        let key = self.keys.generate(id, KeyAlgorithm::P256, KeyPurpose::Internal)?;
-        hierarchy::insert_key(tx, &key, now).await?;
-        Ok(key)
-    }
-
-    async fn signed(&self, at: Timestamp, heads: &Heads, key: &SealedKey) -> Result<Checkpoint> {
+    /// Signs the row as earlier versions read it, and the note that fixes the row.
+    async fn signed(
+        &self,
+        at: Timestamp,
+        heads: &Heads,
+        key: &SealedKey,
+        origin: &str,
+        number: u64,
+    ) -> Result<Checkpoint> {
         let text = serde_json::to_string(heads).map_err(|e| Error::internal("heads do not serialise", e))?;
         let id = CheckpointId::new(at, self.store.entropy.as_ref())?;
-        let mut made = Checkpoint { id, at, heads: text, key_id: key.id, signature: Vec::new() };
+        let mut made = Checkpoint { id, at, heads: text, key_id: key.id, signature: Vec::new(), note: String::new() };
         let signer = self.keys.open(key)?;
         let failed = |e| Error::internal("the audit checkpoint could not be signed", e);
         made.signature = Signer::sign(signer.as_ref(), &made.message()).await.map_err(failed)?;
+        let verifier = VerifierKey::of(origin, &key.public_key);
+        let verifier = verifier.map_err(|e| Error::internal("the audit's key signs no notes", e))?;
+        let text = made.note_text(origin, number);
+        let signature = Signer::sign(signer.as_ref(), text.as_bytes()).await.map_err(failed)?;
+        made.note = verifier.note(&text, &signature);
         Ok(made)
     }
 }

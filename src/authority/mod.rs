@@ -2,6 +2,9 @@
 //! `Signer` and `KeyStore`, never `keys`.
 
 mod anchor;
+pub mod audit_check;
+pub mod audit_file;
+mod audit_seal;
 pub mod batch;
 mod ca_checks;
 pub mod ca_revocation;

@@ -1,12 +1,19 @@
-//! `audit list|verify`: what happened, and whether the record of it is whole.
+//! `audit list|verify|export|key`: what happened, and whether the record of it is whole.
 
-use clap::Subcommand;
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::failure::{Cause, Failure, Result, Trying};
 use super::listing;
 use super::output::{self, Format, Table};
 use super::session::Context;
+use crate::authority::audit_check::{AuditVerdict, KnownOutside};
+use crate::authority::audit_file;
+use crate::error::Error;
 use crate::server::settings::Flags;
 
 #[derive(Debug, Subcommand)]
@@ -17,14 +24,43 @@ pub enum AuditCommand {
         #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
         limit: u32,
     },
-    /// Check every chain of the audit: hashes, links, no gap; on the host of the database
-    Verify,
+    /// Check that no event was changed, removed or added; on the host of the database, or an exported file anywhere
+    ///
+    /// Without --key the answer is "consistent, not authenticated": whoever can write the database and has the unlock key can
+    /// write a whole audit anew. With the fingerprint that the first start printed, and with checkpoints that were
+    /// published outside, that is found too.
+    Verify(VerifyArguments),
+    /// Write the whole audit to a file that `chancery audit verify FILE` checks without the database
+    Export {
+        /// Where to; standard output when not given
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+    },
+    /// Show the key that signs the checkpoints: its fingerprint for `audit verify --key`, and as a verifier key for other programs
+    Key,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// A file that `chancery audit export` wrote; without it the database is read
+    file: Option<PathBuf>,
+    /// The fingerprint of the audit's key, as the first start printed it, or the verifier key
+    #[arg(long, value_name = "FINGERPRINT")]
+    key: Option<String>,
+    /// SHA-256 of a checkpoint that was published, which must be there; may be given more than once
+    #[arg(long, value_name = "HASH")]
+    checkpoint: Vec<String>,
+    /// A file of published checkpoints, all of which must be there; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    checkpoint_file: Vec<PathBuf>,
 }
 
 pub async fn run(context: &Context, command: AuditCommand) -> Result<()> {
     match command {
         AuditCommand::List { limit } => list(context, limit).await,
-        AuditCommand::Verify => verify(context).await,
+        AuditCommand::Verify(arguments) => verify(context, arguments).await,
+        AuditCommand::Export { out } => export(context, out.as_deref()).await,
+        AuditCommand::Key => key(context).await,
     }
 }
 
@@ -42,19 +78,104 @@ async fn list(context: &Context, limit: u32) -> Result<()> {
     Ok(table.print()?)
 }
 
-/// 0 when every chain is whole, 11 with one line for each break.
-async fn verify(context: &Context) -> Result<()> {
+/// 0 when the audit is whole, 11 with one line for each break.
+async fn verify(context: &Context, arguments: VerifyArguments) -> Result<()> {
     let what = || "cannot verify the audit".to_owned();
-    context.on_host("audit verify").trying(what)?;
-    let app = context.local_app(&Flags::new()).await.trying(what)?;
-    let report = app.authority.verify_audit().await.trying(what)?;
-    let whole = report.findings.is_empty();
-    if context.output == Some(Format::Json) {
-        output::json(&json!({"ok": whole, "audit_events": report.events, "findings": report.findings}))?;
-    } else {
-        report.findings.iter().for_each(|finding| output::say(&format!("broken  {finding}")));
-        let verdict = if whole { "every chain is whole" } else { "the audit is not whole" };
-        output::data(&format!("checked {} audit events: {verdict}\n", report.events))?;
+    let file = arguments.file.clone();
+    let known = known(arguments).trying(what)?;
+    let verdict = match file {
+        Some(path) => audit_file::verify_file(BufReader::new(open(&path).trying(what)?), known).trying(what)?,
+        None => {
+            context.on_host("audit verify").trying(what)?;
+            let app = context.local_app(&Flags::new()).await.trying(what)?;
+            app.authority.verify_audit(known).await.trying(what)?
+        }
+    };
+    show(context, &verdict)?;
+    if verdict.findings.is_empty() { Ok(()) } else { Err(Failure { what: String::new(), cause: Cause::Check(11) }) }
+}
+
+fn known(arguments: VerifyArguments) -> crate::error::Result<KnownOutside> {
+    let mut notes = Vec::new();
+    for path in &arguments.checkpoint_file {
+        let text = std::fs::read_to_string(path).map_err(|e| unreadable(path, &e))?;
+        let found = audit_file::notes(&text);
+        if found.is_empty() {
+            return Err(Error::malformed(format!("{} holds no checkpoint", path.display())));
+        }
+        notes.extend(found);
     }
-    if whole { Ok(()) } else { Err(Failure { what: String::new(), cause: Cause::Check(11) }) }
+    Ok(KnownOutside { key: arguments.key, checkpoints: arguments.checkpoint, notes })
+}
+
+fn show(context: &Context, verdict: &AuditVerdict) -> Result<()> {
+    let whole = verdict.findings.is_empty();
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({
+            "ok": whole,
+            "authenticated": whole && verdict.authenticated,
+            "key": verdict.key,
+            "audit_events": verdict.events,
+            "checkpoints": verdict.checkpoints,
+            "findings": verdict.findings,
+        }))?);
+    }
+    verdict.findings.iter().for_each(|finding| output::say(&format!("broken  {finding}")));
+    let sentence = match (whole, verdict.authenticated) {
+        (false, _) => "the audit is not whole",
+        (true, true) => "whole, and signed by the key that you named",
+        (true, false) => {
+            "consistent, not authenticated; name the audit's key, which the first start printed, with --key"
+        }
+    };
+    let (events, checkpoints) = (verdict.events, verdict.checkpoints);
+    Ok(output::data(&format!("checked {events} audit events and {checkpoints} checkpoints: {sentence}\n"))?)
+}
+
+async fn export(context: &Context, out: Option<&Path>) -> Result<()> {
+    let what = || "cannot export the audit".to_owned();
+    context.on_host("audit export").trying(what)?;
+    let app = context.local_app(&Flags::new()).await.trying(what)?;
+    let mut to: Box<dyn Write + Send> = match out {
+        Some(path) => {
+            Box::new(std::io::BufWriter::new(File::create_new(path).map_err(|e| unwritable(path, &e)).trying(what)?))
+        }
+        None => Box::new(std::io::BufWriter::new(std::io::stdout())),
+    };
+    let shown = out.unwrap_or(Path::new("standard output"));
+    let missing = app.authority.export_audit(|line| {
+        let mut text =
+            serde_json::to_vec(line).map_err(|e| Error::internal("a line of the audit does not serialise", e))?;
+        text.push(b'\n');
+        to.write_all(&text).map_err(|e| unwritable(shown, &e))
+    });
+    let missing = missing.await.trying(what)?;
+    to.flush().map_err(|e| unwritable(shown, &e)).trying(what)?;
+    missing.iter().for_each(|finding| output::say(&format!("left out  {finding}")));
+    if missing.is_empty() { Ok(()) } else { Err(Failure { what: String::new(), cause: Cause::Check(11) }) }
+}
+
+async fn key(context: &Context) -> Result<()> {
+    let what = || "cannot show the audit's key".to_owned();
+    context.on_host("audit key").trying(what)?;
+    let app = context.local_app(&Flags::new()).await.trying(what)?;
+    let none =
+        || Error::malformed("the audit has no key yet; a server makes it in its first minutes: chancery serve");
+    let key = app.authority.audit_key().await.and_then(|key| key.ok_or_else(none)).trying(what)?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"fingerprint": key.fingerprint(), "verifier_key": key.to_string()}))?);
+    }
+    Ok(output::data(&format!("fingerprint   {}\nverifier key  {key}\n", key.fingerprint()))?)
+}
+
+fn open(path: &Path) -> crate::error::Result<File> {
+    File::open(path).map_err(|e| unreadable(path, &e))
+}
+
+fn unreadable(path: &Path, why: &std::io::Error) -> Error {
+    Error::malformed(format!("cannot read {}: {why}", path.display()))
+}
+
+fn unwritable(path: &Path, why: &std::io::Error) -> Error {
+    Error::malformed(format!("cannot write {}: {why}; name a new file on a disk with space", path.display()))
 }

@@ -1,10 +1,13 @@
 //! Audit events and their hash chain. One chain a writer (replica and lane), so that commits are not serialised.
 
 use aws_lc_rs::digest::{Context, SHA256};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::id::{CheckpointId, EventId, KeyId, ReplicaId};
+use super::serial::to_hex;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
@@ -115,6 +118,8 @@ pub struct Checkpoint {
     pub heads: String,
     pub key_id: KeyId,
     pub signature: Vec<u8>,
+    /// The signed note over `note_text`, as it is published; empty in a checkpoint of an earlier version.
+    pub note: String,
 }
 
 impl Checkpoint {
@@ -122,6 +127,13 @@ impl Checkpoint {
     pub fn message(&self) -> Vec<u8> {
         let (id, at, key) = (self.id.bytes(), self.at.micros().to_be_bytes(), self.key_id.bytes());
         [b"chancery-audit-checkpoint-v1".as_slice(), &id, &at, &key, self.heads.as_bytes()].concat()
+    }
+
+    /// The text of the note: origin, number, hash, then lines for people. The hash covers heads and signature, so the note
+    /// fixes every event before it.
+    pub fn note_text(&self, origin: &str, number: u64) -> String {
+        let hash = BASE64.encode(self.sha256());
+        format!("{origin}\n{number}\n{hash}\nid {}\nat {}\nsha256 {}\n", self.id, self.at, to_hex(&self.sha256()))
     }
 
     /// Its name in the one after it: over message and signature.
@@ -139,4 +151,25 @@ impl Checkpoint {
             Error::inconsistent(format!("the heads of audit checkpoint {} are not JSON", self.id)).because(e)
         })
     }
+}
+
+/// What the installation keeps of its audit under the unlock key: nobody who can only write rows can make another, and a
+/// table of checkpoints that disagrees with it was changed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AuditSeal {
+    pub key_id: KeyId,
+    /// SubjectPublicKeyInfo in base64.
+    pub public_key: String,
+    /// How many checkpoints have a note.
+    pub number: u64,
+    /// The newest checkpoint with a note.
+    pub checkpoint: CheckpointId,
+    /// Its SHA-256 in hex.
+    pub sha256: String,
+}
+
+/// The name of an installation in its notes and in its verifier key.
+pub fn origin(installation: &[u8]) -> String {
+    format!("chancery-audit/{}", to_hex(installation))
 }

@@ -9,12 +9,15 @@ use crate::model::id::{CheckpointId, EventId, ReplicaId};
 
 macro_rules! columns {
     () => {
-        "id, at, heads, key_id, signature"
+        "id, at, heads, key_id, signature, note"
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO audit_checkpoints (id, at, heads, key_id, signature) VALUES ($1, $2, $3, $4, $5)";
+    INSERT = "INSERT INTO audit_checkpoints (id, at, heads, key_id, signature, note) VALUES ($1, $2, $3, $4, $5, $6)";
+    SEAL = "SELECT audit_seal FROM installation";
+    SET_SEAL = "UPDATE installation SET audit_seal = $1";
+    FIND = concat!("SELECT ", columns!(), " FROM audit_checkpoints WHERE id = $1");
     LATEST = concat!("SELECT ", columns!(), " FROM audit_checkpoints ORDER BY id DESC LIMIT 1");
     WALK = concat!("SELECT ", columns!(), " FROM audit_checkpoints WHERE id > $1 ORDER BY id LIMIT $2");
     HEADS = "SELECT a.writer, a.lane, a.seq, a.hash FROM audit_events a WHERE a.id >= $1 AND NOT EXISTS \
@@ -28,6 +31,7 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, checkpoint: &Checkpoint) -> Resul
         .bind(&checkpoint.heads)
         .bind(checkpoint.key_id.to_vec())
         .bind(checkpoint.signature.clone())
+        .bind(&checkpoint.note)
         .execute(on)
         .await
         .map(drop)
@@ -35,6 +39,22 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, checkpoint: &Checkpoint) -> Resul
 
 pub async fn latest<'a>(on: impl Into<On<'a>>) -> Result<Option<Checkpoint>> {
     q(LATEST).fetch_optional(on).await?.as_ref().map(checkpoint).transpose()
+}
+
+/// What the installation keeps of its audit under the unlock key; none before the first checkpoint of this version.
+pub async fn seal<'a>(on: impl Into<On<'a>>) -> Result<Option<Vec<u8>>> {
+    match q(SEAL).fetch_optional(on).await? {
+        Some(row) => row.get("audit_seal"),
+        None => Ok(None),
+    }
+}
+
+pub async fn set_seal<'a>(on: impl Into<On<'a>>, sealed: Vec<u8>) -> Result<()> {
+    q(SET_SEAL).bind(sealed).execute(on).await.map(drop)
+}
+
+pub async fn find<'a>(on: impl Into<On<'a>>, id: CheckpointId) -> Result<Option<Checkpoint>> {
+    q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(checkpoint).transpose()
 }
 
 /// In the order that they were made, after `after`.
@@ -62,5 +82,6 @@ fn checkpoint(row: &Row) -> Result<Checkpoint> {
         heads: row.get("heads")?,
         key_id: row.id("key_id")?,
         signature: row.get("signature")?,
+        note: row.get("note")?,
     })
 }

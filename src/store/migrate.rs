@@ -29,7 +29,7 @@ migrations!(1 "0001_core", 2 "0002_account_keys", 3 "0003_users", 4 "0004_grants
     15 "0015_ocsp_signer", 16 "0016_domain_crls", 17 "0017_crl_numbers", 18 "0018_crls_ahead", 20 "0020_sign_in",
     21 "0021_replica_clocks", 22 "0022_write_proofs", 23 "0023_issuer_former", 24 "0024_servers",
     25 "0025_domain_crls_ahead",
-    27 "0027_revocations_listed", 28 "0028_crl_bytes_last", 29 "0029_history", 30 "0030_suspensions");
+    27 "0027_revocations_listed", 28 "0028_crl_bytes_last", 29 "0029_history", 30 "0030_suspensions", 31 "0031_audit_notes");
 
 statements! {
     HAS_TABLE = "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'",

@@ -4,6 +4,7 @@
 pub mod acme;
 pub mod acme_lists;
 pub mod audit;
+pub mod audit_file;
 pub mod certificates;
 pub mod grants;
 pub mod hierarchy;

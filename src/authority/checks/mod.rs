@@ -75,8 +75,20 @@ impl Authority {
             self.check_key_ids().await.unwrap_or_else(|e| blind("key identifiers", &e.detail)),
             self.check_domain_lists().await.unwrap_or_else(|e| blind("domain lists", &e.detail)),
             self.check_responders().await.unwrap_or_else(|e| blind("ocsp", &e.detail)),
+            self.check_audit_seal().await.unwrap_or_else(|e| blind("audit", &e.detail)),
             self.check_intents().await.unwrap_or_else(|e| blind("intents", &e.detail)),
         ]
+    }
+
+    /// The newest audit checkpoint. While the server is locked, the unlock key's check has said so.
+    async fn check_audit_seal(&self) -> Result<Check> {
+        let mut found = Vec::new();
+        if self.keys.can_open(KeyPurpose::Internal)
+            && let Err(error) = self.check_newest_checkpoint().await
+        {
+            found.push((Severity::Critical, error.detail));
+        }
+        Ok(check("audit", found, "the newest checkpoint is the one that was signed".to_owned()))
     }
 
     async fn check_database(&self) -> Check {

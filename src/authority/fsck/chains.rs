@@ -1,63 +1,88 @@
-//! The audit: hashes, links and sequence numbers without a gap in every chain.
+//! The audit of the database: its checkpoints, then its chains.
 
 use super::{PAGE, Report, Told};
 use crate::authority::Authority;
+use crate::authority::audit_check::{AuditCheck, AuditKeys, AuditVerdict, KnownOutside};
 use crate::error::Result;
 use crate::model::audit::ChainedEvent;
-use crate::store::audit;
+use crate::model::id::CheckpointId;
+use crate::model::serial::to_hex;
+use crate::pki::signer::KeyPurpose;
+use crate::store::{audit, checkpoints, hierarchy};
 
 impl Authority {
-    /// The audit alone: how many events there are, and what is wrong with their chains.
-    pub async fn verify_audit(&self) -> Result<Report> {
+    /// The audit alone, compared with what is known of it outside.
+    pub async fn verify_audit(&self, known: KnownOutside) -> Result<AuditVerdict> {
         let mut report = Report::default();
         self.report_rollback(&mut report);
-        self.check_audit(&mut report).await?;
-        Ok(report)
+        let mut verdict = self.read_audit(known, |_| ()).await?;
+        verdict.findings.splice(0..0, report.findings);
+        Ok(verdict)
     }
 
     pub(super) async fn check_audit(&self, report: &mut Report) -> Result<Told> {
         let mut told = Told::default();
-        let mut witnessed = self.check_checkpoints(report).await?;
+        let verdict = self.read_audit(KnownOutside::default(), |event| told.of(event)).await?;
+        report.events = verdict.events;
+        report.findings.extend(verdict.findings);
+        Ok(told)
+    }
+
+    /// Checkpoints are read before the chains, which only grow.
+    async fn read_audit(&self, known: KnownOutside, mut see: impl FnMut(&ChainedEvent)) -> Result<AuditVerdict> {
+        let mut report = Report::default();
+        let keys = self.audit_keys(&mut report).await?;
+        let mut check = AuditCheck::new(keys, known);
+        let mut after = CheckpointId::from_bytes([0; 16]);
+        loop {
+            let page = checkpoints::walk(&self.store, after, PAGE).await;
+            let page = report.readable("the table of audit checkpoints", page)?.unwrap_or_default();
+            let Some(last) = page.last() else { break };
+            after = last.id;
+            page.iter().for_each(|checkpoint| check.checkpoint(checkpoint));
+        }
         let mut place = (Vec::new(), -1, -1);
-        let mut previous: Option<ChainedEvent> = None;
         loop {
             let page = audit::chain_rows(&self.store, &place, PAGE).await?;
-            let Some(last) = page.last() else {
-                witnessed.rest(report);
-                return Ok(told);
-            };
+            let Some(last) = page.last() else { break };
             place.clone_from(&last.place);
             for row in page {
-                report.events += 1;
                 let (writer, lane, seq) = &row.place;
-                let what = format!("audit event {}/{lane} at {seq}", crate::model::serial::to_hex(writer));
+                let what = format!("audit event {}/{lane} at {seq}", to_hex(writer));
                 let Some(event) = report.readable(&what, row.event)? else { continue };
-                if let Some(why) = broken_link(previous.as_ref(), &event) {
-                    let (writer, lane, seq) = (event.writer, event.lane, event.seq);
-                    report.finding(format!("audit chain {writer}/{lane} at {seq}: {why}"));
-                }
-                witnessed.meet(&event, report);
-                if event.action == "certificate.issued" {
-                    told.issued.insert(event.object.clone());
-                } else if event.action == "certificate.revoked" || event.action == "certificate.abandoned" {
-                    told.revoked.insert(event.object.clone());
-                }
-                previous = Some(event);
+                check.event(&event);
+                see(&event);
             }
         }
+        report.findings.into_iter().for_each(|finding| check.finding(finding));
+        Ok(check.finish())
+    }
+
+    /// The keys that signed checkpoints. With the unlock key at hand, only those count whose private half it opens.
+    pub(in crate::authority) async fn audit_keys(&self, report: &mut Report) -> Result<AuditKeys> {
+        let verifier = report.readable("the audit's key", self.audit_key().await)?.flatten();
+        let mut keys = AuditKeys { verifier, ..AuditKeys::default() };
+        let rows = report.readable("the table of keys", hierarchy::keys(&self.store).await)?.unwrap_or_default();
+        let unlocked = self.keys.can_open(KeyPurpose::Internal);
+        for key in rows.into_iter().filter(|key| key.purpose == KeyPurpose::Internal) {
+            if !unlocked || self.keys.open(&key).is_ok() {
+                keys.public.insert(key.id, key.public_key);
+            }
+        }
+        if unlocked && let Some(row) = hierarchy::installation(&self.store).await? {
+            let seal = self.audit_seal(&self.store, &row.id).await;
+            keys.seal = report.readable("the audit's seal in the row of the installation", seal)?.flatten();
+        }
+        Ok(keys)
     }
 }
 
-fn broken_link(previous: Option<&ChainedEvent>, event: &ChainedEvent) -> Option<&'static str> {
-    let before = previous.filter(|p| (p.writer, p.lane) == (event.writer, event.lane));
-    let (seq, hash) = before.map_or((1, [0; 32]), |p| (p.seq + 1, p.hash));
-    if event.seq != seq {
-        Some("an event is missing before it")
-    } else if event.previous != hash {
-        Some("it does not follow from the event before it")
-    } else if event.hash != event.compute_hash() {
-        Some("it was changed after it was written")
-    } else {
-        None
+impl Told {
+    fn of(&mut self, event: &ChainedEvent) {
+        if event.action == "certificate.issued" {
+            self.issued.insert(event.object.clone());
+        } else if event.action == "certificate.revoked" || event.action == "certificate.abandoned" {
+            self.revoked.insert(event.object.clone());
+        }
     }
 }

@@ -4,7 +4,6 @@
 
 mod certificates;
 mod chains;
-mod checkpoints;
 mod crls;
 mod domain_lists;
 mod history;
@@ -41,7 +40,7 @@ impl Report {
     }
 
     /// A row that makes no sense is a finding; a database that does not answer ends the check.
-    fn readable<T>(&mut self, what: &str, read: Result<T>) -> Result<Option<T>> {
+    pub(super) fn readable<T>(&mut self, what: &str, read: Result<T>) -> Result<Option<T>> {
         match read {
             Ok(value) => Ok(Some(value)),
             Err(error) if database_failed(&error) => Err(error),
