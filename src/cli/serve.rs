@@ -37,14 +37,15 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     let json = context.output == Some(Format::Json);
     if running.first_run {
         let (link, command) = (link_for_terminal(&running.app).await?, |words: &str| context.command(words));
-        receipt::first_run(&running.app, &config, link.as_deref(), command)?
+        receipt::first_run(&running.app, &config, link.as_deref(), command)
+            .await?
             .iter()
             .for_each(|line| output::say(line));
         say_note(context);
         output::say("");
         output::say(&receipt::listening(&running.addresses));
         if json {
-            output::data(&format!("{}\n", receipt::first_run_event(&running.app, &config)))?;
+            output::data(&format!("{}\n", receipt::first_run_event(&running.app, &config).await?))?;
         }
     } else {
         receipt::started(&running.app, &running.addresses).await?.iter().for_each(|line| output::say(line));
@@ -83,11 +84,13 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
         output::say("this database holds a CA already; nothing was changed");
         return Ok(());
     }
+    // the receipt names the key of the audit
+    app.authority.checkpoint_due().await.trying(what)?;
     let (link, command) = (link_for_terminal(&app).await.trying(what)?, |words: &str| context.command(words));
-    receipt::first_run(&app, &config, link.as_deref(), command)?.iter().for_each(|line| output::say(line));
+    receipt::first_run(&app, &config, link.as_deref(), command).await?.iter().for_each(|line| output::say(line));
     say_note(context);
     if context.output == Some(Format::Json) {
-        output::data(&format!("{}\n", receipt::first_run_event(&app, &config)))?;
+        output::data(&format!("{}\n", receipt::first_run_event(&app, &config).await?))?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::checkpoint_targets::{self, Publisher};
 use super::listen::Connections;
 use super::ops::{Purpose, Readiness};
 use super::own_certificate::Source;
@@ -25,6 +26,7 @@ const CENSUS: Duration = minutes(5);
 /// Starts every loop; they end when `halt` turns true.
 pub fn start(
     app: &Arc<App>,
+    publisher: Publisher,
     worker: bool,
     readiness: Readiness,
     shown: Option<(Source, Arc<HotCertificate>)>,
@@ -48,6 +50,8 @@ pub fn start(
         }),
         every(app, CENSUS, "census", halt, app.clone(), |app| async move { metrics::census(&app).await }),
     ];
+    let publish = |publisher: Arc<Publisher>| async move { publisher.publish().await };
+    tasks.push(every(app, checkpoint_targets::PERIOD, "checkpoint targets", halt, Arc::new(publisher), publish));
     if let Some(shown) = shown {
         let period = shown.0.period();
         let renew = |both: Arc<(Source, Arc<HotCertificate>)>| async move { both.0.renew_if_due(&both.1).await };

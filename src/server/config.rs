@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::checkpoint_targets::Target;
 use super::proxies::{ListenerName, trusted_network};
 use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, config_error};
 use crate::error::{Error, Result};
@@ -33,6 +34,7 @@ pub struct Config {
     pub locked: bool,
     pub drain: Duration,
     pub crl_backdate: Duration,
+    pub checkpoints: Vec<Target>,
     pub tls: Option<OwnCertificate>,
     /// How long browsers shall insist on HTTPS for the external URL's name.
     pub hsts: Option<Duration>,
@@ -103,6 +105,7 @@ impl Config {
             locked: given.parse("locked", switch)?.unwrap_or(false),
             drain: given.parse("drain", duration)?.unwrap_or(Duration::from_secs(5)),
             crl_backdate: given.parse("crl_backdate", backdate)?.unwrap_or(crate::authority::crl::BACKDATE),
+            checkpoints: given.parse("checkpoints", |v| items(v).map(Target::parse).collect())?.unwrap_or_default(),
             tls: own_certificate(&given)?,
             hsts: given.parse("hsts", hsts)?.flatten(),
             trusted_proxies: given
@@ -155,6 +158,7 @@ impl Config {
             .into(),
             "hsts" => self.hsts.map_or_else(|| "off".to_owned(), |time| format!("{}s", time.as_secs())),
             "allow_unsafe_database" => self.allow_unsafe_database.to_string(),
+            "checkpoints" => self.checkpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             "locked" => self.locked.to_string(),
             "drain" => format!("{}ms", self.drain.as_millis()),
             "crl_backdate" => format!("{}s", self.crl_backdate.as_secs()),

@@ -2,6 +2,7 @@
 
 pub mod assemble;
 mod background;
+pub mod checkpoint_targets;
 pub mod claim;
 pub mod config;
 mod crowd;
@@ -24,3 +25,4 @@ pub mod settings;
 pub mod shutdown;
 mod stall;
 pub mod tls;
+pub mod webhook;

@@ -21,7 +21,7 @@ const NEXT: [(&str, &str); 5] = [
 
 /// At most 40 lines. `setup` is the one-time link, for a terminal alone: a log must never hold a live secret. `command`
 /// makes a whole command of words.
-pub fn first_run(
+pub async fn first_run(
     app: &App,
     config: &Config,
     setup: Option<&str>,
@@ -55,6 +55,10 @@ pub fn first_run(
     lines.push(String::new());
     lines.push("  Root fingerprint (SHA-256): compare this, not the file".to_owned());
     lines.extend(grouped(&root_sha256(app)).into_iter().map(|l| format!("      {l}")));
+    if let Some(key) = app.authority.audit_key().await? {
+        lines.push("  Audit key (SHA-256): keep it for `audit verify --key`".to_owned());
+        lines.extend(grouped(&key.fingerprint()).into_iter().map(|l| format!("      {l}")));
+    }
     lines.push(String::new());
     lines.push("  First sign-in (once, within 15 minutes, keep private)".to_owned());
     lines.push(format!("      {}", setup.map_or_else(|| format!("run `{}`", command("setup-link")), str::to_owned)));
@@ -89,7 +93,8 @@ pub fn listening(addresses: &Addresses) -> String {
 }
 
 /// `{"event":"first_run",…}`
-pub fn first_run_event(app: &App, config: &Config) -> Value {
+pub async fn first_run_event(app: &App, config: &Config) -> Result<Value> {
+    let audit_key = app.authority.audit_key().await?.map(|key| key.fingerprint());
     let snapshot = app.authority.snapshot();
     let issuers: Vec<Value> = snapshot
         .issuers
@@ -100,7 +105,7 @@ pub fn first_run_event(app: &App, config: &Config) -> Value {
             json!({"issuer": i.issuer.slug, "name": i.issuer.name, "role": i.issuer.role, "key": key, "not_after": until})
         })
         .collect();
-    json!({
+    Ok(json!({
         "event": "first_run",
         "version": env!("CARGO_PKG_VERSION"),
         "data": config.data.display().to_string(),
@@ -111,7 +116,8 @@ pub fn first_run_event(app: &App, config: &Config) -> Value {
         "status_url": &*app.urls.status,
         "acme_directory": acme_directory(app),
         "root_sha256": root_sha256(app),
-    })
+        "audit_key_sha256": audit_key,
+    }))
 }
 
 /// `{"event":"ready",…}` with the bound addresses; a worker has but one.

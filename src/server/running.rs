@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use url::Url;
 
+use super::checkpoint_targets::Publisher;
 use super::config::{Config, Only, prepare_data};
 use super::listen::{self, Addresses, Connections, Limits, Sockets, Stop};
 use super::names::fqdn;
@@ -61,6 +62,10 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
     let opened = open::open_or_found(config, store, &urls.status).await?;
     let first_run = opened.first_run;
     let app = app(config, opened, urls, &addresses).await?;
+    if first_run {
+        // the receipt names the key of the audit
+        app.authority.checkpoint_due().await?;
+    }
     app.authority.begin_remembering().await?;
     if addresses.web {
         let server = ServerProcess {
@@ -111,8 +116,16 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         listeners.push(serve(ListenerName::Http, http, None, assemble::plain(&app, &readiness), connections.clone()));
         shown = Some((source, hot));
     }
-    let background =
-        background::start(&app, config.only != Only::Web, readiness.clone(), shown, connections.clone(), &halted);
+    let publisher = Publisher::new(app.clone(), &config.checkpoints);
+    let background = background::start(
+        &app,
+        publisher,
+        config.only != Only::Web,
+        readiness.clone(),
+        shown,
+        connections.clone(),
+        &halted,
+    );
     Ok(Running {
         app,
         addresses,

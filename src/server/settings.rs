@@ -56,6 +56,7 @@ settings! {
     "trusted_proxies" "" "CHANCERY_TRUSTED_PROXIES" "CIDR,…" List "Networks of reverse proxies whose X-Forwarded-For and Forwarded name the client";
     "proxy_protocol" "" "CHANCERY_PROXY_PROTOCOL" "https,http,ops" List "Listeners whose connections begin with PROXY protocol v2; without it they are closed";
     "crl_backdate" "" "CHANCERY_CRL_BACKDATE" "TIME" Text "How far thisUpdate of CRL and OCSP lies back, for verifiers whose clock is behind";
+    "checkpoints" "" "CHANCERY_CHECKPOINTS" "TARGET,…" List "Where audit checkpoints are published: file:/PATH, syslog:/dev/log, syslog:udp:HOST:PORT, https://HOST/PATH";
     "tls.certificate" "" "CHANCERY_TLS__CERTIFICATE" "FILE" Text "Your own TLS certificate chain (PEM) instead of one issued by this CA";
     "tls.key" "" "CHANCERY_TLS__KEY" "FILE" Text "The private key (PEM) of tls.certificate";
     "acme.http01_port" "" "CHANCERY_ACME__HTTP01_PORT" "PORT" Integer "Port that http-01 validation connects to";

@@ -54,6 +54,7 @@ families! {
     "issuance_duration_seconds" SECONDS "From the decision to issue until the certificate is committed" ["protocol" = PROTOCOLS, "stage" = &["total"]];
     "intents_recovered_total" COUNTER "Intents without outcome that were revoked" [];
     "audit_last_checkpoint_timestamp_seconds" GAUGE "When the audit was last signed" [];
+    "checkpoint_publications_total" COUNTER "Audit checkpoints sent to a place outside the database" ["target" = &["file", "syslog", "webhook"], "outcome" = &["done", "failed"]];
     "intents_stuck" GAUGE "Intents without outcome that recovery cannot revoke" [];
     "issuer_not_after_timestamp_seconds" GAUGE "End of an issuer's certificate" ["issuer" = OPEN, "role" = OPEN];
     "issuer_state" GAUGE "1 for the state of an issuer, 0 for the others" ["issuer" = OPEN, "state" = &["prepared", "active", "retiring", "removed", "revoked"]];

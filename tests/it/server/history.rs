@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use chancery::access::tokens::NewToken;
 use chancery::authority::ROLLED_BACK;
+use chancery::authority::audit_check::KnownOutside;
 use chancery::authority::checks::{Check, Severity};
 use chancery::authority::issue::Issued;
 use chancery::authority::reconcile::{ReconcileRequest, Reconciliation};
@@ -123,7 +124,15 @@ async fn is_noticed(server: &TestServer) {
     assert_eq!(check.severity, Severity::Critical);
     assert!(check.detail.starts_with(ROLLED_BACK) && check.detail.contains("is remembered"), "{}", check.detail);
     let authority = &server.app().authority;
-    assert!(authority.verify_audit().await.unwrap().findings.iter().any(|finding| finding == ROLLED_BACK));
+    assert!(
+        authority
+            .verify_audit(KnownOutside::default())
+            .await
+            .unwrap()
+            .findings
+            .iter()
+            .any(|finding| finding == ROLLED_BACK)
+    );
     assert!(server.ops("/metrics").await.text().contains("chancery_database_rolled_back 1"));
     assert_eq!(authority.publish_due().await.unwrap(), 0);
     assert!(!authority.checkpoint_due().await.unwrap());
@@ -212,7 +221,7 @@ on_both_servers! {
         assert!(lists(&next, &lost.stolen) && lists(&next_list, &lost.stolen));
         assert!(matches!(ocsp(server, &lost.stolen).await, Said::Revoked(..)));
         assert_eq!(ocsp(server, &lost.good).await, Said::Good);
-        assert!(server.app().authority.verify_audit().await.unwrap().findings.is_empty());
+        assert!(server.app().authority.verify_audit(KnownOutside::default()).await.unwrap().findings.is_empty());
 
         // what may have been revoked works when it is confirmed by name
         let check = check(server).await;
@@ -428,7 +437,7 @@ async fn a_failover_to_a_copy_that_lacks_the_last_minute_is_noticed_by_running_r
     let next = crl(&server, CRL).await;
     assert!(number(&next) > number(&last) && lists(&next, &stolen));
     assert_eq!(number(&next).epoch(), done.epoch);
-    assert!(server.app().authority.verify_audit().await.unwrap().findings.is_empty());
+    assert!(server.app().authority.verify_audit(KnownOutside::default()).await.unwrap().findings.is_empty());
     // all stopped and started anew
     let (mut server, mut others) = (server, [other, third]);
     for one in others.iter_mut() {

@@ -1,6 +1,7 @@
 //! The running server over its sockets: metrics, health, its own certificate, start and stop.
 
 mod acme_wire;
+mod checkpoint_targets;
 mod clocks;
 mod connections;
 mod crl_http;
