@@ -160,17 +160,24 @@ async fn deliver(target: &Target, checkpoint: &Checkpoint) -> std::io::Result<()
 fn append(path: &Path, note: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).read(true).open(path)?;
     let text = std::io::read_to_string(&file)?;
-    let known = audit_file::notes(&text);
-    if known.iter().any(|other| other == note) {
+    if audit_file::notes(&text).iter().any(|other| other == note) {
         return Ok(());
     }
-    let is_whole = text.is_empty() || known.last().is_some_and(|last| last.ends_with("=\n") && text.ends_with('\n'));
-    if !is_whole {
-        let keep = text.rfind("\n\n\n").or_else(|| text.rfind("=\n\n")).map_or(0, |at| at + 2);
-        file.set_len(u64::try_from(keep).unwrap_or(0))?;
+    let whole = end_of_signatures(&text);
+    if !text[whole..].trim().is_empty() {
+        file.set_len(u64::try_from(whole).unwrap_or(0))?;
     }
-    file.write_all(format!("{note}\n").as_bytes())?;
+    file.write_all(format!("{}{note}", if text.is_empty() { "" } else { "\n" }).as_bytes())?;
     file.sync_all()
+}
+
+/// Where the last signature line ends that was written to its end.
+fn end_of_signatures(text: &str) -> usize {
+    let lines = text.split_inclusive('\n').scan(0, |end, line| {
+        *end += line.len();
+        Some((*end, line))
+    });
+    lines.filter(|(_, line)| line.starts_with('\u{2014}') && line.ends_with('\n')).last().map_or(0, |(end, _)| end)
 }
 
 /// RFC 5424 with the note on one line: its line feeds as `\n`, as JSON has them.
