@@ -11,9 +11,9 @@ use super::failure::{Result, Trying};
 use super::files;
 use super::output::{self, Format};
 use super::session::Context;
+use super::trust::root::{Root, from_file, with_bundle};
 use crate::client::anchor::{self, Fingerprint};
 use crate::error::{Error, ErrorKind};
-use crate::pki::pem;
 use crate::server::settings::Environment;
 
 #[derive(Debug, Args)]
@@ -34,15 +34,7 @@ pub struct BootstrapArgs {
 pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     let what = || format!("cannot trust {}", args.server);
     let url = args.server.trim_end_matches('/').to_owned();
-    let Some(expected) = &args.fingerprint else {
-        let found = Fingerprint::of(&anchor::fetch_root(&url).await.trying(what)?);
-        let detail = format!(
-            "{url} shows a root with the fingerprint {found}, and nothing proves yet that it is the right one; compare it with what the server printed at its first start and run this again with --fingerprint"
-        );
-        return Err(Error::new(ErrorKind::Malformed, detail)).trying(what);
-    };
-    let expected = Fingerprint::parse(expected).trying(what)?;
-    let root = anchor::pinned_root(&url, expected).await.trying(what)?;
+    let trusted = roots_of(&url, args.fingerprint.as_deref()).await.trying(what)?;
 
     let environment = Environment::of_process();
     let name = args.name.clone().or_else(|| host(&url)).unwrap_or_default();
@@ -55,7 +47,8 @@ pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     let roots = contexts::directory(&environment).trying(what)?.join("roots");
     contexts::private_directory(&roots).trying(what)?;
     let path = roots.join(format!("{name}.pem"));
-    files::write(&path, pem::encode(pem::CERTIFICATE, &root).as_bytes(), 0o644, true).trying(what)?;
+    let text: String = trusted.iter().map(Root::pem).collect();
+    files::write(&path, text.as_bytes(), 0o644, true).trying(what)?;
     let mut saved = Contexts::read(&environment).trying(what)?;
     let token_file = match &args.token {
         Some(file) => Some(std::path::absolute(file).map_err(|e| Error::malformed(e.to_string())).trying(what)?),
@@ -68,12 +61,17 @@ pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     saved.write(&environment).trying(what)?;
 
     if context.output == Some(Format::Json) {
+        let prints: Vec<String> = trusted.iter().map(|root| root.fingerprint.to_string()).collect();
         return Ok(output::json(&json!({
-            "context": name, "url": url, "root": path, "root_sha256": expected.to_string(), "token_file": token_file,
+            "context": name, "url": url, "root": path, "root_sha256": prints.first(), "roots_sha256": prints,
+            "token_file": token_file,
         }))?);
     }
     output::say(&format!("{url} is the server with that root; its certificate was verified under it"));
-    output::say(&format!("  root     {}", path.display()));
+    output::say(&format!("  roots    {}", path.display()));
+    for root in &trusted {
+        output::say(&format!("           {}  {}", root.fingerprint, root.subject));
+    }
     output::say(&format!("  context  {name}, the current one from now on"));
     if token_file.is_none() {
         output::say(&format!(
@@ -82,6 +80,31 @@ pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     }
     output::say("  next     chancery trust install     (for the other programs of this host)");
     Ok(())
+}
+
+/// The roots to save: the one of the fingerprint, and what else the server has in its bundle, so that the context still works
+/// when the server moves to its next root. Without a fingerprint the roots that a context for this server holds
+/// already prove it, as long as its certificate stands under one of them.
+async fn roots_of(url: &str, fingerprint: Option<&str>) -> crate::error::Result<Vec<Root>> {
+    if let Some(expected) = fingerprint {
+        let root = anchor::pinned_root(url, Fingerprint::parse(expected)?).await?;
+        return with_bundle(url, Root::new(root)?).await;
+    }
+    let saved = Contexts::read(&Environment::of_process())?;
+    for entry in saved.contexts.values().filter(|entry| entry.url == url) {
+        for root in from_file(&entry.root).unwrap_or_default() {
+            if anchor::verify(url, &root.der).await.is_ok() {
+                return with_bundle(url, root).await;
+            }
+        }
+    }
+    let found = Fingerprint::of(&anchor::fetch_root(url).await?);
+    let detail = format!(
+        "{url} shows a root with the fingerprint {found}, and nothing proves yet that it is the right one; compare it with what \
+         `chancery ca show` says of the root on the server's host, or what the server printed at its first start, and run this \
+         again with --fingerprint"
+    );
+    Err(Error::new(ErrorKind::Malformed, detail))
 }
 
 fn host(url: &str) -> Option<String> {

@@ -54,6 +54,8 @@ bootstrap() {
   check "as the server says too" chancery find "ctx.$ZONE"
   check_fails "local is the installation of this host, which has none" 'no CA yet|cannot be reached' there --context local find "*.$ZONE"
   check_fails "a context that is not there is named" 'lab, local' there --context lba find "*.$ZONE"
+  check "a context that knows the server needs no fingerprint again" there bootstrap "$HTTPS" --name lab
+  check "its token stays" there find "ctx.$ZONE"
   check "the list marks the current one" grep -q '^\*.*lab' <(there context list)
 }
 

@@ -97,7 +97,7 @@ fn matching(found: Vec<Root>, expected: Option<Fingerprint>) -> Result<Vec<Root>
 }
 
 /// With what else the server has in its bundle. A server that cannot be reached under this root adds nothing.
-async fn with_bundle(url: &str, root: Root) -> Result<Vec<Root>> {
+pub(in crate::cli) async fn with_bundle(url: &str, root: Root) -> Result<Vec<Root>> {
     let path = format!("/bundles/{OWN_DOMAIN}.pem");
     let answer = anchor::read(url, &root.der, &path).await.ok().filter(|answer| answer.status == 200);
     let text = answer.and_then(|answer| String::from_utf8(answer.body).ok()).unwrap_or_default();
@@ -106,7 +106,7 @@ async fn with_bundle(url: &str, root: Root) -> Result<Vec<Root>> {
     Ok(std::iter::once(root).chain(others).collect())
 }
 
-fn from_file(path: &Path) -> Result<Vec<Root>> {
+pub(in crate::cli) fn from_file(path: &Path) -> Result<Vec<Root>> {
     let bytes = std::fs::read(path)
         .map_err(|e| Error::malformed(format!("cannot read the root from {}: {e}", path.display())))?;
     let blocks = std::str::from_utf8(&bytes).ok().and_then(|text| pem::decode_all(text).ok()).unwrap_or_default();

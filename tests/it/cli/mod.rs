@@ -2,6 +2,7 @@
 
 mod authorities;
 mod backup;
+mod contexts;
 mod help;
 mod hints;
 mod migrate;
