@@ -31,7 +31,7 @@ impl Authority {
             );
             (Severity::Critical, text)
         });
-        Ok(check("revocations", found.collect(), "every revocation under a root is on its CRL".into()))
+        Ok(check("revocations", found.collect(), "every revocation is on its CRL".into()))
     }
 
     /// What programs that check a whole chain or read one list of a domain need.
@@ -44,6 +44,17 @@ impl Authority {
                 let text = format!(
                     "the list of trust domain {} expired at {until}; a server that runs with its unlock key signs the next \
                      one: `chancery serve`",
+                    head.domain
+                );
+                found.push((Severity::Critical, text));
+            }
+            let overdue = self.overdue_in_list(&head).await?;
+            if overdue > 0 {
+                let text = format!(
+                    "{overdue} revoked in trust domain {} {} not in its list /crl/domain/{}.crl; a server that runs with its \
+                     unlock key publishes it as soon as it can: see its log",
+                    head.domain,
+                    if overdue == 1 { "is" } else { "are" },
                     head.domain
                 );
                 found.push((Severity::Critical, text));

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -21,8 +22,9 @@ use crate::model::issuer::IssuerRole;
 use crate::model::reason::RevocationReason;
 use crate::pki::crl_facts::CrlFacts;
 use crate::pki::signer::KeyPurpose;
+use crate::store::domain_crls::DomainCrlHead;
 use crate::store::revocations::{self, Revocation};
-use crate::store::{Tx, certificates, hierarchy};
+use crate::store::{Tx, certificates, crls, hierarchy};
 
 const PAGE: i64 = 500;
 
@@ -34,6 +36,12 @@ pub struct PendingRevocations {
     /// What to do.
     pub fix: String,
 }
+
+/// A revocation is on its CRL within 5 seconds; one that is not there after these is reported.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(15);
+/// What to do when a server with the key does not publish.
+const WAITS: &str = "a server that runs with its unlock key publishes them as soon as it can: see that one runs, unlocked, and what \
+                     its log says of the job crl (a full disk, a locked table, a wrong clock)";
 
 /// Its revocation changes what replicas serve.
 pub(super) fn is_of_hierarchy(certificate: &Certificate) -> bool {
@@ -159,24 +167,59 @@ impl Authority {
         }))
     }
 
-    /// Revocations that are not on the CRL in force of their issuer: of every root, and of issuers whose key is not
-    /// loaded here. A root's list is short; that of a busy issuer is read only while its key is away.
+    /// Revocations that are not on the CRL in force of their issuer: of every root, of issuers whose key is not loaded here,
+    /// and of the others once they have waited for longer than a publication takes. A root's list is short; that of a busy
+    /// issuer is read only when something waits.
     pub async fn pending_revocations(&self) -> Result<Vec<PendingRevocations>> {
         let snapshot = self.snapshot();
         let mut pending = Vec::new();
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(loaded) = snapshot.issuer_by_id(issuer.id) else { continue };
             let is_root = issuer.role == IssuerRole::Root;
-            if !is_root && (loaded.key.is_some() || !issuer.crl_dirty) {
+            if !is_root && !issuer.crl_dirty {
                 continue;
             }
-            let count = self.unlisted(loaded).await?;
+            let publishes = !is_root && loaded.key.is_some();
+            let count = if publishes { self.overdue(loaded).await? } else { self.unlisted(loaded).await? };
             if count > 0 {
-                let fix = if is_root { how_to_sign(loaded) } else { super::checks::how_to_publish(loaded) };
+                let fix = match publishes {
+                    true => WAITS.to_owned(),
+                    false if is_root => how_to_sign(loaded),
+                    false => super::checks::how_to_publish(loaded),
+                };
                 pending.push(PendingRevocations { issuer: issuer.slug, count, fix });
             }
         }
         Ok(pending)
+    }
+
+    /// Revocations that a server with the issuer's key should have published by now.
+    async fn overdue(&self, issuer: &LoadedIssuer) -> Result<usize> {
+        let (id, now) = (issuer.issuer.id, self.store.now());
+        let last = crls::in_force(&self.store, id, now).await?;
+        // a revocation that was committed while the list was read has a time shortly before it
+        let from = last.map_or(Timestamp::from_micros(0), |crl| crl.created_at - PUBLISHED_WITHIN);
+        let waiting = revocations::between(&self.store, id, now, from, now - PUBLISHED_WITHIN, PAGE).await?;
+        if waiting.is_empty() {
+            return Ok(0);
+        }
+        let listed = self.listed(issuer).await?;
+        Ok(waiting.iter().filter(|serial| !listed.contains(*serial)).count())
+    }
+
+    /// How many revocations of a trust domain its list should have by now and has not, because it was made before them.
+    pub(super) async fn overdue_in_list(&self, list: &DomainCrlHead) -> Result<usize> {
+        let now = self.store.now();
+        if list.taken_over_by(now).is_some() {
+            return Ok(0);
+        }
+        let (snapshot, mut count) = (self.snapshot(), 0);
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == list.domain) {
+            let until = now - PUBLISHED_WITHIN;
+            count +=
+                revocations::between(&self.store, loaded.issuer.id, now, list.created_at, until, PAGE).await?.len();
+        }
+        Ok(count)
     }
 
     async fn unlisted(&self, issuer: &LoadedIssuer) -> Result<usize> {

@@ -138,6 +138,12 @@ async fn published(app: Arc<App>) -> Vec<Answer> {
         let failure = failure.map(|why| format!("{why}; {}", app.authority.how_to_publish(loaded)));
         answers.push(Answer::new(format!("crl/{slug}"), failure));
     }
+    // this replica serves what there is; taking it away would hide the CRL from everybody
+    let pending = app.authority.pending_revocations().await.unwrap_or_default();
+    answers.extend(pending.into_iter().map(|p| {
+        let why = format!("{} revoked under {} not on its CRL; {}", p.count, p.issuer, p.fix);
+        Answer::warning(format!("revocations/{}", p.issuer), why)
+    }));
     answers
 }
 

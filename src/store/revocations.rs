@@ -42,6 +42,7 @@ statements! {
                FROM revocations WHERE issuer_id = $1 AND not_after >= $2",
         postgres "SELECT COUNT(*) AS n, string_agg(CASE WHEN revoked_at >= $3 THEN encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason END, ',') AS listed \
                   FROM revocations WHERE issuer_id = $1 AND not_after >= $2";
+    BETWEEN = "SELECT serial FROM revocations WHERE issuer_id = $1 AND not_after >= $2 AND revoked_at > $3 AND revoked_at <= $4 ORDER BY serial LIMIT $5";
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
@@ -139,6 +140,19 @@ pub async fn sweep_listed(
     let swept = sweep(&mut tx, "revocations::sweep_listed", &copy, read).await?;
     tx.commit().await?;
     Ok(swept)
+}
+
+/// The serials of an issuer's revocations after `from` and not after `until` whose certificates end at `alive_at` or later.
+pub async fn between<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    alive_at: Timestamp,
+    from: Timestamp,
+    until: Timestamp,
+    limit: i64,
+) -> Result<Vec<Vec<u8>>> {
+    let query = q(BETWEEN).bind(issuer.to_vec()).bind(alive_at).bind(from).bind(until).bind(limit);
+    query.fetch_all(on).await?.iter().map(|row| row.get("serial")).collect()
 }
 
 /// Of an issuer's revocations whose certificates end at `alive_at` or later: how many there are, and those since `since`

@@ -67,11 +67,11 @@ families! {
     "crl_next_update_timestamp_seconds" GAUGE "nextUpdate of the CRL in force" ["issuer" = OPEN, "shard" = &["complete"]];
     "crl_entries" GAUGE "Entries of the CRL in force" ["issuer" = OPEN, "shard" = &["complete"]];
     "crl_size_bytes" GAUGE "Size of the CRL in force" ["issuer" = OPEN, "shard" = &["complete"]];
-    "crl_pending_revocations" GAUGE "Revocations that the CRL in force does not list: of roots, and of issuers whose key is not loaded" ["issuer" = OPEN];
+    "crl_pending_revocations" GAUGE "Revocations that the CRL in force does not list although they wait for longer than a publication takes, for a root's key or for the unlock key" ["issuer" = OPEN];
     "domain_crl_next_update_timestamp_seconds" GAUGE "nextUpdate of a trust domain's list" ["domain" = OPEN];
     "domain_crl_entries" GAUGE "Entries of a trust domain's list" ["domain" = OPEN];
     "crl_publish_duration_seconds" SECONDS "From the start of a publication until its CRL is committed" ["issuer" = OPEN];
-    "crl_publish_failures_total" COUNTER "CRLs that could not be signed" ["issuer" = OPEN];
+    "crl_publish_failures_total" COUNTER "CRLs that could not be signed or stored" ["issuer" = OPEN];
     "ocsp_requests_total" COUNTER "OCSP requests by the status answered" ["issuer" = OPEN, "status" = &["good", "revoked", "unknown", "malformed", "unauthorized", "try_later"]];
     "ocsp_response_duration_seconds" SECONDS "From an OCSP request to its answer" [];
     "ocsp_signer_not_after_timestamp_seconds" GAUGE "End of the OCSP delegate's certificate" ["issuer" = OPEN];

@@ -90,7 +90,11 @@ impl Authority {
             let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
             match self.publish_if_due(&issuer, &key).await {
                 Ok(done) => published += usize::from(done),
-                Err(error) => failed = failed.or(Some(error)),
+                Err(error) => {
+                    metrics::counter!("chancery_crl_publish_failures_total", "issuer" => issuer.slug.clone())
+                        .increment(1);
+                    failed = failed.or(Some(error));
+                }
             }
         }
         failed.map_or(Ok(published), Err)

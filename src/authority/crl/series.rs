@@ -318,9 +318,7 @@ pub(super) async fn sign(
         expired_certs_on_crl: issuer.crl_retained_since,
     };
     let count = entries.count();
-    let der = seal(prepare_crl(&input, entries).map_err(failed)?, signer, count).await.inspect_err(|_| {
-        metrics::counter!("chancery_crl_publish_failures_total", "issuer" => issuer.slug.clone()).increment(1);
-    })?;
+    let der = seal(prepare_crl(&input, entries).map_err(failed)?, signer, count).await?;
     Ok(SignedCrl { number, window, entries: count, der })
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chancery::authority::Authority;
+use chancery::authority::checks::Severity;
 use chancery::authority::crl::{BACKDATE, CRL_EVERY, Crl};
 use chancery::authority::guard::Guard;
 use chancery::clock::{Timestamp, days, hours, minutes};
@@ -82,6 +83,42 @@ async fn sane(authority: &Authority) {
 }
 
 on_both_engines! {
+    async fn a_revocation_that_does_not_reach_its_crl_is_critical(at) {
+        let rig = Rig::on(at).await;
+        let found = async |name: &str| {
+            let checks = rig.authority.checks().await;
+            checks.into_iter().find(|check| check.name == name).map(|check| (check.severity, check.detail)).unwrap()
+        };
+        rig.authority.publish_due().await.unwrap();
+        rig.authority.publish_domains_due().await.unwrap();
+        let (bad, serial, _) = issued(&rig).await;
+        at.clock.advance(minutes(10));
+        revoke(&rig, bad).await;
+        for name in ["revocations", "domain lists"] {
+            assert_eq!(found(name).await.0, Severity::Ok, "{name}: it may take its seconds");
+        }
+        // nobody publishes: a full disk, a locked table, no server that is unlocked
+        at.clock.advance(std::time::Duration::from_secs(20));
+        let (severity, detail) = found("revocations").await;
+        assert_eq!(severity, Severity::Critical);
+        assert!(detail.contains("1 revoked under tls-1 is not on its CRL") && detail.contains("log"), "{detail}");
+        let (severity, detail) = found("domain lists").await;
+        assert!(severity == Severity::Critical && detail.contains("/crl/domain/tls.crl"), "{detail}");
+        assert_eq!(rig.authority.pending_revocations().await.unwrap()[0].count, 1);
+
+        rig.authority.publish_due().await.unwrap();
+        rig.authority.publish_domains_due().await.unwrap();
+        assert!(lists(&*tls(&rig.authority).await, &serial));
+        // what was listed a moment ago is no reason to fear when the next one comes
+        let (next, _, _) = issued(&rig).await;
+        revoke(&rig, next).await;
+        at.clock.advance(std::time::Duration::from_secs(14));
+        for name in ["revocations", "domain lists"] {
+            let (severity, detail) = found(name).await;
+            assert_eq!(severity, Severity::Ok, "{name}: {detail}");
+        }
+    }
+
     async fn a_verifier_whose_clock_is_behind_takes_a_crl_at_once(at) {
         let rig = Rig::on(at).await;
         at.clock.advance(hours(1));
