@@ -160,10 +160,10 @@ async fn deliver(target: &Target, checkpoint: &Checkpoint) -> std::io::Result<()
 fn append(path: &Path, note: &str) -> std::io::Result<()> {
     let mut file = std::fs::OpenOptions::new().create(true).append(true).read(true).open(path)?;
     let text = std::io::read_to_string(&file)?;
-    if audit_file::notes(&text).iter().any(|other| other == note) {
+    let whole = end_of_signatures(&text);
+    if audit_file::notes(&text[..whole]).iter().any(|other| other == note) {
         return Ok(());
     }
-    let whole = end_of_signatures(&text);
     if !text[whole..].trim().is_empty() {
         file.set_len(u64::try_from(whole).unwrap_or(0))?;
     }
