@@ -1,5 +1,7 @@
 //! `quickstart NAME`: what connects a program to this CA, as a script (or a manifest) with the values filled in. Each
-//! is run whole by a test, and so is what stands behind `# undo:` and `# check:`. Other lines with # tell.
+//! is run whole by a test, and so is what stands behind `# renew`, `# undo:` and
+//! `# check:`. Other lines with # tell. A script stops at the first command that fails, above all at a root that is another
+//! one than this CA's.
 
 use base64::Engine as _;
 use clap::{Args, ValueEnum};
@@ -7,6 +9,7 @@ use serde_json::Value;
 
 use super::failure::{Result, Trying};
 use super::output;
+use super::repeated::Repeated;
 use super::session::Context;
 use super::trust::root::{self, Root};
 use crate::client::anchor;
@@ -52,6 +55,8 @@ struct Facts {
     roots: Vec<Root>,
     name: String,
     kid: Option<String>,
+    /// Makes a whole command of words: it carries the installation or the server of this one.
+    repeated: Repeated,
 }
 
 pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
@@ -68,7 +73,8 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
     if args.eab_kid.is_none() && matches!(program, Program::Certbot | Program::Caddy | Program::CertManager) {
         without_key(&url, root, &acme, &name).await.trying(what)?;
     }
-    let facts = Facts { acme: format!("{url}{acme}"), url, roots, name, kid: args.eab_kid };
+    let facts =
+        Facts { acme: format!("{url}{acme}"), url, roots, name, kid: args.eab_kid, repeated: context.repeated() };
     let text = match program {
         Program::Certbot => certbot(&facts),
         Program::Caddy => caddy(&facts),
@@ -78,7 +84,20 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
         Program::Kubectl => kubectl(&facts),
         Program::Nginx => nginx(&facts),
     };
-    Ok(output::data(&text)?)
+    Ok(output::data(&match program {
+        Program::CertManager => text,
+        _ => stopping(&text),
+    })?)
+}
+
+/// The same script as one unit that stops at the first command that fails, above all at a root that is another one. It is
+/// a shell of its own, so that the one that it is pasted into stays.
+fn stopping(script: &str) -> String {
+    let lines: Vec<&str> = script.lines().collect();
+    let told = lines.iter().rev().take_while(|line| line.starts_with("# ")).count();
+    let (run, remarks) = lines.split_at(lines.len() - told);
+    let (heading, steps) = run.split_at(1.min(run.len()));
+    [heading, &["(", "set -e"], steps, &[")"], remarks].concat().iter().map(|line| format!("{line}\n")).collect()
 }
 
 /// The host that was given, else one beside the CA. It goes into a script, so it must be a name and nothing else.
@@ -134,10 +153,15 @@ fn fetch(f: &Facts) -> String {
     };
     format!(
         "curl -kfsS {}/root.pem -o chancery-root.pem\n\
-         openssl x509 -in chancery-root.pem -outform DER | sha256sum | grep {print}\n\
+         openssl x509 -in chancery-root.pem -outform DER | sha256sum | grep {print} || {{ echo \"stopped: this root is another one\" >&2; exit 1; }}\n\
          {others}sudo install -Dm644 chancery-root.pem {ROOT}\n",
         f.url
     )
+}
+
+/// What the commands of the script need that cannot be printed.
+fn note(f: &Facts) -> String {
+    f.repeated.note().map_or_else(String::new, |note| format!("# {note}\n"))
 }
 
 /// The HMAC key is a secret: it comes from the environment, not from a command line that others see.
@@ -189,9 +213,11 @@ fn caddy(f: &Facts) -> String {
 
 fn nginx(f: &Facts) -> String {
     let name = &f.name;
+    let issue = f.repeated.command(&format!("issue {name} --force"));
+    let renew = f.repeated.command(&format!("renew {name}.crt"));
     format!(
         "# nginx: a key made here, a certificate for {name}, a site with both\n\
-         {}chancery issue {name} --force\n\
+         {}{}{issue}\n\
          sudo install -Dm644 {name}.crt /etc/nginx/tls/{name}.crt\n\
          sudo install -Dm600 {name}.key /etc/nginx/tls/{name}.key\n\
          sudo tee /etc/nginx/conf.d/{name}.conf <<'END'\n\
@@ -200,9 +226,10 @@ fn nginx(f: &Facts) -> String {
          sudo nginx -s reload || sudo nginx\n\
          # check\n\
          curl -fsS --cacert {ROOT} --retry 5 --retry-all-errors https://{name}/\n\
-         # before it ends: the first line but one again, then nginx -s reload\n\
+         # renew, once a day in this directory: {renew} && sudo install -m644 {name}.crt /etc/nginx/tls/ && sudo install -m600 {name}.key /etc/nginx/tls/ && sudo nginx -s reload\n\
          # undo: sudo rm /etc/nginx/conf.d/{name}.conf /etc/nginx/tls/{name}.crt /etc/nginx/tls/{name}.key && sudo nginx -s reload\n",
-        fetch(f)
+        fetch(f),
+        note(f)
     )
 }
 
@@ -239,11 +266,12 @@ fn docker(f: &Facts) -> String {
 
 fn kubectl(f: &Facts) -> String {
     let (name, url) = (&f.name, &f.url);
+    let issue = f.repeated.command("issue --profile kube-admin --force");
     let server = if name.contains(':') { name.clone() } else { format!("{name}:6443") };
     format!(
         "# kubectl: an administrator's certificate for the cluster behind {server}; the trust domain kubernetes must exist\n\
          {}curl -fsS --cacert {ROOT} {url}/bundles/kubernetes.pem -o kubernetes-ca.pem\n\
-         chancery issue --profile kube-admin --force\n\
+         {}{issue}\n\
          kubectl config set-cluster chancery --server https://{server} --certificate-authority kubernetes-ca.pem --embed-certs\n\
          kubectl config set-credentials kubernetes-admin --client-certificate kube-admin.crt --client-key kube-admin.key --embed-certs\n\
          kubectl config set-context chancery --cluster chancery --user kubernetes-admin\n\
@@ -251,7 +279,8 @@ fn kubectl(f: &Facts) -> String {
          # check\n\
          kubectl auth whoami\n\
          # undo: kubectl config delete-context chancery && kubectl config delete-cluster chancery && kubectl config delete-user kubernetes-admin\n",
-        fetch(f)
+        fetch(f),
+        note(f)
     )
 }
 

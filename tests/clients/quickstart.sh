@@ -29,6 +29,19 @@ own_machine() {
 # printed PROGRAM [arguments…] : what quickstart prints for it, run whole.
 printed() { chancery quickstart "$@" >"$DIR/$1.script" && "$CLIENTS/printed.sh" "$DIR" "$DIR/home" <"$DIR/$1.script"; }
 
+# stops PROGRAM : at a root that has another fingerprint its script ends and has installed nothing.
+stops() {
+  printed_elsewhere "$@" && { echo "it went on"; return 1; }
+  grep -q 'this root is another one' "$DIR/$1.wrong.log" && [ ! -e /etc/ssl/chancery-root.pem ]
+}
+printed_elsewhere() {
+  chancery quickstart "$@" | sed -E 's/grep [0-9a-f]{64}/grep no-fingerprint/' >"$DIR/$1.wrong"
+  "$CLIENTS/printed.sh" "$DIR" "$DIR/home" <"$DIR/$1.wrong" >"$DIR/$1.wrong.log" 2>&1
+}
+
+# renewed PROGRAM : what its script says of renewing, run too.
+renewed() { sed -n 's/^# renew[^:]*: //p' "$DIR/$1.script" | grep . >"$DIR/$1.renew" && "$CLIENTS/printed.sh" "$DIR" "$DIR/home" <"$DIR/$1.renew"; }
+
 # undone PROGRAM : what its script says of going back, run too.
 undone() { sed -n 's/^# undo: //p' "$DIR/$1.script" | grep . >"$DIR/$1.undo" && "$CLIENTS/printed.sh" "$DIR" "$DIR/home" <"$DIR/$1.undo"; }
 # gone WHAT FILE…
@@ -55,6 +68,7 @@ caddy_() {
 nginx_() {
   command -v nginx >/dev/null || { skip nginx "not installed"; return; }
   check "nginx" printed nginx --name "nginx.$ZONE"
+  check "its line for renewals" renewed nginx
   check "a second run, as a renewal, reloads it" printed nginx --name "nginx.$ZONE"
   git_
   # of the last script, for the git server
@@ -119,6 +133,7 @@ asks_for_eab() { [ "$(curl -fsS --cacert "$ROOT_PEM" "$ACME" | jq .meta.external
 mkdir -p "$DIR"
 own_machine >"$WORK/own.log" 2>&1 || { skip quickstart "a machine of our own could not be laid out: $(tail -n 1 "$WORK/own.log")"; finish; }
 start_server || finish
+for program in certbot caddy git docker nginx; do check "$program stops at another root" stops "$program"; done
 certbot_
 caddy_
 nginx_

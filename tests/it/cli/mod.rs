@@ -6,6 +6,7 @@ mod contexts;
 mod help;
 mod hints;
 mod migrate;
+mod quickstart;
 mod reconcile;
 mod remedies;
 mod server;
