@@ -47,6 +47,7 @@ pub async fn of_certificate(
         RenewalSource::Rule(rule) => ("rule", Some(rule)),
         RenewalSource::Revocation => ("revocation", None),
         RenewalSource::KeyIdentifier => ("key_identifier", None),
+        RenewalSource::Removal => ("removal", None),
     };
     Ok(Reply(Renewals {
         certificate: record.id.to_string(),

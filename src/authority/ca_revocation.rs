@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
-use crate::model::issuer::IssuerRole;
+use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::model::reason::RevocationReason;
 use crate::pki::crl_facts::CrlFacts;
 use crate::pki::signer::KeyPurpose;
@@ -70,6 +70,14 @@ impl Authority {
         let issuer = snapshot.issuer_by_id(certificate.issuer_id)?;
         let mut path = std::iter::once(issuer).chain(snapshot.above(issuer));
         path.find_map(|ca| Some((ca.issuer.slug.clone(), ca.revoked_at?)))
+    }
+
+    /// Whether the issuer of the certificate, or a CA above that one, was removed.
+    pub(super) fn is_below_removed(&self, certificate: &Certificate) -> bool {
+        let snapshot = self.snapshot();
+        let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return false };
+        let mut path = std::iter::once(issuer).chain(snapshot.above(issuer));
+        path.any(|ca| ca.issuer.state == IssuerState::Removed)
     }
 
     /// A root that is compromised is replaced: no verifier looks for a root on its own CRL.

@@ -81,8 +81,9 @@ impl Authority {
     }
 
     /// When the certificate with this text should be renewed, and who says so. One below a CA that was revoked is renewed at
-    /// once: clients that check the whole chain refuse it; and so is one whose authority key identifier its issuer's CRLs do
-    /// not name: clients that check CRLs refuse it.
+    /// once: clients that check the whole chain refuse it. So is one below a CA that was removed: clients that fetch the
+    /// bundle again may refuse it; and one whose authority key identifier its issuer's CRLs do not name: clients that check
+    /// CRLs refuse it.
     pub fn renewal(&self, certificate: &Certificate, id: Option<&RenewalId>) -> Renewal {
         let renewal = Renewal::of(certificate, &self.renewals.load().list, self.store.now());
         if renewal.source == RenewalSource::Revocation {
@@ -90,6 +91,9 @@ impl Authority {
         }
         if let Some((_, at)) = self.revoked_above(certificate) {
             return renewal.revoked_at(at);
+        }
+        if self.is_below_removed(certificate) {
+            return renewal.removed(certificate);
         }
         let snapshot = self.snapshot();
         let issuer = snapshot.issuer_by_id(certificate.issuer_id);

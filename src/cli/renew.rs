@@ -12,7 +12,8 @@ use super::failure::{Result, Trying};
 use super::output::{self, Format};
 use super::session::Context;
 use super::{certificates, files, issue, objects};
-use crate::clock::{Clock, SystemClock};
+use crate::client::{Client, encode};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::Identifier;
 use crate::pki::certificate_facts::CertificateFacts;
@@ -28,7 +29,7 @@ pub struct RenewArgs {
     /// Keep the private key instead of making a new one
     #[arg(long)]
     reuse_key: bool,
-    /// Renew although more than a third of its life is left
+    /// Renew although more than a third of its life is left and the CA does not ask for it
     #[arg(long)]
     force: bool,
     /// How long, such as 90d or 12h; the profile's default when not given
@@ -40,16 +41,19 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
     let what = || format!("cannot renew {}", args.file.display());
     let old = read(&args.file).trying(what)?;
     let key_file = args.key_file.clone().unwrap_or_else(|| args.file.with_extension("key"));
-    if !args.force && !is_due(&old) {
-        output::say(&format!(
-            "not due  {} lasts until {}; --force renews now",
-            args.file.display(),
-            old.validity.not_after()
-        ));
-        return Ok(());
-    }
     let client = context.client().await?;
     let known = certificates::select(&client, &crate::model::serial::to_hex(&old.fingerprint)).await.trying(what)?;
+    if !args.force && !is_due(&old) {
+        let Some(why) = called_back(&client, &known).await.trying(what)? else {
+            output::say(&format!(
+                "not due  {} lasts until {}; --force renews now",
+                args.file.display(),
+                old.validity.not_after()
+            ));
+            return Ok(());
+        };
+        output::say(&format!("due now  {}: {why}", args.file.display()));
+    }
     let key = key(&args, &key_file, &old).trying(what)?;
     let body = body(&args, &old, &known, &key).trying(what)?;
     let made = client.post("/api/v1/certificates", &body).await.trying(what)?;
@@ -81,6 +85,24 @@ fn read(file: &Path) -> Result<CertificateFacts, Error> {
 fn is_due(old: &CertificateFacts) -> bool {
     let validity = old.validity;
     validity.not_after().since(SystemClock.now()) * 3 < validity.not_after().since(validity.not_before())
+}
+
+/// Why the CA wants it renewed before its dates do; none while they alone decide.
+async fn called_back(client: &Client, known: &Value) -> Result<Option<String>> {
+    let path = format!("/api/v1/certificates/{}/renewals", encode(&output::text(known, "id")));
+    let told = client.get(&path).await?;
+    let start = Timestamp::parse_rfc3339(&output::text(&told, "start"));
+    let has_begun = start.is_none_or(|start| start <= SystemClock.now());
+    Ok(match told["source"].as_str() {
+        Some("life") | None => None,
+        Some(_) if !has_begun => None,
+        Some("revocation") if known["status"] == "revoked" => Some("it was revoked".to_owned()),
+        Some("revocation") => Some("a CA above it was revoked".to_owned()),
+        Some("removal") => Some("a CA above it was removed".to_owned()),
+        Some("rule") => Some(format!("an operator asks for it: {}", output::text(&told, "reason"))),
+        Some("key_identifier") => Some("it names another key identifier than the CRLs of its issuer".to_owned()),
+        Some(other) => Some(format!("the CA asks for it ({other})")),
+    })
 }
 
 /// A new key of the old one's kind, or the old one. The old file must be there in either case: it is what is replaced.

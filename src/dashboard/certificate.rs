@@ -81,6 +81,7 @@ impl Renew {
             RenewalSource::KeyIdentifier => {
                 (Some("it names another key identifier than its issuer's CRLs, so issue it anew".to_owned()), None)
             }
+            RenewalSource::Removal => (Some("a CA above it was removed".to_owned()), None),
             RenewalSource::Life | RenewalSource::Revocation => (None, None),
         };
         Renew { start: minute(window.start), end: minute(window.end), reason, url }

@@ -180,6 +180,8 @@ pub enum RenewalSource {
     Revocation,
     /// It names another key identifier than its issuer signs under.
     KeyIdentifier,
+    /// Its issuer, or a CA above that one, was removed.
+    Removal,
 }
 
 impl Renewal {
@@ -187,6 +189,11 @@ impl Renewal {
     pub fn outdated(self, certificate: &Certificate) -> Self {
         let window = Window::before(certificate.intended_at);
         Renewal { window, source: RenewalSource::KeyIdentifier, ..self }
+    }
+
+    /// The same certificate once its issuer, or a CA above that one, was removed: renewed at once.
+    pub fn removed(self, certificate: &Certificate) -> Self {
+        Renewal { window: Window::before(certificate.intended_at), source: RenewalSource::Removal, ..self }
     }
 
     /// The same certificate once it, or a CA above it, was revoked.

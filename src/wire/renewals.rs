@@ -19,8 +19,8 @@ pub struct Renewals {
     pub start: Timestamp,
     #[schema(value_type = String, format = DateTime)]
     pub end: Timestamp,
-    /// Who says so: `life` (its dates), `rule` (an operator), `revocation`, or `key_identifier` (it names another one than its
-    /// issuer's CRLs, so that verifiers which check them refuse it).
+    /// Who says so: `life` (its dates), `rule` (an operator), `revocation`, `removal` (a CA above it was removed), or
+    /// `key_identifier` (it names another one than its issuer's CRLs, so that verifiers which check them refuse it).
     pub source: String,
     /// The rule, when one says so.
     pub renewal_window: Option<String>,

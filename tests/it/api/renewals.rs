@@ -53,6 +53,28 @@ on_both_engines! {
         assert!(at(&told["end"]) < at_.store.now());
     }
 
+    async fn what_stands_below_a_removed_ca_is_renewed_at_once(at_) {
+        let room = Room::over(at_).await;
+        let made = room.issue(&room.admin, "a.lab.example").await;
+        let id = made["id"].as_str().unwrap();
+        let put = async |state: &str| {
+            let head = axum::http::Request::put("/api/v1/issuers/tls-1/state")
+                .header("authorization", format!("Bearer {}", room.admin))
+                .header("content-type", "application/json");
+            let body = json!({"state": state, "confirm": true});
+            let answer = room.send(head.body(body.to_string().into()).unwrap()).await;
+            assert_eq!(answer.status, 200, "{}", answer.json());
+        };
+        put("retiring").await;
+        assert_eq!(renewals(&room, &room.admin, id).await["source"], "life", "it goes on until it ends");
+        put("removed").await;
+        let told = renewals(&room, &room.admin, id).await;
+        assert_eq!(told["source"], "removal");
+        assert!(at(&told["end"]) < at_.store.now());
+        put("retiring").await;
+        assert_eq!(renewals(&room, &room.admin, id).await["source"], "life");
+    }
+
     async fn an_operator_moves_windows_and_cancels(at_) {
         let room = Room::over(at_).await;
         let operator = room.token(Role::Operator, None, None).await;

@@ -172,6 +172,41 @@ fn a_certificate_is_renewed_in_its_place() {
     assert_eq!(code(&run(at, &["renew", "web.lab.example.crt", "--force"])), 2);
 }
 
+/// A certificate with much of its life before it, which clients refuse all the same.
+#[test]
+fn what_was_revoked_or_stands_below_a_ca_that_is_gone_is_renewed_at_once() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let ok = |arguments: &[&str]| {
+        let output = run(at, arguments);
+        assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
+        told(&output)
+    };
+    let renewed = |why: &str| {
+        let before = std::fs::read(at.join("web.lab.example.crt")).unwrap();
+        let text = ok(&["renew", "web.lab.example.crt"]);
+        assert!(text.starts_with("due now  ") && text.contains(why) && text.contains("renewed  web"), "{text}");
+        assert_ne!(std::fs::read(at.join("web.lab.example.crt")).unwrap(), before);
+        assert!(ok(&["renew", "web.lab.example.crt"]).starts_with("not due"));
+        assert_eq!(printed(at, &["verify", "web.lab.example.crt"]).0, 0);
+    };
+    ok(&["init"]);
+    ok(&["issue", "web.lab.example"]);
+    ok(&["revoke", "web.lab.example.crt", "--reason", "superseded"]);
+    renewed("it was revoked");
+    ok(&["ca", "create", "tls", "--under", "tls-root"]);
+    ok(&["revoke", "tls-1", "--yes", "--reason", "superseded"]);
+    renewed("a CA above it was revoked");
+    ok(&["ca", "create", "tls", "--new-root"]);
+    ok(&["ca", "create", "tls", "--under", "tls-root-2"]);
+    ok(&["ca", "activate", "tls-root-2"]);
+    ok(&["ca", "activate", "tls-3"]);
+    ok(&["ca", "retire", "tls-2"]);
+    ok(&["ca", "retire", "tls-root"]);
+    ok(&["ca", "remove", "tls-root", "--yes"]);
+    renewed("a CA above it was removed");
+}
+
 #[test]
 fn a_subject_is_asked_for_and_a_dry_run_leaves_nothing() {
     let home = tempfile::tempdir().unwrap();
