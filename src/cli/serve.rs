@@ -50,6 +50,11 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     } else {
         receipt::started(&running.app, &running.addresses).await?.iter().for_each(|line| output::say(line));
     }
+    if let Some(before) = &running.moved_from {
+        let told = receipt::moved(before, &running.app.urls.external);
+        tracing::warn!(before = %before, external_url = %running.app.urls.external, "{told}");
+        output::say(&format!("WARNING: {told}"));
+    }
     if json {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
     }

@@ -82,6 +82,15 @@ pub async fn started(app: &App, addresses: &Addresses) -> Result<Vec<String>> {
     ])
 }
 
+/// What a start under another external URL than before means, and how it is undone.
+pub fn moved(before: &str, now: &str) -> String {
+    format!(
+        "external_url is {now}, and the server that started before had {before}: every ACME directory has another address now, \
+         so ACME clients that are set up with the old one may not find it; to keep the old one start with --external-url \
+         {before} (CHANCERY_EXTERNAL_URL, or external_url in the configuration file)"
+    )
+}
+
 pub fn listening(addresses: &Addresses) -> String {
     if !addresses.web {
         return format!("a worker: listening on {} (metrics, health) alone", addresses.ops);

@@ -39,6 +39,8 @@ pub struct Running {
     pub app: Arc<App>,
     pub addresses: Addresses,
     pub first_run: bool,
+    /// The external URL of the server that started before, where this one has another.
+    pub moved_from: Option<String>,
     readiness: Readiness,
     stop: watch::Sender<Stop>,
     halt: watch::Sender<bool>,
@@ -67,7 +69,10 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         app.authority.checkpoint_due().await?;
     }
     app.authority.begin_remembering().await?;
+    let mut moved_from = None;
     if addresses.web {
+        let last = servers::newest(&app.store.db).await?.into_iter().next();
+        moved_from = last.map(|server| server.external_url).filter(|url| *url != *app.urls.external);
         let server = ServerProcess {
             replica: app.store.replica(),
             external_url: app.urls.external.to_string(),
@@ -130,6 +135,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         app,
         addresses,
         first_run,
+        moved_from,
         readiness,
         stop,
         halt,

@@ -239,3 +239,23 @@ fn what_only_the_host_can_do_is_refused_with_a_url() {
         assert!(told(&output).contains("works on the host of the server alone; run it there"), "{}", told(&output));
     }
 }
+
+#[test]
+fn a_start_under_another_external_url_warns_once() {
+    let home = tempfile::tempdir().unwrap();
+    let (one, two) = ("https://ca.lab.example", "https://other.lab.example");
+    let start = |url: &str| {
+        let mut server = Process::start(home.path(), &["--external-url", url], &[]);
+        server.signal(libc::SIGTERM);
+        assert_eq!(server.ended(), Some(0));
+        server.stderr()
+    };
+    assert!(!start(one).contains("external_url"), "the first start");
+    assert!(!start(one).contains("external_url"), "the same again");
+    let moved = start(two);
+    let told: Vec<_> = moved.lines().filter(|line| line.contains(one) && line.contains(two)).collect();
+    let (log, said): (Vec<&str>, Vec<&str>) = told.into_iter().partition(|line| line.starts_with('{'));
+    assert!(log.len() == 1 && log[0].contains("WARN"), "{moved}");
+    assert!(said.len() == 1 && said[0].contains(&format!("--external-url {one}")), "{moved}");
+    assert!(!start(two).contains("external_url"), "it was meant");
+}
