@@ -12,7 +12,7 @@ use super::visit::{Signed, Stop};
 use crate::access::Permission;
 use crate::authority::snapshot::LoadedIssuer;
 use crate::error::Result;
-use crate::http::html::page;
+use crate::http::html::{Span, page, spans};
 use crate::model::issuer::{IssuerRole, IssuerState};
 use crate::model::renewal::{RenewalFilter, RenewalRule};
 use crate::model::serial::to_hex;
@@ -45,7 +45,7 @@ struct Line {
     class: &'static str,
     is_default: bool,
     /// Where its private key is.
-    key_place: &'static str,
+    key_place: Vec<Span>,
 }
 
 /// What an issuer publishes.
@@ -60,7 +60,7 @@ pub struct Publication {
     pub since: String,
     pub next: String,
     pub next_left: String,
-    /// When the OCSP delegate ends; none for roots, and while the status key is not loaded.
+    /// When the OCSP delegate ends; none while the status key is not loaded, and where the issuer answers itself.
     pub ocsp: Option<String>,
 }
 
@@ -152,7 +152,7 @@ fn lines(dash: &Dash, i: &LoadedIssuer, all: &[&LoadedIssuer], depth: usize, int
         status: i.issuer.state.name(),
         class: state(i, dash),
         is_default: signs_first(dash, i),
-        key_place: key_place(i),
+        key_place: spans(key_place(i)),
     });
     for child in
         all.iter().filter(|c| depth < 4 && c.issuer.parent_id == Some(i.issuer.id) && c.issuer.id != i.issuer.id)
@@ -182,29 +182,32 @@ fn state(i: &LoadedIssuer, dash: &Dash) -> &'static str {
 }
 
 /// What a state means, and the commands that change it.
-fn what_next(i: &LoadedIssuer) -> &'static str {
+fn what_next(i: &LoadedIssuer) -> String {
+    let slug = &i.issuer.slug;
     match i.issuer.state {
-        IssuerState::Prepared => {
-            "It is in the bundle and signs nothing yet. `chancery ca activate` lets it sign, `chancery ca remove` takes it \
-             out of the bundle."
-        }
-        IssuerState::Active => {
-            "It signs certificates, and its CRL and OCSP answers are published. `chancery ca retire` stops it from signing."
-        }
-        IssuerState::Retiring => {
-            "It signs no certificates, and its CRL and OCSP answers are published on. `chancery ca activate` lets it sign \
-             again, `chancery ca remove` takes it out of the bundle."
-        }
-        IssuerState::Removed => {
+        IssuerState::Prepared => format!(
+            "It is in the bundle and signs nothing yet. `chancery ca activate {slug}` lets it sign, `chancery ca remove {slug}` \
+             takes it out of the bundle."
+        ),
+        IssuerState::Active => format!(
+            "It signs certificates, and its CRL and OCSP answers are published. `chancery ca retire {slug}` stops it from \
+             signing."
+        ),
+        IssuerState::Retiring => format!(
+            "It signs no certificates, and its CRL and OCSP answers are published on. `chancery ca activate {slug}` lets it \
+             sign again, `chancery ca remove {slug}` takes it out of the bundle."
+        ),
+        IssuerState::Removed => format!(
             "It is out of the bundle and signs no certificates, and its CRL and OCSP answers are published on. \
-             `chancery ca retire` brings it back into the bundle."
-        }
+             `chancery ca retire {slug}` brings it back into the bundle."
+        ),
         IssuerState::Revoked if i.revoked_by.is_some() => {
             "The CA above it, elsewhere, revoked it: it signs no certificates unless that CA takes this back. Its CRL and OCSP \
              answers are published on."
+                .to_owned()
         }
         IssuerState::Revoked => {
-            "It was revoked and never signs a certificate again. Its CRL and OCSP answers are published on."
+            "It was revoked and never signs a certificate again. Its CRL and OCSP answers are published on.".to_owned()
         }
     }
 }
@@ -216,15 +219,14 @@ struct Detail {
     slug: String,
     name: String,
     domain: String,
-    role: &'static str,
     is_root: bool,
     key: String,
     has_key: bool,
-    key_place: &'static str,
+    key_place: Vec<Span>,
     status: &'static str,
     class: &'static str,
     is_default: bool,
-    what_next: &'static str,
+    what_next: Vec<Span>,
     publication: Publication,
     crl_url: String,
     ocsp_url: String,
@@ -274,6 +276,8 @@ impl Moved {
 struct Own {
     /// None for one that was imported.
     id: Option<String>,
+    /// The one that stands in the chains of what it signs now, among several.
+    current: bool,
     subject: String,
     from: String,
     until: String,
@@ -292,10 +296,12 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
     let now = dash.now();
     let issuer = &loaded.issuer;
     let parent = issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id));
+    let (several, newest) = (loaded.certificates.len() > 1, loaded.certificate().ok().map(|c| &c.der));
     let own = loaded.certificates.iter().map(|c| {
         let facts = CertificateFacts::parse(&c.der).ok();
         Own {
             id: c.certificate_id.map(|id| id.to_string()),
+            current: several && newest == Some(&c.der),
             subject: facts.as_ref().map(|f| clean(&f.subject.to_string())).unwrap_or_default(),
             from: day(c.not_before),
             until: day(c.not_after),
@@ -309,15 +315,14 @@ pub async fn show(signed: Signed, State(dash): State<Dash>, Path(slug): Path<Str
         frame: Frame::of(&signed, "authorities"),
         name: clean(&issuer.name),
         domain: issuer.domain.clone(),
-        role: issuer.role.name(),
         is_root: issuer.role == IssuerRole::Root,
         key: loaded.sealed_key.algorithm.name(),
         has_key: loaded.key.is_some(),
-        key_place: key_place(loaded),
+        key_place: spans(key_place(loaded)),
         status: issuer.state.name(),
         class: state(loaded, &dash),
         is_default: signs_first(&dash, loaded),
-        what_next: what_next(loaded),
+        what_next: spans(&what_next(loaded)),
         publication: Publication::of(&dash, loaded).await,
         crl_url: issuer.crl_url(),
         ocsp_url: issuer.ocsp_url(),

@@ -21,8 +21,8 @@ use crate::authority::own::OWN_DOMAIN;
 struct Connect<'a> {
     url: &'a str,
     host: &'a str,
-    /// Without port.
-    name: &'a str,
+    /// The ACME directory of the certbot line takes accounts by key only.
+    needs_key: bool,
     /// That of the server's own certificate first, then what else stands in its bundle while the root is being replaced.
     roots: Vec<ShownRoot>,
     /// The fingerprint of the first one.
@@ -66,7 +66,7 @@ pub async fn show(State(dash): State<Dash>) -> Result<Response> {
     page(&Connect {
         url: &dash.external_url,
         host,
-        name: host.rsplit_once(':').map_or(host, |(name, _)| name),
+        needs_key: dash.registration.directory("default").is_ok_and(|d| d.config.external_account_required),
         roots,
         hex: to_hex(fingerprint.as_ref()),
         others: others.map(|d| (d.slug.clone(), clean(&d.name))).collect(),

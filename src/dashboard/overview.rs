@@ -15,7 +15,7 @@ use crate::access::Permission;
 use crate::authority::checks::Severity;
 use crate::clock::days;
 use crate::error::Result;
-use crate::http::html::page;
+use crate::http::html::{Span, page, spans};
 use crate::model::certificate::CertificateFilter;
 
 /// Where counts stop.
@@ -31,7 +31,7 @@ struct Overview {
     health: Option<Health>,
     numbers: Option<Numbers>,
     publications: Vec<Publication>,
-    /// Next to end, or for a requester the newest of its own.
+    /// Expiring next, or for a requester the newest of its own.
     rows: Vec<Row>,
     own: bool,
     events: Vec<Event>,
@@ -41,7 +41,7 @@ struct Health {
     passed: usize,
     critical: bool,
     /// (class, name, what to do)
-    problems: Vec<(&'static str, &'static str, String)>,
+    problems: Vec<(&'static str, &'static str, Vec<Span>)>,
 }
 
 struct Numbers {
@@ -87,8 +87,8 @@ async fn health(dash: &Dash) -> Health {
     let critical = checks.iter().any(|c| c.severity == Severity::Critical);
     let problems = checks.into_iter().filter_map(|check| match check.severity {
         Severity::Ok => None,
-        Severity::Warning => Some(("warn", check.name, check.detail)),
-        Severity::Critical => Some(("bad", check.name, check.detail)),
+        Severity::Warning => Some(("warn", check.name, spans(&check.detail))),
+        Severity::Critical => Some(("bad", check.name, spans(&check.detail))),
     });
     Health { passed, critical, problems: problems.collect() }
 }

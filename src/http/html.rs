@@ -63,13 +63,18 @@ pub fn see_other(path: &str) -> Response {
 pub struct Words {
     pub title: &'static str,
     pub code: &'static str,
-    pub detail: String,
+    pub detail: Vec<Span>,
     pub rule: Option<Rule>,
-    pub parts: Vec<String>,
+    pub parts: Vec<Vec<Span>>,
     pub wait: Option<u64>,
 }
 
 impl Words {
+    /// What the rule says to do; empty where none was broken.
+    pub fn fix(&self) -> Vec<Span> {
+        self.rule.as_ref().map(|rule| spans(&rule.fix)).unwrap_or_default()
+    }
+
     /// For a form: the failure stops travelling here.
     pub fn of(error: &Error, request_id: &str) -> Self {
         log(error, request_id);
@@ -80,11 +85,11 @@ impl Words {
         let row = row(error.kind);
         let detail = public(error);
         // one part that says the same is the place in a JSON body, which a page has not
-        let parts = error.subproblems.iter().filter(|p| p.detail != detail).map(|p| p.detail.clone());
+        let parts = error.subproblems.iter().filter(|p| p.detail != detail).map(|p| spans(&p.detail));
         Words {
             title: row.title,
             code: row.code,
-            detail: detail.to_owned(),
+            detail: spans(detail),
             rule: error.rule.as_deref().cloned(),
             parts: parts.collect(),
             wait: error.retry_after.map(|after| after.as_secs().max(1)),

@@ -150,7 +150,7 @@ pub const fn row(kind: ErrorKind) -> Row {
         ErrorKind::Unprocessable => Row {
             status: StatusCode::UNPROCESSABLE_ENTITY,
             code: kind.code(),
-            title: "Values do not fit",
+            title: "Not accepted",
             acme: "malformed",
             acme_status: StatusCode::BAD_REQUEST,
             meaning: "The request parses, and its values contradict each other or a rule.",
@@ -185,7 +185,7 @@ pub const fn row(kind: ErrorKind) -> Row {
             acme_status: StatusCode::NOT_FOUND,
             meaning: "There is no such thing, or none that this caller may see.",
             cause: "The id or the path is mistyped, or the scope of the credential hides it.",
-            fix: "List the collection to find its id.",
+            fix: "Check the address; an id is found in the list of its kind.",
         },
         ErrorKind::StaleRevision => Row {
             status: StatusCode::PRECONDITION_FAILED,

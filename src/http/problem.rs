@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-use super::html::{self, Words};
+use super::html::{self, Span, Words, spans};
 pub use super::kinds::{Row, from_code, row};
 use crate::error::{Error, ErrorKind, Subproblem, sentence};
 
@@ -144,7 +144,7 @@ pub fn acme_body(error: &Error, context: &Context<'_>) -> Value {
 struct ErrorPage<'a> {
     words: Words,
     status: u16,
-    fix: &'static str,
+    fix: Vec<Span>,
     request_id: &'a str,
     sign_in: bool,
 }
@@ -155,7 +155,7 @@ fn page_body(error: &Error, context: &Context<'_>) -> String {
     let page = ErrorPage {
         words: Words::told(error),
         status: row.status.as_u16(),
-        fix: row.fix,
+        fix: spans(row.fix),
         request_id: context.request_id,
         sign_in: error.kind == ErrorKind::Unauthenticated,
     };

@@ -94,14 +94,35 @@ on_both_engines! {
         browser.get("/authorities").await.shows("tls-1").shows("root").shows("/bundles/tls.pem");
         let server_never_has_it = "in the database, under root.key, which the server does not load";
         browser.get("/authorities").await.shows(server_never_has_it).shows("under unlock.key, loaded").hides("away from");
-        browser.get("/authorities/tls-root").await.shows(server_never_has_it);
+        browser.get("/authorities/tls-root").await.shows(server_never_has_it).shows("http://ca.test:8080/ocsp/tls-root");
         let file = pages.authority.export_root("tls-root", None).unwrap();
         pages.authority.take_root_offline(&Actor::host(0, "root"), "tls-root", &file, None).await.unwrap();
-        browser.get("/authorities").await.shows("in the file of ca root offline").hides(server_never_has_it);
-        browser.get("/authorities/tls-root").await.shows("in the file of ca root offline");
+        browser.get("/authorities").await.shows("in the file of <code>chancery ca root offline</code>").hides(server_never_has_it);
+        browser.get("/authorities/tls-root").await.shows("in the file of <code>chancery ca root offline</code>");
         let page = browser.get("/authorities/tls-1").await;
+        page.shows("<code>chancery ca retire tls-1</code> stops it from signing").hides("tag\">current</span>").hides("`");
         page.shows("http://ca.test:8080/crl/tls-1.crl").shows("basicConstraints").shows("critical").shows("current");
         assert_eq!(browser.get("/authorities/none").await.status, 404);
+    }
+
+    async fn of_several_certificates_of_an_issuer_one_is_the_current(at) {
+        let pages = Pages::over(at).await;
+        pages.authority.renew_issuer(&Actor::host(0, "root"), "tls-1", Some(2)).await.unwrap();
+        let newest = pages.authority.snapshot().issuer("tls-1").unwrap().certificate().unwrap().certificate_id.unwrap();
+        let page = pages.signed_in(Role::Viewer).await.get("/authorities/tls-1").await;
+        let (_, rest) = page.html.split_once("<h2>Certificate <span class=\"tag\">current</span></h2>").unwrap();
+        assert!(rest.trim_start().starts_with(&format!("<a class=\"small\" href=\"/certificates/{newest}\">")), "{rest}");
+        assert!(rest.contains("<h2>Certificate</h2>") && !rest.contains("tag\">current"), "{rest}");
+    }
+
+    async fn commands_in_texts_are_shown_as_code(at) {
+        let pages = Pages::over(at).await;
+        let mut admin = pages.signed_in(Role::Admin).await;
+        let (account, _) = failed_order(&at.store).await;
+        let (page, action) = (format!("/accounts/{account}"), format!("/accounts/{account}/grant"));
+        let refused = admin.submit(&page, &action, &[("grant", "nothing")]).await;
+        refused.shows("<strong>Not accepted:</strong>").hides("`");
+        admin.get("/nope").await.shows("Not found").hides("List the collection").hides("`");
     }
 
     async fn an_order_says_why_it_failed(at) {
@@ -316,5 +337,10 @@ on_both_engines! {
         let grouped = hex.chunks(4).map(|c| c.concat()).collect::<Vec<_>>().join(" ");
         page.shows(&hex.join(":").to_uppercase()).shows(&grouped).shows(&hex.concat());
         page.shows("--server https://ca.test:8443/acme/default/directory").shows("/root.pem").hides("Sign out");
+        page.shows("git config --global http.https://ca.test:8443/.sslCAInfo").hides("--eab-kid");
+        let config = DirectoryConfig { external_account_required: true, ..DirectoryConfig::default() };
+        pages.registration.change_directory(&Actor::system("test"), "default", config).await.unwrap();
+        let page = browser.get("/connect").await;
+        page.shows("takes accounts by key only").shows("chancery acme eab create").shows("--eab-kid KID --eab-hmac-key");
     }
 }

@@ -47,7 +47,7 @@ on_both_engines! {
         for link in [replaced.as_str(), &old, "s_0000-0000-0000-0000-0000", "nonsense", ""] {
             let page = browser.post("/setup", &form(link, "alice")).await;
             assert_eq!(page.status, 403, "{link}");
-            page.shows("chancery setup-link");
+            page.shows("<code>chancery setup-link</code>").hides("`");
         }
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM users").await, 0);
     }
