@@ -3,16 +3,18 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde_json::{Value, json};
 
 use super::ca_foreign::{certificates_of, read};
 use super::confirm::confirm;
 use super::failure::{Result, Trying};
-use super::output;
+use super::output::{self, Format, Table};
 use super::session::{Context, host_actor};
 use crate::authority::hierarchy::anchors::AnchorDependents;
 use crate::authority::hierarchy::import::fingerprint;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::shown;
+use crate::model::issuer::Anchor;
 use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 
@@ -25,7 +27,10 @@ pub enum AnchorCommand {
         /// The root in PEM or DER
         file: PathBuf,
     },
-    /// The CA certificates of others that each trust domain knows, and which of them its clients trust
+    /// List the CA certificates of others that each trust domain knows, and which of them its clients trust
+    ///
+    /// ORIGIN is `added` (by `ca anchor add`), `home` (the root of a domain without an own one), `kept` (from before such a
+    /// choice was recorded) or `chain` (above a cross-certificate: it completes chains, and clients do not trust it).
     List,
     /// Take a root of others out of the bundle of a trust domain; without --yes it shows what depends on it
     Remove {
@@ -52,15 +57,7 @@ pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
             let print = to_hex(&fingerprint(&der));
             output::say(&format!("undo      {}", context.command(&format!("ca anchor remove {domain} {print}"))));
         }
-        AnchorCommand::List => {
-            for anchor in &app.authority.snapshot().anchors {
-                let name = CaCertificate::read(&anchor.der).map_or_else(|_| "(unreadable)".into(), |ca| ca.name());
-                let trusted = if anchor.standing.is_trusted() { "in the bundle" } else { "for chains alone" };
-                let (domain, standing) = (&anchor.domain, anchor.standing.name());
-                let (until, print) = (anchor.not_after, to_hex(&fingerprint(&anchor.der)));
-                output::data(&format!("{domain}\t{}\t{standing}\t{trusted}\t{until}\t{print}\n", shown(&name)))?;
-            }
-        }
+        AnchorCommand::List => list(context, &app.authority.snapshot().anchors)?,
         AnchorCommand::Remove { domain, root, yes } => {
             let print = print_of(&root).trying(what)?;
             let found = app.authority.anchor_dependents(&domain, &print).await.trying(what)?;
@@ -78,13 +75,46 @@ pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
     Ok(())
 }
 
+fn list(context: &Context, anchors: &[Anchor]) -> Result<()> {
+    if context.output == Some(Format::Json) {
+        let items: Vec<Value> = anchors.iter().map(object).collect();
+        return Ok(output::json(&json!({ "items": items }))?);
+    }
+    if anchors.is_empty() {
+        output::say("no trust domain knows a CA certificate of others; `chancery ca anchor add` adds one");
+        return Ok(());
+    }
+    let mut table = Table::new(&["DOMAIN", "SUBJECT", "ORIGIN", "BUNDLE", "UNTIL", "SHA256"]);
+    for anchor in anchors.iter().map(object) {
+        let mut cells =
+            ["domain", "name", "standing", "trusted", "not_after", "sha256"].map(|m| output::text(&anchor, m));
+        cells[3] = if anchor["trusted"] == true { "in the bundle" } else { "for chains alone" }.to_owned();
+        table.row(cells.to_vec());
+    }
+    Ok(table.print()?)
+}
+
+/// As the API shows the anchors of a domain, with the domain.
+fn object(anchor: &Anchor) -> Value {
+    let name = CaCertificate::read(&anchor.der).map_or_else(|_| "(unreadable)".into(), |ca| ca.name());
+    json!({
+        "domain": anchor.domain, "name": shown(&name), "standing": anchor.standing.name(),
+        "trusted": anchor.standing.is_trusted(), "not_after": anchor.not_after,
+        "sha256": to_hex(&fingerprint(&anchor.der)),
+    })
+}
+
 /// What clients of the bundle refuse without that root.
 fn lines(found: &AnchorDependents) -> Vec<String> {
     let name = shown(&found.name);
     let listed = |slugs: &[String]| if slugs.is_empty() { "none".to_owned() } else { slugs.join(", ") };
     let mut lines = vec![
         format!("issuers     {} with a way up to {name}", listed(&found.issuers)),
-        format!("valid       {} certificates of these issuers", found.valid_certificates),
+        format!(
+            "valid       {} {} of these issuers",
+            found.valid_certificates,
+            if found.valid_certificates == 1 { "certificate" } else { "certificates" }
+        ),
     ];
     if !found.only_here.is_empty() {
         let only = listed(&found.only_here);
@@ -99,9 +129,12 @@ fn lines(found: &AnchorDependents) -> Vec<String> {
 fn one(path: &Path) -> Result<Vec<u8>, Error> {
     match <[Vec<u8>; 1]>::try_from(certificates_of(&read(path)?)?) {
         Ok([der]) => Ok(der),
-        Err(_) => Err(Error::new(
+        Err(found) => Err(Error::new(
             ErrorKind::Malformed,
-            format!("{} holds more or less than one certificate", path.display()),
+            match found.len() {
+                0 => format!("{} holds no certificate; give the root in PEM or DER", path.display()),
+                count => format!("{} holds {count} certificates; give the root alone", path.display()),
+            },
         )),
     }
 }

@@ -27,7 +27,7 @@ pub struct CreateArgs {
     /// A name that people recognise in lists and audit
     #[arg(long)]
     name: Option<String>,
-    /// viewer, auditor, requester, operator or admin
+    /// viewer, auditor, requester, operator or admin [default: requester]
     #[arg(long, value_name = "R")]
     role: Option<String>,
     /// A profile that it may use; can be given again
@@ -36,7 +36,7 @@ pub struct CreateArgs {
     /// An issuer that it may use; can be given again
     #[arg(long, value_name = "I")]
     issuer: Vec<String>,
-    /// A DNS suffix or a network whose names it may ask for; can be given again
+    /// A DNS suffix or a network whose names it may ask for; can be given again. A requester without one may ask for no names
     #[arg(long, value_name = "SUFFIX|CIDR")]
     allow_name: Vec<String>,
     /// An existing grant in place of the lists
@@ -55,7 +55,11 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
                 client.post("/api/v1/tokens", &body(args)).await.trying(|| "cannot create the token".into())?;
             match context.output {
                 Some(Format::Json) => Ok(output::json(&made)?),
-                _ => Ok(output::data(&format!("{}\n", output::text(&made, "secret")))?),
+                _ => {
+                    output::data(&format!("{}\n", output::text(&made, "secret")))?;
+                    bounds(&made).iter().for_each(|line| output::say(line));
+                    Ok(())
+                }
             }
         }
         TokenCommand::List => {
@@ -78,6 +82,28 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// What the token may do, on stderr.
+fn bounds(made: &Value) -> Vec<String> {
+    let role = output::text(made, "role");
+    if !["requester", "operator", "admin"].contains(&role.as_str()) {
+        return vec![format!("role      {role}, which asks for no certificates")];
+    }
+    let Some(scope) = made.get("scope").filter(|scope| scope.is_object()) else {
+        return vec![format!("role      {role}, for every name")];
+    };
+    let (names, profiles) = (output::text(scope, "names"), output::text(scope, "profiles"));
+    if names == "-" {
+        return vec![
+            format!("role      {role}, for no names"),
+            "WARNING: this token may ask for no certificate with a name; make another one with --allow-name, such as \
+             --allow-name lab.example"
+                .to_owned(),
+        ];
+    }
+    let (names, profiles) = (names.replace(',', ", "), profiles.replace(',', ", "));
+    vec![format!("role      {role}, for names {names} and profiles {profiles}")]
 }
 
 fn body(args: CreateArgs) -> Value {

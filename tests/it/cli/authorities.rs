@@ -90,7 +90,10 @@ fn the_slug_of_an_issuer_means_each_of_its_certificates() {
     ok(at, &["ca", "renew", "tls-1"]);
     let text = ok(at, &["revoke", "tls-1", "--yes", "--reason", "superseded"]);
     assert_eq!(text.matches("revoked  ").count(), 2, "{text}");
-    assert!(text.contains("instead     tls-2 signs") && text.contains("default   tls-2 signs"), "{text}");
+    assert!(
+        text.contains("instead     tls-2 signs") && text.contains("default   tls-2 signs"),
+        "{text}"
+    );
     let list = ok(at, &["ca", "list"]);
     let line = |slug: &str| list.lines().find(|l| l.split_whitespace().next() == Some(slug)).unwrap().to_owned();
     assert!(line("tls-1").contains("revoked") && line("tls-2").contains("true"), "{list}");
@@ -221,7 +224,10 @@ fn ca_show_says_once_what_an_issuer_does_and_what_depends_on_it() {
     assert_eq!(object(at, &["ca", "show", "tls-1"])["dependents"]["valid_certificates"], 1);
     ok(at, &["ca", "activate", "tls-1"]);
     let shown = ok(at, &["ca", "retire", "tls-root"]);
-    assert!(shown.contains("signing     tls-1 under it, as before") && !shown.contains("no issuer"), "{shown}");
+    assert!(
+        shown.contains("signing     tls-1 under it, as before") && !shown.contains("no issuer"),
+        "{shown}"
+    );
     let (ended, text) = printed(at, &["ca", "crl", "sign", "tls-1"]);
     assert!(ended == 3 && text.contains("the running server signs"), "{ended} {text}");
 }
@@ -257,14 +263,22 @@ fn roots_of_others_enter_and_leave_a_bundle_and_doctor_lists_them() {
         all.into_iter().find(|check| check["name"] == "bundles").unwrap()
     };
     assert_eq!(bundles()["detail"], "own roots alone");
-    assert_eq!(ok(at, &["ca", "anchor", "list"]), "");
+    assert!(ok(at, &["ca", "anchor", "list"]).starts_with("no trust domain knows a CA certificate of others"));
+    let both = std::fs::read_to_string(at.join("their.pem")).unwrap()
+        + &std::fs::read_to_string(at.join("their-issuer.pem")).unwrap();
+    std::fs::write(at.join("their-chain.pem"), both).unwrap();
+    let (ended, text) = printed(at, &["ca", "anchor", "add", "tls", "their-chain.pem"]);
+    assert!(ended == 2 && text.contains("holds 2 certificates; give the root alone"), "{ended} {text}");
     assert_eq!(printed(at, &["ca", "anchor", "add", "tls", "their-issuer.pem"]).0, 3, "no root");
     assert_eq!(printed(at, &["ca", "anchor", "add", "nowhere", "their.pem"]).0, 4);
     let text = ok(at, &["ca", "anchor", "add", "tls", "their.pem"]);
     assert!(text.contains("trust whatever") && text.contains("undo      chancery ca anchor remove tls "), "{text}");
     assert_eq!(printed(at, &["ca", "anchor", "add", "tls", "their.pem"]).0, 3, "it is there");
     let list = ok(at, &["ca", "anchor", "list"]);
-    let row: Vec<&str> = list.trim().split('\t').collect();
+    let (heading, row) = list.trim().split_once('\n').unwrap();
+    assert!(heading.starts_with("DOMAIN\tSUBJECT\tORIGIN"), "{list}");
+    assert_eq!(object(at, &["ca", "anchor", "list"])["items"][0]["trusted"], true);
+    let row: Vec<&str> = row.split('\t').collect();
     assert_eq!((row.len(), row[0], row[2], row[3]), (6, "tls", "added", "in the bundle"), "{list}");
     let told = bundles()["detail"].as_str().unwrap().to_owned();
     assert!(told.contains("tls trusts Chancery Root") && told.contains("of others"), "{told}");

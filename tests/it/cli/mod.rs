@@ -354,7 +354,10 @@ fn what_depends_on_an_issuer_is_shown_before_it_goes() {
     assert!(ok(&["ca", "list"]).contains("active"));
     // with another issuer nothing is lost, so nothing is asked
     assert!(ok(&["ca", "create", "tls", "--under", "tls-root"]).contains("chancery ca activate tls-2"));
-    assert!(ok(&["ca", "retire", "tls-1"]).contains("instead     tls-2 signs"));
+    assert!(
+        ok(&["ca", "retire", "tls-1"])
+            .contains("instead     tls-2 signs")
+    );
     let list = ok(&["ca", "list"]);
     let line = |slug: &str| list.lines().find(|l| l.split_whitespace().next() == Some(slug)).unwrap().to_owned();
     assert!(line("tls-1").contains("retiring") && line("tls-2").contains("true"), "{list}");
@@ -383,6 +386,23 @@ fn a_token_is_the_only_thing_on_stdout() {
     let made = run(home.path(), &["token", "create", "--role", "operator", "--name", "ci"]);
     let text = String::from_utf8(made.stdout).unwrap();
     assert!(text.starts_with("chy_") && text.lines().count() == 1, "{text}");
+}
+
+#[test]
+fn a_token_that_may_ask_for_no_names_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    let create = |more: &[&str]| told(&run(at, &[&["token", "create", "--name", "ci"], more].concat()));
+    let bare = create(&[]);
+    assert!(bare.contains("role      requester, for no names") && bare.contains("--allow-name"), "{bare}");
+    let bounded = create(&["--allow-name", "lab.example"]);
+    assert!(bounded.contains("requester, for names lab.example and profiles *"), "{bounded}");
+    assert!(!bounded.contains("WARNING"), "{bounded}");
+    assert_eq!(create(&["--role", "operator"]), "role      operator, for every name\n");
+    assert_eq!(create(&["--role", "viewer"]), "role      viewer, which asks for no certificates\n");
+    let help = run(at, &["token", "create", "--help"]);
+    assert!(String::from_utf8_lossy(&help.stdout).contains("[default: requester]"));
 }
 
 #[test]
