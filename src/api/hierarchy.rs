@@ -252,6 +252,7 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         crl_url: issuer.crl_url(),
         ocsp_url: issuer.ocsp_url(),
         ocsp_signer: loaded.ocsp_signer.name().to_owned(),
+        sha256: to_hex(&fingerprint(&certificate.der)),
         certificate: pem::encode(pem::CERTIFICATE, &certificate.der),
         chain: shape::chain(&snapshot.chain(issuer.id)),
         chains: loaded.alternates(now).map(alternate_shape).collect(),

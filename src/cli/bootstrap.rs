@@ -20,7 +20,8 @@ use crate::server::settings::Environment;
 pub struct BootstrapArgs {
     /// The HTTPS address of the server, such as https://ca.lab.example:8443
     server: String,
-    /// SHA-256 of its root certificate, as the server printed it at its first start; in any spelling
+    /// SHA-256 of its root certificate, in any spelling: from the receipt of the first start, or from `chancery ca show ROOT`
+    /// on the server, such as tls-root or, after a change of the root, tls-root-2
     #[arg(long, value_name = "F")]
     fingerprint: Option<String>,
     /// Name of the context; the server's host name when not given
@@ -100,9 +101,9 @@ async fn roots_of(url: &str, fingerprint: Option<&str>) -> crate::error::Result<
     }
     let found = Fingerprint::of(&anchor::fetch_root(url).await?);
     let detail = format!(
-        "{url} shows a root with the fingerprint {found}, and nothing proves yet that it is the right one; compare it with what \
-         `chancery ca show` says of the root on the server's host, or what the server printed at its first start, and run this \
-         again with --fingerprint"
+        "{url} shows a root with the fingerprint {found}, and nothing proves yet that it is the right one; compare it and run \
+         this again with --fingerprint F: {}",
+        anchor::WHERE
     );
     Err(Error::new(ErrorKind::Malformed, detail))
 }

@@ -24,6 +24,10 @@ pub enum CaCommand {
         name: String,
     },
     /// Make a trust domain with a root and an issuer; with --under one more issuer, with --new-root one more root
+    ///
+    /// A new trust domain signs at once. So does an issuer under an active root, where it is named, and as the default of its
+    /// domain where there is none yet; `ca activate NAME --default` makes it the default. An issuer under a prepared root is
+    /// prepared, as a new root is: it signs nothing until `ca activate`, the root first.
     Create(CreateArgs),
     /// Import an existing CA with its private key (PEM or PKCS#12)
     Import(ca_foreign::ImportArgs),
@@ -260,5 +264,13 @@ pub async fn issuer(client: &Client, slug: &str) -> Result<()> {
         text("key_algorithm"),
         text("not_after")
     ));
+    say_fingerprint(&one);
     Ok(())
+}
+
+/// Of a root: what clients compare before they trust it.
+pub fn say_fingerprint(issuer: &Value) {
+    if issuer["role"] == "root" {
+        output::say(&format!("sha256    {}", output::text(issuer, "sha256")));
+    }
 }

@@ -9,7 +9,7 @@ use super::session::Context;
 use crate::client::encode;
 
 pub async fn run(context: &Context, name: &str) -> Result<()> {
-    let client = context.client().await?;
+    let client = context.client_with_keys_at_hand().await?;
     let what = || format!("cannot show the certificate authority {name}");
     let mut issuer = client.get(&format!("/api/v1/issuers/{}", encode(name))).await.trying(what)?;
     if context.output == Some(Format::Pem) {
@@ -20,15 +20,20 @@ pub async fn run(context: &Context, name: &str) -> Result<()> {
         issuer["dependents"] = below;
         return Ok(output::json(&issuer)?);
     }
+    let key = key(context, &issuer, context.target()?.url.is_some());
     let mut table = Table::new(&["MEMBER", "VALUE"]);
-    for (member, value) in rows(&issuer).into_iter().chain(depending(&below)) {
+    for (member, value) in rows(&issuer, key).into_iter().chain(depending(&below)) {
         table.row(vec![member, value]);
     }
-    Ok(table.print()?)
+    table.print()?;
+    if let Some(note) = context.repeated().note().filter(|_| issuer["key_offline"] == true) {
+        output::say(note);
+    }
+    Ok(())
 }
 
 /// What the issuer is. `state` and `signs` say what `status` says to older programs.
-fn rows(issuer: &Value) -> Vec<(String, String)> {
+fn rows(issuer: &Value, key: String) -> Vec<(String, String)> {
     let hidden = ["status", "signs_not", "can_sign", "key_offline", "chains"];
     let mut rows = Vec::new();
     for (member, value) in issuer.as_object().into_iter().flatten() {
@@ -38,7 +43,7 @@ fn rows(issuer: &Value) -> Vec<(String, String)> {
         }
     }
     rows.push(("signs".to_owned(), signs(issuer)));
-    rows.push(("key".to_owned(), key(issuer).to_owned()));
+    rows.push(("key".to_owned(), key));
     for chain in issuer["chains"].as_array().into_iter().flatten() {
         let (root, until) = (output::text(chain, "root"), output::text(chain, "not_after"));
         rows.push(("other chain".to_owned(), format!("up to {root}, until {until}")));
@@ -47,15 +52,25 @@ fn rows(issuer: &Value) -> Vec<(String, String)> {
 }
 
 /// Where the private key is, and how a command comes by it.
-fn key(issuer: &Value) -> &'static str {
-    match (issuer["key_offline"] == true, issuer["can_sign"] == true, issuer["role"] == "root") {
-        (true, ..) => "offline: taken out of the database; `chancery ca root online FILE` brings it back",
-        (false, true, _) => "in the database, and open in the process that answers",
+fn key(context: &Context, issuer: &Value, remote: bool) -> String {
+    let (offline, open) = (issuer["key_offline"] == true, issuer["can_sign"] == true);
+    let text = match (offline, open, issuer["role"] == "root") {
+        (true, ..) => {
+            let online = context.command("ca root online FILE");
+            return format!("offline: taken out of the database; `{online}` brings it back");
+        }
+        (false, true, true) => "in the database, and root.key opens it here",
+        (false, true, false) => "in the database, and open in the process that answers",
+        (false, false, true) if remote => {
+            "in the database, under root.key, which a server never loads: `ca` commands on its host take it"
+        }
         (false, false, true) => {
-            "in the database, but root.key is not at hand here: `ca` commands that need it take --root-key FILE"
+            "in the database, but no root.key that opens it is in the data directory: `ca` commands that need it take \
+             --root-key FILE"
         }
         (false, false, false) => "in the database, but not open in the process that answers: it has no unlock key",
-    }
+    };
+    text.to_owned()
 }
 
 fn signs(issuer: &Value) -> String {
@@ -76,7 +91,7 @@ fn depending(below: &Value) -> Vec<(String, String)> {
     let mut rows: Vec<_> = ca_states::lines(below, "removed").iter().map(split).collect();
     let signing_on = output::text(below, "signing_on").replace(',', ", ");
     if signing_on != "-" {
-        rows.push(("while retiring".to_owned(), format!("{signing_on} under it go on signing")));
+        rows.push(("while retiring".to_owned(), format!("issuers under it ({signing_on}) continue to sign")));
     }
     rows.push(("needs --yes".to_owned(), output::text(below, "confirm_for").replace(',', ", ")));
     rows

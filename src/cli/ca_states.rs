@@ -4,6 +4,7 @@
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::ca::say_fingerprint;
 use super::confirm::confirm;
 use super::failure::{Result, Trying};
 use super::output;
@@ -33,6 +34,7 @@ pub async fn activate(context: &Context, args: &ActivateArgs) -> Result<()> {
     let body = json!({"state": "active", "default": args.default});
     let made = change(&client, name, &body).await?;
     output::say(&format!("active    {name}"));
+    say_fingerprint(&made);
     let domain = output::text(&made, "domain");
     if made["is_default"] == true {
         output::say(&format!("default   it signs for trust domain {domain}"));

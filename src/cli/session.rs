@@ -70,6 +70,8 @@ pub struct Target {
     pub url: Option<String>,
     pub root: Option<PathBuf>,
     pub token_file: Option<PathBuf>,
+    /// The context that it came from.
+    pub context: Option<String>,
 }
 
 /// What every command gets.
@@ -119,19 +121,15 @@ impl Context {
                 .clone()
                 .or_else(|| environment.path("CHANCERY_TOKEN_FILE"))
                 .or_else(|| entry.and_then(|e| e.token_file.clone())),
+            context: entry.and_then(|_| named.or_else(|| saved.current.clone())),
         })
     }
 
     /// The REST API, there or here.
     pub async fn client(&self) -> Result<Client> {
-        let Target { url, root, token_file } = self.target()?;
+        let Target { url, root, token_file, context } = self.target()?;
         let Some(url) = url else { return self.local().await };
-        let token_file = token_file.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unauthenticated,
-                "working with a server needs --token-file FILE with a token of `chancery token create`, or a context with one",
-            )
-        })?;
+        let token_file = token_file.ok_or_else(|| no_token(&url, context.as_deref()))?;
         let token = std::fs::read_to_string(&token_file).map(Zeroizing::new).map_err(|e| {
             Error::new(
                 ErrorKind::Unauthenticated,
@@ -155,6 +153,17 @@ impl Context {
         }
         let app = self.local_app_with_root(root_key).await?;
         Ok(Client::new(Local { router: api::router(app), caller: Caller::of_host(host_actor()) }))
+    }
+
+    /// The REST API with whatever keys this user may read. A root.key that cannot be read keeps nobody from looking.
+    pub async fn client_with_keys_at_hand(&self) -> Result<Client> {
+        if self.target()?.url.is_some() {
+            return self.client().await;
+        }
+        match self.client_with_root(None).await {
+            Ok(client) => Ok(client),
+            Err(_unreadable) => self.local().await,
+        }
     }
 
     /// Does the command work on a server elsewhere? A context counts where it was named.
@@ -201,6 +210,21 @@ impl Context {
         let urls = running::urls_on_host(&config, &addresses, &opened.store).await?;
         running::app(&config, opened, urls, &addresses).await
     }
+}
+
+/// A context that nobody named may be a surprise: `chancery bootstrap` makes its own the current one.
+fn no_token(url: &str, context: Option<&str>) -> Error {
+    let detail = match context {
+        Some(name) => format!(
+            "context {name} is in use and means the server {url}, for which there is no token: make one there with `chancery \
+             token create` and name its file with `chancery context set {name} --token FILE`; to work on the installation of \
+             this host instead, run `chancery context use local`"
+        ),
+        None => "working with a server needs --token-file FILE with a token of `chancery token create`, or a context with \
+                 one"
+            .to_owned(),
+    };
+    Error::new(ErrorKind::Unauthenticated, detail)
 }
 
 fn only_on_host(kind: ErrorKind, rule: &str, command: &str) -> Error {

@@ -15,6 +15,9 @@ use super::remote::Remote;
 use super::{Answer, Transport};
 use crate::error::{Error, ErrorKind, Result};
 
+/// Where the fingerprint of a root is found. After a change of the root it is that of the new one.
+pub const WHERE: &str = "`chancery ca show ROOT` on the server shows F as sha256, with ROOT as `chancery ca list` names it, such as tls-root-2";
+
 /// SHA-256 of a certificate, in any spelling that people paste: colons, spaces, upper case, `SHA256:` before it.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint([u8; 32]);
@@ -45,7 +48,7 @@ impl Fingerprint {
 
 fn not_a_fingerprint(text: &str) -> Error {
     Error::malformed(format!(
-        "\"{text}\" is not a SHA-256 fingerprint: 64 hexadecimal digits, as `chancery serve` prints at its first start; colons, spaces and SHA256: are allowed"
+        "\"{text}\" is not a SHA-256 fingerprint F: 64 hexadecimal digits; colons, spaces and SHA256: are allowed; {WHERE}"
     ))
 }
 
@@ -78,8 +81,9 @@ pub async fn pinned_root(base: &str, expected: Fingerprint) -> Result<Vec<u8>> {
     let found = Fingerprint::of(&root);
     if found != expected {
         let allowed = format!("the fingerprint given, {expected}");
-        let fix =
-            "do not trust this server; ask whoever runs it for the fingerprint, by another way than this network";
+        let fix = "do not trust this server; ask whoever runs it for the fingerprint, by another way than this network: \
+             `chancery ca show ROOT` on the server shows it as sha256, and after a change of the root it is that of the new one, \
+             such as tls-root-2";
         return Err(Error::refused(ErrorKind::Refused, "bootstrap.fingerprint", found, allowed, fix)
             .explained(format!("the root of this server has the fingerprint {found}, and {expected} was given")));
     }

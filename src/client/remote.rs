@@ -120,9 +120,11 @@ impl Remote {
 
     fn untrusted(&self, error: std::io::Error) -> Error {
         let detail = format!(
-            "the TLS certificate of {} is not trusted ({error}); name the CA's root certificate with --root FILE, or fetch the \
-             roots anew when they have changed: chancery bootstrap {}",
-            self.base, self.base
+            "the TLS certificate of {} is not trusted ({error}); name the CA's root certificate with --root FILE or, when the CA \
+             has a new root, fetch it with `chancery bootstrap {} --fingerprint F`: {}",
+            self.base,
+            self.base,
+            super::anchor::WHERE
         );
         Error::new(ErrorKind::Unavailable, detail)
     }

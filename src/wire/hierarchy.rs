@@ -136,6 +136,9 @@ pub struct Issuer {
     pub ocsp_url: String,
     /// Who signs its OCSP answers: `delegate` or `issuer`.
     pub ocsp_signer: String,
+    /// SHA-256 of its own certificate in hex: of a root, what `chancery bootstrap --fingerprint` compares.
+    #[serde(default)]
+    pub sha256: String,
     /// Its own certificate in PEM.
     pub certificate: String,
     /// The intermediates above what it signs, itself first, without the root, in PEM.
