@@ -1,5 +1,7 @@
 //! A backup as README tells to make it, taken while the server runs, brings the installation back on another machine.
 
+use std::os::unix::fs::PermissionsExt;
+
 use chancery::store::engine::{Db, q};
 
 use crate::support::process::{Process, chancery, code, told};
@@ -38,4 +40,17 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere() {
     let data = backup.display().to_string();
     let restored = Process::start(elsewhere.path(), &["--data", &data], &[]);
     assert_eq!(code(&restored.run(&["--data", &data, "fsck"])), 0);
+}
+
+/// The command of README, with a stand-in for sqlite3 that writes the file as any program does.
+#[test]
+fn the_copy_of_the_database_is_for_its_owner_alone() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let command = readme.split('`').find(|code| code.contains("VACUUM INTO")).unwrap();
+    let at = tempfile::tempdir().unwrap();
+    let script = format!("umask 022; sqlite3() {{ : >backup.db; }}; {command}");
+    let done = std::process::Command::new("sh").args(["-c", &script]).current_dir(at.path()).status().unwrap();
+    assert!(done.success());
+    let mode = std::fs::metadata(at.path().join("backup.db")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600, "{command}");
 }
