@@ -83,7 +83,8 @@ impl Authority {
         found.extend(revoked_elsewhere(&snapshot, now));
         let collisions = self.colliding_serials(None).await?;
         found.extend(collisions.into_iter().map(|text| (Severity::Warning, text)));
-        Ok(check("domain lists", found, told.join(", ")))
+        let told = if told.is_empty() { "none yet".to_owned() } else { told.join(", ") };
+        Ok(check("domain lists", found, format!("CRLs of whole trust domains: {told}")))
     }
 
     /// Serials of imported CAs that stand twice in one trust domain, of `only` or of all: a program that compares serials
@@ -150,7 +151,7 @@ impl Authority {
                 (Severity::Warning, text)
             }));
         }
-        check("delegations", found, "no issuer may answer OCSP about itself".into())
+        check("delegations", found, "no issuer certificate can sign its own OCSP status".into())
     }
 }
 

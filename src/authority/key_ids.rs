@@ -75,7 +75,7 @@ impl Authority {
                 }
             }
         }
-        Ok(check("key identifiers", found, "every issuer has signed under one".into()))
+        Ok(check("key identifiers", found, "each issuer used a single key identifier".into()))
     }
 }
 

@@ -62,7 +62,7 @@ pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
         return Ok(());
     }
     let until = if made["role"] == "root" {
-        "no new issuer can stand under it; those that do go on"
+        "no new issuer can be made under it; those that are under it continue to sign"
     } else {
         "it publishes until its last certificate expires"
     };
@@ -123,7 +123,7 @@ pub fn lines(found: &Value, state: &str) -> Vec<String> {
     let mut lines = Vec::new();
     let signing_on = output::text(found, "signing_on");
     if state == "retiring" && signing_on != "-" {
-        lines.push(format!("signing     {} under it, as before", signing_on.replace(',', ", ")));
+        lines.push(format!("signing     issuers under it ({}) continue to sign", signing_on.replace(',', ", ")));
         return lines;
     }
     for (heading, member) in [("profiles", "profiles"), ("directories", "acme_directories"), ("issuers", "issuers")] {
@@ -132,7 +132,7 @@ pub fn lines(found: &Value, state: &str) -> Vec<String> {
             lines.push(format!("{heading:<11} {}", text.replace(',', ", ")));
         }
     }
-    lines.push(format!("valid       {} certificates", output::text(found, "valid_certificates")));
+    lines.push(format!("valid       {}", certificates(&found["valid_certificates"])));
     if found["own_certificate"] == true {
         let next = match found["own_successor"].as_str() {
             Some(slug) => format!("server      its own certificate stands under it and moves to {slug}"),
@@ -141,10 +141,16 @@ pub fn lines(found: &Value, state: &str) -> Vec<String> {
         lines.push(next);
     }
     lines.push(match found["successor"].as_str() {
-        Some(slug) => format!("instead     {slug} signs, where it may sign the names"),
+        Some(slug) => format!("instead     new requests go to {slug}, except for names it may not sign"),
         None => "instead     no issuer of the domain signs".to_owned(),
     });
     lines
+}
+
+/// `1 certificate`, `2 certificates`.
+fn certificates(count: &Value) -> String {
+    let noun = if count.as_i64() == Some(1) { "certificate" } else { "certificates" };
+    format!("{count} {noun}")
 }
 
 /// Who signs for a domain now where no issuer is named.

@@ -15,7 +15,7 @@ const NEXT: [(&str, &str); 5] = [
     ("trust the root here", "trust install"),
     ("get a certificate", "issue web.lab.example"),
     ("connect something", "quickstart certbot"),
-    ("let a script in", "token create --name ci --role operator"),
+    ("let a script in", "token create --name ci --role requester --allow-name lab.example"),
     ("see how it is", "doctor"),
 ];
 
@@ -44,8 +44,10 @@ pub async fn first_run(
     for (name, loaded) in &snapshot.profiles {
         lines.push(format!("  created   profile     {name:<24}{}", loaded.config.lifetime.default));
     }
-    lines
-        .push(format!("  created   unlock key  {}   <- back this up with the database", config.unlock_key.display()));
+    lines.push(format!(
+        "  created   unlock key  {}   <- back this up, apart from the database",
+        config.unlock_key.display()
+    ));
     lines.push(format!(
         "  created   root key    {}   <- move this to a safe place",
         config.data.join("root.key").display()
@@ -77,7 +79,7 @@ pub async fn started(app: &App, addresses: &Addresses) -> Result<Vec<String>> {
     Ok(vec![
         format!("Chancery {} ready   {}", env!("CARGO_PKG_VERSION"), app.urls.external),
         format!("ACME directory       {}", acme_directory(app)),
-        format!("{valid} valid certificates{}", if app.locked { "   LOCKED: status only" } else { "" }),
+        format!("{valid} valid certificates{}", if app.locked { "   LOCKED: CRL and OCSP only" } else { "" }),
         listening(addresses),
     ])
 }

@@ -186,7 +186,11 @@ impl Authority {
                 found.extend(self.refused_below(root).await?.map(|text| (Severity::Warning, text)));
             }
         }
-        Ok(check("bundles", found, if told.is_empty() { "own roots alone".into() } else { told.join(", ") }))
+        Ok(check(
+            "bundles",
+            found,
+            if told.is_empty() { "bundles hold only this CA's roots".into() } else { told.join(", ") },
+        ))
     }
 
     /// How many certificates are valid below a root that is in no bundle, and what to do about them.
@@ -223,10 +227,11 @@ impl Authority {
     async fn check_intents(&self) -> Result<Check> {
         let (before, first) = (self.store.now() - STALE_AFTER, CertificateId::from_bytes([0; 16]));
         let stale = certificates::stale_intents(&self.store, before, first, 100).await?.len();
-        let text =
-            format!("{stale} without outcome wait for recovery; a server that runs revokes them: `chancery serve`");
+        let text = format!(
+            "{stale} signings were begun and left unfinished; a server that runs revokes them: `chancery serve`"
+        );
         let found = if stale > 0 { vec![(Severity::Warning, text)] } else { Vec::new() };
-        Ok(check("intents", found, "none is overdue".into()))
+        Ok(check("intents", found, "no signing was begun and left unfinished".into()))
     }
 }
 

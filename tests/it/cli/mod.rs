@@ -345,7 +345,7 @@ fn what_depends_on_an_issuer_is_shown_before_it_goes() {
     for line in [
         "profiles    tls-server",
         "directories default",
-        "valid       1 certificates",
+        "valid       1 certificate\n",
         "server      its own certificate stands under it",
         "instead     no issuer of the domain signs",
         "--yes",
@@ -357,7 +357,7 @@ fn what_depends_on_an_issuer_is_shown_before_it_goes() {
     assert!(ok(&["ca", "create", "tls", "--under", "tls-root"]).contains("chancery ca activate tls-2"));
     assert!(
         ok(&["ca", "retire", "tls-1"])
-            .contains("instead     tls-2 signs")
+            .contains("instead     new requests go to tls-2, except for names it may not sign")
     );
     let list = ok(&["ca", "list"]);
     let line = |slug: &str| list.lines().find(|l| l.split_whitespace().next() == Some(slug)).unwrap().to_owned();
