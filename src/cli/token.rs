@@ -90,9 +90,10 @@ fn bounds(made: &Value) -> Vec<String> {
     if !["requester", "operator", "admin"].contains(&role.as_str()) {
         return vec![format!("role      {role}, which asks for no certificates")];
     }
-    let Some(scope) = made.get("scope").filter(|scope| scope.is_object()) else {
+    let scope = &made["scope"];
+    if scope.is_null() && role != "requester" {
         return vec![format!("role      {role}, for every name")];
-    };
+    }
     let (names, profiles) = (output::text(scope, "names"), output::text(scope, "profiles"));
     if names == "-" {
         return vec![
