@@ -262,7 +262,7 @@ fn refusal(violation: &ConstraintViolation, ca: &CaCertificate) -> Error {
     error
 }
 
-fn usage_name(id: &ObjectIdentifier) -> String {
+pub(super) fn usage_name(id: &ObjectIdentifier) -> String {
     let known = ExtendedKeyUsage::ALL.into_iter().find(|usage| usage.oid() == *id);
     known.map_or_else(|| id.to_string(), |usage| usage.name().to_owned())
 }

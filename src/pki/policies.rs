@@ -114,6 +114,28 @@ impl ValidPolicies {
         required && self.valid(policies, self.any != Some(0)).is_empty()
     }
 
+    /// Why a certificate that says this is not valid as the last of the path (RFC 5280 §6.1.5); none when it is.
+    pub fn refuses_last(&self, own: &PolicyExtensions) -> Option<String> {
+        let none = BTreeSet::new();
+        let policies = own.policies.as_ref().unwrap_or(&none);
+        let required = self.is_required() || own.require_explicit == Some(0);
+        if !required || !self.valid(policies, self.any != Some(0)).is_empty() {
+            return None;
+        }
+        let list =
+            |ids: &BTreeSet<ObjectIdentifier>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let has = if policies.is_empty() { "has none".to_owned() } else { format!("has {}", list(policies)) };
+        Some(match self.expected.is_empty() {
+            true => format!(
+                "it must have a certificate policy that every CA above it allows, and there is none; it {has}"
+            ),
+            false if self.expected.contains(&oids::ANY_POLICY) => {
+                format!("it must have a certificate policy, and it {has}")
+            }
+            false => format!("it must have one of the certificate policies {}, and it {has}", list(&self.expected)),
+        })
+    }
+
     /// Whether a certificate below must assert a policy.
     pub fn is_required(&self) -> bool {
         self.explicit.is_some_and(|n| n <= 1)
@@ -226,5 +248,17 @@ mod tests {
         assert!(after(&[forbids, mapping]).unwrap().refuses(&set(&[B])));
         let any = PolicyExtensions { mappings: vec![(A, oids::ANY_POLICY)], ..ca(&[A]) };
         assert!(after(&[any]).is_err());
+    }
+
+    #[test]
+    fn the_last_certificate_may_itself_require_a_policy() {
+        let none = after(&[ca(&[])]).unwrap();
+        let asks = PolicyExtensions { require_explicit: Some(0), ..ca(&[A]) };
+        assert_eq!(none.refuses_last(&ca(&[A])), None);
+        assert!(none.refuses_last(&asks).unwrap().contains("there is none"));
+        let strict = after(&[PolicyExtensions { require_explicit: Some(0), ..ca(&[A]) }]).unwrap();
+        assert_eq!(strict.refuses_last(&ca(&[A, B])), None);
+        assert!(strict.refuses_last(&ca(&[])).unwrap().ends_with("has none"));
+        assert!(strict.refuses_last(&ca(&[B])).unwrap().contains(&B.to_string()));
     }
 }

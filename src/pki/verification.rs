@@ -1,6 +1,6 @@
 //! Whether a certificate stands below a trusted root, as verifiers judge it (RFC 5280 §6.1), whoever made it. The verdict
 //! is that of OpenSSL (tests/it/pki/differential.rs). What we issue ourselves is judged more strictly, by `IssuingPath`:
-//! there an excluded subtree is read broadly. Certificate policies are left out, as OpenSSL does unless it is asked.
+//! there an excluded subtree is read broadly. Certificate policies are judged as Go does, and OpenSSL with -policy_check.
 
 use ::der::oid::ObjectIdentifier;
 
@@ -10,9 +10,12 @@ use super::der::DerError;
 use super::name::DistinguishedName;
 use super::name_constraints::ConstraintViolation;
 use super::oids;
+use super::path::usage_name;
 use super::path_finder;
+use super::policies::{PolicyExtensions, ValidPolicies};
+use super::profile::ExtendedKeyUsage;
 use super::subtree::ConstrainedName;
-use super::tbs::{TbsView, split_certificate};
+use super::tbs::{DIGITAL_SIGNATURE, TbsView, split_certificate};
 use crate::clock::Timestamp;
 use crate::model::identifier::shown;
 use crate::model::serial::to_hex;
@@ -23,6 +26,19 @@ pub struct Trust {
     roots: Vec<CaCertificate>,
     /// Those in between, then the roots.
     pool: Vec<CaCertificate>,
+    purpose: Purpose,
+}
+
+/// With digitalSignature the key usages of which a TLS server needs one (RFC 5280 §4.2.1.12).
+const KEY_ENCIPHERMENT: u16 = 0x2000;
+const KEY_AGREEMENT: u16 = 0x0800;
+
+/// What a certificate is verified for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Purpose {
+    #[default]
+    Any,
+    TlsServer,
 }
 
 /// Why a certificate is not trusted; of several reasons the one that came furthest is reported.
@@ -42,7 +58,13 @@ impl Trust {
             |ders: &[Vec<u8>]| -> Vec<_> { ders.iter().filter_map(|der| CaCertificate::parse(der).ok()).collect() };
         let roots = read(roots);
         let pool = read(between).into_iter().chain(roots.iter().cloned()).collect();
-        Trust { roots, pool }
+        Trust { roots, pool, purpose: Purpose::Any }
+    }
+
+    /// The same, for certificates of TLS servers (RFC 5280 §4.2.1.12): a certificate and every CA above it that has extended
+    /// key usages must have serverAuth among them, as OpenSSL's purpose `sslserver` and browsers have it.
+    pub fn for_servers(self) -> Self {
+        Trust { purpose: Purpose::TlsServer, ..self }
     }
 
     /// The CAs above a certificate up to a trusted root, nearest first, all of them valid at `at`. An error is a clause that
@@ -84,12 +106,22 @@ impl Trust {
         }
         let mut worst = Distrust::NoRoot(format!("{name} stands below no trusted root"));
         for way in self.ways(issuer, at) {
-            match target.judge(&way, at) {
+            match target.judge(&way, at).and_then(|()| self.suits(target, &way)) {
                 Ok(()) => return Ok(way),
                 Err(why) => worst = worst.max(Distrust::Path(why)),
             }
         }
         Err(worst)
+    }
+
+    fn suits(&self, target: &Target<'_>, way: &[CaCertificate]) -> Result<(), String> {
+        match self.purpose {
+            Purpose::Any => Ok(()),
+            Purpose::TlsServer => {
+                let own = target.refused_for_servers();
+                own.or_else(|| way.iter().find_map(ca_refused_for_servers)).map_or(Ok(()), Err)
+            }
+        }
     }
 
     /// Ways from a CA up to a trusted root by name, key and key identifier.
@@ -120,6 +152,34 @@ pub fn outdated_key_id(certificate: &[u8], issuers: &[Vec<u8>]) -> Option<String
     issuers().find_map(|ca| target.other_key_id(ca))
 }
 
+/// Did the key of this CA certificate sign the certificate?
+pub fn is_signed_by(certificate: &[u8], issuer: &[u8]) -> bool {
+    let (Ok(target), Ok(ca)) = (Target::read(certificate), CaCertificate::parse(issuer)) else { return false };
+    ca.subject == target.view.issuer && target.is_signed_by(&ca).is_ok()
+}
+
+/// Why the certificate itself may not be that of a TLS server; none when it may.
+pub fn refused_for_servers(certificate: &[u8]) -> Option<String> {
+    match Target::read(certificate) {
+        Ok(target) => target.refused_for_servers(),
+        Err(e) => Some(format!("it cannot be read ({e})")),
+    }
+}
+
+fn ca_refused_for_servers(ca: &CaCertificate) -> Option<String> {
+    without_server_auth(&ca.usages)
+        .map(|usages| format!("{} allows only {usages} below it, and a TLS server needs serverAuth", ca.described()))
+}
+
+/// The names of these usages, when serverAuth is not among them. No usage at all allows every one. anyExtendedKeyUsage does
+/// not stand for serverAuth: OpenSSL and webpki refuse it.
+fn without_server_auth(usages: &[ObjectIdentifier]) -> Option<String> {
+    if usages.is_empty() || usages.contains(&ExtendedKeyUsage::ServerAuth.oid()) {
+        return None;
+    }
+    Some(usages.iter().map(usage_name).collect::<Vec<_>>().join(", "))
+}
+
 /// The certificate that is verified: of a server, a user or a CA.
 struct Target<'a> {
     certificate: &'a [u8],
@@ -128,6 +188,8 @@ struct Target<'a> {
     subject: DistinguishedName,
     names: Vec<ConstrainedName>,
     usages: Vec<ObjectIdentifier>,
+    is_ca: bool,
+    policies: PolicyExtensions,
     unknown: Option<ObjectIdentifier>,
 }
 
@@ -140,8 +202,9 @@ impl<'a> Target<'a> {
             key_id: view.authority_key_id()?,
             subject: DistinguishedName::from_der(view.subject)?,
             names: names(&view)?,
-            // of a CA they limit what is below it
-            usages: if view.ca()?.is_some() { Vec::new() } else { view.extended_key_usage()? },
+            usages: view.extended_key_usage()?,
+            is_ca: view.ca()?.is_some(),
+            policies: PolicyExtensions::read(&view)?,
             unknown: unknown_critical(&view),
             view,
         })
@@ -194,10 +257,38 @@ impl<'a> Target<'a> {
                 return Err(format!("{who} {}, and {name} is outside of that", violation.rule));
             }
         }
+        self.judge_policies(way)?;
         let allowed = |usage: &ObjectIdentifier| way.iter().all(|ca| ca.allows_usage(usage));
-        match self.usages.is_empty() || self.usages.iter().any(allowed) {
+        // of a CA they limit what is below it
+        match self.is_ca || self.usages.is_empty() || self.usages.iter().any(allowed) {
             true => Ok(()),
             false => Err("a CA above it allows none of its extended key usages".to_owned()),
+        }
+    }
+
+    /// Whether its policies are valid under every CA of the way but the root, which is no part of the path (RFC 5280 §6.1).
+    fn judge_policies(&self, way: &[CaCertificate]) -> Result<(), String> {
+        let mut valid = ValidPolicies::default();
+        for ca in way.iter().rev().skip(1) {
+            valid = valid
+                .below(&ca.policies, ca.is_self_issued())
+                .map_err(|why| format!("{} {why} (RFC 5280 §6.1.3)", ca.described()))?;
+        }
+        let refused = valid.refuses_last(&self.policies);
+        refused.map_or(Ok(()), |why| Err(format!("{why} (policyConstraints, RFC 5280 §6.1.5)")))
+    }
+
+    /// Why it may not be the certificate of a TLS server.
+    fn refused_for_servers(&self) -> Option<String> {
+        if let Some(usages) = without_server_auth(&self.usages) {
+            return Some(format!("its extended key usage is {usages}, and a TLS server needs serverAuth"));
+        }
+        let handshake = DIGITAL_SIGNATURE | KEY_ENCIPHERMENT | KEY_AGREEMENT;
+        match self.view.key_usage() {
+            Ok(None) => None,
+            Ok(Some(usage)) if usage & handshake != 0 => None,
+            Ok(Some(_)) => Some("its key usage allows no TLS handshake (digitalSignature is missing)".to_owned()),
+            Err(e) => Some(format!("its key usage cannot be read ({e})")),
         }
     }
 
