@@ -125,6 +125,12 @@ impl Authority {
         Ok(next_update)
     }
 
+    /// The newest CRL of each CA elsewhere above an issuer, in DER.
+    pub async fn known_foreign_crls(&self) -> Result<Vec<Vec<u8>>> {
+        let known = foreign_crls::list(&self.store).await?;
+        Ok(known.into_iter().map(|row| row.der).filter(|der| !der.is_empty()).collect())
+    }
+
     /// Remembers that a CRL could not be fetched; doctor reports it once the one at hand has ended.
     pub async fn foreign_crl_failed(&self, ca: &ForeignCa, url: &str, why: &str) -> Result<()> {
         foreign_crls::failed(&self.store, &ca.id(), url, self.store.now(), why).await

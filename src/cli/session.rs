@@ -127,8 +127,16 @@ impl Context {
 
     /// The REST API, there or here.
     pub async fn client(&self) -> Result<Client> {
+        Ok(self.client_and_app().await?.0)
+    }
+
+    /// The REST API, and the installation behind it where that is the one of this host.
+    pub async fn client_and_app(&self) -> Result<(Client, Option<Arc<App>>)> {
         let Target { url, root, token_file, context } = self.target()?;
-        let Some(url) = url else { return self.local().await };
+        let Some(url) = url else {
+            let (client, app) = self.local().await?;
+            return Ok((client, Some(app)));
+        };
         let token_file = token_file.ok_or_else(|| no_token(&url, context.as_deref()))?;
         let token = std::fs::read_to_string(&token_file).map(Zeroizing::new).map_err(|e| {
             Error::new(
@@ -137,13 +145,13 @@ impl Context {
             )
         })?;
         let remote = Remote::new(&url, Zeroizing::new(token.trim().to_owned()), root.as_deref())?;
-        Ok(Client::new(remote))
+        Ok((Client::new(remote), None))
     }
 
-    async fn local(&self) -> Result<Client> {
+    async fn local(&self) -> Result<(Client, Arc<App>)> {
         let app = self.local_app(&Flags::new()).await?;
         let caller = Caller::of_host(host_actor());
-        Ok(Client::new(Local { router: api::router(app), caller }))
+        Ok((Client::new(Local { router: api::router(app.clone()), caller }), app))
     }
 
     /// The REST API with the keys of roots at hand, where their key file is.
@@ -162,7 +170,7 @@ impl Context {
         }
         match self.client_with_root(None).await {
             Ok(client) => Ok(client),
-            Err(_unreadable) => self.local().await,
+            Err(_unreadable) => Ok(self.local().await?.0),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use rustls::pki_types::{CertificateDer, ServerName};
-use serde_json::json;
+use serde_json::{Value, json};
 use webpki::EndEntityCert;
 
 use super::failure::{Cause, Failure, Result, Trying};
@@ -20,13 +20,13 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::Error;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
-use crate::pki::verification::{Trust, outdated_key_id};
+use crate::pki::verification::{Trust, outdated_key_id, refused_for_servers};
 
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
     /// A certificate file (with its chain), host:port, an id (crt_…), a serial or a fingerprint
     thing: String,
-    /// The name that it must have; that of host:port when not given
+    /// The TLS server's name that it must have, with serverAuth; that of host:port when not given
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
     /// Judge as of this time (RFC 3339)
@@ -78,6 +78,10 @@ pub(super) struct Case {
     /// The certificates under which the CA's issuers sign now.
     issuers: Vec<Vec<u8>>,
     pub(super) roots: Vec<Vec<u8>>,
+    /// Of the CA's issuers those whose every certificate is revoked.
+    pub(super) revoked: Vec<Vec<u8>>,
+    /// The CRLs of CAs elsewhere that the installation of this host has.
+    pub(super) crls: Vec<Vec<u8>>,
     /// The CA, if there is one to ask.
     pub(super) client: Option<Client>,
     host: Option<String>,
@@ -88,9 +92,9 @@ async fn gather(context: &Context, args: &VerifyArgs, at: Timestamp) -> Result<C
     let path = Path::new(&args.thing);
     let root = context.target()?.root;
     // with a root of their own people need no CA at hand
-    let client = match context.client().await {
-        Ok(client) => Some(client),
-        Err(_) if root.is_some() => None,
+    let (client, app) = match context.client_and_app().await {
+        Ok((client, app)) => (Some(client), app),
+        Err(_) if root.is_some() => (None, None),
         Err(error) => return Err(error.into()),
     };
     let (mut host, chain) = (
@@ -113,23 +117,35 @@ async fn gather(context: &Context, args: &VerifyArgs, at: Timestamp) -> Result<C
     let facts = CertificateFacts::parse(&leaf)
         .map_err(|e| Error::malformed(format!("the certificate cannot be read: {e}")))?;
     let mut intermediates: Vec<Vec<u8>> = chain.iter().skip(1).cloned().collect();
-    let issuers = match (&root, &client) {
-        (None, Some(client)) => pem_of_all(client, "/api/v1/issuers", "certificate").await?,
+    let known = match (&root, &client) {
+        (None, Some(client)) => items(client, "/api/v1/issuers").await?,
         (Some(_), _) | (None, None) => Vec::new(),
     };
+    let issuers = pem_of_all(&known, "certificate");
+    let revoked: Vec<_> = known.iter().filter(|issuer| issuer["state"] == "revoked").cloned().collect();
+    let revoked = pem_of_all(&revoked, "certificate");
     intermediates.extend(issuers.iter().cloned());
+    // CAs elsewhere between an issuer and its root
+    intermediates.extend(pem_of_all(&known, "chain"));
     let roots = match (root, &client) {
         (Some(file), _) => pem::certificates(&String::from_utf8_lossy(&read(&file)?))?,
-        (None, Some(client)) => pem_of_all(client, "/api/v1/domains", "bundle").await?,
+        (None, Some(client)) => pem_of_all(&items(client, "/api/v1/domains").await?, "bundle"),
         (None, None) => Vec::new(),
     };
-    Ok(Case { chain, facts, intermediates, issuers, roots, client, host, at })
+    let crls = match app {
+        Some(app) => app.authority.known_foreign_crls().await?,
+        None => Vec::new(),
+    };
+    Ok(Case { chain, facts, intermediates, issuers, roots, revoked, crls, client, host, at })
 }
 
-async fn pem_of_all(client: &Client, path: &str, member: &str) -> Result<Vec<Vec<u8>>, Refusal> {
-    let page = client.get(path).await?;
-    let texts = page["items"].as_array().into_iter().flatten().filter_map(|item| item[member].as_str());
-    Ok(texts.flat_map(|text| pem::certificates(text).unwrap_or_default()).collect())
+async fn items(client: &Client, path: &str) -> Result<Vec<Value>, Refusal> {
+    Ok(client.get(path).await?["items"].as_array().cloned().unwrap_or_default())
+}
+
+fn pem_of_all(items: &[Value], member: &str) -> Vec<Vec<u8>> {
+    let texts = items.iter().filter_map(|item| item[member].as_str());
+    texts.flat_map(|text| pem::certificates(text).unwrap_or_default()).collect()
 }
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Error> {
@@ -159,6 +175,10 @@ impl Case {
             let why = format!("begins at {}", validity.not_before());
             return Ok(Verdict { word: "not yet valid", code: 21, why });
         }
+        if let Some((host, why)) = self.refused_as_server() {
+            let why = format!("of {issuer} is refused as the certificate of the TLS server {host}: {why}");
+            return Ok(Verdict { word: "untrusted", code: 24, why });
+        }
         if let Some(host) = self.host.as_ref().filter(|host| !self.is_for(host)) {
             let why = format!("is not for {host} but for {}", self.facts.names.join(", "));
             return Ok(Verdict { word: "another name", code: 23, why });
@@ -177,13 +197,34 @@ impl Case {
 
     /// The chain as of a time at which the certificate was valid, so that its end has a verdict of its own.
     fn trusted(&self) -> Result<(), String> {
-        if self.roots.iter().any(|root| Some(root) == self.chain.first()) {
+        if self.is_root() {
             return Ok(());
         }
+        self.verify_by(&Trust::read(&self.roots, &self.intermediates))
+    }
+
+    /// With the host that it is to serve, why clients of that refuse it.
+    fn refused_as_server(&self) -> Option<(&str, String)> {
+        let host = self.host.as_deref()?;
+        let why = match self.is_root() {
+            true => refused_for_servers(self.leaf()),
+            false => self.verify_by(&Trust::read(&self.roots, &self.intermediates).for_servers()).err(),
+        };
+        why.map(|why| (host, why))
+    }
+
+    fn verify_by(&self, trust: &Trust) -> Result<(), String> {
         let validity = self.facts.validity;
         let at = self.at.max(validity.not_before()).min(validity.not_after());
-        let leaf = self.chain.first().map(Vec::as_slice).unwrap_or_default();
-        Trust::read(&self.roots, &self.intermediates).verify(leaf, at).map(drop)
+        trust.verify(self.leaf(), at).map(drop)
+    }
+
+    fn is_root(&self) -> bool {
+        self.roots.iter().any(|root| root == self.leaf())
+    }
+
+    pub(super) fn leaf(&self) -> &[u8] {
+        self.chain.first().map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What the issuer signs now names another key identifier than this certificate does: its CRL does not count for it.
@@ -192,7 +233,7 @@ impl Case {
     }
 
     fn is_for(&self, host: &str) -> bool {
-        let leaf = CertificateDer::from(self.chain.first().map(Vec::as_slice).unwrap_or_default());
+        let leaf = CertificateDer::from(self.leaf());
         let (Ok(leaf), Ok(name)) = (EndEntityCert::try_from(&leaf), ServerName::try_from(host)) else { return false };
         leaf.verify_is_valid_for_subject_name(&name).is_ok()
     }

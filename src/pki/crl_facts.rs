@@ -139,17 +139,29 @@ impl<'a> CrlFacts<'a> {
     /// Does its IssuingDistributionPoint leave CA certificates of the CA out, or reasons for which they may be revoked
     /// (RFC 5280 §5.2.5)? Indirect CRLs count among them.
     pub fn leaves_out_cas(&self) -> bool {
+        // onlyContainsUserCerts [1], indirectCRL [4], onlyContainsAttributeCerts [5]
+        self.is_narrowed_by(&[1, 4, 5])
+    }
+
+    /// Does its IssuingDistributionPoint leave certificates of this kind out, or reasons for which they may be revoked?
+    pub fn leaves_out(&self, is_ca: bool) -> bool {
+        // onlyContainsUserCerts [1], onlyContainsCACerts [2], onlyContainsAttributeCerts [5]
+        self.is_narrowed_by(if is_ca { &[1, 5] } else { &[2, 5] })
+    }
+
+    /// onlySomeReasons [3] and what is not known narrow it always.
+    fn is_narrowed_by(&self, members: &[u8]) -> bool {
         let Some(mut point) = self.distribution_point.and_then(|value| der::only_sequence(value).ok()) else {
             return self.distribution_point.is_some();
         };
         while !point.is_empty() {
             let Ok(member) = point.any() else { return true };
             let is_true = member.content == [0xff];
-            // onlyContainsUserCerts [1], onlySomeReasons [3], indirectCRL [4], onlyContainsAttributeCerts [5]
             let narrows = match member.tag {
                 tag if tag == der::context_constructed(0) => false,
-                tag if tag == der::context(2) => false,
-                tag if [1, 4, 5].map(der::context).contains(&tag) => is_true,
+                tag if [1, 2, 4, 5].map(der::context).contains(&tag) => {
+                    is_true && members.iter().any(|number| tag == der::context(*number))
+                }
                 _ => true,
             };
             if narrows {

@@ -13,6 +13,7 @@ mod roots;
 mod server;
 mod sweep;
 mod tools;
+mod verify;
 mod why;
 mod wrong_clock;
 

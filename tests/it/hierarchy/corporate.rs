@@ -35,6 +35,8 @@ pub struct Shape {
     pub path_len: Option<u32>,
     pub signs_crls: bool,
     pub usages: Vec<&'static str>,
+    /// Is there a key usage? It is that of a CA.
+    pub key_usage: bool,
     /// The subject key identifier where it is not OpenSSL's own.
     pub key_id: Option<Vec<u8>>,
     /// More extensions: dotted number, critical, value.
@@ -51,6 +53,7 @@ impl Default for Shape {
             path_len: None,
             signs_crls: true,
             usages: Vec::new(),
+            key_usage: true,
             key_id: None,
             more: Vec::new(),
             from: -1,
@@ -110,6 +113,8 @@ pub struct List {
     pub this_update: Timestamp,
     pub next_update: Option<Timestamp>,
     pub serials: Vec<Vec<u8>>,
+    /// The code of the reason of every entry.
+    pub reason: Option<u8>,
     /// More extensions, in DER.
     pub more: Vec<Vec<u8>>,
 }
@@ -122,6 +127,7 @@ impl List {
             this_update: now,
             next_update: Some(now + days(1)),
             serials: Vec::new(),
+            reason: None,
             more: Vec::new(),
         }
     }
@@ -131,8 +137,11 @@ impl Ca {
     /// A CRL in DER, written octet by octet: OpenSSL would not write the bad ones.
     pub fn list(&self, list: &List) -> Vec<u8> {
         let algorithm = algorithm_identifier(SignatureAlgorithm::EcdsaP256Sha256);
+        let reason =
+            list.reason.map(|code| der::extension(&oids::CRL_REASON, false, &der::tlv(der::ENUMERATED, &[code])));
+        let reason = reason.map(|extension| der::sequence(&[&extension])).unwrap_or_default();
         let entry = |serial: &Vec<u8>| {
-            der::sequence(&[&der::tlv(der::INTEGER, serial), &der::time(list.this_update - days(1))])
+            der::sequence(&[&der::tlv(der::INTEGER, serial), &der::time(list.this_update - days(1)), &reason])
         };
         let entries: Vec<Vec<u8>> = list.serials.iter().map(entry).collect();
         let mut extensions: Vec<Vec<u8>> = list.more.clone();
@@ -188,7 +197,9 @@ fn build(
     if shape.signs_crls {
         usage.crl_sign();
     }
-    builder.append_extension(usage.build().unwrap()).unwrap();
+    if shape.key_usage {
+        builder.append_extension(usage.build().unwrap()).unwrap();
+    }
     if !shape.usages.is_empty() {
         let mut extended = ExtendedKeyUsage::new();
         for usage in &shape.usages {
