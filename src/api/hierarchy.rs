@@ -241,6 +241,7 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         role: issuer.role.name().to_owned(),
         status: issuer.state.status().to_owned(),
         state: issuer.state.name().to_owned(),
+        on_hold: loaded.on_hold,
         signs_not: not_signing(snapshot, loaded, now).map(|why| why.clause()),
         is_default: snapshot.default_signer(&issuer.domain, now).is_some_and(|first| first.issuer.id == issuer.id),
         permitted_names: loaded.path.permitted_names(),

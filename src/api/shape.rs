@@ -32,14 +32,18 @@ pub fn certificate(authority: &Authority, record: &Certificate) -> wire::certifi
         via: record.via.clone(),
         issued_at: record.issued_at,
         revocation: revocation(record),
-        issuer_revocation: authority
-            .revoked_above(record)
-            .map(|(issuer, revoked_at)| wire::certificates::IssuerRevocation { issuer, revoked_at }),
+        issuer_revocation: issuer_revocation(authority, record),
         action_required: None,
         certificate: None,
         chain: None,
         private_key: None,
     }
+}
+
+fn issuer_revocation(authority: &Authority, record: &Certificate) -> Option<wire::certificates::IssuerRevocation> {
+    let (issuer, revoked_at) = authority.revoked_above(record)?;
+    let on_hold = authority.snapshot().issuer(&issuer).is_ok_and(|above| above.on_hold);
+    Some(wire::certificates::IssuerRevocation { issuer, revoked_at, on_hold })
 }
 
 /// With leaf and chain in PEM. An intent has no leaf.

@@ -2,7 +2,7 @@
 //! their key answer OCSP about themselves.
 
 use super::Authority;
-use super::checks::{Check, Severity, check};
+use super::checks::{Check, Severity, check, how_to_lift};
 use super::foreign_crls::foreign_cas;
 use super::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
@@ -194,6 +194,15 @@ fn revoked_elsewhere(snapshot: &Snapshot, now: Timestamp) -> Vec<(Severity, Stri
         let meant = matches!(loaded.stored_state, IssuerState::Active | IssuerState::Prepared);
         let Some(at) = loaded.revoked_at.filter(|_| elsewhere && meant) else { continue };
         let by = loaded.revoked_by.as_deref().map_or_else(|| "the CA above it".to_owned(), shown);
+        if loaded.on_hold {
+            let text = format!(
+                "{by} put the certificate of {slug} on hold (certificateHold) at {at}: until that CA takes this back verifiers \
+                 refuse what {slug} signed, and it signs nothing; {}",
+                how_to_lift(loaded)
+            );
+            found.push((Severity::Critical, text));
+            continue;
+        }
         let domain = &loaded.issuer.domain;
         let give_up = match loaded.stored_state {
             IssuerState::Active => format!("`chancery ca retire {slug} --yes`"),

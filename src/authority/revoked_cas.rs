@@ -17,6 +17,8 @@ use crate::store::{Store, foreign_crls, revocations};
 /// RFC 5280 §5.3.1: on delta CRLs alone.
 const REMOVE_FROM_CRL: u8 = 8;
 
+const CERTIFICATE_HOLD: u8 = 6;
+
 /// A hierarchy has a few levels; the limit stops a loop.
 const MAX_DEPTH: usize = 8;
 
@@ -26,6 +28,8 @@ pub(super) struct CaRevocation {
     pub at: Timestamp,
     /// The CA elsewhere that says so; none for a CA of this installation.
     pub by: Option<String>,
+    /// That CA may take it back (certificateHold, RFC 5280 §5.3.1).
+    pub on_hold: bool,
 }
 
 /// A certificate that cannot be read counts as not revoked; fsck reports it. A root is never revoked by itself.
@@ -42,7 +46,7 @@ pub(super) async fn read(
         let above = |id: IssuerId| parsed.iter().any(|(c, other)| c.issuer_id == id && other.fits_above(ca));
         for issuer in issuers.iter().filter(|issuer| above(issuer.id)) {
             if let Some(found) = revocations::find(store, issuer.id, &serial).await? {
-                revoked.insert(certificate.id, CaRevocation { at: found.revoked_at, by: None });
+                revoked.insert(certificate.id, CaRevocation { at: found.revoked_at, by: None, on_hold: false });
             }
         }
     }
@@ -85,7 +89,12 @@ impl<'a> Elsewhere<'a> {
         }
         let above: Vec<_> = self.anchors.iter().filter(|above| ca.is_signed_by(above)).collect();
         let revoked: Vec<_> = above.iter().filter_map(|above| self.revocation(above, depth + 1)).collect();
-        if revoked.len() == above.len() { revoked.into_iter().max() } else { None }
+        if revoked.len() != above.len() {
+            return None;
+        }
+        // it comes back with the first of them
+        let on_hold = revoked.iter().any(|found| found.on_hold);
+        revoked.into_iter().max().map(|last| CaRevocation { on_hold, ..last })
     }
 
     fn listed(&self, ca: &CaCertificate) -> Option<CaRevocation> {
@@ -95,7 +104,11 @@ impl<'a> Elsewhere<'a> {
             let mut entries = facts.entries().filter(|entry| entry.reason != Some(REMOVE_FROM_CRL));
             let entry = entries.find(|entry| entry.serial == serial.octets())?;
             // another CA of the same name says nothing about it
-            ca.is_signed_by(signer).then(|| CaRevocation { at: entry.revoked_at, by: Some(signer.name()) })
+            ca.is_signed_by(signer).then(|| CaRevocation {
+                at: entry.revoked_at,
+                by: Some(signer.name()),
+                on_hold: entry.reason == Some(CERTIFICATE_HOLD),
+            })
         })
     }
 }

@@ -37,6 +37,8 @@ pub enum NotSigning {
     Root,
     /// It is prepared, retiring, removed or revoked.
     State(IssuerState),
+    /// The CA above it, elsewhere, holds its certificate.
+    OnHold,
     Expired(Timestamp),
     /// A CA above it that clients do not trust yet, or any more.
     Under {
@@ -59,6 +61,7 @@ impl NotSigning {
         match self {
             NotSigning::Root => "is a root and signs CAs alone".to_owned(),
             NotSigning::State(state) => format!("is {}", state.name()),
+            NotSigning::OnHold => "was put on hold by the CA above it".to_owned(),
             NotSigning::Expired(at) => format!("expired at {at}"),
             NotSigning::Under { slug, state } => format!("stands under {slug}, which is {}", state.name()),
             NotSigning::UnderExpired { slug, at } => format!("stands under {slug}, which expired at {at}"),
@@ -92,6 +95,9 @@ impl Snapshot {
             IssuerRole::Root => return Err(NotSigning::Root),
             IssuerRole::Issuing => {}
         }
+        if issuer.on_hold {
+            return Err(NotSigning::OnHold);
+        }
         if !issuer.issuer.state.signs() {
             return Err(NotSigning::State(issuer.issuer.state));
         }
@@ -100,6 +106,9 @@ impl Snapshot {
 
     /// The same whatever its own state.
     pub fn may_sign_when_active(&self, issuer: &LoadedIssuer, now: Timestamp) -> Result<(), NotSigning> {
+        if issuer.on_hold {
+            return Err(NotSigning::OnHold);
+        }
         if issuer.revoked_at.is_some() {
             return Err(NotSigning::State(IssuerState::Revoked));
         }

@@ -50,6 +50,8 @@ pub struct LoadedIssuer {
     pub revoked_at: Option<Timestamp>,
     /// The CA elsewhere that revoked them; it may take that back.
     pub revoked_by: Option<String>,
+    /// That CA put at least one of them on hold: the issuer comes back when it takes that back.
+    pub on_hold: bool,
     /// The state of its row, which a revocation by a CA elsewhere leaves as it is.
     pub stored_state: IssuerState,
     /// What goes with its leaves in DER: its own certificate first, the intermediates above it, no root.
@@ -139,16 +141,18 @@ impl Snapshot {
                 from.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect()
             };
             let mut own = of(&live);
-            let mut revocation = None;
+            let stored_state = issuer.state;
+            let (mut revocation, mut on_hold) = (None, false);
             // a cross-certificate that is not revoked gives a revoked key nothing back
             if own.is_empty() || issuer.state == IssuerState::Revoked {
                 let every = of(&certificates);
                 revocation = every.iter().filter_map(|c| revoked.get(&c.id)).max().cloned();
+                on_hold = stored_state != IssuerState::Revoked
+                    && every.iter().filter_map(|c| revoked.get(&c.id)).any(|found| found.on_hold);
                 if own.is_empty() {
                     own = every;
                 }
             }
-            let stored_state = issuer.state;
             if revocation.is_some() {
                 issuer.state = IssuerState::Revoked;
             }
@@ -186,6 +190,7 @@ impl Snapshot {
                 ocsp_signer: if self_signing.contains(&id) { OcspSigner::Issuer } else { OcspSigner::Delegate },
                 revoked_at: revocation.as_ref().map(|revocation| revocation.at),
                 revoked_by: revocation.and_then(|revocation| revocation.by),
+                on_hold,
                 stored_state,
                 chain,
                 chains,

@@ -93,7 +93,11 @@ pub(super) fn named(certificate: &Value) -> String {
 
 /// The status of a certificate itself, with a note of a revoked CA above it.
 fn status(certificate: &Value) -> String {
-    match certificate["issuer_revocation"]["issuer"].as_str() {
+    let above = &certificate["issuer_revocation"];
+    match above["issuer"].as_str() {
+        Some(slug) if certificate["status"] == "valid" && above["on_hold"] == true => {
+            format!("valid (issuer {slug} is on hold)")
+        }
         Some(slug) if certificate["status"] == "valid" => format!("valid (issuer {slug} is revoked)"),
         Some(_) | None => output::text(certificate, "status"),
     }

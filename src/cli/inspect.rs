@@ -66,7 +66,10 @@ async fn known(context: &Context, thing: &str) -> Result<()> {
         && let Some(slug) = found["issuer_revocation"]["issuer"].as_str()
     {
         let at = output::text(&found["issuer_revocation"], "revoked_at");
-        found["issuer_revocation"] = format!("{slug} was revoked at {at}: what it signed is refused").into();
+        found["issuer_revocation"] = match found["issuer_revocation"]["on_hold"] == true {
+            true => format!("{slug} was put on hold at {at}: what it signed is refused until that is lifted").into(),
+            false => format!("{slug} was revoked at {at}: what it signed is refused").into(),
+        };
     }
     output::object(context.output, &found)
 }

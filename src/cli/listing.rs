@@ -19,7 +19,7 @@ pub enum ListOrShow {
 pub struct Resource {
     noun: &'static str,
     path: &'static str,
-    /// Headings and the members under them.
+    /// Headings and the members under them; one with a slash is a JSON pointer.
     columns: &'static [(&'static str, &'static str)],
     /// The member with PEM, where there is one.
     pem: Option<&'static str>,
@@ -44,7 +44,7 @@ pub const ISSUERS: Resource = Resource {
 pub const PROFILES: Resource = Resource {
     noun: "profile",
     path: "/api/v1/profiles",
-    columns: &[("NAME", "slug"), ("DOMAIN", "domain"), ("REVISION", "revision")],
+    columns: &[("NAME", "slug"), ("DOMAIN", "/rules/domain"), ("REVISION", "revision")],
     pem: None,
 };
 
@@ -110,9 +110,18 @@ fn list(context: &Context, resource: &Resource, page: &Value) -> Result<()> {
     let headings: Vec<&'static str> = resource.columns.iter().map(|c| c.0).collect();
     let mut table = Table::new(&headings);
     for item in items {
-        table.row(resource.columns.iter().map(|c| output::text(item, c.1)).collect());
+        table.row(resource.columns.iter().map(|c| cell(item, c.1)).collect());
     }
     Ok(table.print()?)
+}
+
+fn cell(item: &Value, member: &str) -> String {
+    match member.rsplit_once('/') {
+        Some((at, last)) => item.pointer(at).map_or_else(|| "-".to_owned(), |inner| output::text(inner, last)),
+        // what a CA elsewhere may take back is no end
+        None if member == "state" && item["on_hold"] == true => "on hold".to_owned(),
+        None => output::text(item, member),
+    }
 }
 
 fn show(context: &Context, resource: &Resource, one: &Value) -> Result<()> {

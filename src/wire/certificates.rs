@@ -152,6 +152,9 @@ pub struct IssuerRevocation {
     pub issuer: String,
     #[schema(value_type = String, format = DateTime)]
     pub revoked_at: Timestamp,
+    /// A CA elsewhere put it on hold and may take that back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_hold: bool,
 }
 
 /// When and why.

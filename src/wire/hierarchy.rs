@@ -112,6 +112,9 @@ pub struct Issuer {
     pub status: String,
     /// `prepared`, `active`, `retiring`, `removed` or `revoked`.
     pub state: String,
+    /// With `revoked`: a CA elsewhere put its certificate on hold and may take that back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_hold: bool,
     /// Why nothing is signed with it now, whichever replica is asked; absent while it signs certificates for clients, or as
     /// a root CA certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -29,7 +29,8 @@ impl Authority {
         }
         found.extend(snapshot.issuers.values().filter_map(|issuer| expiring(&snapshot, issuer, now)));
         for (slug, issuer) in &snapshot.issuers {
-            told.extend(issuer.not_after().map(|end| format!("{slug} {} until {end}", issuer.issuer.state.name())));
+            let state = if issuer.on_hold { "on hold" } else { issuer.issuer.state.name() };
+            told.extend(issuer.not_after().map(|end| format!("{slug} {state} until {end}")));
         }
         Ok(check("issuers", found, told.join(", ")))
     }

@@ -8,7 +8,7 @@ mod issuers;
 mod publication;
 mod remedies;
 
-pub(in crate::authority) use remedies::how_to_publish;
+pub(in crate::authority) use remedies::{how_to_lift, how_to_publish};
 
 use std::sync::Arc;
 

@@ -7,6 +7,7 @@ use crate::authority::Authority;
 use crate::authority::ca_revocation::how_to_sign;
 use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
+use crate::model::identifier::shown;
 use crate::model::issuer::{IssuerRole, IssuerState};
 
 /// Who signs the next CRL and the OCSP delegate of an issuer.
@@ -33,7 +34,18 @@ pub(super) fn how_to_issue(snapshot: &Snapshot, domain: &str, now: Timestamp) ->
     }
     let expired = |i: &&Arc<LoadedIssuer>| i.revoked_at.is_none() && i.issuer.state.signs() && i.is_expired(now);
     let renewed = issuing(snapshot, domain).filter(expired).find_map(|i| renewal(snapshot, i, now));
-    renewed.unwrap_or_else(|| how_to_create(snapshot, domain, now))
+    let held = || issuing(snapshot, domain).find(|i| i.on_hold).map(|i| how_to_lift(i));
+    renewed.or_else(held).unwrap_or_else(|| how_to_create(snapshot, domain, now))
+}
+
+/// Who brings an issuer back that a CA elsewhere put on hold.
+pub(in crate::authority) fn how_to_lift(held: &LoadedIssuer) -> String {
+    let by = held.revoked_by.as_deref().map_or_else(|| "the CA above it".to_owned(), shown);
+    format!(
+        "ask {by} whether it lifts the hold of {}, and run `chancery ca crl import FILE` with its next CRL if that is not \
+         fetched from here",
+        held.issuer.slug
+    )
 }
 
 /// What to do before a CA expires at `end`.

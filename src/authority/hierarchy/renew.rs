@@ -161,8 +161,15 @@ pub(super) fn refuse_revoked(issuer: &LoadedIssuer) -> Result<()> {
     let slug = &issuer.issuer.slug;
     let by = issuer.revoked_by.as_deref().map_or_else(String::new, |by| format!(" by {}", shown(by)));
     let value = format!("issuer {slug}, which was revoked{by}");
-    let sentence =
-        format!("issuer {slug} was revoked{by}, so its key gets no other certificate; {}", replacement(issuer));
+    let sentence = match issuer.on_hold {
+        true => format!(
+            "issuer {slug} was put on hold{by}, and gets no other certificate before that ends; {}",
+            replacement(issuer)
+        ),
+        false => {
+            format!("issuer {slug} was revoked{by}, so its key gets no other certificate; {}", replacement(issuer))
+        }
+    };
     let allowed = "an issuer whose key is its own";
     Err(Error::refused(ErrorKind::Refused, "issuer.revoked", value, allowed, replacement(issuer)).saying(sentence))
 }
@@ -170,6 +177,9 @@ pub(super) fn refuse_revoked(issuer: &LoadedIssuer) -> Result<()> {
 /// How a domain gets an issuer in place of a revoked one: below a root of its own, or from the CA elsewhere.
 pub(super) fn replacement(issuer: &LoadedIssuer) -> String {
     let domain = &issuer.issuer.domain;
+    if issuer.on_hold {
+        return crate::authority::checks::how_to_lift(issuer);
+    }
     match (&issuer.revoked_by, issuer.issuer.parent_id) {
         (Some(_), _) | (None, None) => format!(
             "run `chancery ca csr {domain}`, have the CSR signed by the CA above, and run `chancery ca install FILE`"

@@ -4,8 +4,10 @@
 use serde_json::json;
 
 use crate::authority::Authority;
+use crate::authority::checks::how_to_lift;
 use crate::authority::signers::NotSigning;
 use crate::authority::snapshot::{LoadedIssuer, Snapshot};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -128,6 +130,15 @@ impl Authority {
     }
 }
 
+fn refuse_held(loaded: &LoadedIssuer, by: &str, at: Timestamp) -> Error {
+    let slug = &loaded.issuer.slug;
+    let value = format!("issuer {slug}, whose certificate {by} put on hold at {at}");
+    let fix = how_to_lift(loaded);
+    let sentence = format!("cannot activate {slug}: {by} put its certificate on hold at {at}; {fix}");
+    let allowed = "an issuer with a valid certificate";
+    Error::refused(ErrorKind::Conflict, "issuer.activation", value, allowed, fix).saying(sentence)
+}
+
 /// An issuer that a CA elsewhere revoked signs again only when that CA takes the revocation back. Until then it may be
 /// given up.
 fn refuse_revoked_elsewhere(loaded: &LoadedIssuer, step: IssuerMove) -> Result<()> {
@@ -138,6 +149,9 @@ fn refuse_revoked_elsewhere(loaded: &LoadedIssuer, step: IssuerMove) -> Result<(
     let Some((by, at)) = loaded.revoked_by.as_deref().zip(loaded.revoked_at).filter(|_| activates) else {
         return Ok(());
     };
+    if loaded.on_hold {
+        return Err(refuse_held(loaded, &shown(by), at));
+    }
     let (slug, by, way) = (&loaded.issuer.slug, shown(by), super::renew::replacement(loaded));
     let value = format!("issuer {slug}, whose certificate {by} revoked at {at}");
     let fix = format!(
