@@ -33,6 +33,7 @@ pub async fn list(
 ) -> Result<Response> {
     caller.may(Permission::ReadCertificates)?;
     let limit = page::limit(query.limit)?;
+    known_filters(&api, &query)?;
     let now = api.authority.store().now();
     let (mut rows, next_cursor) = match lookup(&api, &query).await? {
         Some(found) => {
@@ -73,6 +74,24 @@ async fn lookup(api: &Api, query: &CertificateQuery) -> Result<Option<Vec<Certif
         return Ok(Some(api.authority.certificate_by_fingerprint(&bytes).await?.into_iter().collect()));
     };
     Ok(Some(api.authority.certificate_by_serial(&serial).await?.into_iter().collect()))
+}
+
+/// An issuer or profile that does not exist is a slip of the keyboard, and an empty list would hide it. Certificates of the
+/// CA's own have profiles of their own.
+fn known_filters(api: &Api, query: &CertificateQuery) -> Result<()> {
+    let snapshot = api.authority.snapshot();
+    let issuers: Vec<&str> = snapshot.issuers.keys().map(String::as_str).collect();
+    known("issuer", query.issuer.as_deref(), &issuers)?;
+    let profiles = snapshot.profiles.keys().map(String::as_str).chain(Certificate::HIERARCHY_PROFILES);
+    known("profile", query.profile.as_deref(), &profiles.collect::<Vec<_>>())
+}
+
+fn known(member: &str, asked: Option<&str>, all: &[&str]) -> Result<()> {
+    let Some(asked) = asked.filter(|asked| !all.contains(asked)) else { return Ok(()) };
+    let (value, allowed) = (format!("\"{}\"", shown(asked)), all.join(", "));
+    let rule = format!("certificates.{member}");
+    Err(Error::refused(ErrorKind::Unprocessable, rule, &value, &allowed, "name one of these")
+        .explained(format!("{member} {value} does not exist; there are {allowed}")))
 }
 
 /// The other filters on what a lookup found.

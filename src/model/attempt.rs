@@ -79,7 +79,7 @@ pub enum NameSearch {
 impl NameSearch {
     /// `web.lab.example`, `*.lab.example`, `web*`, `10.0.0.7`.
     pub fn parse(text: &str) -> Self {
-        let text = text.trim().trim_end_matches('.').to_lowercase();
+        let text = super::identifier::a_labels(&text.trim().trim_end_matches('.').to_lowercase());
         match text.strip_suffix('*') {
             Some(beginning) => NameSearch::Beginning(beginning.to_owned()),
             None => NameSearch::Whole(text),
@@ -148,6 +148,8 @@ mod tests {
         let bases = NameSearch::parse("*.a.lab.example").bases();
         assert_eq!(bases, ["a.lab.example", "lab.example", "example"]);
         assert_eq!(NameSearch::parse("a*").bases(), Vec::<String>::new());
+        assert_eq!(NameSearch::parse("*.M\u{fc}nchen.example"), NameSearch::parse("*.xn--mnchen-3ya.example"));
+        assert_eq!(NameSearch::parse("m\u{fc}n*"), NameSearch::Beginning("m\u{fc}n".into()), "no whole label");
     }
 
     #[test]

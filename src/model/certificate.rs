@@ -37,9 +37,12 @@ pub struct Certificate {
 }
 
 impl Certificate {
+    /// What stands as the profile of CA certificates and of OCSP delegates.
+    pub const HIERARCHY_PROFILES: [&'static str; 3] = ["root", "issuing", "ocsp"];
+
     /// Does it belong to the hierarchy itself: a CA certificate of this installation, or an OCSP delegate?
     pub fn is_of_hierarchy(&self) -> bool {
-        self.via == "internal" && matches!(self.profile.as_str(), "root" | "issuing" | "ocsp")
+        self.via == "internal" && Certificate::HIERARCHY_PROFILES.contains(&self.profile.as_str())
     }
 }
 

@@ -78,6 +78,15 @@ impl DnsName {
     }
 }
 
+/// The form in which certificates have the domain in a search for names. Text that is no domain stays as it is.
+pub fn a_labels(search: &str) -> String {
+    let domain = search.trim_start_matches("*.").trim_end_matches('*');
+    if domain.is_ascii() || !domain.contains('.') || domain.contains(|c: char| c.is_whitespace() || c == '@') {
+        return search.to_owned();
+    }
+    idna::domain_to_ascii(domain).map_or_else(|_| search.to_owned(), |ascii| search.replacen(domain, &ascii, 1))
+}
+
 /// A last label that parsers of URLs take for a part of an IPv4 address (WHATWG URL §3.5 "ends in a number checker"): digits, or
 /// `0x` with or without hexadecimal digits. In lower case.
 fn ends_in_number(label: &str) -> bool {

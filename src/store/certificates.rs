@@ -406,7 +406,7 @@ struct NameRange {
 impl NameRange {
     /// `*.example.org` = below it, `www*` = prefix, else exact.
     fn parse(text: &str) -> NameRange {
-        let text = text.to_lowercase();
+        let text = crate::model::identifier::a_labels(&text.to_lowercase());
         if let Some(suffix) = text.strip_prefix("*.") {
             let from = format!("{}.", reverse_labels(suffix));
             return NameRange { suffix: true, to: after_prefix(&from), from };

@@ -179,6 +179,35 @@ crate::on_both_engines! {
         assert!(expired["items"].as_array().unwrap().len() >= 2);
     }
 
+    async fn an_unknown_issuer_or_profile_is_refused_with_those_that_exist(at) {
+        let room = Room::over(at).await;
+        let get = async |query: &str| room.get(&room.admin, &format!("{CERTIFICATES}?{query}")).await;
+        let rows = [
+            ("issuer=nope", "issuer \"nope\" does not exist; there are tls-1, tls-root"),
+            ("profile=nope", "profile \"nope\" does not exist; there are "),
+            ("issuer=nope&serial=00", "issuer \"nope\" does not exist"),
+        ];
+        for (query, sentence) in rows {
+            let answer = get(query).await;
+            assert_eq!(answer.status.as_u16(), 422, "{query}: {}", answer.json());
+            assert!(answer.json()["detail"].as_str().unwrap().contains(sentence), "{}", answer.json());
+        }
+        for query in ["issuer=tls-root", "profile=tls-server", "profile=ocsp", "profile=issuing", "profile=root"] {
+            assert_eq!(get(query).await.status, StatusCode::OK, "{query}");
+        }
+    }
+
+    async fn a_name_is_found_as_people_write_it(at) {
+        let room = Room::over(at).await;
+        room.issue(&room.admin, "xn--mnchen-3ya.lab.example").await;
+        for query in ["q=m%C3%BCnchen.lab.example", "name=M%C3%9CNCHEN.lab.example", "name=xn--mnchen-3ya.lab.example"] {
+            let found = room.get(&room.admin, &format!("{CERTIFICATES}?{query}")).await.json();
+            assert_eq!(found["items"].as_array().unwrap().len(), 1, "{query}: {found}");
+        }
+        let none = room.get(&room.admin, &format!("{CERTIFICATES}?q=m%C3%BCnster.lab.example")).await.json();
+        assert_eq!(none["items"].as_array().unwrap().len(), 0, "{none}");
+    }
+
     async fn a_dry_run_issues_nothing(at) {
         let room = Room::over(at).await;
         let before = room.count().await;
