@@ -16,6 +16,7 @@ use crate::model::id::GrantId;
 use crate::model::identifier::shown;
 use crate::model::names::NameRule;
 use crate::model::text::is_deceptive;
+use crate::model::validity::shown_duration;
 use crate::store::versions::{self, Topic};
 use crate::store::{self, Tx};
 
@@ -171,10 +172,10 @@ pub(super) fn count(asked: Option<i64>) -> Result<Option<i64>> {
 fn life(asked: Option<Duration>) -> Result<Option<Duration>> {
     let Some(life) = asked else { return Ok(None) };
     if life.is_zero() || life > MAX_LIFE {
-        let value = format!("{} seconds", life.as_secs());
+        let value = shown_duration(life);
         let fix = "leave it out for a grant that does not expire";
         return Err(Error::refused(ErrorKind::Unprocessable, "grant.expires", &value, "1s to 3650d", fix)
-            .explained(format!("a grant cannot be made for {value}; it lasts 1s to 3650d")));
+            .explained(format!("a grant cannot be made for {value}; it lasts 1s to 3650d: {fix}")));
     }
     Ok(Some(life))
 }

@@ -16,6 +16,7 @@ use crate::model::id::{GrantId, TokenId};
 use crate::model::names::NameRule;
 use crate::model::text::is_deceptive;
 use crate::model::token::Token;
+use crate::model::validity::shown_duration;
 use crate::store::versions::{self, Topic};
 use crate::store::{self, Store};
 
@@ -169,15 +170,15 @@ fn created(token: &Token) -> AuditEvent {
 fn life(asked: Option<Duration>) -> Result<Duration> {
     let life = asked.unwrap_or(DEFAULT_LIFE);
     if life.is_zero() || life > MAX_LIFE {
-        let value = format!("{} seconds", life.as_secs());
+        let value = shown_duration(life);
         return Err(Error::refused(
             ErrorKind::Unprocessable,
             "token.expires",
             &value,
-            "at most 365d",
-            "ask for less",
+            "1s to 365d",
+            "ask for a time in between",
         )
-        .explained(format!("a token cannot be made for {value}; it lasts at most 365d")));
+        .explained(format!("a token cannot be made for {value}; it lasts 1s to 365d")));
     }
     Ok(life)
 }

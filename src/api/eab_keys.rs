@@ -15,7 +15,7 @@ use crate::http::page;
 use crate::model::eab;
 use crate::model::id::EabKeyId;
 use crate::model::identifier::shown;
-use crate::model::validity::parse_duration;
+use crate::model::validity::parse_any_duration;
 use crate::registration::external_accounts::{Bounds, NewEabKey};
 use crate::wire::acme::{EabKey, EabKeyRequest, EabKeyRevocation};
 use crate::wire::page::{Page, PageQuery};
@@ -129,7 +129,7 @@ fn new_key(asked: EabKeyRequest) -> Result<NewEabKey> {
         name: asked.name,
         directory: asked.directory.unwrap_or_else(|| "default".into()),
         bounds,
-        expires_in: asked.expires.as_deref().map(parse_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(parse_any_duration).transpose()?,
         max_accounts: asked.max_accounts,
     })
 }

@@ -14,7 +14,7 @@ use crate::http::extract::{Json, Query};
 use crate::http::page;
 use crate::model::id::GrantId;
 use crate::model::identifier::shown;
-use crate::model::validity::parse_duration;
+use crate::model::validity::parse_any_duration;
 use crate::wire::grants::{Grant, GrantRequest, GrantRevocation};
 use crate::wire::page::{Page, PageQuery};
 
@@ -105,7 +105,7 @@ pub fn new_grant(asked: GrantRequest) -> Result<NewGrant> {
         subjects: asked.subjects,
         profiles: asked.profiles,
         issuers: asked.issuers,
-        expires_in: asked.expires.as_deref().map(parse_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(parse_any_duration).transpose()?,
         max_count: asked.max_count,
     })
 }

@@ -16,7 +16,7 @@ use crate::model::actor::Role;
 use crate::model::id::TokenId;
 use crate::model::identifier::shown;
 use crate::model::token as model;
-use crate::model::validity::parse_duration;
+use crate::model::validity::parse_any_duration;
 use crate::wire::page::{Page, PageQuery};
 use crate::wire::tokens::{Token, TokenRequest};
 
@@ -114,7 +114,7 @@ fn new_token(asked: TokenRequest) -> Result<NewToken> {
     Ok(NewToken {
         name: asked.name,
         role: role.transpose()?,
-        expires_in: asked.expires.as_deref().map(parse_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(parse_any_duration).transpose()?,
         allow_names: asked.allow_names,
         subjects: asked.subjects,
         profiles: asked.profiles,

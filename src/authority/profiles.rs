@@ -9,6 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::identifier::shown;
+use crate::model::names::NameRule;
 use crate::pki::profile::{Profile, ProfileConfig};
 use crate::store::profiles::{self, Revision};
 use crate::store::versions::{self, Topic};
@@ -96,6 +97,9 @@ impl Authority {
     /// It says nothing against itself or a standard, and its trust domain is there.
     fn check_profile(&self, config: &ProfileConfig) -> Result<()> {
         Profile::new(config.clone())?;
+        for rule in config.names.allow.iter().chain(&config.names.deny) {
+            NameRule::parse(&rule.to_string())?;
+        }
         let snapshot = self.snapshot();
         if snapshot.domains.iter().any(|domain| domain.slug == config.domain) {
             return Ok(());

@@ -25,7 +25,36 @@ pub enum NameRule {
 }
 
 impl NameRule {
+    /// A rule as somebody writes it now.
     pub fn parse(text: &str) -> Result<Self> {
+        let rule = NameRule::read(text)?;
+        if let Some(wrong) = rule.more_than_one_wildcard() {
+            return Err(Error::malformed(format!(
+                "\"{}\" has an asterisk that stands for nothing, because \"{wrong}\" is no domain; an asterisk may only be \
+                 the first label: write *.example.org or .example.org for the names below example.org",
+                shown(text)
+            )));
+        }
+        Ok(rule)
+    }
+
+    /// A domain below which there can be no name, because it has a wildcard label itself.
+    fn more_than_one_wildcard(&self) -> Option<&str> {
+        match self {
+            NameRule::Below(domain) | NameRule::Suffix(domain) | NameRule::Mailbox(domain) => {
+                domain.contains('*').then_some(domain)
+            }
+            NameRule::Any
+            | NameRule::Exact(_)
+            | NameRule::Network(_)
+            | NameRule::AnyMailbox
+            | NameRule::Uri(_)
+            | NameRule::AnyUri => None,
+        }
+    }
+
+    /// A rule as it is stored: earlier versions took some that fit no name.
+    fn read(text: &str) -> Result<Self> {
         let dns = |name: &str| DnsName::parse(name).map(|n| n.as_str().to_owned());
         if text == "*" {
             Ok(NameRule::Any)
@@ -133,7 +162,7 @@ impl std::fmt::Display for NameRule {
 impl TryFrom<String> for NameRule {
     type Error = Error;
     fn try_from(text: String) -> Result<Self> {
-        NameRule::parse(&text)
+        NameRule::read(&text)
     }
 }
 
@@ -241,6 +270,18 @@ mod tests {
         rules
             .check(&Identifier::guess(name).unwrap(), &["ca.corp.test".to_owned()], &[], "names.allow", "the test")
             .is_ok()
+    }
+
+    #[test]
+    fn a_rule_with_a_second_wildcard_is_refused_and_a_stored_one_still_read() {
+        for text in ["*.*.x.example", ".*.x.example", "@*.x.example"] {
+            let error = NameRule::parse(text).unwrap_err();
+            assert!(error.detail.contains("first label"), "{text}: {}", error.detail);
+            assert!(NameRule::try_from(text.to_owned()).is_ok(), "{text}");
+        }
+        for text in ["*", "@*", "*.x.example", "=*.x.example"] {
+            assert!(NameRule::parse(text).is_ok(), "{text}");
+        }
     }
 
     #[test]

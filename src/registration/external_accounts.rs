@@ -22,6 +22,7 @@ use crate::model::eab::EabKey;
 use crate::model::id::{EabKeyId, GrantId};
 use crate::model::identifier::shown;
 use crate::model::text::is_deceptive;
+use crate::model::validity::shown_duration;
 use crate::store::{self, Tx, accounts, eab_keys, orders};
 
 pub const DEFAULT_LIFE: Duration = days(90);
@@ -250,8 +251,9 @@ fn checked_count(asked: Option<i64>) -> Result<Option<i64>> {
 fn life(asked: Option<Duration>) -> Result<Duration> {
     let life = asked.unwrap_or(DEFAULT_LIFE);
     if life.is_zero() || life > MAX_LIFE {
-        let value = format!("{} seconds", life.as_secs());
-        return Err(Error::refused(ErrorKind::Unprocessable, "eab.expires", &value, "1s to 3650d", "ask for less")
+        let value = shown_duration(life);
+        let fix = "ask for a time in between";
+        return Err(Error::refused(ErrorKind::Unprocessable, "eab.expires", &value, "1s to 3650d", fix)
             .explained(format!("a key cannot be made for {value}; it lasts 1s to 3650d")));
     }
     Ok(life)

@@ -41,6 +41,35 @@ fn rule(answer: &Answer) -> String {
 }
 
 crate::on_both_engines! {
+    async fn a_grant_with_a_rule_for_no_name_or_a_time_out_of_range_is_refused_in_a_sentence(at) {
+        let room = Room::over(at).await;
+        let rows = [
+            (json!({"allow_names": ["*.*.x.example"]}), "an asterisk may only be the first label"),
+            (json!({"allow_names": [".*.x.example"]}), "an asterisk may only be the first label"),
+            (json!({"expires": "0d"}), "lasts 1s to 3650d"),
+            (json!({"expires": "99999999d"}), "lasts 1s to 3650d"),
+            (json!({"expires": "99999999999999999999999d"}), "lasts 1s to 3650d"),
+            (json!({"expires": "soon"}), "is not a duration"),
+        ];
+        for (more, sentence) in rows {
+            let mut body = json!({"name": "team", "allow_names": ["lab.example"]});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let answer = room.post(&room.admin, GRANTS, &body).await;
+            assert!([400, 422].contains(&answer.status.as_u16()), "{body}: {}", answer.json());
+            assert!(answer.json()["detail"].as_str().unwrap().contains(sentence), "{body}: {}", answer.json());
+        }
+        for (path, days) in [("/api/v1/tokens", "365d"), (KEYS, "3650d")] {
+            for expires in ["0d", "99999999d"] {
+                let body = json!({"name": "x", "allow_names": ["lab.example"], "expires": expires});
+                let answer = room.post(&room.admin, path, &body).await;
+                assert_eq!(answer.status.as_u16(), 422, "{path}: {}", answer.json());
+                let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+                assert!(detail.contains(&format!("lasts 1s to {days}")), "{path}: {detail}");
+            }
+        }
+        assert_eq!(room.get(&room.admin, GRANTS).await.json()["items"].as_array().unwrap().len(), 0);
+    }
+
     async fn a_grant_is_made_read_and_revoked_with_its_tokens(at) {
         let room = Room::over(at).await;
         let (id, token) = under(&room, json!({"allow_names": ["lab.example"], "max_count": 5})).await;
