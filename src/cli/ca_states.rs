@@ -39,7 +39,7 @@ pub async fn activate(context: &Context, args: &ActivateArgs) -> Result<()> {
     if made["is_default"] == true {
         output::say(&format!("default   it signs for trust domain {domain}"));
     } else if made["role"] == "issuing" {
-        default(&client, &domain).await?;
+        default(context, &client, &domain).await?;
     }
     if made["is_default"] == true && domain == "tls" {
         output::say("server    its own certificate moves to this issuer within 5 s; clients need /bundles/tls.pem");
@@ -67,7 +67,7 @@ pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
         "it publishes until its last certificate expires"
     };
     output::say(&format!("retiring  {name}; {until}"));
-    default(&client, &output::text(&made, "domain")).await?;
+    default(context, &client, &output::text(&made, "domain")).await?;
     output::say(&format!("undo      {}", context.command(&format!("ca activate {name}"))));
     Ok(())
 }
@@ -154,14 +154,14 @@ fn certificates(count: &Value) -> String {
 }
 
 /// Who signs for a domain now where no issuer is named.
-pub async fn default(client: &Client, domain: &str) -> Result<()> {
+pub async fn default(context: &Context, client: &Client, domain: &str) -> Result<()> {
     let found = client.get(&format!("/api/v1/domains/{}", encode(domain))).await;
     let found = found.trying(|| format!("cannot show trust domain {domain}"))?;
     output::say(&match found["default_issuer"].as_str() {
         Some(slug) => format!("default   {slug} signs for trust domain {domain}"),
         None => format!(
-            "default   none: no issuer of trust domain {domain} signs now; run `chancery doctor`, which names the command that \
-             makes one"
+            "default   none: no issuer of trust domain {domain} signs now; run `{}`, which names the command that makes one",
+            context.command("doctor")
         ),
     });
     Ok(())

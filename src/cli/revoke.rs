@@ -78,12 +78,16 @@ pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
         }
     }
     if let Some(issuer) = preview["revokes_issuer"].as_str() {
-        tell_default(&client, issuer).await?;
+        tell_default(context, &client, issuer).await?;
     }
     match done["action_required"].as_str() {
         None => Ok(()),
         Some(action) => {
-            output::say(&format!("NOT YET IN FORCE: {action}"));
+            let line = format!("NOT YET IN FORCE: {action}");
+            output::say(&line);
+            if let Some(note) = context.repeated().note_on(&[line]) {
+                output::say(&format!("  note   {note}"));
+            }
             Err(Failure { what: String::new(), cause: Cause::Check(NOT_IN_FORCE) })
         }
     }
@@ -131,7 +135,10 @@ async fn preview(client: &Client, certificate: &Value, reason: &str) -> Result<V
 
 async fn one(client: &Client, context: &Context, certificate: &Value, reason: &str) -> Result<Value> {
     let body = json!({"reason": reason, "confirm": true});
-    let done = client.post(&path_of(certificate), &body).await?;
+    let mut done = client.post(&path_of(certificate), &body).await?;
+    if let Some(action) = done["action_required"].as_str() {
+        done["action_required"] = context.repeated().in_text(action).into();
+    }
     if context.output == Some(Format::Json) {
         output::json(&done)?;
     } else {
@@ -157,13 +164,13 @@ fn flat(mut preview: Value) -> Value {
 }
 
 /// Whether the issuer goes on with another certificate, or who signs now.
-async fn tell_default(client: &Client, slug: &str) -> Result<()> {
+async fn tell_default(context: &Context, client: &Client, slug: &str) -> Result<()> {
     let what = || format!("cannot show {slug}");
     let issuer = client.get(&format!("/api/v1/issuers/{}", encode(slug))).await.trying(what)?;
     if issuer["state"] != "revoked" {
         output::say(&format!("goes on   {slug} has another certificate of the same key, which is not revoked"));
     }
-    ca_states::default(client, &output::text(&issuer, "domain")).await
+    ca_states::default(context, client, &output::text(&issuer, "domain")).await
 }
 
 /// Why the certificate of an issuer here that a CA elsewhere signed is not revoked here.
