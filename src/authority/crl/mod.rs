@@ -88,7 +88,8 @@ impl Authority {
         let snapshot = self.snapshot();
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
-            match self.publish_if_due(&issuer, &key).await {
+            // on the heap: what a publication holds over its waits is large
+            match Box::pin(self.publish_if_due(&issuer, &key)).await {
                 Ok(done) => published += usize::from(done),
                 Err(error) => {
                     metrics::counter!("chancery_crl_publish_failures_total", "issuer" => issuer.slug.clone())
@@ -120,7 +121,7 @@ impl Authority {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
             let started = crate::clock::monotonic();
-            match self.publish(issuer.id, key, signs).await? {
+            match Box::pin(self.publish(issuer.id, key, signs)).await? {
                 Outcome::Published => {
                     metrics::histogram!("chancery_crl_publish_duration_seconds", "issuer" => issuer.slug.clone())
                         .record(started.elapsed());
@@ -195,7 +196,7 @@ impl Authority {
     async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
         let Some(begun) = self.begin_publication(id, key, signs).await? else { return Ok(Outcome::NothingDue) };
         let started = crate::clock::monotonic();
-        let (entries, basis) = self.read_entries(&begun).await?;
+        let (entries, basis) = Box::pin(self.read_entries(&begun)).await?;
         let (read, listed) = (started.elapsed(), entries.count());
         let (now, publishing) = (begun.now, self.publishing());
         let mut number = begun.number;
@@ -214,10 +215,11 @@ impl Authority {
             number = number.next().ok_or_else(no_numbers)?;
             // the last one takes the entries: a large list is not in memory twice
             let own = if at + 1 == count { entries.take() } else { entries.clone() };
-            signed.push(series::sign(&begun.issuer, key, number, window, own.unwrap_or_default()).await?);
+            let own = own.unwrap_or_default();
+            signed.push(Box::pin(series::sign(&begun.issuer, key, number, window, own)).await?);
         }
         let (issuer, sealed) = (begun.issuer.slug.clone(), started.elapsed());
-        let outcome = self.finish_publication(begun, signed, basis).await;
+        let outcome = Box::pin(self.finish_publication(begun, signed, basis)).await;
         tracing::debug!(issuer, entries = listed, ?read, signed = ?sealed, stored = ?started.elapsed(), "a CRL was published");
         outcome
     }

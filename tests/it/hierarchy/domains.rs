@@ -117,7 +117,7 @@ on_both_engines! {
         assert!(!server.refresh().await.unwrap());
         let refused = server.create_domain(&actor(), &wanted("etcd")).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Conflict);
-        assert!(refused.detail.contains("chancery ca"), "{refused}");
+        assert!(refused.detail.contains("--root-key FILE"), "{refused}");
         assert_eq!(rule(server.create_issuer(&actor(), &wanted("tls"), None).await), "issuer.root_key");
 
         let host = Authority::open(at.store.clone(), command, vec![]).await.unwrap();
