@@ -224,7 +224,7 @@ on_both_engines! {
         let long = [("name", "ci"), ("role", "requester"), ("expires", "900d")];
         let page = admin.submit("/tokens", "/tokens", &long).await;
         assert_eq!(page.status, 422);
-        page.shows("at most 365d").shows("value=\"900d\"");
+        page.shows("lasts 1s to 365d").shows("value=\"900d\"");
 
         let mut auditor = pages.signed_in(Role::Auditor).await;
         auditor.get("/tokens").await.shows("ci").hides("New token");
