@@ -72,7 +72,7 @@ async fn stop_under_load(database: &[(&str, &str)]) {
 
     let checked = process.run(&["fsck"]);
     assert_eq!(code(&checked), 0, "{}", told(&checked));
-    assert!(told(&checked).contains("(0 intents without outcome)"), "{}", told(&checked));
+    assert!(told(&checked).contains("(0 signatures begun and not finished)"), "{}", told(&checked));
     let again = Process::start(home.path(), &[], database);
     for id in &issued {
         let stream = wire::tls(again.address("https"), &root, SystemClock.now()).await.unwrap();
