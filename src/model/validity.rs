@@ -109,7 +109,7 @@ pub fn parse_any_duration(text: &str) -> Result<Duration> {
 pub fn shown_duration(time: Duration) -> String {
     let secs = time.as_secs();
     let units = [(86_400, 'd'), (3_600, 'h'), (60, 'm')];
-    let unit = units.into_iter().find(|(size, _)| secs > 0 && secs % size == 0);
+    let unit = units.into_iter().find(|(size, _)| secs > 0 && secs.is_multiple_of(*size));
     unit.map_or_else(|| format!("{secs}s"), |(size, name)| format!("{}{name}", secs / size))
 }
 

@@ -22,7 +22,7 @@ async fn a_context_moves_with_the_root() {
     let stranger = bootstrap(&[]);
     assert_eq!(code(&stranger), 2, "nothing proves the root yet: {}", told(&stranger));
     let first = server.ready["root_sha256"].as_str().unwrap().to_owned();
-    assert_eq!(roots(&bootstrap(&["--fingerprint", &first])), [first.clone()]);
+    assert_eq!(roots(&bootstrap(&["--fingerprint", &first])), std::slice::from_ref(&first));
     for command in [&["ca", "create", "tls", "--new-root"][..], &["ca", "create", "tls", "--under", "tls-root-2"]] {
         let made = server.run(command);
         assert_eq!(code(&made), 0, "{}", told(&made));
