@@ -17,9 +17,14 @@ export NO_PROXY='*'
 
 cleanup() {
   local pid
-  for pid in "${PIDS[@]+"${PIDS[@]}"}"; do kill -9 "$pid" 2>/dev/null; done
+  for pid in "${PIDS[@]+"${PIDS[@]}"}"; do is_ours "$pid" && kill -9 "$pid" 2>/dev/null; done
   wait 2>/dev/null
   rm -rf "$WORK"
+}
+# A process id that ended long ago may belong to a server of another part by now.
+is_ours() {
+  [[ " $(jobs -p | tr '\n' ' ')" == *" $1 "* ]] && return 0
+  grep -qaF "$WORK" "/proc/$1/cmdline" "/proc/$1/environ" 2>/dev/null
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM
@@ -119,7 +124,12 @@ start_server() {
   within 20 server_said_ready_or_ended
   local ready
   ready=$(grep '"event":"ready"' "$DIR/stdout") || {
-    not_ok "the server starts" "no ready line within 20 s"
+    local why="no ready line within 20 s"
+    if ! kill -0 "$SERVER" 2>/dev/null; then
+      wait "$SERVER"
+      why="it ended with $? before it was ready"
+    fi
+    not_ok "the server starts" "$why"
     tail -n 20 "$DIR/stderr" | sed 's/^/    /'
     return 1
   }
