@@ -23,7 +23,9 @@ cleanup() {
 }
 # A process id that ended long ago may belong to a server of another part by now.
 is_ours() {
-  [[ " $(jobs -p | tr '\n' ' ')" == *" $1 "* ]] && return 0
+  local running
+  running=$(jobs -p)
+  [[ $'\n'$running$'\n' == *$'\n'$1$'\n'* ]] && return 0
   grep -qaF "$WORK" "/proc/$1/cmdline" "/proc/$1/environ" 2>/dev/null
 }
 trap cleanup EXIT
