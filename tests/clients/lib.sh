@@ -16,9 +16,10 @@ unset http_proxy https_proxy HTTP_PROXY HTTPS_PROXY all_proxy ALL_PROXY REQUESTS
 export NO_PROXY='*'
 
 cleanup() {
-  # a child that is signalled before it runs its program still has this trap
-  [ "$BASHPID" = "$$" ] || return
+  # a child that is signalled before it runs its program still has this trap, and believes that it is its parent
   local pid
+  read -r pid _ </proc/self/stat
+  [ "$pid" = "$$" ] || return
   for pid in "${PIDS[@]+"${PIDS[@]}"}"; do is_ours "$pid" && kill -9 "$pid"; done 2>/dev/null
   wait 2>/dev/null
   rm -rf "$WORK"
