@@ -7,15 +7,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::Authority;
 use super::audit_check::{AuditCheck, AuditKeys, AuditVerdict, KnownOutside};
-use super::fsck::Report;
+use super::fsck::{AuditRow, Report};
 use crate::error::{Error, Result};
 use crate::model::audit::{ChainedEvent, Checkpoint};
-use crate::model::id::CheckpointId;
-use crate::model::serial::to_hex;
-use crate::store::{audit, checkpoints};
 use crate::wire::audit_file::{AuditLine, VERSION};
-
-const PAGE: i64 = 500;
 
 impl Authority {
     /// Gives every line to `write`, in the order of the file. A row that cannot be read is left out and named in what comes
@@ -29,29 +24,17 @@ impl Authority {
             write(&AuditLine::Key { id, public_key: BASE64.encode(public_key) })?;
         }
         let (mut seals, mut events) = (0, 0);
-        let mut after = CheckpointId::from_bytes([0; 16]);
-        loop {
-            let page = checkpoints::walk(&self.store, after, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = last.id;
-            for checkpoint in &page {
-                write(&AuditLine::Checkpoint(checkpoint.into()))?;
+        let read = |row: AuditRow| match row {
+            AuditRow::Checkpoint(checkpoint) => {
                 seals += 1;
+                write(&AuditLine::Checkpoint((&checkpoint).into()))
             }
-        }
-        let mut place = (Vec::new(), -1, -1);
-        loop {
-            let page = audit::chain_rows(&self.store, &place, PAGE).await?;
-            let Some(last) = page.last() else { break };
-            place.clone_from(&last.place);
-            for row in page {
-                let (writer, lane, seq) = &row.place;
-                let what = format!("audit event {}/{lane} at {seq}", to_hex(writer));
-                let Some(event) = report.readable(&what, row.event)? else { continue };
-                write(&AuditLine::Event(event.into()))?;
+            AuditRow::Event(event) => {
                 events += 1;
+                write(&AuditLine::Event(event.into()))
             }
-        }
+        };
+        self.walk_audit(&mut report, read).await?;
         write(&AuditLine::End { checkpoints: seals, events })?;
         Ok(report.findings)
     }

@@ -79,7 +79,7 @@ pub struct Authority {
     pages_looked_at: tokio::sync::Mutex<Option<Timestamp>>,
     /// How far thisUpdate of CRL and OCSP lies back.
     crl_backdate: Duration,
-    /// What is remembered of the database outside of it.
+    /// Figures of the database that are kept outside of it, to notice a restored one.
     anchor: AnchorKeeper,
     ocsp: OcspCache,
     domain_crls: domain_crl::DomainCrls,

@@ -66,7 +66,7 @@ pub struct ReconciledCrl {
     pub number: CrlNumber,
     /// Revocations that the database did not have.
     pub revocations: u64,
-    /// Of these, the ones whose certificate is unknown.
+    /// The part of `revocations` whose certificate is not in the database.
     pub unknown: u64,
 }
 

@@ -14,7 +14,7 @@ const KEPT_OCTETS: usize = 2 << 20;
 /// All kept CRLs together: the data directory may be a small volume.
 const ALL_OCTETS: usize = 8 << 20;
 
-/// What is in the file.
+/// The content of the anchor's file, as far as it can be read.
 #[derive(Debug)]
 pub(super) enum StoredAnchor {
     Missing,

@@ -53,7 +53,7 @@ enum FileTrouble {
     Unreadable(String),
 }
 
-/// What an operator should know of the anchor.
+/// The state of the anchor's file, as doctor reports it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct AnchorHealth {
     pub path: Option<PathBuf>,

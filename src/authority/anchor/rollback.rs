@@ -1,5 +1,6 @@
-//! What is done once a database is found to be older than remembered. The first process that finds it ends sessions and
-//! suspends what may have been revoked meanwhile; each one adds what it remembers and the CRLs that it served last.
+//! The reaction to a restored database, one that is older than this process remembers. The first process that finds it ends
+//! all sessions and suspends tokens, grants and EAB keys, which may have been revoked since; every process puts the CRLs
+//! that it served last back into the database.
 
 use serde_json::json;
 

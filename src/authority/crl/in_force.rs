@@ -186,8 +186,8 @@ impl Authority {
         Err(Error::new(ErrorKind::Unavailable, "the CRL changes too fast").retry_after(Duration::from_secs(1)))
     }
 
-    /// What is served while the database has an older CRL than was served before: the newer one from memory, never the
-    /// older one, which lacks revocations that clients know of.
+    /// Returns the CRL to serve while the database holds an older one than this process served before. That is the newer
+    /// CRL from memory: the older one lacks revocations that clients already know.
     fn last_of_newer(&self, last: Option<&Arc<Crl>>, than: CrlNumber) -> Result<Option<Arc<Crl>>> {
         let newer = last.filter(|crl| crl.number > than && crl.next_update > self.store.now());
         match newer {

@@ -4,11 +4,18 @@ use super::{PAGE, Report, Told};
 use crate::authority::Authority;
 use crate::authority::audit_check::{AuditCheck, AuditKeys, AuditVerdict, KnownOutside};
 use crate::error::Result;
-use crate::model::audit::ChainedEvent;
+use crate::model::audit::{ChainedEvent, Checkpoint};
 use crate::model::id::CheckpointId;
 use crate::model::serial::to_hex;
 use crate::pki::signer::KeyPurpose;
 use crate::store::{audit, checkpoints, hierarchy};
+
+/// One row of the audit.
+#[derive(Debug)]
+pub(in crate::authority) enum AuditRow {
+    Checkpoint(Checkpoint),
+    Event(ChainedEvent),
+}
 
 impl Authority {
     /// The audit alone, compared with what is known of it outside.
@@ -28,34 +35,52 @@ impl Authority {
         Ok(told)
     }
 
-    /// Checkpoints are read before the chains, which only grow.
     async fn read_audit(&self, known: KnownOutside, mut see: impl FnMut(&ChainedEvent)) -> Result<AuditVerdict> {
         let mut report = Report::default();
-        let keys = self.audit_keys(&mut report).await?;
-        let mut check = AuditCheck::new(keys, known);
+        let mut check = AuditCheck::new(self.audit_keys(&mut report).await?, known);
+        let read = |row: AuditRow| {
+            match row {
+                AuditRow::Checkpoint(checkpoint) => check.checkpoint(&checkpoint),
+                AuditRow::Event(event) => {
+                    check.event(&event);
+                    see(&event);
+                }
+            }
+            Ok(())
+        };
+        self.walk_audit(&mut report, read).await?;
+        report.findings.into_iter().for_each(|finding| check.finding(finding));
+        Ok(check.finish())
+    }
+
+    /// Gives every checkpoint in the order of their making, then every event in the order of the chains, to `read`: the
+    /// chains only grow, so they hold what the checkpoints saw. A row that cannot be read is a finding.
+    pub(in crate::authority) async fn walk_audit(
+        &self,
+        report: &mut Report,
+        mut read: impl FnMut(AuditRow) -> Result<()>,
+    ) -> Result<()> {
         let mut after = CheckpointId::from_bytes([0; 16]);
         loop {
             let page = checkpoints::walk(&self.store, after, PAGE).await;
             let page = report.readable("the table of audit checkpoints", page)?.unwrap_or_default();
             let Some(last) = page.last() else { break };
             after = last.id;
-            page.iter().for_each(|checkpoint| check.checkpoint(checkpoint));
+            page.into_iter().try_for_each(|checkpoint| read(AuditRow::Checkpoint(checkpoint)))?;
         }
         let mut place = (Vec::new(), -1, -1);
         loop {
             let page = audit::chain_rows(&self.store, &place, PAGE).await?;
-            let Some(last) = page.last() else { break };
+            let Some(last) = page.last() else { return Ok(()) };
             place.clone_from(&last.place);
             for row in page {
                 let (writer, lane, seq) = &row.place;
                 let what = format!("audit event {}/{lane} at {seq}", to_hex(writer));
-                let Some(event) = report.readable(&what, row.event)? else { continue };
-                check.event(&event);
-                see(&event);
+                if let Some(event) = report.readable(&what, row.event)? {
+                    read(AuditRow::Event(event))?;
+                }
             }
         }
-        report.findings.into_iter().for_each(|finding| check.finding(finding));
-        Ok(check.finish())
     }
 
     /// The keys that signed checkpoints. With the unlock key at hand, only those count whose private half it opens.

@@ -9,6 +9,8 @@ mod domain_lists;
 mod history;
 mod names;
 
+pub(in crate::authority) use chains::AuditRow;
+
 use std::collections::{HashMap, HashSet};
 
 use x509_parser::prelude::{FromDer, X509Certificate};

@@ -15,7 +15,8 @@ use crate::model::serial::to_hex;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::store::{certificates, hierarchy};
 
-/// What a root of others in a bundle means to the issuers of the domain. What that root signed elsewhere is not known.
+/// The issuers and certificates of a trust domain that depend on another CA's root in its bundle. Certificates that this root
+/// signed elsewhere are unknown here and not counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnchorDependents {
     pub name: String,

@@ -32,12 +32,12 @@ pub(in crate::authority) struct Published<'a> {
     until: Timestamp,
 }
 
-/// What a published CRL brought.
+/// The number of revocations that a published CRL added to the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(in crate::authority) struct Merged {
     /// Revocations that the database did not have.
     pub revocations: u64,
-    /// Of these, the ones whose certificate is unknown.
+    /// The part of `revocations` whose certificate is not in the database.
     pub unknown: u64,
 }
 

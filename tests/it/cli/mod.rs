@@ -22,7 +22,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
 use crate::support::postgres;
-use crate::support::process::{ANY, chancery, code, run, told};
+use crate::support::process::{ANY, chancery, code, run, succeeds, told};
 
 #[test]
 fn a_certificate_is_issued_found_revoked_and_everything_agrees() {
@@ -250,11 +250,7 @@ fn a_profile_goes_out_as_a_file_and_comes_back_changed() {
 fn a_ca_of_openssl_is_imported_its_root_goes_offline_and_comes_back() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
-    let ok = |arguments: &[&str]| {
-        let output = run(at, arguments);
-        assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
-        told(&output)
-    };
+    let ok = |arguments: &[&str]| succeeds(at, arguments);
     let by_openssl = |arguments: &[&str]| {
         let output = std::process::Command::new("openssl").current_dir(at).args(arguments).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", told(&output));

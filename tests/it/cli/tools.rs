@@ -9,7 +9,7 @@ use openssl::x509::X509;
 use serde_json::{Value, json};
 
 use super::server::Server;
-use super::{code, run, told};
+use super::{code, run, succeeds, told};
 use crate::support::stores::plain;
 
 fn printed(at: &Path, arguments: &[&str]) -> (i32, String) {
@@ -177,11 +177,7 @@ fn a_certificate_is_renewed_in_its_place() {
 fn what_was_revoked_or_stands_below_a_ca_that_is_gone_is_renewed_at_once() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
-    let ok = |arguments: &[&str]| {
-        let output = run(at, arguments);
-        assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
-        told(&output)
-    };
+    let ok = |arguments: &[&str]| succeeds(at, arguments);
     let renewed = |why: &str| {
         let before = std::fs::read(at.join("web.lab.example.crt")).unwrap();
         let text = ok(&["renew", "web.lab.example.crt"]);

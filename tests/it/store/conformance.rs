@@ -6,18 +6,18 @@ use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
 use chancery::model::audit::{AuditEvent, ChainedEvent};
 use chancery::model::certificate::CertificateFilter;
-use chancery::model::crl::CrlNumber;
 use chancery::model::grant::Grant;
-use chancery::model::id::{CrlId, GrantId, IssuerId};
+use chancery::model::id::GrantId;
 use chancery::model::identifier::Identifier;
 use chancery::store::crls::{self, NewCrl};
 use chancery::store::domain_crls::{self, DomainCrlAhead, DomainCrlHead};
 use chancery::store::engine::{Db, q};
 use chancery::store::faults::CommitFault;
 use chancery::store::nonces::{self, Epoch, Shown};
-use chancery::store::{Store, audit, certificates, grants, guards, hierarchy, migrate};
+use chancery::store::{audit, certificates, grants, guards, hierarchy, migrate};
 use serde_json::json;
 
+use super::large_rows::large_crl;
 use crate::support::rows::{certificate, named, open_grant};
 use crate::support::stores::{START, all_keys, founded, plain};
 
@@ -287,21 +287,6 @@ crate::on_both_engines! {
             assert!(domain_crls::bytes(&at.store, &head, ahead).await.unwrap().unwrap() == octets, "{ahead:?}");
         }
         assert!(head.ahead.is_some());
-    }
-}
-
-/// A CRL that is written in pieces.
-fn large_crl(store: &Store, issuer: IssuerId, number: u64) -> NewCrl {
-    let now = store.now();
-    NewCrl {
-        id: CrlId::new(now, store.entropy.as_ref()).unwrap(),
-        issuer_id: issuer,
-        number: CrlNumber::new(9, number),
-        this_update: now,
-        next_update: now + std::time::Duration::from_secs(60),
-        entries: 77,
-        created_at: now,
-        bytes: (0..3_000_001u32).map(|n| (n % 251) as u8).collect::<Vec<_>>().into(),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::support::stores::{At, founded, plain};
 const OCTETS: usize = 3_000_001;
 
 /// A CRL that is written in pieces.
-fn large_crl(store: &Store, issuer: IssuerId, number: u64) -> NewCrl {
+pub fn large_crl(store: &Store, issuer: IssuerId, number: u64) -> NewCrl {
     let now = store.now();
     NewCrl {
         id: CrlId::new(now, store.entropy.as_ref()).unwrap(),

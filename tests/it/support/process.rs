@@ -24,6 +24,13 @@ pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
+/// Runs a command that must end with 0. Returns what it said on stderr.
+pub fn succeeds(home: &Path, arguments: &[&str]) -> String {
+    let output = run(home, arguments);
+    assert_eq!(code(&output), 0, "{arguments:?}: {}", told(&output));
+    told(&output)
+}
+
 pub fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
