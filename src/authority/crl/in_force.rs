@@ -47,6 +47,8 @@ struct Slot {
     last: Mutex<Option<Arc<Crl>>>,
     /// Held by the one request that looks whether there is a newer one.
     looking: tokio::sync::Mutex<()>,
+    /// Held by the one request that reads its bytes: a large list is not in memory once for each request.
+    reading: tokio::sync::Mutex<()>,
     failed_at: Mutex<Option<Instant>>,
     /// What this process has just signed: served when the database says that it is in force, and not read again.
     signed: Mutex<Option<(CrlId, Bytes)>>,
@@ -170,7 +172,16 @@ impl Authority {
             if let Some(known) = last.as_ref().filter(|known| known.id == head.id) {
                 return Ok(Some(Arc::clone(known)));
             }
-            let der = match slot.signed(head.id) {
+            let signed = slot.signed(head.id);
+            let _reading = match signed {
+                Some(_) => None,
+                None => Some(slot.reading.lock().await),
+            };
+            // another request, or the publication itself, may have put it there meanwhile
+            if let Some(known) = slot.last().filter(|known| known.id == head.id) {
+                return Ok(Some(known));
+            }
+            let der = match signed {
                 Some(der) => der,
                 None => match self.crl_bytes(&head).await? {
                     Some(der) => der.into(),

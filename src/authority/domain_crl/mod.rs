@@ -49,6 +49,8 @@ pub(super) struct DomainCrls {
     ready_signed: Mutex<HashMap<String, Timestamp>>,
     /// The counter of a large list of this process, whose number is kept for the one that is to stand ready.
     reserved: Mutex<HashMap<String, i64>>,
+    /// Held by the one request that reads the bytes of a list.
+    reading: tokio::sync::Mutex<()>,
 }
 
 fn hold<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -85,6 +85,11 @@ impl Authority {
             if let Some(known) = known.filter(|known| (known.counter, known.stood_ready) == place) {
                 return Ok(Arc::clone(known));
             }
+            let _reading = self.domain_crls.reading.lock().await;
+            let read = self.domain_crls.served(domain);
+            if let Some(known) = read.filter(|known| (known.counter, known.stood_ready) == place) {
+                return Ok(known);
+            }
             let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
             let crl = Arc::new(served(&head, ahead, der.into()));
             self.remember_list(domain, &crl.der).await;

@@ -1,5 +1,6 @@
 //! Large CRLs go on from the last one: whatever was missed by its time is found by the count of the rows.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -15,6 +16,7 @@ use chancery::pki::pem;
 use chancery::store::hierarchy;
 use chancery::store::revocations::{self, Revocation};
 use chancery::store::versions::{Topic, bump};
+use futures_util::future::join_all;
 
 use tower::ServiceExt;
 
@@ -172,6 +174,18 @@ on_both_engines! {
             assert_eq!((named, facts.is_indirect), (1, true), "its first entry names the issuer");
         }
         sane(&rig).await;
+    }
+
+    async fn requests_together_read_a_large_list_once(at) {
+        let rig = large(at).await;
+        rig.authority.publish_domains_due().await.unwrap();
+        let other = chancery::authority::Authority::open(at.restarted().await, rig.keys.clone(), vec![]).await.unwrap();
+        let crls = join_all((0..8).map(|_| other.current_crl("tls-1"))).await;
+        let first = crls[0].as_ref().unwrap();
+        assert!(crls.iter().all(|crl| Arc::ptr_eq(crl.as_ref().unwrap(), first)), "all of them get the one that was read");
+        let lists = join_all((0..8).map(|_| other.domain_crl("tls"))).await;
+        let first = lists[0].as_ref().unwrap();
+        assert!(lists.iter().all(|list| Arc::ptr_eq(list.as_ref().unwrap(), first)));
     }
 
     async fn a_large_list_is_served_in_pieces_and_whole(at) {
