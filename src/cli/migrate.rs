@@ -49,7 +49,7 @@ pub async fn run(context: &Context, args: MigrateArgs) -> Result<()> {
 async fn apply(db: &Db, schema: &Schema) -> crate::error::Result<()> {
     match schema.unknown {
         Some(newer) => Err(migrate::newer(newer)),
-        None => migrate::run(db).await,
+        None => migrate::run_telling(db, &|doing| output::say(doing)).await,
     }
 }
 

@@ -6,7 +6,6 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
@@ -51,9 +50,11 @@ macro_rules! bound {
 
 // they use the macros above
 mod large;
+mod migrating;
 mod sweep;
 
 pub use large::{LARGE_VALUE, LargeRow, write_large};
+pub use migrating::{MigrationConnection, waited_in_vain};
 pub use sweep::sweep;
 
 /// One statement. `postgres` differs from `sqlite` only for row locks (`FOR UPDATE`) and bulk inserts (UNNEST).
@@ -181,31 +182,6 @@ impl Db {
         })
     }
 
-    /// Runs the steps that are missing, under the migrator's lock.
-    pub async fn migrate(&self, migrator: &Migrator) -> Result<(), MigrateError> {
-        match self {
-            Db::Pg { pool, .. } => {
-                let mut held = pool.take().await?;
-                // a step may take long; who waits for a table keeps all others from it, and so waits briefly
-                (&mut *held).execute("SET statement_timeout = 0").await?;
-                (&mut *held).execute("SET lock_timeout = '2s'").await?;
-                let outcome = migrator.run(&mut *held).await;
-                // the migrator keeps its lock when a step fails
-                (&mut *held).execute("SELECT pg_advisory_unlock_all()").await?;
-                (&mut *held).execute("RESET lock_timeout").await?;
-                (&mut *held).execute("RESET statement_timeout").await?;
-                held.give_back();
-                outcome?;
-            }
-            Db::Lite { write, .. } => {
-                let mut held = write.take().await?;
-                migrator.run(&mut *held).await?;
-                held.give_back();
-            }
-        }
-        Ok(())
-    }
-
     pub fn is_postgres(&self) -> bool {
         matches!(self, Db::Pg { .. })
     }
@@ -313,11 +289,12 @@ impl Db {
 /// Connections whose commits are on the disk before they are answered, whatever the server, the database or the role has
 /// set. A stronger setting (`remote_apply`) stays.
 fn durable() -> PgPoolOptions {
-    const RAISE: &str = "SELECT set_config('synchronous_commit', 'on', false) \
-                         WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
     PgPoolOptions::new()
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(RAISE).await.map(drop) }))
+        .after_connect(|connection, _| Box::pin(async move { connection.execute(RAISE_DURABILITY).await.map(drop) }))
 }
+
+const RAISE_DURABILITY: &str = "SELECT set_config('synchronous_commit', 'on', false) \
+                                WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
 
 fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
     (a.0 + b.0, a.1 + b.1)

@@ -122,6 +122,11 @@ impl<D: Database> Pool<D> {
         Ok(held)
     }
 
+    /// How its connections are opened.
+    pub fn connect_options(&self) -> <D::Connection as sqlx::Connection>::Options {
+        (*self.inner.connect_options()).clone()
+    }
+
     pub async fn close(&self) {
         self.places.close();
         let rested = std::mem::take(&mut *self.rested.lock().unwrap_or_else(PoisonError::into_inner));

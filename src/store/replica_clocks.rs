@@ -25,17 +25,39 @@ macro_rules! peers {
     };
 }
 
+macro_rules! running {
+    () => {
+        "replica_clocks WHERE measured_at >= (SELECT MAX(measured_at) FROM replica_clocks) - 10000000"
+    };
+}
+
 statements! {
     READ = peers!(lite_micros!()), postgres peers!(micros!());
     /// Writes the own clock and reads the others in one round trip.
-    BEAT = "INSERT INTO replica_clocks (replica_id, offset_micros, measured_at) VALUES ($1, $2, $3) \
-            ON CONFLICT (replica_id) DO UPDATE SET offset_micros = $2, measured_at = $3",
-        postgres concat!("WITH written AS (INSERT INTO replica_clocks (replica_id, offset_micros, measured_at) VALUES ($1, $2, $3) \
-            ON CONFLICT (replica_id) DO UPDATE SET offset_micros = EXCLUDED.offset_micros, measured_at = EXCLUDED.measured_at) ", peers!(micros!()));
+    BEAT = "INSERT INTO replica_clocks (replica_id, offset_micros, measured_at, version) VALUES ($1, $2, $3, $4) \
+            ON CONFLICT (replica_id) DO UPDATE SET offset_micros = $2, measured_at = $3, version = $4",
+        postgres concat!("WITH written AS (INSERT INTO replica_clocks (replica_id, offset_micros, measured_at, version) VALUES ($1, $2, $3, $4) \
+            ON CONFLICT (replica_id) DO UPDATE SET offset_micros = EXCLUDED.offset_micros, measured_at = EXCLUDED.measured_at, version = EXCLUDED.version) ", peers!(micros!()));
     MARK = "SELECT recorded_at, trusted FROM clock_mark WHERE id = 1";
     RECORD = "UPDATE clock_mark SET recorded_at = $1 WHERE id = 1 AND trusted = $2";
     TRUST = "UPDATE clock_mark SET recorded_at = $1, trusted = trusted + 1 WHERE id = 1";
+    /// Processes before schema 21 have no row; their connections have the name alone.
+    VERSIONS = concat!("SELECT version, COUNT(*) AS n FROM ", running!(), " GROUP BY version"),
+        postgres concat!("SELECT version, COUNT(*) AS n FROM (SELECT version FROM ", running!(), " UNION ALL SELECT DISTINCT '' FROM pg_stat_activity \
+                          WHERE datname = current_database() AND application_name = 'chancery') AS v GROUP BY version");
     LEAVE = "DELETE FROM replica_clocks WHERE replica_id = $1 OR measured_at < $2";
+}
+
+/// What this process says of itself.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The versions of the processes that measured their clocks in the last ten seconds, with their count; empty for a version
+/// before 0.36, which does not say it.
+pub async fn versions(db: &Db) -> Result<Vec<(String, i64)>> {
+    let rows = q(VERSIONS).fetch_all(db).await?;
+    let mut found = rows.iter().map(|row| Ok((row.get("version")?, row.get("n")?))).collect::<Result<Vec<_>>>()?;
+    found.sort();
+    Ok(found)
 }
 
 /// The newest recorded time; None before the first.
@@ -67,7 +89,7 @@ pub async fn read(db: &Db, replica: ReplicaId) -> Result<ClockReading> {
 
 /// Reads, and writes the own clock as it was measured before.
 pub async fn beat(db: &Db, replica: ReplicaId, own: ReplicaClock) -> Result<ClockReading> {
-    let query = q(BEAT).bind(replica.to_vec()).bind(own.offset).bind(own.measured_at);
+    let query = q(BEAT).bind(replica.to_vec()).bind(own.offset).bind(own.measured_at).bind(VERSION);
     reading(&query.fetch_all(&db.volatile()).await?)
 }
 

@@ -7,6 +7,7 @@ mod history;
 mod issuers;
 mod publication;
 mod remedies;
+mod versions;
 
 pub(in crate::authority) use remedies::{how_to_lift, how_to_publish};
 
@@ -65,6 +66,7 @@ impl Authority {
             self.check_database().await,
             self.check_durability().await.unwrap_or_else(|e| blind("durability", &e.detail)),
             self.check_clock().await,
+            self.check_versions().await.unwrap_or_else(|e| blind("versions", &e.detail)),
             self.check_history().await.unwrap_or_else(|e| blind("history", &e.detail)),
             self.check_unlock_key().await.unwrap_or_else(|e| blind("unlock key", &e.detail)),
             self.check_issuers().await.unwrap_or_else(|e| blind("issuers", &e.detail)),

@@ -52,6 +52,17 @@ async fn orders_keep_their_authorizations(db: Db) {
     let challenge = challenges::find(&db, ChallengeId::from_bytes([21; 16])).await.unwrap().unwrap();
     assert_eq!((challenge.authorization_id, challenge.status), (ids[1], ChallengeStatus::Invalid));
     assert_eq!(orders::find(&db, order).await.unwrap().unwrap().replaces, None);
+    // what a server of schema 5 places from now on is linked by the end of its transaction
+    if db.is_postgres() {
+        q(plain("INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, expires_at, created_at) \
+                 SELECT $1, account_id, directory, status, identifiers, profile, expires_at, 2 FROM acme_orders"))
+            .bind(vec![4u8; 16]).execute(&db).await.unwrap();
+        q(plain("INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, expires_at, created_at) \
+                 VALUES ($1, $2, $3, 0, 'pending', 'dns', 'c.test', $4, 9, 1)"))
+            .bind(vec![12u8; 16]).bind(vec![2u8; 16]).bind(vec![4u8; 16]).bind(false).execute(&db).await.unwrap();
+        let linked = orders::view(&db, OrderId::from_bytes([4; 16])).await.unwrap().unwrap().1;
+        assert_eq!(linked, [AuthorizationId::from_bytes([12; 16])]);
+    }
     // a challenge of no authorization is refused as before
     let orphan = q(plain(
         "INSERT INTO acme_challenges (id, authorization_id, kind, token, status) VALUES ($1, $1, 'http-01', 'T', 'pending')",
@@ -195,6 +206,131 @@ async fn four_that_migrate_at_once_all_succeed() {
     }
     for db in open {
         assert_eq!(migrate::schema(&db).await.unwrap().pending, vec![]);
+        db.close().await;
+    }
+    drop_database(&url).await;
+}
+
+/// What a schema consists of, in words that two databases can be compared by.
+async fn described(db: &Db) -> Vec<String> {
+    let text = "SELECT 'column ' || table_name || '.' || column_name || ' ' || data_type || ' ' || is_nullable || ' ' || COALESCE(column_default, '') AS d \
+                FROM information_schema.columns WHERE table_schema = 'public' \
+                UNION ALL SELECT 'index ' || indexdef FROM pg_indexes WHERE schemaname = 'public' \
+                UNION ALL SELECT 'invalid ' || indexrelid::regclass FROM pg_index WHERE NOT indisvalid \
+                UNION ALL SELECT 'constraint ' || conrelid::regclass || ' ' || pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace = 'public'::regnamespace \
+                UNION ALL SELECT 'trigger ' || pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal \
+                UNION ALL SELECT 'storage ' || attrelid::regclass || '.' || attname || ' ' || attstorage::text FROM pg_attribute a \
+                JOIN pg_class c ON c.oid = a.attrelid WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND attnum > 0 \
+                UNION ALL SELECT 'step ' || version || ' ' || description || ' ' || encode(checksum, 'hex') FROM _sqlx_migrations";
+    let rows = q(plain(text)).fetch_all(db).await.unwrap();
+    let mut found: Vec<String> = rows.iter().map(|row| row.get("d").unwrap()).collect();
+    found.sort();
+    found
+}
+
+async fn opened(url: &str) -> Db {
+    Db::open_postgres(url, 4, "chancery").await.unwrap()
+}
+
+/// Many orders of one authorization each, as schema 5 has them.
+async fn many_at_five(db: &Db, count: i64) {
+    migrate::up_to(db, 5).await.unwrap();
+    stored_at_five(db).await;
+    for text in [
+        "INSERT INTO acme_orders (id, account_id, directory, status, identifiers, profile, expires_at, created_at) \
+         SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), account_id, 'default', 'valid', '[]', 'tls-server', 9, 1 \
+         FROM acme_orders, generate_series(1, $1) AS n WHERE created_at = 1",
+        "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, expires_at, created_at) \
+         SELECT decode(lpad(to_hex(n), 32, '0'), 'hex'), account_id, decode(lpad(to_hex(n), 32, '0'), 'hex'), 0, 'valid', 'dns', 'n' || n || '.test', FALSE, 9, 1 \
+         FROM acme_orders, generate_series(1, $1) AS n WHERE acme_orders.id = decode(repeat('03', 16), 'hex')",
+    ] {
+        q(plain(text)).bind(count).execute(db).await.unwrap();
+    }
+}
+
+async fn counted(db: &Db, text: &'static str) -> i64 {
+    q(plain(text)).fetch_one(db).await.unwrap().get("n").unwrap()
+}
+
+const UNLINKED: &str = "SELECT COUNT(*) AS n FROM acme_authorizations a WHERE a.order_id IS NOT NULL AND NOT EXISTS (SELECT 1 FROM \
+    acme_order_authorizations l WHERE l.order_id = a.order_id AND l.position = a.position AND l.authorization_id = a.id)";
+
+/// 100,000 authorizations in parts of a thousand, beside a server of schema 5 that goes on placing orders; the process that
+/// migrates dies twice on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_postgres_is_migrated_in_parts_beside_an_older_server() {
+    let url = create_database().await;
+    let (db, older) = (opened(&url).await, opened(&url).await);
+    many_at_five(&db, 100_000).await;
+    let said = std::sync::Mutex::new(Vec::new());
+    let reached = tokio::sync::Notify::new();
+    let until = std::sync::Mutex::new("rows of acme_authorizations are copied");
+    let progress = |doing: &str| {
+        said.lock().unwrap().push(doing.to_owned());
+        if doing.contains(*until.lock().unwrap()) {
+            reached.notify_one();
+        }
+    };
+    let upgrade = migrate::Upgrade { db: &db, batch: 1_000, progress: &progress };
+    // the first death: rows are copied
+    tokio::select! {
+        done = upgrade.up_to(migrate::LATEST) => panic!("it went on: {done:?}"),
+        () = reached.notified() => {}
+    }
+    assert_eq!(migrate::schema(&older).await.unwrap().applied, 5, "nothing is half-done");
+    let place = "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, expires_at, created_at) \
+                 SELECT $1, account_id, order_id, $2, 'pending', 'dns', 'late.test', FALSE, 9, 1 FROM acme_authorizations WHERE id = decode(repeat('0a', 16), 'hex')";
+    q(plain(place)).bind(vec![0u8; 16]).bind(7i64).execute(&older).await.unwrap();
+    // the second: an index is half-built
+    *until.lock().unwrap() = "building the index acme_authorizations_of_value";
+    tokio::select! {
+        done = upgrade.up_to(migrate::LATEST) => panic!("it went on: {done:?}"),
+        () = reached.notified() => {}
+    }
+    assert_eq!(migrate::schema(&older).await.unwrap().applied, 9);
+    q(plain(place)).bind(vec![0xff; 16]).bind(8i64).execute(&older).await.unwrap();
+    let broken =
+        "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = to_regclass('acme_authorizations_of_value')";
+    let half = "CREATE INDEX IF NOT EXISTS acme_authorizations_of_value ON acme_authorizations (value)";
+    for text in [half, broken] {
+        q(plain(text)).execute(&older).await.unwrap();
+    }
+    *until.lock().unwrap() = "-";
+    upgrade.up_to(migrate::LATEST).await.unwrap();
+    assert_eq!(counted(&db, UNLINKED).await, 0);
+    assert_eq!(counted(&db, "SELECT COUNT(*) AS n FROM acme_order_authorizations").await, 100_004);
+    let other = create_database().await;
+    let fresh = opened(&other).await;
+    migrate::run(&fresh).await.unwrap();
+    assert_eq!(described(&db).await, described(&fresh).await, "the schema of a new database");
+    for db in [db, older, fresh] {
+        db.close().await;
+    }
+    drop_database(&url).await;
+    drop_database(&other).await;
+}
+
+/// One that starts while another migrates waits as long as that takes, and says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_waits_for_the_lock_of_migrations_and_says_so() {
+    let url = create_database().await;
+    let (first, second) = (opened(&url).await, opened(&url).await);
+    let held = first.begin_migration(&|| panic!("nobody has it")).await.unwrap();
+    let waits = tokio::sync::Semaphore::new(0);
+    let progress = |doing: &str| {
+        if doing.contains("another process migrates the database") {
+            waits.add_permits(1);
+        }
+    };
+    let other = async {
+        // longer than one statement waits for a lock
+        drop(waits.acquire_many(3).await.unwrap());
+        assert_eq!(migrate::schema(&first).await.unwrap().applied, 0);
+        held.end().await;
+    };
+    let (migrated, ()) = tokio::join!(migrate::run_telling(&second, &progress), other);
+    migrated.unwrap();
+    for db in [first, second] {
         db.close().await;
     }
     drop_database(&url).await;
