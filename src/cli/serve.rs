@@ -16,6 +16,7 @@ use crate::server::listen::Addresses;
 use crate::server::notify::Notify;
 use crate::server::settings::Environment;
 use crate::server::shutdown::Signals;
+use crate::server::startup::Startup;
 use crate::server::{limits, open, receipt, running};
 use crate::telemetry;
 
@@ -26,9 +27,11 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     limits::give_back_large_blocks();
     let mut signals = Signals::listen()?;
     let config = context.config(&flags.0)?;
-    let started = running::start(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+    let (notify, startup) = (Notify::of(&Environment::of_process()), Startup::default());
+    let started = running::start_telling(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new()), &startup);
     let running = tokio::select! {
         running = started => running.trying(|| "cannot start the server".into())?,
+        never = startup.tell(&notify) => match never {},
         () = signals.next() => return Ok(()),
     };
     if let Some(unserved) = config.listen_mtls {
@@ -58,7 +61,6 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     if json {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
     }
-    let notify = Notify::of(&Environment::of_process());
     let _beats = notify.ready(&receipt::listening(&running.addresses));
     signals.next().await;
     notify.stopping(config.drain);
@@ -80,8 +82,8 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     prepare_data(&config.data).trying(what)?;
     let addresses = Addresses::configured(&config);
     let urls = running::urls(&config, &addresses);
-    let store =
-        open::open_migrated(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await.trying(what)?;
+    let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
+    let store = open::open_migrated(&config, clock, entropy, &Startup::default()).await.trying(what)?;
     let opened = open::open_or_found(&config, store, &urls.status).await.trying(what)?;
     let first_run = opened.first_run;
     let app = running::app(&config, opened, urls, &addresses).await.trying(what)?;

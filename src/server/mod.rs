@@ -24,5 +24,6 @@ pub mod running;
 pub mod settings;
 pub mod shutdown;
 mod stall;
+pub mod startup;
 pub mod tls;
 pub mod webhook;

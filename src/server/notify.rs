@@ -42,6 +42,12 @@ impl Notify {
         }))
     }
 
+    /// The start takes longer, at most `further` from now.
+    pub fn starting(&self, status: &str, further: Duration) {
+        let status = status.replace('\n', " ");
+        self.tell(&format!("STATUS={status}\nEXTEND_TIMEOUT_USEC={}", further.as_micros()));
+    }
+
     /// A stop has begun and takes at most `patience`.
     pub fn stopping(&self, patience: Duration) {
         // systemd's own limit starts anew, so that a long drain is not cut off
@@ -84,9 +90,12 @@ fn watchdog(environment: &Environment) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::startup::Startup;
 
     fn manager() -> (tokio::net::UnixDatagram, String) {
-        let name = format!("chancery-test-{}-{:p}", std::process::id(), &());
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("chancery-test-{}-{number}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         let socket = UnixDatagram::bind_addr(&address).unwrap();
         socket.set_nonblocking(true).unwrap();
@@ -114,6 +123,22 @@ mod tests {
             last = heard(&manager).await;
         }
         assert_eq!(last, "STOPPING=1\nSTATUS=Draining\nEXTEND_TIMEOUT_USEC=10000000");
+    }
+
+    #[tokio::test]
+    async fn a_migration_is_told_and_asks_for_more_time() {
+        let (manager, name) = manager();
+        let notify = Notify::of(&Environment::of(&[("NOTIFY_SOCKET", &name)]));
+        let startup = Startup::default();
+        startup.migrating("migrating the database to schema 36");
+        let heard = tokio::select! {
+            never = startup.tell(&notify) => match never {},
+            heard = heard(&manager) => heard,
+        };
+        assert_eq!(heard, "STATUS=migrating the database to schema 36\nEXTEND_TIMEOUT_USEC=60000000");
+        // afterwards a start that hangs is the manager's to end
+        startup.migrated();
+        assert_eq!(startup.doing(), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::config::{Config, prepare_data};
+use super::startup::Startup;
 use crate::authority::hierarchy::{self as founding, Founding};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
@@ -31,7 +32,12 @@ pub struct Opened {
 }
 
 /// Opens the database of `serve` and `init`, and migrates it to this binary's schema.
-pub async fn open_migrated(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Store> {
+pub async fn open_migrated(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    startup: &Startup,
+) -> Result<Store> {
     let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
     let db = open_database(config, replica).await?;
     check_durability(config, &db).await?;
@@ -39,7 +45,9 @@ pub async fn open_migrated(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<
     if has_keys && migrate::schema(&db).await?.applied == 0 {
         return Err(second_installation(config));
     }
-    migrate::run(&db).await?;
+    let outcome = migrate::run_telling(&db, &|doing| startup.migrating(doing)).await;
+    startup.migrated();
+    outcome?;
     measured(replica, db, clock, entropy).await
 }
 

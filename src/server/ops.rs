@@ -1,8 +1,8 @@
 //! Health and metrics: /livez (the process alone), /readyz for issuing and /readyz/status for CRLs and OCSP (both in the
 //! style of the kube-apiserver, with `?verbose`), /version, /metrics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +14,7 @@ use axum::routing::get;
 use futures_util::future::{BoxFuture, join_all};
 use metrics_exporter_prometheus::PrometheusHandle;
 
+use super::startup::Startup;
 use crate::error::ErrorKind;
 use crate::http::host;
 use crate::http::problem::Told;
@@ -55,6 +56,12 @@ pub struct Readiness(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     draining: AtomicBool,
+    startup: Startup,
+    /// None until the server serves.
+    checks: OnceLock<Checks>,
+}
+
+struct Checks {
     issuing: Vec<Check>,
     status: Vec<Check>,
 }
@@ -68,13 +75,21 @@ pub enum Purpose {
 
 impl std::fmt::Debug for Readiness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_list().entries(self.0.issuing.iter().chain(&self.0.status).map(|check| check.name)).finish()
+        let checks = self.0.checks.get().into_iter().flat_map(|c| c.issuing.iter().chain(&c.status));
+        f.debug_list().entries(checks.map(|check| check.name)).finish()
     }
 }
 
 impl Readiness {
-    pub fn new(issuing: Vec<Check>, status: Vec<Check>) -> Self {
-        Readiness(Arc::new(Inner { draining: AtomicBool::new(false), issuing, status }))
+    /// Of a server that does not serve yet: not ready, and alive.
+    pub fn starting(startup: Startup) -> Self {
+        Readiness(Arc::new(Inner { startup, ..Inner::default() }))
+    }
+
+    /// From now on these checks answer.
+    pub fn begin(&self, issuing: Vec<Check>, status: Vec<Check>) {
+        // a second call would change nothing: a server begins once
+        let _ = self.0.checks.set(Checks { issuing, status });
     }
 
     pub fn start_draining(&self) {
@@ -84,12 +99,26 @@ impl Readiness {
     /// Each answer, that about a stop first.
     pub async fn ask(&self, purpose: Purpose) -> Vec<Answer> {
         let draining = self.0.draining.load(Ordering::SeqCst);
-        let mut answers = vec![Answer::new("serving", draining.then(|| "the server is stopping".to_owned()))];
-        let (checks, family) = match purpose {
-            Purpose::Issuing => (&self.0.issuing, "chancery_ready"),
-            Purpose::Status => (&self.0.status, "chancery_status_ready"),
+        let not_serving = match (draining, self.0.checks.get()) {
+            (true, _) => Some("the server is stopping".to_owned()),
+            (false, None) => Some(format!(
+                "the server is starting{}",
+                self.0.startup.doing().map(|d| format!(": {d}")).unwrap_or_default()
+            )),
+            (false, Some(_)) => None,
         };
-        answers.extend(join_all(checks.iter().map(ask_one)).await.into_iter().flatten());
+        let mut answers = vec![Answer::new("serving", not_serving)];
+        let family = match purpose {
+            Purpose::Issuing => "chancery_ready",
+            Purpose::Status => "chancery_status_ready",
+        };
+        if let Some(checks) = self.0.checks.get() {
+            let asked = match purpose {
+                Purpose::Issuing => &checks.issuing,
+                Purpose::Status => &checks.status,
+            };
+            answers.extend(join_all(asked.iter().map(ask_one)).await.into_iter().flatten());
+        }
         let ready = answers.iter().all(|answer| answer.failure.is_none());
         metrics::gauge!(family).set(if ready { 1.0 } else { 0.0 });
         answers

@@ -16,6 +16,7 @@ use super::open::{self, Opened};
 use super::ops::{self, Readiness};
 use super::own_certificate::{Source, own_names};
 use super::proxies::{ListenerName, Proxies};
+use super::startup::Startup;
 use super::tls::{self, HotCertificate};
 use super::{assemble, background, claim, metrics as server_metrics, readiness, shutdown};
 use crate::access::Access;
@@ -54,13 +55,34 @@ pub struct Running {
 
 /// Binds, opens or founds, and serves. Sockets come first: a port in use is told before anything is written.
 pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Result<Running> {
+    start_telling(config, clock, entropy, &Startup::default()).await
+}
+
+/// The same for somebody who waits: `startup` says what takes long. The listener of health answers from the start, alive
+/// and not ready.
+pub async fn start_telling(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    startup: &Startup,
+) -> Result<Running> {
     let metrics = telemetry::metrics()?;
     prepare_data(&config.data)?;
     let sockets = Sockets::bind(config).await?;
     let claim = claim::database(config)?;
     let addresses = sockets.addresses(config)?;
     let urls = urls(config, &addresses);
-    let store = open::open_migrated(config, clock, entropy).await?;
+    let Sockets { web, ops } = sockets;
+    let (stop, watched) = watch::channel(Stop::Running);
+    let serve = |name, listener, tls, router, connections| {
+        let proxies = Proxies::of(config, name);
+        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections, Limits::default(), proxies))
+    };
+    let readiness = Readiness::starting(startup.clone());
+    // probes and scrapes are not waited for at a stop
+    let health = ops::router(readiness.clone(), metrics);
+    let health = EarlyListener(Some(serve(ListenerName::Ops, ops, None, health, Connections::default())));
+    let store = open::open_migrated(config, clock, entropy, startup).await?;
     let opened = open::open_or_found(config, store, &urls.status).await?;
     let first_run = opened.first_run;
     let app = app(config, opened, urls, &addresses).await?;
@@ -95,19 +117,12 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         tracing::warn!(error = %error.chain(), "the database takes no writes; it is tried again");
     }
 
-    let readiness = Readiness::new(readiness::issuing(&app), readiness::status(&app));
-    let (stop, watched) = watch::channel(Stop::Running);
+    readiness.begin(readiness::issuing(&app), readiness::status(&app));
     let (halt, halted) = watch::channel(false);
     let connections = Connections::default();
-    let serve = |name, listener, tls, router, connections| {
-        let proxies = Proxies::of(config, name);
-        tokio::spawn(listen::serve(listener, tls, router, watched.clone(), connections, Limits::default(), proxies))
-    };
-    // probes and scrapes are not waited for at a stop
-    let ops = ops::router(readiness.clone(), metrics);
-    let mut listeners = vec![serve(ListenerName::Ops, sockets.ops, None, ops, Connections::default())];
+    let mut listeners = Vec::new();
     let mut shown = None;
-    if let Some((https, http)) = sockets.web {
+    if let Some((https, http)) = web {
         let source = Source::of(config, &app);
         let hot = HotCertificate::new(source.first().await?);
         let secure = assemble::https(&app, &readiness, hsts(config, &app));
@@ -121,6 +136,7 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         listeners.push(serve(ListenerName::Http, http, None, assemble::plain(&app, &readiness), connections.clone()));
         shown = Some((source, hot));
     }
+    listeners.extend(health.keep());
     let publisher = Publisher::new(app.clone(), &config.checkpoints);
     let background = background::start(
         &app,
@@ -145,6 +161,21 @@ pub async fn start(config: &Config, clock: Arc<dyn Clock>, entropy: Arc<dyn Entr
         drain: config.drain,
         claim,
     })
+}
+
+/// A listener that ends with a start that fails or is given up.
+struct EarlyListener(Option<JoinHandle<()>>);
+
+impl EarlyListener {
+    fn keep(mut self) -> Option<JoinHandle<()>> {
+        self.0.take()
+    }
+}
+
+impl Drop for EarlyListener {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
 }
 
 impl Running {

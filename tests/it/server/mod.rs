@@ -18,5 +18,6 @@ mod memory;
 mod metrics;
 mod own_certificate;
 mod proxies;
+mod side_by_side;
 mod upgrade;
 mod upgraded_key_ids;
