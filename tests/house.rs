@@ -302,6 +302,22 @@ fn both_engines_have_the_same_migrations() {
     assert_eq!(migration_faults(&list(&["first.sql"]), &list(&["first.sql"])).len(), 1);
 }
 
+/// Who reads `--version` knows whether an upgrade migrates: 0.36.1 and 0.36.2 have one schema, 0.37.0 another.
+#[test]
+fn the_versions_second_figure_is_the_schema() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let folder = fs::read_dir(root().join("migrations/postgres")).unwrap();
+    let names: Vec<String> = folder.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    assert_eq!(version_faults(&read("Cargo.toml"), &read("Cargo.lock"), &names), Vec::<String>::new());
+
+    let manifest = |version: &str| format!("[package]\nname = \"chancery\"\nversion = \"{version}\"\n");
+    let (list, lock) =
+        (vec!["0036_a.sql".to_owned(), "0004_b.sql".to_owned()], "name = \"chancery\"\nversion = \"0.36.2\"\n");
+    assert_eq!(version_faults(&manifest("0.36.2"), lock, &list), Vec::<String>::new());
+    assert_eq!(version_faults(&manifest("0.35.2"), &lock.replace("36", "35"), &list).len(), 1);
+    assert_eq!(version_faults(&manifest("0.36.3"), lock, &list).len(), 1, "the lock file has another");
+}
+
 /// The rule finds each bad example, passes each good one, and finds nothing in the sources.
 fn hold(rule: Rule, bad: &[(&str, &str)], good: &[(&str, &str)]) {
     for (path, text) in bad {

@@ -323,3 +323,25 @@ pub fn migration_faults(postgres: &[String], sqlite: &[String]) -> Vec<String> {
     }
     found
 }
+
+/// Every change of the schema raises the version: its second figure is the number of the newest migration.
+pub fn version_faults(manifest: &str, lock: &str, migrations: &[String]) -> Vec<String> {
+    let after = |text: &str, mark: &str| -> Option<String> {
+        let rest = text.split_once(mark)?.1;
+        Some(rest.split_once("version = \"")?.1.split_once('"')?.0.to_owned())
+    };
+    let version = after(manifest, "[package]").unwrap_or_default();
+    let schema = migrations.iter().filter_map(|name| name.get(..4)?.parse::<u32>().ok()).max().unwrap_or(0);
+    let mut found = Vec::new();
+    if version.split('.').nth(1) != Some(&*schema.to_string()) {
+        found.push(format!(
+            "Cargo.toml has version {version} and the newest migration is {schema:04}: set 0.{schema}.0"
+        ));
+    }
+    if after(lock, "name = \"chancery\"\n").as_deref() != Some(&*version) {
+        found.push(format!(
+            "Cargo.lock has another version of chancery than {version}: commit what cargo check writes"
+        ));
+    }
+    found
+}
