@@ -13,7 +13,6 @@ use chancery::server::startup::Startup;
 use chancery::store::engine::Db;
 
 use crate::support::postgres::{create_database, drop_database};
-use crate::support::server::TestServer;
 use crate::support::stores::plain;
 use crate::support::{wait, wire};
 

@@ -289,6 +289,11 @@ async fn a_large_postgres_is_migrated_in_parts_beside_an_older_server() {
     }
     assert_eq!(migrate::schema(&older).await.unwrap().applied, 9);
     q(plain(place)).bind(vec![0xff; 16]).bind(8i64).execute(&older).await.unwrap();
+    // the database goes on with the statement of a client that is gone until it notices
+    let held = "SELECT COUNT(*) AS n FROM pg_locks WHERE locktype = 'advisory' AND database = \
+                (SELECT oid FROM pg_database WHERE datname = current_database())";
+    wait::until("the lock of the dead process is free", async || (counted(&older, held).await == 0).then_some(()))
+        .await;
     let broken =
         "UPDATE pg_index SET indisvalid = FALSE WHERE indexrelid = to_regclass('acme_authorizations_of_value')";
     let half = "CREATE INDEX IF NOT EXISTS acme_authorizations_of_value ON acme_authorizations (value)";
