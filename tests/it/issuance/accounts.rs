@@ -86,5 +86,5 @@ async fn until_it_waits(at: &At) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), waits).await.expect("the finalize waits");
+    tokio::time::timeout(std::time::Duration::from_secs(30), waits).await.expect("the finalize waits");
 }

@@ -97,7 +97,7 @@ on_both_servers! {
             let answer = sender.send_request(request).await.unwrap();
             assert_eq!(answer.status().as_u16(), status, "{method} {path}");
             assert!(!answer.into_body().collect().await.unwrap().to_bytes().is_empty());
-            assert!(tokio::time::timeout(Duration::from_secs(10), ended).await.is_ok_and(|told| told.is_ok()), "{method} {path}");
+            assert!(tokio::time::timeout(Duration::from_secs(30), ended).await.is_ok_and(|told| told.is_ok()), "{method} {path}");
         }
         drop(sender);
         driver.await.unwrap().unwrap();

@@ -19,8 +19,8 @@ use crate::support::drip::drip;
 use crate::support::wait::pause;
 use crate::support::wire::{self, Reply};
 
-const HEADERS: Duration = Duration::from_millis(300);
-const IDLE: Duration = Duration::from_secs(3);
+const HEADERS: Duration = Duration::from_secs(1);
+const IDLE: Duration = Duration::from_secs(10);
 
 async fn listening() -> (SocketAddr, watch::Sender<Stop>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
