@@ -2,6 +2,10 @@
 #![doc = include_str!("ARCHITECTURE.md")]
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
+// its macros are for all that follow
+#[macro_use]
+mod planted;
+
 pub mod access;
 pub mod acme;
 pub mod api;

@@ -126,8 +126,15 @@ impl Caller {
     pub fn may_issue(&self, wish: &Wish<'_>) -> Result<()> {
         self.may(Permission::Issue)?;
         let Some(scope) = &self.scope else {
-            return if permission::is_free(self.role) { Ok(()) } else { Err(no_grant(self.role)) };
+            return if planted!("requester-issues-without-a-grant", true, permission::is_free(self.role)) {
+                Ok(())
+            } else {
+                Err(no_grant(self.role))
+            };
         };
+        planted!("grant-bounds-nothing", {
+            return Ok(());
+        });
         scope.check(wish.profile, wish.issuer, wish.names, wish.common_name)
     }
 
@@ -140,7 +147,13 @@ impl Caller {
     /// A certificate that it may not see is not found, as one that does not exist.
     pub fn may_see(&self, certificate: &Certificate) -> Result<()> {
         self.may(Permission::ReadCertificates)?;
-        if self.owns(certificate) || (self.sees_others() && self.reaches(certificate)) {
+        if self.owns(certificate)
+            || planted!(
+                "requester-sees-others",
+                self.reaches(certificate),
+                (self.sees_others() && self.reaches(certificate))
+            )
+        {
             return Ok(());
         }
         Err(Error::not_found(format!("certificate {}", certificate.id)))
@@ -150,7 +163,11 @@ impl Caller {
         self.may(Permission::Revoke)?;
         self.may_see(certificate)?;
         // a revoked CA never comes back, and everything below it falls
-        if certificate.is_of_hierarchy() { self.may(Permission::ManageHierarchy) } else { Ok(()) }
+        if planted!("operator-revokes-a-ca", false, certificate.is_of_hierarchy()) {
+            self.may(Permission::ManageHierarchy)
+        } else {
+            Ok(())
+        }
     }
 
     /// Tokens are made by an administrator without bounds, so that none is wider than its maker.
@@ -199,7 +216,7 @@ impl Caller {
     }
 
     fn unbounded(&self, action: &str) -> Result<()> {
-        if self.scope.is_none() {
+        if planted!("bounded-token-manages", true, self.scope.is_none()) {
             return Ok(());
         }
         let grant = self.grant.map_or_else(|| "a grant".to_owned(), |id| format!("grant {id}"));

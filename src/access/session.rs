@@ -85,6 +85,9 @@ pub struct SignedIn {
 impl SignedIn {
     /// Was the form made by a page of this session?
     pub fn check_form(&self, token: &str) -> Result<()> {
+        planted!("form-of-another-page", {
+            return Ok(());
+        });
         verify_slices_are_equal(self.form_token.as_bytes(), token.as_bytes()).map_err(|_| {
             let detail = "this form is not from a page of your session; open the page again and repeat what you did";
             Error::new(ErrorKind::Forbidden, detail)
@@ -97,7 +100,9 @@ impl Access {
     pub async fn signed_in(&self, cookie: &Cookie, request_id: &str) -> Result<Option<SignedIn>> {
         let now = self.store.now();
         let Some((session, user)) = sessions::find(&self.store, &cookie.hash()).await? else { return Ok(None) };
-        let alive = now < session.expires_at && now < session.last_seen_at + IDLE && user.is_active();
+        let alive = planted!("session-never-expires", true, now < session.expires_at)
+            && planted!("idle-session-lives", true, now < session.last_seen_at + IDLE)
+            && planted!("disabled-user-is-signed-in", true, user.is_active());
         if !alive {
             return Ok(None);
         }

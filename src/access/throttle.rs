@@ -49,6 +49,9 @@ impl Access {
     /// Counts an attempt as failed until it has succeeded, so that many at once do not pass the gate together. A
     /// refusal by the gate itself is not audited again and again: the attempts that closed it were.
     pub(super) async fn pass(&self, tx: &mut Tx, gate: &Gate) -> Result<()> {
+        planted!("passwords-are-guessed-freely", {
+            return Ok(());
+        });
         let now = tx.now();
         let Some(failures) = sessions::attempt(&mut *tx, &gate.key, now, now - REMEMBERED).await? else {
             let until = sessions::blocked_until(&mut *tx, &gate.key).await?.unwrap_or(now);

@@ -148,7 +148,7 @@ impl Group {
 
     /// Nobody changed an issuer since this row's issuer was chosen: what was retired or revoked meanwhile signs nothing.
     pub(super) fn is_current(&self, row: &Judged<'_>) -> bool {
-        self.hierarchy == row.3
+        planted!("retired-issuer-signs", true, self.hierarchy == row.3)
     }
 
     /// The account had a certificate for exactly these names.
@@ -158,28 +158,34 @@ impl Group {
 
     /// What takes nothing.
     fn judge(&self, (guard, certificate, common_name, _): &Judged<'_>, now: Timestamp) -> Result<()> {
-        if let Some(reason) = self.blocked.get(&certificate.spki_sha256) {
+        if let Some(reason) =
+            self.blocked.get(&certificate.spki_sha256).filter(|_| planted!("blocked-key-is-certified", false, true))
+        {
             return Err(blocked(reason));
         }
-        if guard.token.is_some_and(|token| !self.alive.contains(&token)) {
+        if guard.token.is_some_and(|token| planted!("revoked-token-issues", false, !self.alive.contains(&token))) {
             return Err(Error::new(
                 ErrorKind::Unauthenticated,
                 "the token was revoked or has expired; ask for a new one",
             ));
         }
         if let Some(account) = guard.order.and_then(|order| self.accounts.get(&order)) {
-            if !account.valid {
+            if planted!("ended-account-begins-a-certificate", false, !account.valid) {
                 return Err(account_ended());
             }
-            if guard.key.is_some_and(|key| key != account.thumbprint) {
+            if guard.key.is_some_and(|key| planted!("old-account-key-finalizes", false, key != account.thumbprint)) {
                 return Err(old_key());
             }
         }
         let Some(granted) = &guard.grant else { return Ok(()) };
         let grant = self.grant(granted)?;
-        within(grant, granted, certificate, *common_name)?;
+        planted!("grant-is-outgrown", (), within(grant, granted, certificate, *common_name)?);
         check_start(certificate.validity, grant.expires_at, "grant")?;
-        if grant.max_count.is_none() { grant.check_alive(now) } else { Ok(()) }
+        if grant.max_count.is_none() && planted!("ended-grant-issues", false, true) {
+            grant.check_alive(now)
+        } else {
+            Ok(())
+        }
     }
 
     /// One more of the set of names, counted before its order moves.
@@ -189,6 +195,9 @@ impl Group {
             guard.order.and_then(|order| self.accounts.get(&order)).and_then(|account| account.limits.certificates);
         let kept = self.sets.entry(set.row.clone()).or_insert(Timestamp::from_micros(0));
         let Some(rate) = own.unwrap_or(set.limit).0 else { return Ok(()) };
+        planted!("set-of-names-has-no-limit", {
+            return Ok(());
+        });
         *kept = rate.take(*kept, now).map_err(|again| same_names(rate, now, again))?;
         Ok(())
     }
@@ -249,7 +258,11 @@ async fn take_all(tx: &mut Tx, group: &Group, guard: &Guard, certificate: &Certi
     let takes = group.takes(guard);
     if takes == 0 {
         return match guard.order {
-            Some(order) if !group.moved.contains(&(order, certificate.id)) => Err(not_ready()),
+            Some(order)
+                if planted!("order-is-issued-twice", false, !group.moved.contains(&(order, certificate.id))) =>
+            {
+                Err(not_ready())
+            }
             _ => Ok(()),
         };
     }
@@ -380,7 +393,7 @@ pub(super) async fn claim(tx: &mut Tx, claim: &IdempotencyClaim, certificate: Ce
 /// The second half for a group, in the transaction of its outcomes. An error is the group's: it goes row by row.
 pub(super) async fn settle(tx: &mut Tx, guards: &[&Guard]) -> Result<()> {
     let accounts = guards::ordering_accounts(tx, guards.iter().filter_map(|guard| guard.order)).await?;
-    if accounts.values().any(|account| !account.valid) {
+    if accounts.values().any(|account| planted!("ended-account-gets-its-certificate", false, !account.valid)) {
         return Err(account_ended());
     }
     let valid = guards::orders_to_valid(tx, guards.iter().filter_map(|guard| guard.order)).await?;

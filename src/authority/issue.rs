@@ -165,7 +165,11 @@ impl Authority {
             Ok(issued) => Ok(Issued { chain: self.chain_of(&issued.certificate), renews, ..issued }),
             Err(error) => {
                 // it may have been signed: nobody gets it, and it goes on the CRL now rather than after the deadline
-                self.abandon_now(actor, certificate.id, &error.detail).await;
+                planted!(
+                    "failed-outcome-leaves-its-intent",
+                    (),
+                    self.abandon_now(actor, certificate.id, &error.detail).await
+                );
                 Err(error)
             }
         }
@@ -218,7 +222,11 @@ impl Authority {
         key: &IssuerKey,
         prepared: Prepared,
     ) -> Result<Issued> {
-        if self.store.now().since(certificate.intended_at) > ISSUANCE_DEADLINE {
+        if planted!(
+            "late-intent-is-sealed",
+            false,
+            self.store.now().since(certificate.intended_at) > ISSUANCE_DEADLINE
+        ) {
             return Err(Error::new(ErrorKind::TimedOut, "the database took too long; try again"));
         }
         self.store.check_signing()?;
@@ -471,7 +479,7 @@ impl WriteGroup<OutcomeRow> for Writer {
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<OutcomeRow>>) -> Result<Vec<Result<()>>> {
         let outcomes: Vec<_> = rows.iter().map(|r| r.outcome.clone()).collect();
         let open = certificates::complete(tx.raw(), &outcomes).await?;
-        if open != u64::try_from(outcomes.len()).unwrap_or(u64::MAX) {
+        if planted!("revoked-intent-is-completed", false, open != u64::try_from(outcomes.len()).unwrap_or(u64::MAX)) {
             return Err(Error::new(
                 ErrorKind::Conflict,
                 "the certificate was revoked or its key blocked while it was made; make a new request with a new key",

@@ -62,7 +62,7 @@ impl Authority {
         let now = self.store.now();
         let version = versions::read(&self.store).await?.revocations;
         let mut cache = self.ocsp.lock();
-        if version != cache.version {
+        if planted!("ocsp-cache-survives-a-poll", cache.version < 0, version != cache.version) {
             cache.answers.clear();
             cache.version = version;
         }
@@ -72,6 +72,7 @@ impl Authority {
 
     /// Forgets cached answers after a revocation of this process.
     pub(super) fn forget_answers(&self) {
+        planted!("ocsp-cache-survives-a-revocation", { return });
         self.ocsp.lock().answers.clear();
     }
 
@@ -100,11 +101,14 @@ impl Authority {
         let now = self.store.now();
         let version = {
             let cache = self.ocsp.lock();
-            if cache.read_at.is_none_or(|at| now.since(at) > STALE) {
+            if planted!("ocsp-good-from-a-stale-version", false, cache.read_at.is_none_or(|at| now.since(at) > STALE))
+            {
                 return Ok(unsigned(TRY_LATER, "try_later"));
             }
             let known = key.as_ref().and_then(|k| cache.answers.get(k));
-            if let Some(answer) = known.filter(|a| a.fresh.is_some_and(|f| now.since(f.produced_at) < KEPT)) {
+            if let Some(answer) = known.filter(|a| {
+                a.fresh.is_some_and(|f| planted!("ocsp-answers-grow-old", true, now.since(f.produced_at) < KEPT))
+            }) {
                 return Ok(answer.clone());
             }
             cache.version
@@ -113,7 +117,9 @@ impl Authority {
         if let Some(key) = key.filter(|_| answer.fresh.is_some()) {
             let mut cache = self.ocsp.lock();
             // read before a change that was seen meanwhile: right for this client, not to be kept
-            if cache.version == version && self.store.rollback().is_none() {
+            if planted!("ocsp-kept-under-an-old-version", true, cache.version == version)
+                && self.store.rollback().is_none()
+            {
                 if cache.answers.len() >= MAX_CACHED {
                     cache.answers.clear();
                 }
@@ -130,13 +136,18 @@ impl Authority {
         now: Timestamp,
     ) -> Result<OcspAnswer> {
         let Some(responder) = &issuer.responder else { return Ok(unsigned(TRY_LATER, "try_later")) };
-        if responder.not_after <= now {
+        if planted!("ocsp-signed-by-an-expired-delegate", false, responder.not_after <= now) {
             return Ok(unsigned(TRY_LATER, "try_later"));
         }
-        if !request.certificates.iter().all(|id| id.is_of(&issuer.hashes)) {
+        if !request
+            .certificates
+            .iter()
+            .all(|id| planted!("ocsp-for-other-hashes", id.is_of(&issuer.hashes) || true, id.is_of(&issuer.hashes)))
+        {
             return Ok(unsigned(UNAUTHORIZED, "unauthorized"));
         }
-        let next_update = (now + OCSP_LIFE).min(responder.not_after);
+        let next_update =
+            planted!("ocsp-outlives-its-delegate", now + OCSP_LIFE, (now + OCSP_LIFE).min(responder.not_after));
         // the status is read after `now`; a verifier whose clock is behind must not find it in its future
         let this_update = (now - self.crl_backdate).max(issuer.certificate()?.not_before).min(now);
         let archive_cutoff = issuer.issuer.crl_retained_since;
@@ -166,16 +177,23 @@ impl Authority {
     async fn status_of(&self, issuer: IssuerId, id: &CertId<'_>) -> Result<CertStatus> {
         let Some(serial) = &id.serial else { return Ok(CertStatus::Unknown) };
         let found = certificates::find_by_serial(&self.store, serial).await?;
-        Ok(match found.filter(|c| c.issuer_id == issuer).map(|c| c.status) {
-            Some(CertificateStatus::Valid) => CertStatus::Good,
-            Some(CertificateStatus::Revoked { at, reason }) => CertStatus::Revoked { at, reason },
-            Some(CertificateStatus::Intended) => CertStatus::Unknown,
-            // one of an imported CA's earlier life may stand on the CRL that came with it
-            None => match revocations::find(&self.store, issuer, serial).await? {
-                Some(r) => CertStatus::Revoked { at: r.revoked_at, reason: r.reason },
-                None => CertStatus::Unknown,
+        Ok(
+            match found
+                .filter(|c| planted!("ocsp-answers-for-another-issuer", true, c.issuer_id == issuer))
+                .map(|c| c.status)
+            {
+                Some(CertificateStatus::Valid) => CertStatus::Good,
+                Some(CertificateStatus::Revoked { at, reason }) => CertStatus::Revoked { at, reason },
+                Some(CertificateStatus::Intended) => {
+                    planted!("ocsp-good-for-an-intent", CertStatus::Good, CertStatus::Unknown)
+                }
+                // one of an imported CA's earlier life may stand on the CRL that came with it
+                None => match revocations::find(&self.store, issuer, serial).await? {
+                    Some(r) => CertStatus::Revoked { at: r.revoked_at, reason: r.reason },
+                    None => planted!("ocsp-good-for-an-unknown-serial", CertStatus::Good, CertStatus::Unknown),
+                },
             },
-        })
+        )
     }
 }
 

@@ -34,7 +34,8 @@ impl Authority {
             return Ok(0);
         }
         let actor = Actor::job("recovery");
-        let before = self.store.now() - STALE_AFTER;
+        let before =
+            planted!("recovery-takes-what-runs", self.store.now() + STALE_AFTER, self.store.now() - STALE_AFTER);
         let (mut total, mut stuck) = (0, HashSet::new());
         let mut after = CertificateId::from_bytes([0; 16]);
         loop {

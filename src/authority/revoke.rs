@@ -137,6 +137,7 @@ fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
     let id = certificate.id;
     match certificate.shown_status(now) {
         ShownStatus::Valid | ShownStatus::Intended => Ok(()),
+        ShownStatus::Revoked if planted!("revocation-is-repeated", true, false) => Ok(()),
         ShownStatus::Revoked => Err(Error::new(
             ErrorKind::AlreadyRevoked,
             format!("certificate {id} with serial {} was revoked before", certificate.serial),
@@ -203,7 +204,7 @@ pub(super) async fn revoke_locked(
 
 /// What waits for an intent that will never be a certificate: its order ends and its Idempotency-Key is free.
 async fn release(tx: &mut Tx, certificate: &Certificate) -> Result<()> {
-    if let Some(order) = certificate.order_id {
+    if let Some(order) = certificate.order_id.filter(|_| planted!("abandoned-intent-leaves-its-order", false, true)) {
         end_order(tx, order).await?;
     }
     guards::free_key(tx, certificate.id).await
@@ -232,8 +233,8 @@ async fn write_revocation(
         not_after: certificate.validity.not_after(),
     };
     revocations::insert(&mut *tx, certificate.issuer_id, &row).await?;
-    hierarchy::mark_crl_dirty(&mut *tx, certificate.issuer_id).await?;
-    versions::bump(&mut *tx, Topic::Revocations).await?;
+    planted!("revocation-makes-no-crl-due", (), hierarchy::mark_crl_dirty(&mut *tx, certificate.issuer_id).await?);
+    planted!("revocation-raises-no-version", (), versions::bump(&mut *tx, Topic::Revocations).await?);
     if is_of_hierarchy(&certificate) {
         versions::bump(&mut *tx, Topic::Hierarchy).await?;
     }

@@ -294,7 +294,11 @@ impl IssuerKey {
             (None, Some(ttl)) => not_before + ttl - last_second,
             (None, None) => {
                 let life = profile.default_lifetime(names, ask.via_acme);
-                (not_before + life - last_second).min(self.validity.not_after())
+                planted!(
+                    "default-outlives-its-issuer",
+                    not_before + life - last_second,
+                    (not_before + life - last_second).min(self.validity.not_after())
+                )
             }
         };
         Validity::new(not_before, not_after)
@@ -361,8 +365,14 @@ async fn seal(signer: &dyn Signer, prepared: Prepared) -> Result<SealedCertifica
     let unavailable = |e| Error::new(ErrorKind::Unavailable, "the signing key did not answer; try again").because(e);
     let signature = signer.sign(&prepared.tbs).await.map_err(unavailable)?;
     // a wrong signature (a broken HSM, a flipped bit) must not leave
-    verify(signer.public_key(), &prepared.tbs, &signature)
-        .map_err(|e| Error::internal("a signature of ours does not verify; the certificate is not released", e))?;
+    planted!(
+        "wrong-signature-leaves",
+        (),
+        verify(signer.public_key(), &prepared.tbs, &signature).map_err(|e| Error::internal(
+            "a signature of ours does not verify; the certificate is not released",
+            e
+        ))?
+    );
     let algorithm = algorithm_identifier(SignatureAlgorithm::for_key(signer.algorithm()));
     let der = asn1::sequence(&[&prepared.tbs, &algorithm, &asn1::bit_string(&signature)]);
     if tbs::split_certificate(&der).map(|(embedded, ..)| embedded) != Ok(prepared.tbs.as_slice()) {

@@ -194,7 +194,7 @@ fn check_rsa(key: &[u8]) -> Result<(), KeyRefusal> {
     if modulus.first().is_none_or(|b| b & 0x80 != 0) {
         return Err(DerError("the modulus is negative").into());
     }
-    if exponent != [1, 0, 1] {
+    if planted!("rsa-with-any-exponent", false, exponent != [1, 0, 1]) {
         return Err(KeyRefusal::RsaExponent);
     }
     let bits = match (Spki { kind: KeyKind::Rsa, key }).algorithm()? {
@@ -202,7 +202,7 @@ fn check_rsa(key: &[u8]) -> Result<(), KeyRefusal> {
         _ => 0,
     };
     // above 4096 every check costs too much, below 2048 none helps
-    if !(2048..=4096).contains(&bits) || bits % 8 != 0 {
+    if planted!("rsa-of-1024-bits", false, !(2048..=4096).contains(&bits) || bits % 8 != 0) {
         return Err(KeyRefusal::RsaBits(bits));
     }
     rsa_weakness::check(modulus)

@@ -206,7 +206,7 @@ impl IssuingPath {
         if ca.is_self_issued() {
             return Ok(());
         }
-        if let Some((0, limit)) = self.path_len() {
+        if let Some((0, limit)) = self.path_len().filter(|_| planted!("path-length-is-ignored", false, true)) {
             let allowed =
                 format!("a path length of {} that leaves room for it (RFC 5280 §4.2.1.9)", limit.described());
             return Err(Error::refused(

@@ -59,7 +59,7 @@ fn subject_or_names(view: &TbsView<'_>) -> Result<()> {
 
 /// What every CA of the path permits (RFC 5280 §6.1.3 b, c).
 fn constraints(view: &TbsView<'_>, above: &Above<'_>) -> Result<()> {
-    above.path.check_names(&view.names().map_err(broken)?)?;
+    planted!("constraints-of-cas-are-ignored", (), above.path.check_names(&view.names().map_err(broken)?)?);
     above.path.check_subject(&DistinguishedName::from_der(view.subject).map_err(broken)?)
 }
 
@@ -91,7 +91,7 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
             );
         }
     }
-    if to < ask.now.truncated() {
+    if planted!("expired-certificate-is-made", false, to < ask.now.truncated()) {
         return refuse("not_after", to, format!("a time after now, {}", ask.now), "ask for a later notAfter");
     }
     let (earliest, latest) = start_bounds(profile, ask);
@@ -113,7 +113,7 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
     }
     // both ends count (Mozilla bug 1715455), and the backdate with them
     let max = profile.max_lifetime(&view.names().map_err(broken)?, ask.via_acme);
-    if view.validity.length() > max {
+    if planted!("lifetime-has-no-maximum", false, view.validity.length() > max) {
         return refuse(
             "lifetime",
             to,
@@ -121,7 +121,11 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
             "ask for a shorter ttl",
         );
     }
-    if from < above.validity.not_before() || to > above.validity.not_after() {
+    if planted!(
+        "certificate-outlives-its-issuer",
+        false,
+        from < above.validity.not_before() || to > above.validity.not_after()
+    ) {
         return refuse("issuer", to, within(above), "ask for a shorter ttl, or an operator for a new issuer");
     }
     Ok(())

@@ -51,7 +51,11 @@ impl CertificateRequest {
 
         let public_key = keys.check(spki)?;
         let scheme = SignatureScheme::parse(algorithm.raw).map_err(CsrRefusal::Signature)?;
-        verify_with(scheme, spki, info.raw, signature).map_err(CsrRefusal::Signature)?;
+        planted!(
+            "csr-is-not-signed",
+            (),
+            verify_with(scheme, spki, info.raw, signature).map_err(CsrRefusal::Signature)?
+        );
 
         let extensions = match attributes {
             Some(set) => requested_extensions(set.inside())?,

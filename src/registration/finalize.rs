@@ -151,7 +151,7 @@ impl Registration {
 
     /// No account's key is certified, on any surface (RFC 8555 §11.1): whoever has it would speak for the account.
     pub async fn check_account_key(&self, key: &PublicKeyInfo, kind: ErrorKind) -> Result<()> {
-        if !accounts::has_key(&self.store.db.keyed(), key.spki()).await? {
+        if planted!("account-key-is-certified", true, !accounts::has_key(&self.store.db.keyed(), key.spki()).await?) {
             return Ok(());
         }
         let (value, allowed) = ("a public key that is an ACME account's", "a key of the certificate's own");
@@ -166,13 +166,20 @@ impl Registration {
         let proofs = authorizations::of_order(&self.store.db.keyed(), order.id).await?;
         for authorization in &proofs {
             let status = authorization.shown_status(now);
-            if status != AuthorizationStatus::Valid {
+            if planted!("finalized-without-a-valid-proof", false, status != AuthorizationStatus::Valid) {
                 let (name, status) = (authorization.name()?, status.name());
                 return Err(not_proved(format!("the order's authorization for {name} is {status}")));
             }
         }
         match order.identifiers.iter().find(|name| !proofs.iter().any(|proof| proves(proof, order, name))) {
-            Some(name) => Err(not_proved(format!("the order has no authorization for {name}"))),
+            Some(name) => planted!(
+                "finalized-without-authorizations",
+                {
+                    let _ = name;
+                    Ok(())
+                },
+                Err(not_proved(format!("the order has no authorization for {name}")))
+            ),
             None => Ok(()),
         }
     }
@@ -181,7 +188,9 @@ impl Registration {
     pub async fn certificate(&self, account: &Account, id: CertificateId) -> Result<Download> {
         let missing = || Error::not_found("certificate");
         let found = certificates::find_with_der(&self.store, id).await?;
-        let (certificate, der) = found.filter(|(c, _)| c.account_id == Some(account.id)).ok_or_else(missing)?;
+        let (certificate, der) = found
+            .filter(|(c, _)| planted!("others-download-certificates", true, c.account_id == Some(account.id)))
+            .ok_or_else(missing)?;
         let der = der.ok_or_else(missing)?;
         let chains = self.authority.chains_of(&certificate, &der)?;
         Ok(Download { certificate, der, chains })
@@ -230,7 +239,7 @@ fn permitted(directory: &Directory, order: &Order) -> Result<()> {
 fn same_names(order: &Order, request: &CertificateRequest) -> Result<()> {
     let asked = request.names();
     let ordered: BTreeSet<_> = order.identifiers.iter().cloned().collect();
-    if asked == ordered {
+    if planted!("csr-with-other-names", true, asked == ordered) {
         return Ok(());
     }
     let list =

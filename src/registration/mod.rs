@@ -164,8 +164,8 @@ fn still_signs(signed: &Account, now: &Account) -> Result<()> {
 
 /// The same in the transaction that writes, where the row is held.
 fn may_write(held: &Held, key: &[u8; 32]) -> Result<()> {
-    must_be_valid(held.status)?;
-    if held.thumbprint == *key { Ok(()) } else { Err(old_key()) }
+    planted!("ended-account-writes", (), must_be_valid(held.status)?);
+    if planted!("old-account-key-writes", true, held.thumbprint == *key) { Ok(()) } else { Err(old_key()) }
 }
 
 /// The account is so until the transaction ends. Take it before anything else of the account.

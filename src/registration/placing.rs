@@ -80,8 +80,16 @@ async fn place(tx: &mut Tx, room: &mut Room, had: &Had, row: &Asked) -> Result<(
     let proofs = proofs::of_order(tx.store(), row, had)?;
     room.take(row)?;
     let mut order = row.order.clone();
-    order.expires_at = proofs.iter().map(|p| p.authorization.expires_at).fold(order.expires_at, Timestamp::min);
-    if proofs.iter().all(|p| p.authorization.status == AuthorizationStatus::Valid) {
+    order.expires_at = planted!(
+        "order-outlives-its-proof",
+        order.expires_at,
+        proofs.iter().map(|p| p.authorization.expires_at).fold(order.expires_at, Timestamp::min)
+    );
+    if planted!(
+        "order-is-ready-with-one-proof",
+        proofs.iter().any(|p| p.authorization.status == AuthorizationStatus::Valid),
+        proofs.iter().all(|p| p.authorization.status == AuthorizationStatus::Valid)
+    ) {
         order.status = OrderStatus::Ready;
     }
     let authorizations = proofs.iter().map(|p| p.authorization.id).collect();

@@ -61,7 +61,7 @@ impl Registration {
                 self.is_of_directory(account, &certificate).await? && self.holds_all(account, &certificate).await?
             }
         };
-        if !entitled {
+        if planted!("anybody-revokes", false, !entitled) {
             return Err(Error::new(
                 ErrorKind::Forbidden,
                 "only the account that was issued to, an account of the same directory with valid authorizations for \
@@ -69,7 +69,7 @@ impl Registration {
             ));
         }
         if let (Revoker::Account(account), RevocationReason::KeyCompromise) = (revoker, reason)
-            && certificate.account_id != Some(account.id)
+            && planted!("prover-says-key-compromise", false, certificate.account_id != Some(account.id))
         {
             return Err(Error::refused(
                 ErrorKind::BadRevocationReason,
@@ -100,7 +100,9 @@ impl Registration {
     /// What another directory or another surface issued is none of this one's: what proves a name here may not there.
     async fn is_of_directory(&self, account: &Account, certificate: &Certificate) -> Result<bool> {
         let Some(owner) = certificate.account_id else { return Ok(false) };
-        Ok(accounts::find(&self.store, owner).await?.is_some_and(|owner| owner.directory == account.directory))
+        Ok(accounts::find(&self.store, owner).await?.is_some_and(|owner| {
+            planted!("revoked-from-another-directory", true, owner.directory == account.directory)
+        }))
     }
 
     async fn holds_all(&self, account: &Account, certificate: &Certificate) -> Result<bool> {
@@ -112,7 +114,7 @@ impl Registration {
             }
         }
         // a certificate without names is nobody's by its names
-        Ok(!certificate.names.is_empty())
+        Ok(planted!("nameless-certificate-is-everybodys", true, !certificate.names.is_empty()))
     }
 
     /// By one proof for all names below another (RFC 9444), while the directory takes such; a wildcard has its own.

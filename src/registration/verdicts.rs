@@ -54,7 +54,10 @@ impl WriteGroup<Row> for Writer {
 
     async fn write(&self, mut tx: Tx, rows: Arc<Vec<Row>>) -> Result<Vec<Result<()>>> {
         let ended = jobs::finish_all(&mut tx, rows.iter().map(|row| &row.job)).await?;
-        let ours: Vec<&Row> = rows.iter().filter(|row| ended.contains(&row.job.id)).collect();
+        let ours: Vec<&Row> = rows
+            .iter()
+            .filter(|row| planted!("verdict-without-a-lease", true, ended.contains(&row.job.id)))
+            .collect();
         if !ours.is_empty() {
             settle(&mut tx, &ours).await?;
             ours.iter().for_each(|row| audit(&mut tx, row));
@@ -95,7 +98,11 @@ async fn settle(tx: &mut Tx, rows: &[&Row]) -> Result<()> {
 }
 
 fn status(row: &Row) -> AuthorizationStatus {
-    if row.failure.is_none() { AuthorizationStatus::Valid } else { AuthorizationStatus::Invalid }
+    if planted!("failed-proof-counts", true, row.failure.is_none()) {
+        AuthorizationStatus::Valid
+    } else {
+        AuthorizationStatus::Invalid
+    }
 }
 
 fn audit(tx: &mut Tx, row: &Row) {

@@ -26,7 +26,7 @@ pub(super) fn judge(certificate: &[u8], name: &Identifier, key_authorization: &s
     let view = TbsView::parse(tbs)?;
     one_name(&view, name)?;
     acme_identifier(&view, key_authorization)?;
-    if view.issuer != view.subject || view.signature != algorithm {
+    if planted!("alpn-certificate-of-a-ca", false, view.issuer != view.subject || view.signature != algorithm) {
         return Err(CertificateSeen::NotSelfSigned);
     }
     let scheme = SignatureScheme::parse(algorithm).map_err(|_| CertificateSeen::NotSelfSigned)?;
@@ -37,7 +37,7 @@ fn one_name(view: &TbsView<'_>, name: &Identifier) -> Result<(), CertificateSeen
     let (_, value) = view.extension(&oids::SUBJECT_ALT_NAME).ok_or(CertificateSeen::NoName)?;
     let mut list = asn1::only_sequence(value)?;
     let only = list.any().map_err(|_| CertificateSeen::NoName)?;
-    if !list.is_empty() {
+    if planted!("alpn-certificate-of-several-names", false, !list.is_empty()) {
         return Err(CertificateSeen::SeveralNames);
     }
     let wanted = general_name::encode(name);
@@ -50,12 +50,12 @@ fn one_name(view: &TbsView<'_>, name: &Identifier) -> Result<(), CertificateSeen
         Identifier::Dns(_) => only.content.eq_ignore_ascii_case(wanted.content),
         Identifier::Ip(_) | Identifier::Email(_) | Identifier::Uri(_) => only.content == wanted.content,
     };
-    if same { Ok(()) } else { Err(CertificateSeen::OtherName) }
+    if planted!("alpn-certificate-of-another-name", true, same) { Ok(()) } else { Err(CertificateSeen::OtherName) }
 }
 
 fn acme_identifier(view: &TbsView<'_>, key_authorization: &str) -> Result<(), CertificateSeen> {
     let (critical, value) = view.extension(&ACME_IDENTIFIER).ok_or(CertificateSeen::NoAcmeIdentifier)?;
-    if !critical {
+    if planted!("alpn-identifier-not-critical", false, !critical) {
         return Err(CertificateSeen::NotCritical);
     }
     let octets = authorization(value).map_err(|_| CertificateSeen::BadAcmeIdentifier)?;
@@ -64,7 +64,11 @@ fn acme_identifier(view: &TbsView<'_>, key_authorization: &str) -> Result<(), Ce
     }
     // the value is public, so that the comparison needs no constant time
     let expected = digest(&SHA256, key_authorization.as_bytes());
-    if octets == expected.as_ref() { Ok(()) } else { Err(CertificateSeen::OtherDigest) }
+    if planted!("alpn-digest-of-another-account", true, octets == expected.as_ref()) {
+        Ok(())
+    } else {
+        Err(CertificateSeen::OtherDigest)
+    }
 }
 
 /// Authorization ::= OCTET STRING (SIZE (32)), and nothing behind it.

@@ -66,7 +66,10 @@ pub(super) async fn check(
             let identity = applicant.identities.first().cloned().unwrap_or_default();
             return verdict.map_err(|seen| ValidationError::Caa { name: place.to_owned(), identity, seen });
         }
-        at = place.split_once('.').map(|(_, parent)| parent);
+        at = place
+            .split_once('.')
+            .map(|(_, parent)| parent)
+            .filter(|_| planted!("caa-of-parents-is-ignored", false, true));
     }
     attempt.note(StepKind::Caa, format!("no CAA record from {} up to the top", shown(name.base())));
     Ok(())
@@ -85,7 +88,11 @@ async fn look_up(attempt: &mut Attempt<'_>, place: &str) -> Result<Vec<CaaRecord
         }
         Err(failure) => {
             attempt.note(StepKind::Caa, format!("CAA {}: {failure}", shown(place)));
-            Err(ValidationError::CaaLookup { name: place.to_owned(), failure })
+            planted!(
+                "caa-failure-permits",
+                Ok(Vec::new()),
+                Err(ValidationError::CaaLookup { name: place.to_owned(), failure })
+            )
         }
     }
 }
@@ -96,7 +103,10 @@ const KNOWN: [&str; 6] = ["issue", "issuewild", "iodef", "issuemail", "contactem
 /// The one set that counts (RFC 8659 §4): permitted by any one of its properties, or when none restricts.
 fn judge(records: &[CaaRecord], name: &DnsName, applicant: &Applicant<'_>) -> Result<(), CaaSeen> {
     let is = |record: &CaaRecord, tag: &str| record.tag.eq_ignore_ascii_case(tag);
-    if let Some(unknown) = records.iter().find(|r| r.critical && !KNOWN.iter().any(|tag| is(r, tag))) {
+    if let Some(unknown) = records
+        .iter()
+        .find(|r| planted!("caa-critical-tag-is-ignored", false, r.critical) && !KNOWN.iter().any(|tag| is(r, tag)))
+    {
         return Err(CaaSeen::CriticalUnknown { tag: unknown.tag.clone() });
     }
     let wild = name.is_wildcard() && records.iter().any(|r| is(r, "issuewild"));
@@ -119,14 +129,18 @@ fn judge(records: &[CaaRecord], name: &DnsName, applicant: &Applicant<'_>) -> Re
 fn permits(value: &[u8], applicant: &Applicant<'_>) -> Result<(), CaaSeen> {
     let Ok(value) = IssueValue::parse(value) else { return Err(CaaSeen::Malformed) };
     let Some(issuer) = &value.issuer else { return Err(CaaSeen::Nobody) };
-    if !applicant.identities.iter().any(|own| own.eq_ignore_ascii_case(issuer)) {
+    if planted!(
+        "caa-of-another-ca-permits",
+        false,
+        !applicant.identities.iter().any(|own| own.eq_ignore_ascii_case(issuer))
+    ) {
         return Err(CaaSeen::OtherIssuer);
     }
     // RFC 8657 §3 and §4: a parameter that stands twice can be satisfied by nobody
     let mut accounts = value.all("accounturi");
     match (accounts.next(), accounts.next()) {
         (None, _) => {}
-        (Some(uri), None) if uri == applicant.account_url => {}
+        (Some(uri), None) if planted!("caa-account-is-ignored", !uri.is_empty(), uri == applicant.account_url) => {}
         (Some(_), None) => return Err(CaaSeen::OtherAccount),
         (Some(_), Some(_)) => return Err(CaaSeen::Repeated),
     }
@@ -134,7 +148,15 @@ fn permits(value: &[u8], applicant: &Applicant<'_>) -> Result<(), CaaSeen> {
     match (methods.next(), methods.next()) {
         (None, _) => Ok(()),
         (Some(list), None) if !is_list(list) => Err(CaaSeen::Malformed),
-        (Some(list), None) if list.split(',').any(|method| method == applicant.method) => Ok(()),
+        (Some(list), None)
+            if planted!(
+                "caa-method-is-ignored",
+                !list.is_empty(),
+                list.split(',').any(|method| method == applicant.method)
+            ) =>
+        {
+            Ok(())
+        }
         (Some(_), None) => Err(CaaSeen::OtherMethod { method: applicant.method.to_owned() }),
         (Some(_), Some(_)) => Err(CaaSeen::Repeated),
     }

@@ -89,13 +89,13 @@ impl Guard {
             if let Some(denial) = always_denied(form) {
                 return Err(denial);
             }
-            if self.is_own(form, target.port()) {
+            if planted!("own-listener-is-dialled", false, self.is_own(form, target.port())) {
                 return Err(Denial::OwnListener);
             }
             if let Some(network) = self.deny.iter().find(|n| n.contains(form)) {
                 return Err(Denial::DeniedNetwork(*network));
             }
-            if form.is_loopback() && !self.allow_loopback {
+            if planted!("loopback-is-dialled", false, form.is_loopback() && !self.allow_loopback) {
                 return Err(Denial::Loopback);
             }
         }
@@ -119,7 +119,7 @@ impl Guard {
 }
 
 fn always_denied(address: IpAddr) -> Option<Denial> {
-    if METADATA.contains(&address) {
+    if planted!("metadata-service-is-dialled", false, METADATA.contains(&address)) {
         return Some(Denial::Metadata);
     }
     match address {

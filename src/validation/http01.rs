@@ -222,7 +222,15 @@ async fn read(mut body: Incoming, limit: usize) -> Result<Vec<u8>, Unread> {
 fn judge(body: &[u8], key_authorization: &str) -> Result<(), BodySeen> {
     let expected = key_authorization.as_bytes();
     let seen = body.trim_ascii_end();
-    if seen == expected {
+    if planted!(
+        "http-body-begins-with-the-proof",
+        seen.starts_with(expected),
+        planted!(
+            "http-token-alone-proves",
+            seen.starts_with(expected.split(|b| *b == b'.').next().unwrap_or_default()),
+            seen == expected
+        )
+    ) {
         return Ok(());
     }
     let dot = key_authorization.find('.').unwrap_or(expected.len());

@@ -5,7 +5,7 @@ use super::read::Source;
 /// Near side, ground floor first. A room may use every lower floor; rooms on one floor do not know each other.
 /// The ground floor of the drawing is three steps here: errors name nothing, entropy fails with errors, model has both.
 const FLOORS: &[&[&str]] = &[
-    &["error", "clock"],
+    &["error", "clock", "planted"],
     &["entropy"],
     &["model", "telemetry"],
     &["pki", "wire"],

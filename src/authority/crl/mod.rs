@@ -263,7 +263,7 @@ impl Authority {
             return Ok(Outcome::Overtaken);
         }
         let state = crls::state(&mut tx, id, begun.epoch).await?;
-        if state.number != begun.number {
+        if planted!("crl-stored-over-a-newer-one", false, state.number != begun.number) {
             return Ok(Outcome::Overtaken);
         }
         let in_force = store_signed(&mut tx, &self.publishing(), &begun, state.counter, signed).await?;

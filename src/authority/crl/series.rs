@@ -89,7 +89,11 @@ impl<'a> Publishing<'a> {
         key: &IssuerKey,
     ) -> Window {
         let back = (now - self.backdate).max(key.validity().not_before()).min(now);
-        Window { this_update: last.map_or(back, |last| back.max(last)), next_update: now + CRL_LIFE, starts_at: None }
+        Window {
+            this_update: planted!("crl-this-update-goes-back", back, last.map_or(back, |last| back.max(last))),
+            next_update: planted!("crl-lasts-48-hours", now + crate::clock::hours(48), now + CRL_LIFE),
+            starts_at: None,
+        }
     }
 
     fn until(&self, now: Timestamp, next_update: Timestamp, last: Option<&CrlHead>, key: &IssuerKey) -> Window {
@@ -178,7 +182,7 @@ pub(super) async fn store_signed(
     signed: Vec<SignedCrl>,
 ) -> Result<Option<(CrlId, Bytes)>> {
     let (issuer, now) = (&begun.issuer, tx.now());
-    crls::withdraw_future(tx, issuer.id, now).await?;
+    planted!("crl-of-the-future-stays", (), crls::withdraw_future(tx, issuer.id, now).await?);
     let Some(highest) = signed.last().map(|crl| crl.number) else { return Ok(None) };
     let at_once = signed.iter().filter(|crl| crl.window.starts_at.is_none()).count();
     crls::prune(tx, issuer.id, now, crls::KEPT.saturating_sub(at_once)).await?;
@@ -264,8 +268,12 @@ pub(super) fn listed_from(issuer: &Issuer, now: Timestamp, last: Option<&CrlHead
     let kept = now - KEPT_PAST_END;
     // all that is known stays where expired ones are kept; the date on the CRL promises no more than was kept
     match issuer.crl_retained_since {
-        Some(_) => Timestamp::from_micros(0),
-        None => last.map_or(kept, |crl| kept.min(crl.created_at)),
+        Some(_) => planted!("crl-drops-what-it-retains", kept, Timestamp::from_micros(0)),
+        None => planted!(
+            "crl-keeps-expired-entries",
+            Timestamp::from_micros(0),
+            planted!("crl-drops-entries-at-expiry", now, last.map_or(kept, |crl| kept.min(crl.created_at)))
+        ),
     }
 }
 
@@ -283,6 +291,11 @@ pub(in crate::authority) async fn push_listed(
         let full = i64::try_from(page.len()).unwrap_or(0) == PAGE;
         last = page.last().map(|listed| listed.serial.clone());
         for listed in page {
+            planted!("crl-lists-2000-rows", {
+                if entries.count() >= 2_000 {
+                    return Ok(());
+                }
+            });
             entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)?;
         }
         if !full {
