@@ -1,9 +1,14 @@
 //! The account behind an order against its finalization at the same moment: the certificate is made while the
 //! account is valid, or nobody gets it.
 
+use std::time::Duration;
+
+use chancery::authority::guard::Guard;
+use chancery::authority::recovery::ISSUANCE_DEADLINE;
 use chancery::error::ErrorKind;
 use chancery::model::acme::OrderStatus;
 use chancery::model::certificate::CertificateStatus;
+use chancery::store::faults::CommitFault;
 use chancery::store::{Tx, accounts, certificates, orders};
 
 use super::rig::{ACCOUNT, Rig, SignerState, actor, guard, issuance};
@@ -39,6 +44,32 @@ crate::on_both_engines! {
         assert!(matches!(left.status, CertificateStatus::Revoked { .. }));
         assert_eq!(left.fingerprint, None);
         assert_eq!(rig.order_status(order).await, OrderStatus::Invalid);
+    }
+
+    async fn an_order_is_finalized_with_the_present_key_of_its_account(at) {
+        let rig = Rig::on(at).await;
+        let order = rig.order().await;
+        let of_key = |key: u8| Guard { key: Some([key; 32]), ..guard(order) };
+        let error = rig.issue(issuance(of_key(9))).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Malformed, "{error}");
+        assert!(certificates::find_by_order(&rig.store, order).await.unwrap().is_none(), "nothing was intended");
+        assert_eq!(rig.order_status(order).await, OrderStatus::Ready);
+        rig.issue(issuance(of_key(8))).await.unwrap();
+    }
+
+    async fn nothing_is_signed_half_a_minute_after_its_intent(at) {
+        let rig = Rig::on(at).await;
+        let order = rig.order().await;
+        rig.store.commits().plan("certificate.intended", CommitFault::Waits);
+        let (authority, asked) = (rig.authority.clone(), issuance(guard(order)));
+        let issuing = tokio::spawn(async move { authority.issue(&actor(), asked).await });
+        rig.store.commits().arrived().await;
+        at.clock.advance(ISSUANCE_DEADLINE + Duration::from_secs(1));
+        rig.store.commits().open_gate();
+        assert_eq!(issuing.await.unwrap().unwrap_err().kind, ErrorKind::TimedOut);
+        let left = certificates::find_by_order(&rig.store, order).await.unwrap().unwrap();
+        assert!(matches!(left.status, CertificateStatus::Revoked { .. }), "{left:?}");
+        assert_eq!(left.fingerprint, None);
     }
 
     async fn sixteen_finalizes_against_a_deactivation_never_hang_and_never_pass_it(at) {
@@ -86,5 +117,5 @@ async fn until_it_waits(at: &At) {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(30), waits).await.expect("the finalize waits");
+    tokio::time::timeout(Duration::from_secs(30), waits).await.expect("the finalize waits");
 }

@@ -82,6 +82,21 @@ on_both_engines! {
         }
     }
 
+    async fn this_update_does_not_go_back_with_the_clock(at) {
+        let rig = Rig::on(at).await;
+        at.clock.advance(hours(2));
+        let (first, _) = revoked(&rig).await;
+        assert!(lists(&rig, &first).await);
+        let before = rig.authority.current_crl("tls-1").await.unwrap();
+        // less than a clock may be wrong by
+        at.clock.set(at.store.now() - Duration::from_secs(20));
+        let (second, _) = revoked(&rig).await;
+        at.clock.advance(Duration::from_secs(1));
+        assert!(lists(&rig, &second).await);
+        let after = rig.authority.current_crl("tls-1").await.unwrap();
+        assert!(after.number > before.number && after.this_update >= before.this_update, "{after:?}");
+    }
+
     async fn every_reason_and_revocation_time_is_on_the_crl(at) {
         let rig = Rig::on(at).await;
         let mut all = Vec::new();

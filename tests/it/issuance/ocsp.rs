@@ -202,6 +202,42 @@ on_both_engines! {
         other.store().db.close().await;
     }
 
+    async fn an_answer_that_was_being_signed_when_the_version_moved_is_not_kept(at) {
+        let rig = Rig::on(at).await;
+        let other = replica(at, &rig).await;
+        rig.authority.poll_revocations().await.unwrap();
+        let (id, serial) = issued(&rig).await;
+        rig.signer(SignerState::Waits);
+        let (authority, ask) = (rig.authority.clone(), request(&rig.authority, "tls-1", &serial, None));
+        let asking = tokio::spawn(async move { authority.ocsp("tls-1", &ask).await });
+        rig.trouble.arrived.acquire().await.unwrap().forget();
+        other.revoke(&actor(), id, RevocationReason::KeyCompromise).await.unwrap();
+        rig.authority.poll_revocations().await.unwrap();
+        rig.signer(SignerState::Works);
+        rig.trouble.gate.add_permits(1);
+        assert_eq!(said(&asking.await.unwrap().unwrap().der), Said::Good, "it was read before");
+        let after = asked(&rig.authority, "tls-1", &serial).await;
+        assert!(matches!(after, Said::Revoked(..)), "{after:?}");
+        other.store().db.close().await;
+    }
+
+    async fn an_answer_ends_with_the_delegate_that_signed_it(at) {
+        let rig = Rig::on(at).await;
+        let (_, serial) = issued(&rig).await;
+        let end = rig.authority.snapshot().issuer("tls-1").unwrap().responder.as_ref().unwrap().not_after;
+        at.clock.set(end - hours(1));
+        rig.authority.poll_revocations().await.unwrap();
+        let ask = request(&rig.authority, "tls-1", &serial, None);
+        let answer = rig.authority.ocsp("tls-1", &ask).await.unwrap();
+        let OcspFacts::Answered(read) = OcspFacts::parse(&answer.der).unwrap() else { panic!("no answer") };
+        assert_eq!(read.singles[0].next_update, Some(end.truncated()));
+        // one that nobody renewed signs nothing past its end, whatever is asked
+        at.clock.set(end);
+        rig.authority.poll_revocations().await.unwrap();
+        let never = SerialNumber::from_octets(&[0x41; 20]).unwrap();
+        assert_eq!(asked(&rig.authority, "tls-1", &never).await, Said::Failed(OcspFailure::TryLater));
+    }
+
     async fn a_revocation_without_a_certificate_is_answered(at) {
         let rig = Rig::on(at).await;
         rig.authority.poll_revocations().await.unwrap();

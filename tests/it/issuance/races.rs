@@ -10,14 +10,17 @@ use chancery::authority::guard::{Granted, Guard};
 
 use chancery::authority::hierarchy::plan::Wanted;
 use chancery::authority::issue::Issuance;
-use chancery::clock::hours;
+use chancery::clock::{Timestamp, hours};
 use chancery::error::ErrorKind;
+use chancery::model::audit::AuditEvent;
 use chancery::model::certificate::CertificateStatus;
 use chancery::model::grant::Grant;
 use chancery::model::issuer::IssuerMove;
 use chancery::model::reason::RevocationReason;
 use chancery::pki::crl_facts::CrlFacts;
-use chancery::store::{certificates, grants, jobs};
+use chancery::store::history::{self, Mark};
+use chancery::store::{Store, certificates, domain_crls, grants, jobs};
+use serde_json::json;
 
 use super::rig::{Rig, actor, issuance};
 use crate::support::race::meet;
@@ -197,5 +200,68 @@ async fn a_domain_keeps_its_last_issuer_when_two_are_retired_at_once() {
     assert!(met.waited);
     assert_eq!(met.second.unwrap_err().rule.unwrap().name, "issuer.dependents");
     two.other.move_issuer(&you, "tls-2", IssuerMove::Retire).await.unwrap();
+    two.end().await;
+}
+
+/// `store::jobs::LEASE`: a lease that has ended goes to one of two that want it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_takers_of_a_lease_one_has_it() {
+    let two = Two::processes().await;
+    let take = async |store: &Store, until: Timestamp| {
+        let mut tx = store.begin(&actor()).await.unwrap();
+        let fence = jobs::lease(&mut tx, "test", store.replica(), until).await.unwrap();
+        tx.audit(AuditEvent::done("lease.wanted", "", json!({})));
+        tx.commit().await.unwrap();
+        fence
+    };
+    let ended = two.at.store.now();
+    let fence = take(&two.at.store, ended).await.unwrap();
+    two.at.clock.advance(Duration::from_secs(1));
+    let until = ended + hours(1);
+    let (mine, yours) = (take(&two.rig.store, until), take(two.other.store(), until));
+    let met = meet(&two.rig.store, "lease.wanted", mine, yours).await;
+    assert_eq!((met.first, met.second, met.waited), (Some(fence + 1), None, true));
+    two.end().await;
+}
+
+/// `store::history::HOLD`: of two processes that find a rollback the second adds to what the first found.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_processes_that_find_a_rollback_the_second_sees_the_first() {
+    let two = Two::processes().await;
+    let find = async |store: &Store, found: &str| {
+        let mut tx = store.begin(&actor()).await.unwrap();
+        let before = history::hold(&mut tx).await.unwrap();
+        let findings = [before.findings.clone(), vec![found.to_owned()]].concat();
+        let mark = Mark { findings, ..Mark::default() };
+        history::mark(&mut tx, &mark).await.unwrap();
+        tx.audit(AuditEvent::done("rollback.found", "", json!({})));
+        tx.commit().await.unwrap();
+        before.findings
+    };
+    let (first, second) = (find(&two.rig.store, "a"), find(two.other.store(), "b"));
+    let met = meet(&two.rig.store, "rollback.found", first, second).await;
+    assert_eq!((met.first, met.second, met.waited), (vec![], vec!["a".to_owned()], true));
+    two.end().await;
+}
+
+/// `store::domain_crls::LOCK_WITHOUT_AHEAD`: the number of a list stays while its next one is put beside it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domains_list_keeps_its_number_while_its_next_one_is_stored() {
+    let two = Two::processes().await;
+    two.at
+        .sql(
+            "INSERT INTO domain_crls (domain, counter, issuer_id, content, this_update, next_update, entries, der, created_at) \
+             SELECT 'tls', 5, id, '', 1, 2, 0, id, 1 FROM issuers WHERE slug = 'tls-1'",
+        )
+        .await;
+    let beside = async {
+        let mut tx = two.rig.store.begin(&actor()).await.unwrap();
+        assert!(domain_crls::lock_without_ahead(&mut tx, "tls", 5).await.unwrap());
+        tx.audit(AuditEvent::done("list.beside", "", json!({})));
+        tx.commit().await.unwrap();
+    };
+    let advance = domain_crls::advance(&two.other.store().db, "tls", 5, 6);
+    let met = meet(&two.rig.store, "list.beside", beside, advance).await;
+    assert!(met.second.unwrap() && met.waited);
     two.end().await;
 }
