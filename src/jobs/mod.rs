@@ -14,7 +14,7 @@ use crate::app::App;
 
 pub use periodic::every;
 pub use queue::{KINDS, turn};
-pub use schedule::NAMES;
+pub use schedule::{PeriodicWork, WORK};
 
 /// Runs until `stop` says so. `worker` is false for `--only web`: then only what a web process needs itself runs.
 pub async fn run(app: Arc<App>, worker: bool, stop: watch::Receiver<bool>) {

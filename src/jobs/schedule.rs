@@ -1,9 +1,10 @@
 //! Periodic work. A failure is logged here, where it stops travelling, and tried again at the next turn.
 
-use std::future::Future;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -14,50 +15,78 @@ use crate::error::Result;
 const SECOND: Duration = Duration::from_secs(1);
 const PROOF: Duration = Duration::from_secs(5);
 
-/// The names of periodic work, as metrics have them.
-pub const NAMES: &[&str] = &[
-    "clock",
-    "write-proof",
-    "versions",
-    "anchor",
-    "refusals",
-    "crl",
-    "domain-crls",
-    "foreign-crls",
-    "recovery",
-    "audit-checkpoint",
-    "ocsp-responders",
-    "housekeeping",
-];
+/// One piece of periodic work.
+pub struct PeriodicWork {
+    /// As metrics have it.
+    pub name: &'static str,
+    pub period: Duration,
+    /// A web process needs it too.
+    pub everywhere: bool,
+    turn: fn(Arc<App>) -> BoxFuture<'static, Result<()>>,
+}
+
+impl PeriodicWork {
+    const fn of(name: &'static str, period: Duration, turn: fn(Arc<App>) -> BoxFuture<'static, Result<()>>) -> Self {
+        PeriodicWork { name, period, everywhere: false, turn }
+    }
+
+    const fn everywhere(self) -> Self {
+        PeriodicWork { everywhere: true, ..self }
+    }
+
+    pub async fn turn(&self, app: &Arc<App>) -> Result<()> {
+        (self.turn)(Arc::clone(app)).await
+    }
+}
+
+impl fmt::Debug for PeriodicWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PeriodicWork({}, {:?})", self.name, self.period)
+    }
+}
 
 /// The one list of periodic work.
+pub const WORK: &[PeriodicWork] = &[
+    PeriodicWork::of("clock", SECOND, |app| Box::pin(async move { app.store.beat().await })).everywhere(),
+    PeriodicWork::of("write-proof", PROOF, |app| Box::pin(async move { app.store.prove_write().await })).everywhere(),
+    PeriodicWork::of("versions", SECOND, |app| Box::pin(async move { app.refresh().await })).everywhere(),
+    PeriodicWork::of("anchor", SECOND, |app| Box::pin(async move { app.remember().await })).everywhere(),
+    PeriodicWork::of("refusals", minutes(1), |app| {
+        Box::pin(async move {
+            app.write_refusals(false).await;
+            Ok(())
+        })
+    })
+    .everywhere(),
+    PeriodicWork::of("crl", SECOND, |app| Box::pin(async move { app.authority.publish_due().await.map(drop) })),
+    PeriodicWork::of("domain-crls", SECOND, |app| {
+        Box::pin(async move { app.authority.publish_domains_due().await.map(drop) })
+    }),
+    PeriodicWork::of("foreign-crls", minutes(1), |app| Box::pin(async move { app.fetch_foreign_crls().await })),
+    PeriodicWork::of("recovery", Duration::from_secs(30), |app| {
+        Box::pin(async move { app.authority.recover().await.map(drop) })
+    }),
+    PeriodicWork::of("audit-checkpoint", minutes(5), |app| {
+        Box::pin(async move { app.authority.checkpoint_due().await.map(drop) })
+    }),
+    PeriodicWork::of("ocsp-responders", minutes(10), |app| {
+        Box::pin(async move { app.authority.renew_responders().await.map(drop) })
+    }),
+    PeriodicWork::of("housekeeping", minutes(1), |app| Box::pin(async move { app.housekeep().await })),
+];
+
+/// Starts a task for each piece of work.
 pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch::Receiver<bool>) {
-    every(tasks, app, stop, "clock", SECOND, |app| async move { app.store.beat().await });
-    every(tasks, app, stop, "write-proof", PROOF, |app| async move { app.store.prove_write().await });
-    every(tasks, app, stop, "versions", SECOND, |app| async move { app.refresh().await });
-    every(tasks, app, stop, "anchor", SECOND, |app| async move { app.remember().await });
-    every(tasks, app, stop, "refusals", minutes(1), |app| async move {
-        app.write_refusals(false).await;
-        Ok(())
-    });
+    for work in WORK.iter().filter(|work| worker || work.everywhere) {
+        let (app, clock, stop) = (Arc::clone(app), Arc::clone(&app.clock), stop.clone());
+        tasks.spawn(async move {
+            let turn = || async { report(work.name, work.turn(&app).await) };
+            super::periodic::every(clock, work.period, stop, turn).await;
+        });
+    }
     if !worker {
         return;
     }
-    every(tasks, app, stop, "crl", SECOND, |app| async move { app.authority.publish_due().await.map(drop) });
-    every(tasks, app, stop, "domain-crls", SECOND, |app| async move {
-        app.authority.publish_domains_due().await.map(drop)
-    });
-    every(tasks, app, stop, "foreign-crls", minutes(1), |app| async move { app.fetch_foreign_crls().await });
-    every(tasks, app, stop, "recovery", Duration::from_secs(30), |app| async move {
-        app.authority.recover().await.map(drop)
-    });
-    every(tasks, app, stop, "audit-checkpoint", minutes(5), |app| async move {
-        app.authority.checkpoint_due().await.map(drop)
-    });
-    every(tasks, app, stop, "ocsp-responders", minutes(10), |app| async move {
-        app.authority.renew_responders().await.map(drop)
-    });
-    every(tasks, app, stop, "housekeeping", minutes(1), |app| async move { app.housekeep().await });
     let (app, mut stop) = (Arc::clone(app), stop.clone());
     tasks.spawn(async move {
         // a revocation of this process need not wait for the poll
@@ -67,27 +96,6 @@ pub fn spawn(tasks: &mut JoinSet<()>, app: &Arc<App>, worker: bool, stop: &watch
                 _ = stop.changed() => return,
             }
         }
-    });
-}
-
-fn every<F>(
-    tasks: &mut JoinSet<()>,
-    app: &Arc<App>,
-    stop: &watch::Receiver<bool>,
-    name: &'static str,
-    period: Duration,
-    work: impl Fn(Arc<App>) -> F + Send + Sync + 'static,
-) where
-    F: Future<Output = Result<()>> + Send + 'static,
-{
-    debug_assert!(NAMES.contains(&name), "{name} is missing in NAMES");
-    let (app, clock, stop) = (Arc::clone(app), Arc::clone(&app.clock), stop.clone());
-    tasks.spawn(async move {
-        let turn = || {
-            let working = work(Arc::clone(&app));
-            async move { report(name, working.await) }
-        };
-        super::periodic::every(clock, period, stop, turn).await;
     });
 }
 

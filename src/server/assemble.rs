@@ -21,16 +21,21 @@ use crate::status;
 
 /// HTTPS: everything.
 pub fn https(app: &Arc<App>, readiness: &Readiness, hsts: Option<Hsts>) -> Router {
-    let acme = acme::router(Acme { registration: app.registration.clone(), external_url: app.urls.external.clone() });
-    let acme = manners(acme, manners_of(app), Dialect::Acme);
     let health = ops::health(readiness.clone(), Reasons::Withheld);
-    let router = api::router(app.clone()).merge(acme).merge(status(app)).merge(health);
+    let router = protocols(app).merge(health);
     let router = router.merge(dashboard::router(app, manners_of(app))).fallback(not_found);
     let router = counted(manners(router, manners_of(app), Dialect::Rest), "https");
     match hsts {
         Some(hsts) => router.layer(from_fn_with_state(hsts, hsts::add)),
         None => router,
     }
+}
+
+/// What programs speak: REST, ACME and status.
+pub fn protocols(app: &Arc<App>) -> Router {
+    let acme = acme::router(Acme { registration: app.registration.clone(), external_url: app.urls.external.clone() });
+    let acme = manners(acme, manners_of(app), Dialect::Acme);
+    api::router(app.clone()).merge(acme).merge(status(app))
 }
 
 /// Plain HTTP: status, which must be readable without TLS, and nothing else.

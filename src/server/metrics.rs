@@ -112,7 +112,7 @@ pub fn stand_once() {
     for kind in jobs::KINDS {
         zero("chancery_job_duration_seconds", &[("kind", kind)]);
     }
-    jobs::NAMES.iter().for_each(|job| zero("chancery_periodic_runs_total", &[("job", job)]));
+    jobs::WORK.iter().for_each(|work| zero("chancery_periodic_runs_total", &[("job", work.name)]));
 }
 
 /// Gauges that cost a few indexed reads.

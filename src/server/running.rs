@@ -82,15 +82,7 @@ pub async fn start_telling(
     // probes and scrapes are not waited for at a stop
     let health = ops::router(readiness.clone(), metrics);
     let health = EarlyListener(Some(serve(ListenerName::Ops, ops, None, health, Connections::default())));
-    let store = open::open_migrated(config, clock, entropy, startup).await?;
-    let opened = open::open_or_found(config, store, &urls.status).await?;
-    let first_run = opened.first_run;
-    let app = app(config, opened, urls, &addresses).await?;
-    if first_run {
-        // the receipt names the key of the audit
-        app.authority.checkpoint_due().await?;
-    }
-    app.authority.begin_remembering().await?;
+    let (app, first_run) = open_app(config, clock, entropy, urls, &addresses, startup).await?;
     let mut moved_from = None;
     if addresses.web {
         let last = servers::newest(&app.store.db).await?.into_iter().next();
@@ -238,6 +230,27 @@ pub async fn urls_on_host(config: &Config, addresses: &Addresses, store: &Store)
     }
     let last = servers::newest(&store.db).await?.into_iter().next();
     Ok(Urls { external: last.map_or(own.external, |server| server.external_url.into()), ..own })
+}
+
+/// Opens or founds what a server serves, and begins to remember it: a server without its listeners.
+pub async fn open_app(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
+    urls: Urls,
+    addresses: &Addresses,
+    startup: &Startup,
+) -> Result<(Arc<App>, bool)> {
+    let store = open::open_migrated(config, clock, entropy, startup).await?;
+    let opened = open::open_or_found(config, store, &urls.status).await?;
+    let first_run = opened.first_run;
+    let app = app(config, opened, urls, addresses).await?;
+    if first_run {
+        // the receipt names the key of the audit
+        app.authority.checkpoint_due().await?;
+    }
+    app.authority.begin_remembering().await?;
+    Ok((app, first_run))
 }
 
 /// The whole of what requests reach, without a listener.

@@ -4,12 +4,14 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
 
+use super::faults::Statements;
 use super::pool::{Held, Pool, silent};
 use super::{outages, patience};
 use crate::error::{Error, ErrorKind, Result};
@@ -21,11 +23,12 @@ macro_rules! on_held {
             Err(error) => Err(error),
             Ok(()) => {
                 let most = $held.patience();
+                let faults = $held.faults();
                 let outcome = {
                     let $conn = &mut **$held;
-                    patience::wait(most, $statement).await
+                    let statement = async { patience::wait(most, $statement).await.unwrap_or_else(|| Err(silent())) };
+                    faults.run(statement).await
                 };
-                let outcome = outcome.unwrap_or_else(|| Err(silent()));
                 $held.note(&outcome);
                 outcome
             }
@@ -148,7 +151,8 @@ impl Db {
             .connect_with(options.read_only(true))
             .await
             .map_err(unreachable_db)?;
-        Ok(Db::Lite { write: Pool::new(write, NO_END), read: Pool::new(read, NO_END) })
+        let faults = Arc::default();
+        Ok(Db::Lite { write: Pool::new(write, NO_END, &faults), read: Pool::new(read, NO_END, &faults) })
     }
 
     /// Postgres by URL; `verify-full` unless the host is loopback or a socket or the URL says otherwise is the
@@ -182,10 +186,11 @@ impl Db {
             .max_connections(4)
             .acquire_timeout(CONNECTION_WAIT)
             .connect_lazy_with(options.options(KEYED).options([("synchronous_commit", "off")]));
+        let faults = Arc::default();
         Ok(Db::Pg {
-            pool: Pool::new(pool, SILENCE),
-            groups: Pool::new(groups, SILENCE),
-            volatile: Pool::new(volatile, SILENCE),
+            pool: Pool::new(pool, SILENCE, &faults),
+            groups: Pool::new(groups, SILENCE, &faults),
+            volatile: Pool::new(volatile, SILENCE, &faults),
         })
     }
 
@@ -251,6 +256,14 @@ impl Db {
         match self {
             Db::Pg { pool, groups, .. } => sum(pool.size(), groups.size()),
             Db::Lite { read, write } => sum(read.size(), write.size()),
+        }
+    }
+
+    /// What tests break.
+    pub fn faults(&self) -> &Statements {
+        match self {
+            Db::Pg { pool, .. } => pool.faults(),
+            Db::Lite { write, .. } => write.faults(),
         }
     }
 
@@ -540,6 +553,7 @@ impl Query {
         match on.into() {
             On::Db(Db::Pg { pool, .. }) => {
                 let mut held = pool.take().await?;
+                pool.faults().check_space()?;
                 let on = &mut held;
                 let done = on_held!(on, conn => bound!(self.sql.on_postgres(), self.args, Postgres).execute(conn))?;
                 held.give_back();
@@ -547,6 +561,7 @@ impl Query {
             }
             On::Db(Db::Lite { write, .. }) => {
                 let mut held = write.take().await?;
+                write.faults().check_space()?;
                 let on = &mut held;
                 let done = on_held!(on, conn => bound!(self.sql.sqlite, self.args, Sqlite).execute(conn))?;
                 held.give_back();

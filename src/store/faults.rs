@@ -1,10 +1,18 @@
-//! Commits, counted, and the place where the table of faults (tests/it/issuance/faults.rs) breaks them: before the
-//! disk or after it, as a lost connection does. In a server nothing ever plans a fault.
+//! Commits and statements, counted, and the place where tests break them: before the disk or after it, as a lost
+//! connection does. `Commits` serves the table of faults (tests/it/issuance/faults.rs), `Statements` the simulation
+//! (tests/simulation). In a server nothing ever plans a fault.
 
-use std::sync::Mutex;
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::Semaphore;
+use sqlx::error::{DatabaseError, ErrorKind};
+use tokio::sync::{Notify, Semaphore};
+
+use super::pool::silent;
 
 /// How a commit goes wrong. Its caller gets the same error for the first two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,5 +89,167 @@ impl Commits {
         if let Ok(permit) = self.gate.acquire().await {
             permit.forget();
         }
+    }
+}
+
+/// What happens to a statement or a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatementFault {
+    /// It is not run.
+    Fails(Outage),
+    /// It is run, and its answer is lost.
+    LosesAnswer(Outage),
+    /// The process is killed before it is run: nothing of the process goes on.
+    DiesBefore,
+    /// The process is killed once it was run.
+    DiesAfter,
+}
+
+/// What the process is told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outage {
+    /// The connection broke.
+    Broken,
+    /// No answer came in the time that there is.
+    Silent,
+}
+
+/// The faults of one database handle. Statements and commits are counted together, in the order in which they begin.
+#[derive(Debug, Default)]
+pub struct Statements {
+    /// Spares every real statement the lock.
+    any: AtomicBool,
+    plan: Mutex<Plan>,
+    died: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Plan {
+    passed: u64,
+    /// (how many pass before, fault), each used once.
+    faults: Vec<(u64, StatementFault)>,
+    full: bool,
+}
+
+impl Statements {
+    /// Breaks one statement or commit, after so many others from now on.
+    pub fn plan(&self, after: u64, fault: StatementFault) {
+        let mut plan = self.locked();
+        let at = plan.passed + after;
+        plan.faults.push((at, fault));
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// From now on the disk is full, or has space again: commits that store something fail.
+    pub fn fill_disk(&self, full: bool) {
+        self.locked().full = full;
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Faults that were planned and have not happened do not happen. Says how many those were.
+    pub fn clear(&self) -> usize {
+        let mut plan = self.locked();
+        plan.full = false;
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut plan.faults).len()
+    }
+
+    /// Returns when the process was to die.
+    pub async fn died(&self) {
+        self.died.notified().await;
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<StatementFault> {
+        if !self.any.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut plan = self.locked();
+        let passed = plan.passed;
+        plan.passed += 1;
+        let at = plan.faults.iter().position(|(at, _)| *at <= passed)?;
+        Some(plan.faults.swap_remove(at).1)
+    }
+
+    /// Fails while the disk is full.
+    pub(super) fn check_space(&self) -> Result<(), sqlx::Error> {
+        let full = self.any.load(Ordering::Acquire) && self.locked().full;
+        if full { Err(sqlx::Error::Database(Box::new(DiskFull))) } else { Ok(()) }
+    }
+
+    /// Runs a statement or a commit, with the fault that is planned for it.
+    pub(super) async fn run<T>(
+        &self,
+        statement: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, sqlx::Error> {
+        match self.next() {
+            None => statement.await,
+            Some(StatementFault::Fails(outage)) => Err(outage.error()),
+            Some(StatementFault::LosesAnswer(outage)) => {
+                statement.await?;
+                Err(outage.error())
+            }
+            Some(StatementFault::DiesBefore) => self.die().await,
+            Some(StatementFault::DiesAfter) => {
+                // what the statement answered reaches nobody
+                drop(statement.await);
+                self.die().await
+            }
+        }
+    }
+
+    async fn die<T>(&self) -> T {
+        self.died.notify_one();
+        std::future::pending().await
+    }
+}
+
+impl Outage {
+    fn error(self) -> sqlx::Error {
+        match self {
+            Outage::Broken => sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into()),
+            Outage::Silent => silent(),
+        }
+    }
+}
+
+/// disk_full of PostgreSQL, for both engines.
+#[derive(Debug)]
+struct DiskFull;
+
+impl fmt::Display for DiskFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no space left on device")
+    }
+}
+
+impl StdError for DiskFull {}
+
+impl DatabaseError for DiskFull {
+    fn message(&self) -> &str {
+        "no space left on device"
+    }
+
+    fn code(&self) -> Option<Cow<'_, str>> {
+        Some(Cow::Borrowed("53100"))
+    }
+
+    fn as_error(&self) -> &(dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn as_error_mut(&mut self) -> &mut (dyn StdError + Send + Sync + 'static) {
+        self
+    }
+
+    fn into_error(self: Box<Self>) -> Box<dyn StdError + Send + Sync + 'static> {
+        self
+    }
+
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Other
     }
 }

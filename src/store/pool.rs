@@ -11,6 +11,7 @@ use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::faults::Statements;
 use super::{outages, patience};
 use crate::clock::monotonic;
 
@@ -37,6 +38,7 @@ pub struct Pool<D: Database> {
     rested: Arc<Mutex<Vec<Rested<D>>>>,
     /// Why a statement could not be stored: kept until a write succeeds that shows otherwise.
     trouble: Arc<Mutex<Option<&'static str>>>,
+    faults: Arc<Statements>,
 }
 
 #[derive(Debug)]
@@ -54,12 +56,13 @@ impl<D: Database> Clone for Pool<D> {
             patience: self.patience,
             rested: Arc::clone(&self.rested),
             trouble: Arc::clone(&self.trouble),
+            faults: Arc::clone(&self.faults),
         }
     }
 }
 
 impl<D: Database> Pool<D> {
-    pub fn new(inner: sqlx::Pool<D>, patience: Duration) -> Self {
+    pub fn new(inner: sqlx::Pool<D>, patience: Duration, faults: &Arc<Statements>) -> Self {
         let most = usize::try_from(inner.options().get_max_connections()).unwrap_or(1);
         Pool {
             inner,
@@ -67,7 +70,13 @@ impl<D: Database> Pool<D> {
             patience,
             rested: Arc::default(),
             trouble: Arc::default(),
+            faults: Arc::clone(faults),
         }
+    }
+
+    /// What tests break.
+    pub fn faults(&self) -> &Statements {
+        &self.faults
     }
 
     /// Waits as long as the pool's own timeout says, for a place and a connection together.
@@ -89,6 +98,7 @@ impl<D: Database> Pool<D> {
             patience: self.patience,
             rested: Arc::clone(&self.rested),
             trouble: Arc::clone(&self.trouble),
+            faults: Arc::clone(&self.faults),
             sound: false,
             broken: false,
             copying: false,
@@ -161,6 +171,7 @@ pub struct Held<D: Database> {
     patience: Duration,
     rested: Arc<Mutex<Vec<Rested<D>>>>,
     trouble: Arc<Mutex<Option<&'static str>>>,
+    faults: Arc<Statements>,
     sound: bool,
     /// Nobody knows in which state an error or an interrupted commit left the transaction: SQLite, for one, rolls back
     /// by itself when its disk is full, and would run what follows outside of any transaction.
@@ -191,6 +202,10 @@ impl<D: Database> Held<D> {
         }
     }
 
+    pub fn faults(&self) -> Arc<Statements> {
+        Arc::clone(&self.faults)
+    }
+
     /// From here on the connection is closed when it is dropped, until `copied` says otherwise.
     pub fn copying(&mut self) {
         self.copying = true;
@@ -218,7 +233,12 @@ impl<D: Database> Held<D> {
         self.check_sound()?;
         self.broken = true;
         let most = self.patience.min(COMMIT_WAIT);
-        let committed = patience::wait(most, Manager::<D>::commit(&mut self)).await.unwrap_or_else(|| Err(silent()));
+        let faults = self.faults();
+        let committed = async {
+            faults.check_space()?;
+            patience::wait(most, Manager::<D>::commit(&mut self)).await.unwrap_or_else(|| Err(silent()))
+        };
+        let committed = faults.run(committed).await;
         self.note(&committed);
         committed?;
         self.broken = false;

@@ -11,6 +11,7 @@ use super::client::{Client, Key, Reply, b64, csr, leaf_der, raw, url};
 use super::eab::{External, external, new_key};
 use super::state::{everything, number};
 use super::world::{World, worlds};
+use crate::support::dice::Dice;
 
 /// Of each kind on each engine.
 const ROUNDS: usize = 5_000;
@@ -18,31 +19,10 @@ const ROUNDS: usize = 5_000;
 const CAST: usize = 500;
 const AT_ONCE: usize = 20;
 
-/// SplitMix64: the same numbers for the same seed everywhere.
-struct Dice(u64);
-
-impl Dice {
-    fn seeded() -> (u64, Dice) {
-        let told = std::env::var("CHANCERY_TEST_SEED").ok().and_then(|text| text.parse().ok());
-        let seed = told.unwrap_or(0x8555);
-        (seed, Dice(seed))
-    }
-
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: usize) -> usize {
-        (self.roll() % n.max(1) as u64) as usize
-    }
-
-    fn of<'a, T>(&mut self, list: &'a [T]) -> &'a T {
-        &list[self.below(list.len())]
-    }
+fn seeded() -> (u64, Dice) {
+    let told = std::env::var("CHANCERY_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let seed = told.unwrap_or(0x8555);
+    (seed, Dice::of_seed(seed))
 }
 
 /// Who asks, and what there is to ask for.
@@ -343,7 +323,7 @@ async fn counted(world: &World) -> [i64; 4] {
 }
 
 async fn run(outside: bool) {
-    let (seed, mut dice) = Dice::seeded();
+    let (seed, mut dice) = seeded();
     for world in worlds().await {
         let mut met: BTreeMap<u16, usize> = BTreeMap::new();
         for _ in 0..ROUNDS / CAST {

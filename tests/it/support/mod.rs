@@ -1,6 +1,8 @@
 //! What the tests share: stores on both engines, rows in them, and what stands above.
 
+pub mod acme_key;
 pub mod acme_rows;
+pub mod dice;
 pub mod drip;
 pub mod postgres;
 pub mod process;
