@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use crate::clock::{Timestamp, monotonic};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
+use crate::model::identifier::shown;
 use crate::model::token::Token;
 use crate::pki::signer::KeyStore;
 use crate::store::{self, Store};
@@ -86,11 +87,15 @@ impl Access {
         Arc::new(Access { refusals, passwords, devices, store, known: Mutex::new(HashMap::new()) })
     }
 
-    /// The caller behind `Authorization: Bearer chy_…`. All failures say the same, so that nothing can be probed.
+    /// The caller behind `Authorization: Bearer chy_…`. All failures say the same, so that nothing can be probed; only who
+    /// has a token's secret learns that it is suspended.
     pub async fn caller(&self, bearer: &str, request_id: &str) -> Result<Caller> {
         let secret = Secret::parse(bearer).map_err(|_| unauthenticated())?;
         let token = self.token_of(&secret.sha256()).await?.ok_or_else(unauthenticated)?;
         let now = self.store.now();
+        if token.status(now) == "suspended" {
+            return Err(suspended(&token));
+        }
         if !token.is_alive(now) {
             return Err(unauthenticated());
         }
@@ -145,6 +150,16 @@ impl Access {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn suspended(token: &Token) -> Error {
+    let name = shown(&token.name);
+    let detail = format!(
+        "token \"{name}\" is suspended since the database was restored from a backup, because it may have been revoked after \
+         it; an administrator lets it work again on the server with `chancery reconcile --confirm {}`",
+        token.id
+    );
+    Error::new(ErrorKind::Unauthenticated, detail)
 }
 
 pub fn unauthenticated() -> Error {

@@ -33,6 +33,7 @@ pub fn certificate(authority: &Authority, record: &Certificate) -> wire::certifi
         issued_at: record.issued_at,
         revocation: revocation(record),
         issuer_revocation: issuer_revocation(authority, record),
+        issuer_removed: authority.removed_above(record),
         action_required: None,
         certificate: None,
         chain: None,

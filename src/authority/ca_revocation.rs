@@ -72,12 +72,12 @@ impl Authority {
         path.find_map(|ca| Some((ca.issuer.slug.clone(), ca.revoked_at?)))
     }
 
-    /// Whether the issuer of the certificate, or a CA above that one, was removed.
-    pub(super) fn is_below_removed(&self, certificate: &Certificate) -> bool {
+    /// The issuer of the certificate, or the CA above that one, that was removed: clients do not trust it any more.
+    pub fn removed_above(&self, certificate: &Certificate) -> Option<String> {
         let snapshot = self.snapshot();
-        let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return false };
+        let issuer = snapshot.issuer_by_id(certificate.issuer_id)?;
         let mut path = std::iter::once(issuer).chain(snapshot.above(issuer));
-        path.any(|ca| ca.issuer.state == IssuerState::Removed)
+        path.find(|ca| ca.issuer.state == IssuerState::Removed).map(|ca| ca.issuer.slug.clone())
     }
 
     /// A root that is compromised is replaced: no verifier looks for a root on its own CRL.

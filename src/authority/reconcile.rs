@@ -244,7 +244,13 @@ fn named<'a>(all: &'a [Suspended], name: &str) -> Result<&'a Suspended> {
     }
     match found.as_slice() {
         [one] => Ok(one),
-        [] => Err(Error::not_found(format!("nothing suspended that is called \"{}\"", shown(name)))),
+        [] => {
+            let detail = format!(
+                "nothing that is suspended is called \"{}\"; `chancery reconcile --dry-run` lists what is suspended",
+                shown(name)
+            );
+            Err(Error::new(ErrorKind::NotFound, detail))
+        }
         several => {
             let ids: Vec<String> = several.iter().map(|suspended| suspended.id()).collect();
             let detail = format!("\"{}\" is the name of {}; name one by its id", shown(name), ids.join(" and of "));

@@ -92,7 +92,7 @@ impl Authority {
         if let Some((_, at)) = self.revoked_above(certificate) {
             return renewal.revoked_at(at);
         }
-        if self.is_below_removed(certificate) {
+        if self.removed_above(certificate).is_some() {
             return renewal.removed(certificate);
         }
         let snapshot = self.snapshot();

@@ -119,6 +119,9 @@ fn read_import(context: &Context, args: &ImportArgs) -> Result<Import> {
 
 pub async fn csr(context: &Context, args: CsrArgs) -> Result<()> {
     let what = || "cannot make a CSR".to_owned();
+    if let Some(path) = &args.out {
+        files::refuse_existing(&[path], false).trying(what)?;
+    }
     let app = context.host_app(None).await.trying(what)?;
     let der = match (&args.issuer, &args.domain) {
         (Some(slug), _) => app.authority.request_again(&host_actor(), slug).await.trying(what)?,

@@ -1,6 +1,6 @@
 //! `ca root offline|online`, `ca crl sign|import`, `ca renew`. On the host that holds the keys.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
@@ -82,11 +82,17 @@ async fn offline(context: &Context, args: OfflineArgs) -> Result<()> {
         written.map_err(|_| Error::malformed("the file was not written as it was meant to be")).trying(what)?;
     app.authority.take_root_offline(&host_actor(), &args.name, &written, password).await.trying(what)?;
     output::say(&format!("offline   {} lies in {}", args.name, args.out.display()));
-    let needs = if password.is_some() { "the password" } else { "root.key" };
-    output::say(&format!("keep      a copy of the file apart from {needs}; both are needed to bring it back"));
+    output::say(match &args.password_file {
+        Some(_) => {
+            "keep      a copy of the file apart from the password and from root.key; all three are needed to bring it back"
+        }
+        None => "keep      a copy of the file apart from root.key; both are needed to bring it back",
+    });
     output::say("status    its CRLs are signed for the rest of its life and are served on");
-    let key = if password.is_some() { String::new() } else { args.root.repeated() };
-    let online = context.command(&format!("ca root online {}{key}", quoted(&args.out.display().to_string())));
+    let file = |path: &Path| quoted(&path.display().to_string());
+    let opened = args.password_file.as_deref().map(|path| format!(" --password-file {}", file(path)));
+    let (opened, key) = (opened.unwrap_or_default(), args.root.repeated());
+    let online = context.command(&format!("ca root online {}{opened}{key}", file(&args.out)));
     output::say(&format!("undo      {online}"));
     Ok(())
 }

@@ -7,6 +7,7 @@ use super::failure::Result;
 use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
 use super::session::Context;
+use crate::error::{Error, ErrorKind};
 use crate::server::settings::json_schema;
 
 #[derive(Debug, Subcommand)]
@@ -28,7 +29,10 @@ pub enum ConfigCommand {
 pub fn run(context: &Context, command: ConfigCommand) -> Result<()> {
     match command {
         ConfigCommand::Check(flags) => {
-            context.config(&flags.0)?;
+            let found = context.config(&flags.0)?.stumbling_blocks();
+            if !found.is_empty() {
+                return Err(Error::new(ErrorKind::Config, found.join("\n")).into());
+            }
             output::say("the settings are good");
             Ok(())
         }

@@ -1,14 +1,18 @@
 //! `doctor` and `fsck`: how the installation is. `doctor` looks at the installation of this host and whether a server
 //! answers, or with --url asks a server.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::failure::{Cause, Failure, Result, Trying};
 use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
 use super::session::Context;
+use crate::app::App;
 use crate::authority::checks::{Check, Severity};
-use crate::client::anchor;
+use crate::client::{anchor, reach};
+use crate::model::issuer::{Issuer, IssuerState};
 use crate::server::settings::Flags;
 
 /// One line a check; exit code 10 when the worst is a warning, 11 when one is critical.
@@ -39,10 +43,15 @@ pub async fn doctor(context: &Context, flags: ServeFlags) -> Result<()> {
 async fn of_this_host(context: &Context, flags: &Flags) -> crate::error::Result<Value> {
     let (app, repeated) = (context.local_app(flags).await?, context.repeated());
     let checks = app.authority.checks().await;
-    let worst = checks.iter().map(|check| check.severity).max().unwrap_or(Severity::Ok);
-    let server = Check { name: "server", severity: Severity::Ok, detail: server(&app.urls.external).await };
-    let told: Vec<_> = std::iter::once(&server)
-        .chain(&checks)
+    let mut outside = vec![server(&app).await];
+    // a server that was stopped on purpose answers nowhere
+    if outside.iter().all(|check| check.severity == Severity::Ok) && anchor::answers(&app.urls.external).await.is_ok()
+    {
+        outside.push(status_urls(&app).await);
+    }
+    let all = || outside.iter().chain(&checks);
+    let worst = all().map(|check| check.severity).max().unwrap_or(Severity::Ok);
+    let told: Vec<_> = all()
         .map(|c| json!({"name": c.name, "status": c.severity.name(), "detail": repeated.in_text(&c.detail)}))
         .collect();
     Ok(json!({"status": worst.name(), "checks": told}))
@@ -50,14 +59,63 @@ async fn of_this_host(context: &Context, flags: &Flags) -> crate::error::Result<
 
 /// Whether a server answers. The checks look at the database, which is well while none runs; a server that was stopped on
 /// purpose is no fault.
-async fn server(url: &str) -> String {
-    match anchor::answers(url).await {
-        Ok(()) => format!("one answers at {url}"),
-        Err(error) => format!(
-            "none answers at {url} ({}): nothing is served there until `chancery serve` runs, and the checks below look at \
-             the database alone",
-            error.chain()
+async fn server(app: &App) -> Check {
+    let url = &app.urls.external;
+    let found = match anchor::answers(url).await {
+        Ok(()) => anchor::fetch_root(url).await.ok(),
+        Err(error) => {
+            let detail = format!(
+                "none answers at {url} ({}): nothing is served there until `chancery serve` runs, and the checks below look \
+                 at the database alone",
+                error.chain()
+            );
+            return Check { name: "server", severity: Severity::Ok, detail };
+        }
+    };
+    let snapshot = app.authority.snapshot();
+    let own = |root: &Vec<u8>| snapshot.issuers.values().any(|i| i.certificates.iter().any(|c| c.der == *root));
+    let (severity, detail) = match found {
+        Some(root) if !own(&root) => (
+            Severity::Warning,
+            format!(
+                "another CA answers at {url}: its root has the fingerprint {}, which is none of this installation; stop the \
+                 one that is not meant, or give one of them another address with --listen and --external-url",
+                anchor::Fingerprint::of(&root)
+            ),
         ),
+        Some(_) | None => (Severity::Ok, format!("one answers at {url}")),
+    };
+    Check { name: "server", severity, detail }
+}
+
+/// Whether the addresses answer that certificates name for CRL and OCSP: they are fixed when an issuer is made, and the
+/// server may listen elsewhere by now.
+async fn status_urls(app: &App) -> Check {
+    let snapshot = app.authority.snapshot();
+    let mut bases: BTreeMap<&str, Vec<&Issuer>> = BTreeMap::new();
+    for loaded in snapshot.issuers.values().filter(|i| i.issuer.state != IssuerState::Removed) {
+        bases.entry(&loaded.issuer.status_url).or_default().push(&loaded.issuer);
+    }
+    let mut silent = Vec::new();
+    for (base, issuers) in &bases {
+        let Some(first) = issuers.first() else { continue };
+        if let Err(why) = reach::crl(&first.crl_url()).await {
+            let names: Vec<_> = issuers.iter().map(|issuer| issuer.slug.as_str()).collect();
+            silent.push(format!(
+                "certificates of {} name {base} for CRL and OCSP, and it does not answer from this host ({why}): verifiers \
+                 that check revocation refuse them; let the server or a proxy answer there, or make new issuers with \
+                 `chancery ca create DOMAIN --under ROOT` after the server's status_url is right",
+                names.join(", ")
+            ));
+        }
+    }
+    match silent.is_empty() {
+        false => Check { name: "status_url", severity: Severity::Warning, detail: silent.join("; ") },
+        true => {
+            let all: Vec<_> = bases.keys().copied().collect();
+            let detail = format!("CRL and OCSP answer at {}", all.join(" and "));
+            Check { name: "status_url", severity: Severity::Ok, detail }
+        }
     }
 }
 

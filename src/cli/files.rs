@@ -53,7 +53,7 @@ fn beside(path: &Path) -> PathBuf {
 
 fn exists(path: &Path) -> Error {
     let detail = format!(
-        "{} exists already; move it away, name another directory with --out, or give --force",
+        "{} exists already; move it away, name another place with --out, or give --force to a command that has it",
         path.display()
     );
     Error::new(ErrorKind::Conflict, detail)

@@ -95,7 +95,11 @@ pub async fn run(context: &Context, command: GrantCommand) -> Result<()> {
             for grant in page["items"].as_array().into_iter().flatten() {
                 let mut cells: Vec<String> = ["id", "name", "status"].map(|m| output::text(grant, m)).to_vec();
                 cells.extend(["names", "profiles"].map(|list| words(&grant["scope"][list])));
-                cells.extend(["used_count", "max_count", "expires_at"].map(|m| output::text(grant, m)));
+                // uses are counted where they are limited
+                let used =
+                    if grant["max_count"].is_null() { "-".to_owned() } else { output::text(grant, "used_count") };
+                cells.push(used);
+                cells.extend(["max_count", "expires_at"].map(|m| output::text(grant, m)));
                 table.row(cells);
             }
             Ok(table.print()?)

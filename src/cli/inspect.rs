@@ -71,5 +71,10 @@ async fn known(context: &Context, thing: &str) -> Result<()> {
             false => format!("{slug} was revoked at {at}: what it signed is refused").into(),
         };
     }
+    if context.output.is_none_or(|format| format == Format::Table)
+        && let Some(slug) = found["issuer_removed"].as_str()
+    {
+        found["issuer_removed"] = format!("{slug} was removed: clients do not trust what stands below it").into();
+    }
     output::object(context.output, &found)
 }

@@ -70,6 +70,9 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
     let name = named(&args, &url).trying(what)?;
     let acme = format!("/acme/{}/directory", args.directory);
     let program = args.program;
+    if matches!(program, Program::Kubectl) {
+        with_domain(&url, root, "kubernetes").await.trying(what)?;
+    }
     if args.eab_kid.is_none() && matches!(program, Program::Certbot | Program::Caddy | Program::CertManager) {
         without_key(&url, root, &acme, &name).await.trying(what)?;
     }
@@ -118,6 +121,19 @@ fn named(args: &QuickstartArgs, url: &str) -> Result<String, Error> {
         Ok(name)
     } else {
         Err(Error::malformed(format!("--name \"{name}\" is no host: give a DNS name, as HOST or HOST:PORT")))
+    }
+}
+
+/// The script needs this trust domain. A server that is out of reach is not asked.
+async fn with_domain(url: &str, root: &Root, domain: &str) -> Result<(), Error> {
+    match anchor::read(url, &root.der, &format!("/bundles/{domain}.pem")).await {
+        Ok(answer) if answer.status == 404 => {
+            let detail = format!(
+                "{url} has no trust domain {domain}; make it on the server with `chancery ca create {domain}`"
+            );
+            Err(Error::new(ErrorKind::NotFound, detail))
+        }
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 

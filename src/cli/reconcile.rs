@@ -9,6 +9,7 @@ use super::ca::RootKey;
 use super::ca_foreign::read_crl;
 use super::failure::{Result, Trying};
 use super::output::{self, Format, Table};
+use super::repeated::quoted;
 use super::session::{Context, host_actor};
 use crate::app::App;
 use crate::authority::reconcile::{ReconcileRequest, Reconciliation};
@@ -35,13 +36,21 @@ pub async fn run(context: &Context, args: ReconcileArgs) -> Result<()> {
     let what = || "cannot reconcile the database".to_owned();
     context.on_host("reconcile").trying(what)?;
     let app = context.local_app_with_root(args.root.root_key.as_deref()).await.trying(what)?;
+    let again = again(&args);
     let crls = args.crl.iter().map(|path| read_crl(path)).collect::<Result<Vec<_>, _>>().trying(what)?;
     let request = ReconcileRequest { crls, confirm: args.confirm, restored: args.restored, dry_run: args.dry_run };
     let mut done = app.authority.reconcile(&host_actor(), &request).await.trying(what)?;
     if done.epoch.is_some() && !args.dry_run {
         sign_roots(&app, &mut done).await;
     }
-    show(context, &done, args.dry_run)
+    show(context, &done, args.dry_run, &again)
+}
+
+/// What a dry run was told besides.
+fn again(args: &ReconcileArgs) -> String {
+    let crls = args.crl.iter().map(|path| format!(" --crl {}", quoted(&path.display().to_string())));
+    let restored = args.restored.then(|| " --restored".to_owned());
+    crls.chain(restored).chain([args.root.repeated()]).collect()
 }
 
 /// The CRLs of roots whose key is at hand; the others stay in the list.
@@ -56,7 +65,7 @@ async fn sign_roots(app: &App, done: &mut Reconciliation) {
     done.roots = left;
 }
 
-fn show(context: &Context, done: &Reconciliation, dry_run: bool) -> Result<()> {
+fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) -> Result<()> {
     if context.output == Some(Format::Json) {
         return Ok(output::json(&as_json(done, dry_run))?);
     }
@@ -81,11 +90,12 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool) -> Result<()> {
     let would = if dry_run { "would begin" } else { "begun" };
     output::say(&format!("epoch     {epoch} {would}: CRL numbers go on above every one that was given before"));
     if dry_run {
-        output::say(&format!("next      {}", context.command("reconcile")));
+        output::say(&format!("next      {}", context.command(&format!("reconcile{again}"))));
     } else {
-        let next =
-            |slug: &String| output::say(&format!("next      {}", context.command(&format!("ca crl sign {slug}"))));
-        done.roots.iter().for_each(next);
+        for slug in &done.roots {
+            let command = context.command(&format!("ca crl sign {slug} --root-key FILE"));
+            output::say(&format!("next      {command}, where FILE is root.key"));
+        }
     }
     tell_suspended(context, done, dry_run)
 }

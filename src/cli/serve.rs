@@ -58,6 +58,10 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
         tracing::warn!(before = %before, external_url = %running.app.urls.external, "{told}");
         output::say(&format!("WARNING: {told}"));
     }
+    if let Some(told) = receipt::status_moved(&running.app).filter(|_| running.addresses.web) {
+        tracing::warn!(status_url = %running.app.urls.status, "{told}");
+        output::say(&format!("WARNING: {told}"));
+    }
     if json {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
     }

@@ -4,6 +4,7 @@
 pub mod anchor;
 pub mod fetch;
 pub mod problem;
+pub mod reach;
 pub mod remote;
 
 use std::fmt;

@@ -60,6 +60,7 @@ struct Detail {
     just_revoked: bool,
     /// A CA above it that is revoked, and since when.
     issuer_revoked: Option<(String, String)>,
+    issuer_removed: Option<String>,
     /// What must still be done so that clients learn of the revocation.
     action_required: Option<String>,
 }
@@ -141,6 +142,7 @@ pub async fn show(
             && dash.authority.refuse_root(&record).is_ok(),
         just_issued: came.new.is_some() && status == ShownStatus::Valid,
         issuer_revoked: dash.authority.revoked_above(&record).map(|(slug, at)| (slug, minute(at))),
+        issuer_removed: dash.authority.removed_above(&record),
         action_required: dash.authority.revocation_to_publish(&record).await?,
         just_revoked: came.revoked.is_some() && status == ShownStatus::Revoked,
         class: class(&record, now),

@@ -75,6 +75,9 @@ impl Row {
         let now = dash.now();
         let (status, class) = match dash.authority.revoked_above(c) {
             Some(_) if c.shown_status(now) == ShownStatus::Valid => ("issuer revoked", "revoked"),
+            None if c.shown_status(now) == ShownStatus::Valid && dash.authority.removed_above(c).is_some() => {
+                ("issuer removed", "revoked")
+            }
             Some(_) | None => (c.shown_status(now).name(), class(c, now)),
         };
         let names: Vec<String> = c.names.iter().map(|n| clean(&n.value())).collect();

@@ -73,7 +73,9 @@ impl CaCertificate {
         let view = TbsView::parse(raw).map_err(unreadable)?;
         let Some(path_len) = view.ca().map_err(unreadable)? else {
             let allowed = "a CA certificate (basicConstraints with CA:TRUE, RFC 5280 §4.2.1.9)";
-            let (name, fix) = (shown(view.subject), "give the certificate of the CA, not of a server");
+            let name = shown(view.subject);
+            let fix = "give the certificate of the CA, not of a server; a CA that signs a CSR of `chancery ca csr` must take over \
+                       its extensions (`openssl x509 -req -copy_extensions copyall`)";
             let wrong = format!("{name} is no CA certificate (basicConstraints with CA:TRUE, RFC 5280 §4.2.1.9)");
             return Err(refuse("issuer.ca", &name, allowed, &wrong, fix));
         };
@@ -258,6 +260,8 @@ fn refuse(rule: &str, value: &str, allowed: &str, wrong: &str, fix: &str) -> Err
 fn unreadable(error: DerError) -> Error {
     let wrong = format!("the certificate cannot be read ({error}); it must be X.509 version 3 in DER or PEM");
     let value = format!("a certificate that cannot be read ({error})");
-    refuse("issuer.certificate", &value, "an X.509 certificate of version 3 in DER or PEM", &wrong, "check the file")
+    let fix =
+        "check the file; `openssl x509 -req` makes one of version 1 unless -copy_extensions or -extfile is given";
+    refuse("issuer.certificate", &value, "an X.509 certificate of version 3 in DER or PEM", &wrong, fix)
         .because(error)
 }

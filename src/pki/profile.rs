@@ -223,6 +223,22 @@ impl Profile {
     pub fn check_shape(&self, names: &[Identifier]) -> Result<()> {
         let rule = &self.config.names;
         let who = format!("profile {}", self.config.name);
+        if rule.max == 0
+            && let Some(first) = names.first()
+        {
+            let first = shown(&first.value()).to_string();
+            return Err(Error::refused(
+                ErrorKind::Refused,
+                "names.count",
+                format!("{} names", names.len()),
+                format!("no names by {who}"),
+                "leave the names out; a common name says who the certificate is for",
+            )
+            .explained(format!(
+                "{who} takes no names in the certificate's list of names, and \"{}\" was asked for",
+                first
+            )));
+        }
         if names.len() < rule.min || names.len() > rule.max {
             return Err(Error::refused(
                 ErrorKind::Refused,
@@ -309,6 +325,18 @@ impl Profile {
             let (allowed, fix) = (format!("{allowed} by profile {name}"), "ask for it so, or leave it out");
             Err(Error::refused(ErrorKind::Refused, "subject.common_name", value, allowed, fix).explained(wrong))
         };
+        let missing = |allowed: String| {
+            let name = &self.config.name;
+            let wrong = format!("profile {name} needs a common name, and none was asked for; it must be {allowed}");
+            let fix = "give one: `chancery issue --common-name NAME`, REST: \"common_name\"";
+            let allowed = format!("{allowed} by profile {name}");
+            Err(Error::refused(ErrorKind::Refused, "subject.common_name", "no common name", allowed, fix)
+                .explained(wrong))
+        };
+        let refuse = |value: Option<&str>, allowed: String| match value {
+            Some(value) => refuse(value, allowed),
+            None => missing(allowed),
+        };
         let first_dns = || {
             names.iter().find_map(|n| match n {
                 Identifier::Dns(dns) if dns.as_str().len() <= 64 => Some(dns.as_str().to_owned()),
@@ -319,24 +347,22 @@ impl Profile {
             (CommonNameRule::None, _) => Ok(None),
             (CommonNameRule::Fixed(fixed), None) => Ok(Some(fixed.clone())),
             (CommonNameRule::Fixed(fixed), Some(asked)) if asked == fixed => Ok(Some(fixed.clone())),
-            (CommonNameRule::Fixed(fixed), Some(asked)) => refuse(asked, format!("\"{fixed}\"")),
+            (CommonNameRule::Fixed(fixed), Some(asked)) => refuse(Some(asked), format!("\"{fixed}\"")),
             (CommonNameRule::FirstDns, _) => Ok(first_dns()),
             (CommonNameRule::AsAsked | CommonNameRule::Member, Some(asked)) if asked.starts_with("system:") => {
-                refuse(asked, "a name outside system:*, which Kubernetes keeps for itself".into())
+                refuse(Some(asked), "a name outside system:*, which Kubernetes keeps for itself".into())
             }
             (CommonNameRule::AsAsked, asked) => Ok(asked.map(str::to_owned)),
             (CommonNameRule::Member, Some(asked)) if DnsName::parse(asked).is_ok_and(|n| !n.is_wildcard()) => {
                 Ok(Some(asked.to_ascii_lowercase()))
             }
-            (CommonNameRule::Member, asked) => {
-                refuse(asked.unwrap_or(""), "the member's name as a DNS label or name".into())
-            }
+            (CommonNameRule::Member, asked) => refuse(asked, "the member's name as a DNS label or name".into()),
             (CommonNameRule::Prefixed(prefix), Some(asked))
                 if asked.len() > prefix.len() && asked.starts_with(prefix.as_str()) =>
             {
                 Ok(Some(asked.to_owned()))
             }
-            (CommonNameRule::Prefixed(prefix), asked) => refuse(asked.unwrap_or(""), format!("{prefix}NAME")),
+            (CommonNameRule::Prefixed(prefix), asked) => refuse(asked, format!("{prefix}NAME")),
         }
     }
 }

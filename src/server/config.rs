@@ -292,6 +292,35 @@ fn credential(environment: &Environment) -> Option<PathBuf> {
     environment.path("CREDENTIALS_DIRECTORY").map(|d| d.join("unlock-key")).filter(|p| p.exists())
 }
 
+impl Config {
+    /// What a start would stumble over that no single setting shows: files that cannot be read, and one address twice.
+    /// A sentence each.
+    pub fn stumbling_blocks(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for file in self.tls.iter().flat_map(|tls| [&tls.certificate, &tls.key]) {
+            if let Err(error) = std::fs::read(file) {
+                found.push(format!("cannot read {}: {error}; check [tls] in the settings", file.display()));
+            }
+        }
+        // the data directory and its keys are made by the first start
+        let is_given = self.unlock_key.parent() != Some(self.data.as_path());
+        if is_given && let Err(error) = std::fs::read(&self.unlock_key) {
+            found.push(format!(
+                "cannot read {}: {error}; check unlock_key in the settings",
+                self.unlock_key.display()
+            ));
+        }
+        let listeners = [("listen", self.listen), ("listen_http", self.listen_http), ("listen_ops", self.listen_ops)];
+        for (at, (name, one)) in listeners.iter().enumerate() {
+            let same = |(_, other): &&(&str, Listen)| other.address == one.address && one.address.port() != 0;
+            if let Some((other, _)) = listeners.iter().take(at).find(same) {
+                found.push(format!("{name} and {other} are both {}; give one of them another address", one.address));
+            }
+        }
+        found
+    }
+}
+
 fn own_certificate(given: &Given) -> Result<Option<OwnCertificate>> {
     match (given.value("tls.certificate"), given.value("tls.key")) {
         (Some(certificate), Some(key)) => {

@@ -73,15 +73,30 @@ pub async fn first_run(
     Ok(lines)
 }
 
-/// At most four lines.
+/// Four lines, and one more while the server signs nothing.
 pub async fn started(app: &App, addresses: &Addresses) -> Result<Vec<String>> {
     let valid: i64 = app.authority.certificate_counts().await?.iter().filter(|c| c.2 == "valid").map(|c| c.3).sum();
-    Ok(vec![
+    let signs_nothing = app.store.check_signing().err().map(|error| format!("SIGNS NOTHING        {}", error.detail));
+    let lines = [
         format!("Chancery {} ready   {}", env!("CARGO_PKG_VERSION"), app.urls.external),
         format!("ACME directory       {}", acme_directory(app)),
         format!("{valid} valid certificates{}", if app.locked { "   LOCKED: CRL and OCSP only" } else { "" }),
         listening(addresses),
-    ])
+    ];
+    Ok(lines.into_iter().chain(signs_nothing).collect())
+}
+
+/// What it means that this server would give new issuers another status URL than the ones that are there have.
+pub fn status_moved(app: &App) -> Option<String> {
+    let (snapshot, now) = (app.authority.snapshot(), &*app.urls.status);
+    let issuers: Vec<_> = snapshot.issuers.values().filter(|i| i.issuer.state.signs()).collect();
+    let other = issuers.first().filter(|_| issuers.iter().all(|i| i.issuer.status_url != now))?;
+    let before = &other.issuer.status_url;
+    Some(format!(
+        "status_url is {now}, and the certificates of {} name {before} for CRL and OCSP, for as long as that issuer lasts: \
+         something has to answer there; to keep it start with --status-url {before} and listen where it leads",
+        other.issuer.slug
+    ))
 }
 
 /// What a start under another external URL than before means, and how it is undone.

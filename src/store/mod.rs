@@ -269,6 +269,7 @@ impl Tx {
         if events.is_empty() {
             return raw.commit().await;
         }
+        let recorded = store.record_time_with(&mut raw).await?;
         let before = store.lanes.take();
         let mut lane = before;
         if let Err(error) = append(&mut raw, &store, events, &mut lane).await {
@@ -285,6 +286,9 @@ impl Tx {
             }
         }
         store.lanes.committed(lane);
+        if let Some(at) = recorded {
+            store.reference.has_recorded(at);
+        }
         Ok(())
     }
 }

@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::Store;
+use super::engine::RawTx;
 use super::replica_clocks::{self, ClockMark, ClockReading, ReplicaClock};
 use crate::clock::{Clock, Timestamp, days, minutes};
 use crate::error::{Error, ErrorKind, Result};
@@ -162,7 +163,7 @@ impl ReferenceClock {
         let expected = match (known.mark, mark.at) {
             // the first look: a machine that was switched off may be far ahead of what was recorded, never behind it
             (None, Some(at)) => {
-                warn_of_leap(now, at, FORWARD);
+                warn_of_leap(now.max(at), at, FORWARD);
                 now.max(at)
             }
             (Some(before), Some(at)) if before.trusted != mark.trusted && agree(at.micros(), now.micros()) => now,
@@ -176,6 +177,16 @@ impl ReferenceClock {
         let reference = if right { now } else { expected };
         self.base.store(reference.micros() - ticks, Ordering::Release);
         known.mark = Some(mark);
+        self.keep(known);
+    }
+
+    fn is_to_record(&self, now: Timestamp) -> bool {
+        self.is_right() && self.known().recorded.is_none_or(|at| at.distance(now) >= RECORD_EVERY)
+    }
+
+    pub(super) fn has_recorded(&self, at: Timestamp) {
+        let mut known = self.known();
+        known.recorded = Some(at);
         self.keep(known);
     }
 
@@ -252,14 +263,25 @@ impl Store {
     }
 
     async fn record_time(&self) -> Result<()> {
-        let (now, known) = (self.now(), self.reference.known());
-        let recent = known.recorded.is_some_and(|at| at.distance(now) < RECORD_EVERY);
-        let Some(mark) = known.mark.filter(|_| self.reference.is_right() && !recent) else { return Ok(()) };
-        replica_clocks::record(&self.db, now, mark.trusted).await?;
-        let mut known = self.reference.known();
-        known.recorded = Some(now);
-        self.reference.keep(known);
+        let now = self.now();
+        let Some(mark) = self.reference.known().mark.filter(|_| self.reference.is_to_record(now)) else {
+            return Ok(());
+        };
+        replica_clocks::record(&self.db.volatile(), now, mark.trusted).await?;
+        self.reference.has_recorded(now);
         Ok(())
+    }
+
+    /// Records the time with a change, on SQLite: a process may end before a server has recorded one. Returns the time
+    /// that counts as recorded once the change is committed.
+    pub(super) async fn record_time_with(&self, tx: &mut RawTx) -> Result<Option<Timestamp>> {
+        let now = self.now();
+        if self.db.is_postgres() || !self.reference.is_to_record(now) {
+            return Ok(None);
+        }
+        let trusted = self.reference.known().mark.map_or(0, |mark| mark.trusted);
+        replica_clocks::record(tx, now, trusted).await?;
+        Ok(Some(now))
     }
 
     /// This server's clock no longer votes.

@@ -1,6 +1,6 @@
 //! Clocks of the running processes beside the database's clock, and the newest time that was recorded.
 
-use super::engine::{Db, Row, q, statements};
+use super::engine::{Db, On, Row, q, statements};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::ReplicaId;
@@ -98,8 +98,8 @@ pub async fn mark(db: &Db) -> Result<ClockMark> {
 }
 
 /// Records the time, unless an operator declared another clock to be right meanwhile.
-pub async fn record(db: &Db, at: Timestamp, trusted: i64) -> Result<()> {
-    q(RECORD).bind(at).bind(trusted).execute(&db.volatile()).await.map(drop)
+pub async fn record<'a>(on: impl Into<On<'a>>, at: Timestamp, trusted: i64) -> Result<()> {
+    q(RECORD).bind(at).bind(trusted).execute(on).await.map(drop)
 }
 
 /// Declares `at` to be the right time, whatever was recorded before.

@@ -130,6 +130,9 @@ pub struct Certificate {
     /// `status` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer_revocation: Option<IssuerRevocation>,
+    /// The CA above it that was removed: clients do not trust what stands below it any more, whatever its own `status` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuer_removed: Option<String>,
     /// What an operator must still do so that clients learn of the revocation: the certificate was signed by a root, and
     /// only who has the root's key can sign its CRL. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]

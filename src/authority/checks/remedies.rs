@@ -28,7 +28,12 @@ impl Authority {
 /// What lets a domain issue in which nothing signs: moving an issuer that is there, else renewing one that has expired,
 /// else making another one.
 pub(super) fn how_to_issue(snapshot: &Snapshot, domain: &str, now: Timestamp) -> String {
-    let moves = issuing(snapshot, domain).filter_map(|i| moves(snapshot, i, now)).min_by_key(Vec::len);
+    // a CA that was removed does not come back while there is a root to go on from
+    let goes_on = roots(snapshot, domain)
+        .any(|i| matches!(i.issuer.state, IssuerState::Active | IssuerState::Prepared) && !i.is_expired(now));
+    let removed = |i: &LoadedIssuer| i.issuer.state == IssuerState::Removed;
+    let usable = issuing(snapshot, domain).filter(|i| !goes_on || !snapshot.above(i).any(|above| removed(above)));
+    let moves = usable.filter_map(|i| moves(snapshot, i, now)).min_by_key(Vec::len);
     if let Some(steps) = moves {
         return run(&steps);
     }

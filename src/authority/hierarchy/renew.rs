@@ -36,6 +36,19 @@ impl Authority {
         let snapshot = self.snapshot();
         let own = snapshot.issuer(slug)?;
         refuse_revoked(own)?;
+        if own.issuer.role == IssuerRole::Root {
+            let domain = &own.issuer.domain;
+            return Err(Error::refused(
+                ErrorKind::Unprocessable,
+                "issuer.parent",
+                format!("{slug}, a root"),
+                "an issuer below a root of this installation",
+                format!("run `chancery ca create {domain} --new-root` and what it prints next"),
+            )
+            .explained(format!(
+                "{slug} is a root: clients trust its certificate itself, so a root is followed by a new one"
+            )));
+        }
         let above = own.issuer.parent_id.and_then(|id| snapshot.issuer_by_id(id)).ok_or_else(|| {
             Error::refused(
                 ErrorKind::Unprocessable,

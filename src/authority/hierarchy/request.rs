@@ -76,6 +76,19 @@ impl Authority {
         let issuers = hierarchy::issuers(&mut tx).await?;
         let taken = taken(&mut tx, &issuers).await?;
         let taken: Vec<&str> = taken.iter().map(String::as_str).collect();
+        if taken.contains(&plan.domain.as_str()) {
+            return Err(Error::refused(
+                ErrorKind::Conflict,
+                "domain.name",
+                format!("\"{}\", the name of an issuer", plan.domain),
+                "the name of a trust domain",
+                format!("for one more certificate of that issuer run `chancery ca csr --issuer {}`", plan.domain),
+            )
+            .explained(format!(
+                "{} is an issuer, and a CSR for a new issuer is made for a trust domain",
+                plan.domain
+            )));
+        }
         let slug = free_slug(&plan.domain, false, &taken);
         let number = slug.rsplit('-').next().unwrap_or_default();
         let own = || SubjectFields::common_name(format!("Chancery {} Issuing {number}", plan.domain));
