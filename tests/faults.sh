@@ -25,7 +25,7 @@ main() {
   filters=$(listed | cut -f2 | tr ' ' '\n' | sort -u | tr '\n' ' ')
   try none "$filters" 1200
   grep -v '^#' "$LIST" | grep -E -- "${CHANCERY_TEST_FAULTS:-.}" | tr '\n' '\0' |
-    xargs -0 -P "$LANES" -n 1 bash -c 'IFS=$'"'\t'"' read -r name filters <<<"$1"; try "$name" "$filters" "$WITHIN"' try
+    xargs -0 -P "$LANES" -n 1 bash -c 'IFS=$'"'\t'"' read -r name filters why <<<"$1"; try "$name" "$filters" "$WITHIN" "$why"' try
   echo "# $(grep -l found "$OUT"/*.verdict 2>/dev/null | wc -l) of $(listed | wc -l) faults found"
 }
 
@@ -59,9 +59,10 @@ program() {
     "$OUT/build.json" | tail -n 1
 }
 
-# try NAME FILTERS SECONDS
+# try NAME FILTERS SECONDS [WHY] : WHY no test can find it
 try() {
   local name=$1 seconds=$3 log filter it=() lib=() failed=''
+  [ -z "${4:-}" ] || { echo "skip $name: $4"; return; }
   log="$OUT/${name//[ :]/-}.log"
   for filter in $2; do
     case $filter in lib:*) lib+=("${filter#lib:}") ;; *) it+=("$filter") ;; esac

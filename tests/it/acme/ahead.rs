@@ -2,6 +2,7 @@
 //! the rules of a directory over names and issuers.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use chancery::clock::{Timestamp, hours};
 use chancery::model::names::NameRule;
 use chancery::registration::DirectoryConfig;
 use serde_json::{Value, json};
@@ -161,6 +162,21 @@ async fn z7_z8_of_two_proofs_the_one_that_lasts_longer_counts() {
 }
 
 /// Rules that were tightened hold for what is finalized from then on.
+#[tokio::test]
+async fn z7_an_order_ends_with_the_proof_that_it_rests_on() {
+    for world in worlds().await {
+        offer(&world, with_new_authz()).await;
+        let client = Client::register(&world).await;
+        let made = ahead(&client, json!({"type": "dns", "value": "a.example.org"})).await.expect(201);
+        let ready = made.header("location").to_owned();
+        let proof = client.prove(&ready).await;
+        let end = Timestamp::parse_rfc3339(proof["expires"].as_str().unwrap()).unwrap();
+        world.clock.set(end - hours(1));
+        let order = client.order(&["a.example.org"]).await.expect(201).json();
+        assert_eq!((&order["authorizations"][0], &order["expires"]), (&json!(ready), &proof["expires"]), "{order}");
+    }
+}
+
 #[tokio::test]
 async fn the_rules_of_a_directory_are_asked_again_at_finalize() {
     for world in worlds().await {

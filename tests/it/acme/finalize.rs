@@ -284,6 +284,25 @@ async fn an_order_without_its_authorizations_is_refused() {
     }
 }
 
+/// What ended a proof ends its orders too; an order that says ready all the same is judged by its proofs.
+#[tokio::test]
+async fn an_order_whose_proof_has_ended_is_refused() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let names = ["a.example.org", "b.example.org"];
+        for (end, status) in [
+            ("UPDATE acme_authorizations SET status = 'deactivated' WHERE value = 'b.example.org'", "deactivated"),
+            ("UPDATE acme_authorizations SET expires_at = 1 WHERE value = 'b.example.org'", "expired"),
+        ] {
+            let (_, order) = client.ready_order(&names).await;
+            q(plain(end)).execute(&world.store.db).await.unwrap();
+            let reply = finalize(&client, &order, csr(&names).0).await.refused(403, "orderNotReady");
+            let expected = format!("the order's authorization for b.example.org is {status}; make a new order");
+            assert_eq!(reply.json()["detail"], expected);
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_server_whose_clock_is_wrong_says_so_at_finalize_and_records_revocations() {
     for world in worlds().await {

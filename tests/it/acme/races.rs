@@ -237,3 +237,30 @@ async fn an_account_that_is_registered_while_its_key_is_reported_as_compromised(
         }
     }
 }
+
+/// `store::accounts::LOCK`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_authorization_ahead_and_the_deactivation_of_its_account() {
+    let world = world().await;
+    offer(&world, with_new_authz()).await;
+    let other = world.elsewhere().await;
+    let name = |n: &str| json!({"type": "dns", "value": n});
+    let client = Client::register(&world).await;
+    let payload = json!({"identifier": name("a.example.org")});
+    let asked = post(&other, &client, &url("new-authz"), payload);
+    let end = client.post(&client.kid, r#"{"status":"deactivated"}"#);
+    let met = meet(&world.store, "account.deactivated", end, asked).await;
+    met.first.expect(200);
+    met.second.refused(401, "unauthorized");
+    assert!(met.waited);
+
+    let client = Client::register(&world).await;
+    let end = post(&other, &client, &client.kid, deactivated());
+    let met = meet(&world.store, "authorization.created", ahead(&client, name("b.example.org")), end).await;
+    met.first.expect(201);
+    met.second.expect(200);
+    assert!(met.waited, "the deactivation sees the authorization");
+    let open = "SELECT COUNT(*) AS n FROM acme_authorizations WHERE status IN ('pending', 'valid')";
+    let row = chancery::store::engine::q(crate::support::stores::plain(open)).fetch_one(&world.store.db).await;
+    assert_eq!(row.unwrap().get::<i64>("n").unwrap(), 0);
+}

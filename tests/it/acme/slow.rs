@@ -187,7 +187,12 @@ async fn a_validation_whose_server_ended_is_done_by_another() {
         assert_eq!(claim().await, [], "its server may still be at it");
         world.clock.advance(Duration::from_secs(3));
         world.zone.lock().unwrap().remove("a.example.org");
-        let [job] = &claim().await[..] else { panic!("one job") };
+        let [late] = &claim().await[..] else { panic!("one job") };
+        world.clock.advance(minutes(2));
+        let [job] = &claim().await[..] else { panic!("the same one") };
+        other.validate(late).await.unwrap_err();
+        let shown = client.get(authorization).await.expect(200).json();
+        assert_eq!(shown["status"], "pending", "the job is another one's by now");
         other.validate(job).await.unwrap();
         assert_eq!(client.get(authorization).await.expect(200).json()["status"], "valid");
     }

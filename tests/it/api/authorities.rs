@@ -1,7 +1,7 @@
 //! States and revocation of issuers over REST: what depends on one is told, and confirmed before it ends.
 
 use chancery::authority::hierarchy::plan::Wanted;
-use chancery::model::actor::Actor;
+use chancery::model::actor::{Actor, Role};
 use serde_json::{Value, json};
 
 use super::room::{CERTIFICATES, Room};
@@ -16,6 +16,17 @@ async fn one(room: &Room, id: &str) -> Value {
 }
 
 crate::on_both_engines! {
+    async fn an_operator_revokes_no_ca(at) {
+        let room = Room::over(at).await;
+        let operator = room.token(Role::Operator, None, None).await;
+        let path = format!("{CERTIFICATES}/{}/revocation", id_of(&room, "tls-1"));
+        let confirmed = json!({"reason": "cessationOfOperation", "confirm": true});
+        for path in [path.clone(), format!("{path}?dry_run=true")] {
+            assert_eq!(room.post(&operator, &path, &confirmed).await.refusal(), (403, "forbidden".into()), "{path}");
+        }
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM revocations").await, 0);
+    }
+
     async fn revoking_an_issuer_is_confirmed_and_shows_what_depends_on_it(at) {
         let room = Room::over(at).await;
         let leaf = room.issue(&room.admin, "www.lab.example").await["id"].as_str().unwrap().to_owned();

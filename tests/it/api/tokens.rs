@@ -74,6 +74,19 @@ crate::on_both_engines! {
         assert_eq!(room.post(&elsewhere, CERTIFICATES, &body).await.refusal(), (403, "refused".into()));
     }
 
+    async fn a_dry_run_is_bounded_like_an_issue(at) {
+        let room = Room::over(at).await;
+        let token = room.token(Role::Requester, Some(&["lab.example"]), Some(&["tls-server"])).await;
+        let path = format!("{CERTIFICATES}?dry_run=true");
+        let elsewhere = room.token(Role::Requester, Some(&["lab.example"]), Some(&[])).await;
+        for (token, name, status) in
+            [(&token, "a.lab.example", 200), (&token, "a.other.example", 403), (&elsewhere, "a.lab.example", 403)]
+        {
+            let answer = room.post(token, &path, &json!({"names": [name], "profile": "tls-server"})).await;
+            assert_eq!(answer.status.as_u16(), status, "{name}: {}", answer.json());
+        }
+    }
+
     async fn a_requester_sees_and_revokes_only_its_own(at) {
         let room = Room::over(at).await;
         let one = room.token(Role::Requester, Some(&["lab.example"]), None).await;

@@ -70,6 +70,15 @@ on_both_engines! {
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM sessions").await, 0);
     }
 
+    async fn a_session_of_a_disabled_user_is_none_however_it_is_left(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.signed_in(Role::Viewer).await;
+        assert_eq!(browser.get("/").await.status, 200);
+        // a sign-in that was under way while the user was disabled
+        at.sql("UPDATE users SET disabled_at = 1").await;
+        assert_eq!(browser.get("/").await.status, 303);
+    }
+
     async fn a_new_password_a_role_and_disabling_end_sessions(at) {
         let pages = Pages::over(at).await;
         pages.user("boss", Role::Admin).await;

@@ -30,6 +30,23 @@ crate::on_both_engines! {
         assert_eq!(rig.order_status(order).await, OrderStatus::Invalid);
     }
 
+    async fn an_outcome_waits_for_a_deactivation_that_has_begun(at) {
+        let rig = Rig::on(at).await;
+        let order = rig.order().await;
+        rig.signer(SignerState::Waits);
+        let (authority, asked) = (rig.authority.clone(), issuance(guard(order)));
+        let issuing = tokio::spawn(async move { authority.issue(&actor(), asked).await });
+        rig.trouble.arrived.acquire().await.unwrap().forget();
+        let tx = deactivating(at).await;
+        rig.trouble.gate.add_permits(1);
+        until_it_waits(at).await;
+        assert!(!issuing.is_finished(), "it does not pass a deactivation under way");
+        tx.commit().await.unwrap();
+        assert_eq!(issuing.await.unwrap().unwrap_err().kind, ErrorKind::AccountInactive);
+        let left = certificates::find_by_order(&rig.store, order).await.unwrap().unwrap();
+        assert_eq!(left.fingerprint, None);
+    }
+
     async fn an_account_that_ends_while_its_certificate_is_signed_does_not_get_it(at) {
         let rig = Rig::on(at).await;
         let order = rig.order().await;
@@ -55,6 +72,25 @@ crate::on_both_engines! {
         assert!(certificates::find_by_order(&rig.store, order).await.unwrap().is_none(), "nothing was intended");
         assert_eq!(rig.order_status(order).await, OrderStatus::Ready);
         rig.issue(issuance(of_key(8))).await.unwrap();
+    }
+
+    async fn an_order_that_is_not_ready_gets_no_certificate(at) {
+        let rig = Rig::on(at).await;
+        for end in [
+            "UPDATE acme_orders SET status = 'pending' WHERE status = 'ready'",
+            "UPDATE acme_orders SET status = 'invalid' WHERE status = 'ready'",
+            "UPDATE acme_orders SET status = 'processing' WHERE status = 'ready'",
+            "UPDATE acme_orders SET expires_at = 1 WHERE status = 'ready'",
+        ] {
+            for with_key in [true, false] {
+                let order = rig.order().await;
+                at.sql(end).await;
+                let guard = if with_key { guard(order) } else { Guard { order: Some(order), ..Guard::default() } };
+                let error = rig.issue(issuance(guard)).await.unwrap_err();
+                assert_eq!(error.kind, ErrorKind::OrderNotReady, "{end}: {error}");
+                assert!(certificates::find_by_order(&rig.store, order).await.unwrap().is_none(), "{end}");
+            }
+        }
     }
 
     async fn nothing_is_signed_half_a_minute_after_its_intent(at) {

@@ -10,22 +10,25 @@ use chancery::authority::guard::{Granted, Guard};
 
 use chancery::authority::hierarchy::plan::Wanted;
 use chancery::authority::issue::Issuance;
-use chancery::clock::{Timestamp, hours};
+use chancery::clock::hours;
 use chancery::error::ErrorKind;
 use chancery::model::audit::AuditEvent;
 use chancery::model::certificate::CertificateStatus;
 use chancery::model::grant::Grant;
+use chancery::model::id::{CertificateId, ReplicaId};
 use chancery::model::issuer::IssuerMove;
 use chancery::model::reason::RevocationReason;
 use chancery::pki::crl_facts::CrlFacts;
+use chancery::store::engine::q;
 use chancery::store::history::{self, Mark};
-use chancery::store::{Store, certificates, domain_crls, grants, jobs};
+use chancery::store::{Store, certificates, domain_crls, grants, guards, jobs};
 use serde_json::json;
 
 use super::rig::{Rig, actor, issuance};
 use crate::support::race::meet;
 use crate::support::rows::open_grant;
-use crate::support::stores::At;
+use crate::support::stores::{At, plain};
+use crate::support::wait;
 
 /// A database with two processes on it.
 struct Two {
@@ -203,24 +206,57 @@ async fn a_domain_keeps_its_last_issuer_when_two_are_retired_at_once() {
     two.end().await;
 }
 
-/// `store::jobs::LEASE`: a lease that has ended goes to one of two that want it.
+/// `store::jobs::LEASE`: a lease that has ended goes to one of many that want it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_takers_of_a_lease_one_has_it() {
+async fn of_many_takers_of_a_lease_one_has_it() {
     let two = Two::processes().await;
-    let take = async |store: &Store, until: Timestamp| {
-        let mut tx = store.begin(&actor()).await.unwrap();
-        let fence = jobs::lease(&mut tx, "test", store.replica(), until).await.unwrap();
-        tx.audit(AuditEvent::done("lease.wanted", "", json!({})));
+    let stores = [two.rig.store.clone(), two.other.store().clone()];
+    for round in 0..30 {
+        let (name, now) = (format!("test {round}"), two.at.store.now());
+        let mut tx = two.at.store.begin(&actor()).await.unwrap();
+        jobs::lease(&mut tx, &name, two.at.store.replica(), now).await.unwrap();
         tx.commit().await.unwrap();
-        fence
-    };
-    let ended = two.at.store.now();
-    let fence = take(&two.at.store, ended).await.unwrap();
-    two.at.clock.advance(Duration::from_secs(1));
-    let until = ended + hours(1);
-    let (mine, yours) = (take(&two.rig.store, until), take(two.other.store(), until));
-    let met = meet(&two.rig.store, "lease.wanted", mine, yours).await;
-    assert_eq!((met.first, met.second, met.waited), (Some(fence + 1), None, true));
+        two.at.clock.advance(Duration::from_secs(1));
+        let mut takers = tokio::task::JoinSet::new();
+        for n in 0..4 {
+            let (store, name) = (stores[n % 2].clone(), name.clone());
+            let holder = ReplicaId::new(store.now(), store.entropy.as_ref()).unwrap();
+            takers.spawn(async move {
+                let mut tx = store.begin(&actor()).await.unwrap();
+                let fence = jobs::lease(&mut tx, &name, holder, now + hours(1)).await.unwrap();
+                tx.commit().await.unwrap();
+                fence
+            });
+        }
+        let taken: Vec<i64> = takers.join_all().await.into_iter().flatten().collect();
+        assert_eq!(taken.len(), 1, "round {round}: {taken:?}");
+    }
+    two.end().await;
+}
+
+/// `store::guards::LOCK_ORDERS`: groups take orders by their ids, so that two of them cannot wait for each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_that_waits_for_an_order_holds_none_behind_it() {
+    let two = Two::processes().await;
+    let mut orders = [two.rig.order().await, two.rig.order().await];
+    orders.sort();
+    let lock = plain("SELECT id FROM acme_orders WHERE id = $1 FOR UPDATE");
+    let mut holder = two.at.store.db.begin().await.unwrap();
+    q(lock).bind(orders[0].to_vec()).fetch_all(&mut holder).await.unwrap();
+    let (store, now) = (two.other.store().clone(), two.at.store.now());
+    let made = [(orders[1], CertificateId::from_bytes([1; 16])), (orders[0], CertificateId::from_bytes([2; 16]))];
+    let group = tokio::spawn(async move {
+        let mut tx = store.begin_group(&actor()).await.unwrap();
+        let moved = guards::orders_to_processing(&mut tx, &made, now).await.unwrap();
+        tx.commit().await.unwrap();
+        moved.len()
+    });
+    let waiting =
+        "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait::until("the group waits", async || (two.at.count(waiting).await > 0).then_some(())).await;
+    q(lock).bind(orders[1].to_vec()).fetch_all(&mut holder).await.unwrap();
+    holder.commit().await.unwrap();
+    assert_eq!(group.await.unwrap(), 2);
     two.end().await;
 }
 

@@ -9,18 +9,20 @@ use chancery::clock::days;
 use chancery::error::ErrorKind;
 use chancery::model::acme::OrderStatus;
 use chancery::model::certificate::CertificateStatus;
-use chancery::model::grant::Grant;
-use chancery::model::id::OrderId;
+use chancery::model::grant::{Grant, Scope};
+use chancery::model::id::{OrderId, TokenId};
+use chancery::model::names::NameRule;
 use chancery::model::reason::RevocationReason;
 use chancery::pki::key_policy::KeyPolicy;
 use chancery::pki::request::CertificateRequest;
+use chancery::store::engine::q;
 use chancery::store::faults::CommitFault;
 use chancery::store::{certificates, grants, idempotency, revocations};
 use tokio::task::JoinSet;
 
 use super::rig::{Rig, SignerState, actor, guard, issuance};
 use crate::support::rows::open_grant;
-use crate::support::stores::START;
+use crate::support::stores::{START, plain};
 
 crate::on_both_engines! {
     async fn sixty_four_at_once_share_their_commits(at) {
@@ -152,6 +154,41 @@ crate::on_both_engines! {
         assert_eq!(task.await.unwrap().unwrap_err().kind, ErrorKind::Conflict);
         assert_eq!(rig.order_status(order).await, OrderStatus::Invalid);
         assert_eq!(idempotency::find(&rig.store, "host:0", &order.to_string()).await.unwrap(), None);
+    }
+
+    async fn a_token_is_asked_again_with_the_intent(at) {
+        let rig = Rig::on(at).await;
+        let token = TokenId::from_bytes([5; 16]);
+        let made = "INSERT INTO tokens (id, name, secret_sha256, role, created_by, created_at, expires_at) VALUES ($1, 'a', $1, 'operator', 'test', 1, $2)";
+        q(plain(made)).bind(token.to_vec()).bind(START + days(1)).execute(&at.store.db).await.unwrap();
+        let with_token = || issuance(Guard { token: Some(token), ..Guard::default() });
+        rig.issue(with_token()).await.unwrap();
+        for end in ["UPDATE tokens SET revoked_at = 1", "UPDATE tokens SET revoked_at = NULL, expires_at = 1"] {
+            at.sql(end).await;
+            let error = rig.issue(with_token()).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unauthenticated, "{end}: {error}");
+        }
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM certificates WHERE via = 'cli'").await, 1);
+    }
+
+    async fn a_grant_is_judged_again_with_the_intent(at) {
+        let rig = Rig::on(at).await;
+        let open = open_grant(8).scope;
+        for (n, scope) in [
+            Scope { names: vec![NameRule::parse("lab.example").unwrap()], ..open.clone() },
+            Scope { profiles: vec!["etcd-client".into()], ..open.clone() },
+            Scope { issuers: vec!["etcd-1".into()], ..open.clone() },
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let grant = Grant { scope, ..open_grant(20 + u8::try_from(n).unwrap()) };
+            grants::insert(&rig.store, &grant).await.unwrap();
+            let guard = Guard { grant: Some(Granted::all(grant.id, &grant.scope)), ..Guard::default() };
+            let error = rig.issue(issuance(guard)).await.unwrap_err();
+            assert!(error.is_refusal(), "{n}: {error}");
+        }
+        assert_eq!(at.count("SELECT COUNT(*) AS n FROM certificates WHERE via = 'cli'").await, 0);
     }
 
     async fn a_grant_that_refuses_takes_nothing(at) {

@@ -42,6 +42,8 @@ pub enum Signed {
     #[default]
     ByItself,
     ByAnother,
+    /// By its own key, with another name for the issuer.
+    UnderAnotherName,
     /// By itself, with the last octet changed.
     Wrongly,
 }
@@ -93,6 +95,11 @@ impl Leaf {
                 let other = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap();
                 // the same empty name: only the signature is another's
                 let issuer = Issuer::new(params.clone(), other);
+                params.signed_by(&key, &issuer).unwrap().der().clone()
+            }
+            Signed::UnderAnotherName => {
+                // the same key: only the issuer's name is another
+                let issuer = Issuer::new(CertificateParams::default(), &key);
                 params.signed_by(&key, &issuer).unwrap().der().clone()
             }
             Signed::ByItself => params.self_signed(&key).unwrap().der().clone(),

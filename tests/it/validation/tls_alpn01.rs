@@ -139,7 +139,7 @@ async fn l2_acme_identifier_is_critical_whole_and_there_once() {
 
 #[tokio::test]
 async fn l2_the_certificate_signs_itself_and_followers_mean_nothing() {
-    for signed in [Signed::ByAnother, Signed::Wrongly] {
+    for signed in [Signed::ByAnother, Signed::UnderAnotherName, Signed::Wrongly] {
         let leaf = Leaf { signed, ..Leaf::right(dns(NAME)) };
         assert_eq!(seen(shown(leaf).await), CertificateSeen::NotSelfSigned);
     }
