@@ -8,6 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
+use super::audit_coverage::{Coverage, OVERLAP};
 use crate::clock::{Timestamp, hours};
 use crate::model::audit::{AuditSeal, ChainedEvent, Checkpoint, Head};
 use crate::model::id::{KeyId, ReplicaId};
@@ -38,6 +39,8 @@ pub struct AuditKeys {
     pub public: HashMap<KeyId, Vec<u8>>,
     /// The seal, where the unlock key is at hand.
     pub seal: Option<AuditSeal>,
+    /// When the installation was founded, where the database is at hand.
+    pub founded: Option<Timestamp>,
 }
 
 /// The end of a check.
@@ -45,11 +48,22 @@ pub struct AuditKeys {
 pub struct AuditVerdict {
     pub events: u64,
     pub checkpoints: u64,
-    /// The key was compared with what somebody knows from outside.
+    /// The key is the one that somebody knows from outside, and it signed a checkpoint.
     pub authenticated: bool,
+    /// Up to which checkpoint the audit is signed.
+    pub signed: Option<SignedUpTo>,
+    /// Events that no signed checkpoint saw yet: only their hashes speak for them.
+    pub unsigned_events: u64,
     /// Fingerprint of the key of the notes.
     pub key: Option<String>,
     pub findings: Vec<String>,
+}
+
+/// The newest checkpoint whose note verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignedUpTo {
+    pub number: u64,
+    pub at: Timestamp,
 }
 
 /// A check under way: all checkpoints in the order of their making, then all events in the order of their chains.
@@ -66,6 +80,7 @@ pub struct AuditCheck {
     /// Ends of chains that checkpoints saw: (writer, lane, seq) → (hash, when).
     witnessed: HashMap<(ReplicaId, i64, i64), (String, Timestamp)>,
     hashes: HashSet<String>,
+    coverage: Coverage,
     genesis: Option<Genesis>,
     previous: Option<ChainedEvent>,
 }
@@ -92,6 +107,7 @@ impl AuditCheck {
     pub fn checkpoint(&mut self, checkpoint: &Checkpoint) {
         self.verdict.checkpoints += 1;
         let hash = to_hex(&checkpoint.sha256());
+        let note = self.note;
         if let Err(why) = self.signatures(checkpoint, &hash) {
             self.finding(format!("audit checkpoint {}: {why}", checkpoint.id));
             return;
@@ -106,6 +122,11 @@ impl AuditCheck {
         for head in &heads.heads {
             let seen = (to_hex(&head.hash), checkpoint.at);
             self.witnessed.insert((head.writer, head.lane, head.seq), seen);
+        }
+        let noted = self.note.filter(|_| self.note != note);
+        self.coverage.add(checkpoint.at, &heads.heads, noted.is_some());
+        if let Some(number) = noted {
+            self.verdict.signed = Some(SignedUpTo { number, at: checkpoint.at });
         }
         if self.before.is_none() {
             self.genesis = Some(Genesis::of(checkpoint.at, &heads.heads));
@@ -163,7 +184,26 @@ impl AuditCheck {
         if let Some(genesis) = &mut self.genesis {
             genesis.covers(event);
         }
+        if !self.coverage.is_signed(event) {
+            self.verdict.unsigned_events += 1;
+        }
+        if let Some(why) = self.misplaced(event) {
+            self.finding(format!("audit chain {writer}/{lane} at {seq}: {why}"));
+        }
         self.previous = Some(event.clone());
+    }
+
+    /// Why the event cannot have been written at its time.
+    fn misplaced(&self, event: &ChainedEvent) -> Option<String> {
+        if let Some(at) = self.coverage.missed_by(event) {
+            let text = format!(
+                "its time is {}, and the checkpoint of {at} does not have it: it was added later, or the clock was set back",
+                event.at.min(event.id.time())
+            );
+            return Some(text);
+        }
+        let founded = self.keys.founded.filter(|founded| event.at < *founded - OVERLAP)?;
+        Some(format!("its time is {}, and this CA was founded at {founded}: it was added later", event.at))
     }
 
     /// What only the whole can tell.
@@ -197,8 +237,13 @@ impl AuditCheck {
     fn compare_known(&mut self) {
         let known = std::mem::take(&mut self.known);
         if let Some(key) = &known.key {
-            self.verdict.authenticated = self.keys.verifier.as_ref().is_some_and(|own| is_key(own, key));
-            if !self.verdict.authenticated {
+            let is_own = self.keys.verifier.as_ref().is_some_and(|own| is_key(own, key));
+            self.verdict.authenticated = is_own && self.verdict.signed.is_some();
+            if is_own && self.verdict.signed.is_none() {
+                self.finding(format!(
+                    "no checkpoint is there that the key {key} signed, so nothing says that this audit is the one of that key"
+                ));
+            } else if !is_own {
                 let own = self.keys.verifier.as_ref().map_or_else(|| "no key".into(), VerifierKey::fingerprint);
                 self.finding(format!("the audit is signed by {own}, not by the key {key}"));
             }

@@ -57,28 +57,39 @@ pub fn verify_file(file: impl BufRead, known: KnownOutside) -> Result<AuditVerdi
         _ => return Err(not_exported(1)),
     }
     let mut check = None;
-    let mut end = None;
+    let (mut end, mut after_end, mut has_events) = (None, 0_u64, false);
     for line in lines {
-        match line? {
+        let line = line?;
+        if end.is_some() {
+            after_end += 1;
+            continue;
+        }
+        match line {
             AuditLine::Key { id, public_key } if check.is_none() => {
                 let public_key = BASE64.decode(public_key);
                 keys.public.insert(id, public_key.map_err(|e| Error::malformed("a key is not base64").because(e))?);
             }
-            AuditLine::Checkpoint(line) => {
+            AuditLine::Checkpoint(line) if !has_events => {
                 let check = check.get_or_insert_with(|| AuditCheck::new(std::mem::take(&mut keys), known.clone()));
                 check.checkpoint(&Checkpoint::try_from(line)?);
             }
             AuditLine::Event(line) => {
+                has_events = true;
                 let check = check.get_or_insert_with(|| AuditCheck::new(std::mem::take(&mut keys), known.clone()));
                 check.event(&ChainedEvent::try_from(line)?);
             }
             AuditLine::End { checkpoints, events } => end = Some((checkpoints, events)),
-            AuditLine::Audit { .. } | AuditLine::Key { .. } => {
+            AuditLine::Audit { .. } | AuditLine::Key { .. } | AuditLine::Checkpoint(_) => {
                 return Err(Error::malformed("the file holds two exports, or its lines are not in their order"));
             }
         }
     }
-    let verdict = check.unwrap_or_else(|| AuditCheck::new(keys, known)).finish();
+    let mut verdict = check.unwrap_or_else(|| AuditCheck::new(keys, known)).finish();
+    if after_end > 0 {
+        verdict
+            .findings
+            .push(format!("{after_end} lines stand behind the one that ends the file: somebody added them"));
+    }
     Ok(counted(verdict, end))
 }
 

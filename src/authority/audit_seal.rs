@@ -41,13 +41,19 @@ impl Authority {
     }
 
     /// The key that the seal names, with its private half under the unlock key.
-    pub(super) async fn sealed_audit_key(&self, tx: &mut Tx, seal: &AuditSeal) -> Result<SealedKey> {
-        let found = hierarchy::key(&mut *tx, seal.key_id).await?;
-        let key = found.ok_or_else(|| Error::inconsistent(format!("the audit's key {} is gone", seal.key_id)))?;
-        if BASE64.encode(&key.public_key) == seal.public_key {
-            return Ok(key);
+    pub(super) async fn sealed_audit_key<'a>(&self, on: impl Into<On<'a>>, seal: &AuditSeal) -> Result<SealedKey> {
+        let lost = |what: &str| {
+            Error::inconsistent(format!(
+                "the row {} of the table keys, the key of the audit, {what}, so no checkpoint is signed; the key never changes: \
+                 copy its row from any backup of this database, then run `chancery audit verify`",
+                seal.key_id
+            ))
+        };
+        let key = hierarchy::key(on, seal.key_id).await?.ok_or_else(|| lost("is gone"))?;
+        if BASE64.encode(&key.public_key) != seal.public_key {
+            return Err(lost("holds another public key"));
         }
-        Err(Error::inconsistent(format!("the row of the audit's key {} holds another public key", seal.key_id)))
+        Ok(key)
     }
 
     pub(super) async fn new_audit_key(&self, tx: &mut Tx) -> Result<SealedKey> {
@@ -69,6 +75,15 @@ impl Authority {
     pub(super) async fn check_newest_checkpoint(&self) -> Result<()> {
         let Some(row) = hierarchy::installation(&self.store).await? else { return Ok(()) };
         let Some(seal) = self.audit_seal(&self.store, &row.id).await? else { return Ok(()) };
+        let key = self.sealed_audit_key(&self.store, &seal).await?;
+        if let Err(error) = self.keys.open(&key) {
+            let detail = format!(
+                "the row {} of the table keys, the key of the audit, cannot be opened, so no checkpoint is signed; copy it from \
+                 any backup of this database",
+                seal.key_id
+            );
+            return Err(Error::inconsistent(detail).because(error));
+        }
         let later = checkpoints::walk(&self.store, seal.checkpoint, PAGE).await?;
         goes_on(&seal, checkpoints::find(&self.store, seal.checkpoint).await?, later)
     }

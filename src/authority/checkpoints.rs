@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::Authority;
+use super::audit_coverage::OVERLAP;
 use crate::clock::{Timestamp, hours};
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
@@ -18,9 +19,6 @@ use crate::pki::signer::{KeyPurpose, SealedKey, Signer};
 use crate::store::{checkpoints, hierarchy};
 
 const EVERY: Duration = hours(1);
-/// An event's id is drawn before its commit, and clocks of replicas differ: chains are looked at again that moved
-/// this long before the last checkpoint.
-const OVERLAP: Duration = hours(1);
 
 /// A start is quiet: a process logs its checkpoints from the second on, which holds the hash of the first.
 static TOLD: AtomicBool = AtomicBool::new(false);

@@ -3,6 +3,7 @@
 
 mod anchor;
 pub mod audit_check;
+mod audit_coverage;
 pub mod audit_file;
 mod audit_seal;
 pub mod batch;
@@ -34,6 +35,7 @@ pub mod revoke;
 mod revoked_cas;
 pub mod signers;
 pub mod snapshot;
+pub mod target_failures;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -87,6 +89,8 @@ pub struct Authority {
     /// When the last certificate of an issuer expires that signs no more, and when that was looked up. Guards only itself.
     over: Mutex<HashMap<IssuerId, (Timestamp, Option<Timestamp>)>>,
     renewals: ArcSwap<renewal::Rules>,
+    /// Set by who publishes checkpoints.
+    pub target_failures: target_failures::TargetFailures,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
 }
@@ -142,6 +146,7 @@ impl Authority {
             stuck: recovery::Stuck::default(),
             over: Mutex::default(),
             renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),
+            target_failures: target_failures::TargetFailures::default(),
             revoked: Notify::new(),
             own_hosts,
             store,

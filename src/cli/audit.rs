@@ -27,8 +27,8 @@ pub enum AuditCommand {
     /// Check that no event was changed, removed or added; on the host of the database, or an exported file anywhere
     ///
     /// Without --key the answer is "consistent, not authenticated": whoever can write the database and has the unlock key can
-    /// write a whole audit anew. With the fingerprint that the first start printed, and with checkpoints that were
-    /// published outside, that is found too.
+    /// write a whole audit anew. With the fingerprint that the first start printed, the answer says up to which checkpoint that
+    /// key signed it. Checkpoints that were published outside show what was removed after them.
     Verify(VerifyArguments),
     /// Write the whole audit to a file that `chancery audit verify FILE` checks without the database
     Export {
@@ -114,6 +114,9 @@ fn show(context: &Context, verdict: &AuditVerdict) -> Result<()> {
         return Ok(output::json(&json!({
             "ok": whole,
             "authenticated": whole && verdict.authenticated,
+            "signed_checkpoint": verdict.signed.map(|signed| signed.number),
+            "signed_until": verdict.signed.map(|signed| signed.at),
+            "unsigned_events": verdict.unsigned_events,
             "key": verdict.key,
             "audit_events": verdict.events,
             "checkpoints": verdict.checkpoints,
@@ -121,11 +124,22 @@ fn show(context: &Context, verdict: &AuditVerdict) -> Result<()> {
         }))?);
     }
     verdict.findings.iter().for_each(|finding| output::say(&format!("broken  {finding}")));
-    let sentence = match (whole, verdict.authenticated) {
-        (false, _) => "the audit is not whole",
-        (true, true) => "whole, and signed by the key that you named",
-        (true, false) => {
+    let sentence = match (whole, verdict.signed.filter(|_| verdict.authenticated)) {
+        (false, _) => "the audit is not whole".to_owned(),
+        (true, Some(signed)) => {
+            let rest = match verdict.unsigned_events {
+                0 => "no event comes after it".to_owned(),
+                1 => "1 event after it is consistent, not authenticated".to_owned(),
+                n => format!("{n} events after it are consistent, not authenticated"),
+            };
+            format!(
+                "whole, and signed by the key that you named up to checkpoint number {} of {}; {rest}",
+                signed.number, signed.at
+            )
+        }
+        (true, None) => {
             "consistent, not authenticated; name the audit's key, which the first start printed, with --key"
+                .to_owned()
         }
     };
     let (events, checkpoints) = (verdict.events, verdict.checkpoints);

@@ -125,6 +125,12 @@ impl EventId {
         bytes[..6].copy_from_slice(&millisecond(at));
         Self(bytes)
     }
+
+    /// When it was drawn, to the millisecond. Ids of one process only rise, also when its clock is set back.
+    pub fn time(self) -> Timestamp {
+        let millis = u128::from_be_bytes(self.0) >> 80;
+        Timestamp::from_micros(i64::try_from(millis * 1_000).unwrap_or(i64::MAX))
+    }
 }
 
 fn millisecond(at: Timestamp) -> [u8; 6] {

@@ -62,17 +62,31 @@ pub async fn walk<'a>(on: impl Into<On<'a>>, after: CheckpointId, limit: i64) ->
     q(WALK).bind(after.to_vec()).bind(limit).fetch_all(on).await?.iter().map(checkpoint).collect()
 }
 
+/// A row of the table: its id, and what can be read of it.
+#[derive(Debug)]
+pub struct CheckpointRow {
+    pub id: Vec<u8>,
+    pub checkpoint: Result<Checkpoint>,
+}
+
+/// Every row whose id comes after the given octets; all ids come after none.
+pub async fn rows<'a>(on: impl Into<On<'a>>, after: &[u8], limit: i64) -> Result<Vec<CheckpointRow>> {
+    let rows = q(WALK).bind(after.to_vec()).bind(limit).fetch_all(on).await?;
+    rows.iter().map(|row| Ok(CheckpointRow { id: row.get("id")?, checkpoint: checkpoint(row) })).collect()
+}
+
 /// The ends of all chains with an event since `since`.
 pub async fn heads<'a>(on: impl Into<On<'a>>, since: Timestamp) -> Result<Vec<Head>> {
     let rows = q(HEADS).bind(EventId::earliest(since).to_vec()).fetch_all(on).await?;
-    rows.iter()
-        .map(|row| {
-            let hash: Vec<u8> = row.get("hash")?;
-            let writer: ReplicaId = row.id("writer")?;
-            let hash = hash.try_into().map_err(|_| Error::inconsistent("an audit hash is not 32 bytes"))?;
-            Ok(Head { writer, lane: row.get("lane")?, seq: row.get("seq")?, hash })
-        })
-        .collect()
+    // a row that cannot be read is no head; fsck and doctor name it
+    Ok(rows.iter().filter_map(|row| head(row).ok()).collect())
+}
+
+fn head(row: &Row) -> Result<Head> {
+    let hash: Vec<u8> = row.get("hash")?;
+    let writer: ReplicaId = row.id("writer")?;
+    let hash = hash.try_into().map_err(|_| Error::inconsistent("an audit hash is not 32 bytes"))?;
+    Ok(Head { writer, lane: row.get("lane")?, seq: row.get("seq")?, hash })
 }
 
 fn checkpoint(row: &Row) -> Result<Checkpoint> {

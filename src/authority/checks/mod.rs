@@ -90,6 +90,13 @@ impl Authority {
         {
             found.push((Severity::Critical, error.detail));
         }
+        for (target, why) in self.target_failures.list() {
+            let text = format!(
+                "audit checkpoints do not reach {target}: {why}; it is tried again, and `checkpoints` (CHANCERY_CHECKPOINTS) \
+                 names the targets"
+            );
+            found.push((Severity::Warning, text));
+        }
         Ok(check("audit", found, "the newest checkpoint is the one that was signed".to_owned()))
     }
 

@@ -5,7 +5,6 @@ use crate::authority::Authority;
 use crate::authority::audit_check::{AuditCheck, AuditKeys, AuditVerdict, KnownOutside};
 use crate::error::Result;
 use crate::model::audit::{ChainedEvent, Checkpoint};
-use crate::model::id::CheckpointId;
 use crate::model::serial::to_hex;
 use crate::pki::signer::KeyPurpose;
 use crate::store::{audit, checkpoints, hierarchy};
@@ -60,22 +59,27 @@ impl Authority {
         report: &mut Report,
         mut read: impl FnMut(AuditRow) -> Result<()>,
     ) -> Result<()> {
-        let mut after = CheckpointId::from_bytes([0; 16]);
+        let mut after = Vec::new();
         loop {
-            let page = checkpoints::walk(&self.store, after, PAGE).await;
-            let page = report.readable("the table of audit checkpoints", page)?.unwrap_or_default();
+            let page = checkpoints::rows(&self.store, &after, PAGE).await?;
             let Some(last) = page.last() else { break };
-            after = last.id;
-            page.into_iter().try_for_each(|checkpoint| read(AuditRow::Checkpoint(checkpoint)))?;
+            after.clone_from(&last.id);
+            for row in page {
+                let what = format!("the row of audit_checkpoints with the id {}", to_hex(&row.id));
+                if let Some(checkpoint) = report.readable(&what, row.checkpoint)? {
+                    read(AuditRow::Checkpoint(checkpoint))?;
+                }
+            }
         }
-        let mut place = (Vec::new(), -1, -1);
+        let mut place = (Vec::new(), i64::MIN, i64::MIN);
         loop {
             let page = audit::chain_rows(&self.store, &place, PAGE).await?;
             let Some(last) = page.last() else { return Ok(()) };
             place.clone_from(&last.place);
             for row in page {
                 let (writer, lane, seq) = &row.place;
-                let what = format!("audit event {}/{lane} at {seq}", to_hex(writer));
+                let what =
+                    format!("the row of audit_events with writer {}, lane {lane} and seq {seq}", to_hex(writer));
                 if let Some(event) = report.readable(&what, row.event)? {
                     read(AuditRow::Event(event))?;
                 }
@@ -89,12 +93,14 @@ impl Authority {
         let mut keys = AuditKeys { verifier, ..AuditKeys::default() };
         let rows = report.readable("the table of keys", hierarchy::keys(&self.store).await)?.unwrap_or_default();
         let unlocked = self.keys.can_open(KeyPurpose::Internal);
+        let installation = hierarchy::installation(&self.store).await?;
+        keys.founded = installation.as_ref().map(|row| row.created_at);
         for key in rows.into_iter().filter(|key| key.purpose == KeyPurpose::Internal) {
             if !unlocked || self.keys.open(&key).is_ok() {
                 keys.public.insert(key.id, key.public_key);
             }
         }
-        if unlocked && let Some(row) = hierarchy::installation(&self.store).await? {
+        if unlocked && let Some(row) = installation {
             let seal = self.audit_seal(&self.store, &row.id).await;
             keys.seal = report.readable("the audit's seal in the row of the installation", seal)?.flatten();
         }

@@ -7,10 +7,10 @@ use chancery::authority::audit_check::KnownOutside;
 use chancery::authority::audit_file;
 use chancery::authority::checks::Severity;
 use chancery::authority::guard::Guard;
-use chancery::clock::hours;
+use chancery::clock::{Timestamp, hours, minutes};
 use chancery::keys::store::Keys;
 use chancery::model::audit::ChainedEvent;
-use chancery::model::id::ReplicaId;
+use chancery::model::id::{EventId, ReplicaId};
 use chancery::model::serial::to_hex;
 use chancery::store::audit::{self, ChainRow};
 use chancery::store::engine::q;
@@ -190,6 +190,94 @@ crate::on_both_engines! {
         }
     }
 
+    async fn an_audit_is_authenticated_up_to_a_signed_checkpoint_alone(at) {
+        let rig = Rig::on(at).await;
+        let key = three_checkpoints(at, &rig).await;
+        let mut lines = Vec::new();
+        rig.authority.export_audit(|line| { lines.push(serde_json::to_string(line).unwrap()); Ok(()) }).await.unwrap();
+        let known = || KnownOutside { key: Some(key.clone()), ..KnownOutside::default() };
+        let verify = |lines: &[String]| audit_file::verify_file(lines.join("\n").as_bytes(), known()).unwrap();
+        let is_of = |line: &String, kind: &str| line.starts_with(&format!("{{\"type\":\"{kind}\""));
+        let whole = verify(&lines);
+        assert_eq!((whole.signed.unwrap().number, whole.unsigned_events), (3, 0));
+
+        // no checkpoint, with one event or none: the file names the key, and nothing is signed by it
+        let first = lines.iter().find(|l| is_of(l, "event") && l.contains("\"seq\":1,")).unwrap().clone();
+        for events in [vec![first], vec![]] {
+            let end = format!("{{\"type\":\"end\",\"checkpoints\":0,\"events\":{}}}", events.len());
+            let forged = [vec![lines[0].clone()], events, vec![end]].concat();
+            let verdict = verify(&forged);
+            assert!(!verdict.authenticated, "{verdict:?}");
+            assert!(verdict.findings.iter().any(|f| f.contains("no checkpoint is there")), "{verdict:?}");
+        }
+        // the first checkpoint alone signs no event that came later
+        let mut kept = 0;
+        let mut cut: Vec<_> = lines.iter().filter(|l| !is_of(l, "checkpoint") || { kept += 1; kept == 1 }).cloned().collect();
+        *cut.last_mut().unwrap() = lines.last().unwrap().replace("\"checkpoints\":3", "\"checkpoints\":1");
+        let verdict = verify(&cut);
+        assert!(verdict.signed.unwrap().number == 1 && verdict.unsigned_events > 0, "{verdict:?}");
+
+        // lines behind the end, such as a second end
+        let twice = [lines.clone(), vec![lines.last().unwrap().clone()]].concat();
+        assert!(verify(&twice).findings.iter().any(|f| f.contains("behind the one that ends the file")));
+
+        // a row whose id comes before every other
+        let zero = q(plain("INSERT INTO audit_checkpoints (id, at, heads, key_id, signature, note) SELECT $1, at, heads, key_id, signature, note FROM audit_checkpoints ORDER BY id DESC LIMIT 1"));
+        assert_eq!(zero.bind(vec![0_u8; 16]).execute(&at.store.db).await.unwrap(), 1);
+        assert!(!findings(&rig).await.is_empty());
+        at.sql("DELETE FROM audit_checkpoints").await;
+        let verdict = rig.authority.verify_audit(known()).await.unwrap();
+        assert!(!verdict.authenticated && verdict.findings.iter().any(|f| f.contains("no checkpoint is there")), "{verdict:?}");
+    }
+
+    async fn an_event_that_was_added_later_is_a_finding(at) {
+        let rig = Rig::on(at).await;
+        let founded = newest(at).await;
+        let stranger = |seed: u8, when: Timestamp| ChainedEvent {
+            writer: ReplicaId::from_bytes([seed; 16]), lane: 0, seq: 1, id: drawn(when, seed), at: when, previous: [0; 32], ..founded.clone()
+        };
+        let early = stranger(1, at.store.now() - hours(2));
+        add(at, early.clone()).await;
+        let found = findings(&rig).await;
+        assert!(matches!(&found[..], [one] if one.contains("was founded at")), "{found:?}");
+        take_away(at, &early).await;
+        three_checkpoints(at, &rig).await;
+        assert_eq!(findings(&rig).await, Vec::<String>::new());
+
+        // a replica whose clock is behind and whose commit takes long
+        let slow = add(at, stranger(2, at.store.now() - minutes(110))).await;
+        assert_eq!(findings(&rig).await, Vec::<String>::new());
+        assert!(rig.authority.checkpoint_due().await.unwrap());
+        assert_eq!(findings(&rig).await, Vec::<String>::new());
+
+        let long_ago = at.store.now() - hours(3);
+        let next = |id| ChainedEvent { seq: 2, previous: slow.hash, id, at: long_ago, ..slow.clone() };
+        let late = next(drawn(at.store.now(), 5));
+        for forged in [stranger(3, long_ago), next(drawn(long_ago, 4)), late.clone()] {
+            add(at, forged.clone()).await;
+            let found = findings(&rig).await;
+            assert!(matches!(&found[..], [one] if one.contains("it was added later")), "{found:?}");
+            take_away(at, &forged).await;
+        }
+        // also where the next checkpoint covers it
+        add(at, late).await;
+        at.clock.advance(hours(1));
+        rig.issue(issuance(Guard::default())).await.unwrap();
+        assert!(rig.authority.checkpoint_due().await.unwrap());
+        let found = findings(&rig).await;
+        assert!(matches!(&found[..], [one] if one.contains("it was added later")), "{found:?}");
+    }
+
+    async fn an_audit_whose_key_is_gone_is_critical(at) {
+        let rig = Rig::on(at).await;
+        three_checkpoints(at, &rig).await;
+        at.sql("DELETE FROM keys WHERE purpose = 'internal'").await;
+        let checks = rig.authority.checks().await;
+        let audit = checks.iter().find(|check| check.name == "audit").unwrap();
+        assert_eq!(audit.severity, Severity::Critical, "{audit:?}");
+        assert!(audit.detail.contains("of the table keys") && audit.detail.contains("from any backup"), "{audit:?}");
+    }
+
     async fn checkpoints_of_an_earlier_version_stay_whole_before_and_beside(at) {
         let rig = Rig::on(at).await;
         // one from before: signed by a key of its own, without note and seal
@@ -227,6 +315,32 @@ crate::on_both_engines! {
         assert!(rig.authority.checkpoint_due().await.unwrap());
         other.store().db.close().await;
     }
+}
+
+fn drawn(at: Timestamp, seed: u8) -> EventId {
+    let mut bytes = EventId::earliest(at).bytes();
+    bytes[15] = seed;
+    EventId::from_bytes(bytes)
+}
+
+/// Writes an event as somebody would who can write rows.
+async fn add(at: &At, mut event: ChainedEvent) -> ChainedEvent {
+    event.hash = event.compute_hash();
+    let write = q(plain(
+        "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+    ));
+    let write =
+        write.bind(event.writer.to_vec()).bind(event.lane).bind(event.seq).bind(event.id.to_vec()).bind(event.at);
+    let write = write.bind(&event.action).bind(&event.outcome).bind(&event.actor).bind(&event.object);
+    let write = write.bind(&event.request_id).bind(&event.detail);
+    let write = write.bind(event.previous.to_vec()).bind(event.hash.to_vec());
+    assert_eq!(write.execute(&at.store.db).await.unwrap(), 1);
+    event
+}
+
+async fn take_away(at: &At, event: &ChainedEvent) {
+    let gone = q(plain("DELETE FROM audit_events WHERE id = $1")).bind(event.id.to_vec());
+    assert_eq!(gone.execute(&at.store.db).await.unwrap(), 1);
 }
 
 async fn findings(rig: &Rig) -> Vec<String> {
