@@ -26,7 +26,7 @@ const CENSUS: Duration = minutes(5);
 /// Starts every loop; they end when `halt` turns true.
 pub fn start(
     app: &Arc<App>,
-    publisher: Publisher,
+    publishers: Vec<Publisher>,
     worker: bool,
     readiness: Readiness,
     shown: Option<(Source, Arc<HotCertificate>)>,
@@ -51,7 +51,9 @@ pub fn start(
         every(app, CENSUS, "census", halt, app.clone(), |app| async move { metrics::census(&app).await }),
     ];
     let publish = |publisher: Arc<Publisher>| async move { publisher.publish().await };
-    tasks.push(every(app, checkpoint_targets::PERIOD, "checkpoint targets", halt, Arc::new(publisher), publish));
+    for publisher in publishers {
+        tasks.push(every(app, checkpoint_targets::PERIOD, "checkpoint target", halt, Arc::new(publisher), publish));
+    }
     if let Some(shown) = shown {
         let period = shown.0.period();
         let renew = |both: Arc<(Source, Arc<HotCertificate>)>| async move { both.0.renew_if_due(&both.1).await };

@@ -129,10 +129,10 @@ pub async fn start_telling(
         shown = Some((source, hot));
     }
     listeners.extend(health.keep());
-    let publisher = Publisher::new(app.clone(), &config.checkpoints);
+    let publishers = Publisher::each(&app, &config.checkpoints);
     let background = background::start(
         &app,
-        publisher,
+        publishers,
         config.only != Only::Web,
         readiness.clone(),
         shown,

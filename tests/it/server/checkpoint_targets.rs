@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use crate::support::process::{Process, code, run, told};
+use crate::support::wait;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_checkpoint_reaches_file_syslog_and_webhook_and_convicts_a_database_without_it() {
@@ -45,7 +46,7 @@ async fn a_checkpoint_reaches_file_syslog_and_webhook_and_convicts_a_database_wi
     let good = server.run(&["audit", "verify", "--key", &fingerprint, "--checkpoint-file", &file]);
     assert_eq!(code(&good), 0, "{}", told(&good));
     let said = String::from_utf8_lossy(&good.stdout);
-    assert!(said.contains("signed by the key that you named"), "{said}");
+    assert!(said.contains("signed by the key that you named up to checkpoint number 1 of "), "{said}");
     let plain = server.run(&["audit", "verify"]);
     let said = String::from_utf8_lossy(&plain.stdout);
     assert!(said.contains("consistent, not authenticated"), "{said}");
@@ -70,6 +71,36 @@ async fn a_checkpoint_reaches_file_syslog_and_webhook_and_convicts_a_database_wi
     let convicted = run(away.path(), &["audit", "verify", "--checkpoint-file", &file]);
     assert_eq!(code(&convicted), 11, "{}", told(&convicted));
     assert!(told(&convicted).contains("checkpoint number 1 was published"), "{}", told(&convicted));
+}
+
+/// A path that would block whoever opens it, and a webhook that never answers.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_hangs_keeps_nobody_waiting() {
+    let home = tempfile::tempdir().unwrap();
+    let (pipe, notes) = (home.path().join("pipe"), home.path().join("notes"));
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let hook = format!("https://127.0.0.1:{}/", silent.local_addr().unwrap().port());
+    let targets = format!("file:{},{hook},file:{}", pipe.display(), notes.display());
+    let settings = [("CHANCERY_CHECKPOINTS", targets.as_str())];
+    let mut server = tokio::task::block_in_place(|| Process::start(home.path(), &[], &settings));
+    wait::until("the file has the note", async || std::fs::read_to_string(&notes).ok().filter(|t| !t.is_empty()))
+        .await;
+    let operator = server.operator();
+    let checks = wait::until("doctor names the pipe", async || {
+        let url = server.ready["https"].as_str().unwrap();
+        let asked = std::process::Command::new("curl")
+            .args(["-sk", "-H", &format!("Authorization: {operator}"), &format!("{url}/api/v1/system/checks")])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(asked.stdout).unwrap();
+        Some(text).filter(|text| text.contains("audit checkpoints do not reach file:"))
+    })
+    .await;
+    assert!(checks.contains("it is no regular file"), "{checks}");
+    server.signal(libc::SIGTERM);
+    assert_eq!(tokio::task::block_in_place(|| server.ended()), Some(0));
+    assert!(server.stderr().contains("no regular file"), "{}", server.stderr());
 }
 
 /// The first request that comes, answered with 204.
