@@ -24,7 +24,7 @@ pub struct BootstrapArgs {
     /// on the server, such as tls-root or, after a change of the root, tls-root-2
     #[arg(long, value_name = "F")]
     fingerprint: Option<String>,
-    /// Name of the context; the server's host name when not given
+    /// Name of the context; the server's host name when not given, with its port where another port has that name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// Where the API token for it is
@@ -34,23 +34,26 @@ pub struct BootstrapArgs {
 
 pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     let what = || format!("cannot trust {}", args.server);
-    let url = args.server.trim_end_matches('/').to_owned();
+    let url = address(&args.server).trying(what)?;
     let trusted = roots_of(&url, args.fingerprint.as_deref()).await.trying(what)?;
 
     let environment = Environment::of_process();
-    let name = args.name.clone().or_else(|| host(&url)).unwrap_or_default();
+    let mut saved = Contexts::read(&environment).trying(what)?;
+    let name = args.name.clone().or_else(|| usual_name(&saved, &url)).unwrap_or_default();
     if name == LOCAL || name.is_empty() || files::stem(&name) != name {
         let detail = format!(
             "\"{name}\" cannot be the name of a context: letters, digits and . _ - are allowed, and not \"{LOCAL}\"; choose one with --name"
         );
         return Err(Error::malformed(detail)).trying(what);
     }
+    if let Some(known) = saved.contexts.get(&name) {
+        refuse_another(&name, known, &url, &trusted).trying(what)?;
+    }
     let roots = contexts::directory(&environment).trying(what)?.join("roots");
     contexts::private_directory(&roots).trying(what)?;
     let path = roots.join(format!("{name}.pem"));
     let text: String = trusted.iter().map(Root::pem).collect();
     files::write(&path, text.as_bytes(), 0o644, true).trying(what)?;
-    let mut saved = Contexts::read(&environment).trying(what)?;
     let token_file = match &args.token {
         Some(file) => Some(std::path::absolute(file).map_err(|e| Error::malformed(e.to_string())).trying(what)?),
         None => saved.contexts.get(&name).and_then(|known| known.token_file.clone()),
@@ -108,6 +111,40 @@ async fn roots_of(url: &str, fingerprint: Option<&str>) -> crate::error::Result<
     Err(Error::new(ErrorKind::Malformed, detail))
 }
 
-fn host(url: &str) -> Option<String> {
-    Some(Url::parse(url).ok()?.host_str()?.trim_matches(['[', ']']).replace(':', "_"))
+/// Scheme, host and port alone: a context is a server, and what stands around them would be lost or kept as a secret.
+fn address(text: &str) -> crate::error::Result<String> {
+    let is_plain = |url: &Url| {
+        let more = url.query().is_some() || url.fragment().is_some() || url.path() != "/";
+        url.scheme() == "https" && url.username().is_empty() && url.password().is_none() && !more
+    };
+    let plain = Url::parse(text).ok().filter(is_plain);
+    let plain = plain.filter(|url| url.host_str().is_some_and(|host| !host.is_empty()));
+    plain.map(|_| text.trim_end_matches('/').to_owned()).ok_or_else(|| {
+        Error::malformed("it is not the address of a server; write https://HOST or https://HOST:PORT, without user, path and query")
+    })
+}
+
+/// The server's host name; with its port where a context of that name is for another port.
+fn usual_name(saved: &Contexts, url: &str) -> Option<String> {
+    let parsed = Url::parse(url).ok()?;
+    let host = parsed.host_str()?.trim_matches(['[', ']']).replace(':', "_");
+    match saved.contexts.get(&host) {
+        Some(known) if known.url != url => Some(format!("{host}-{}", parsed.port_or_known_default()?)),
+        _ => Some(host),
+    }
+}
+
+/// A context that means another installation is left alone: its token would go to this one.
+fn refuse_another(name: &str, known: &Entry, url: &str, trusted: &[Root]) -> crate::error::Result<()> {
+    let before = from_file(&known.root).unwrap_or_default();
+    let shares_root = before.iter().any(|root| trusted.iter().any(|other| other.der == root.der));
+    if shares_root || (known.url == url && known.token_file.is_none()) {
+        return Ok(());
+    }
+    let detail = format!(
+        "context {name} is of another installation, {} with other roots, and its token is not for this one; choose another \
+         name with --name, or run `chancery context remove {name}` first",
+        known.url
+    );
+    Err(Error::new(ErrorKind::Conflict, detail))
 }

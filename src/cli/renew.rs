@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use rcgen::KeyPair;
+use rcgen::{KeyPair, PublicKeyData};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::Identifier;
 use crate::pki::certificate_facts::CertificateFacts;
-use crate::pki::oids;
+use crate::pki::{key_policy, oids};
 
 #[derive(Debug, Args)]
 pub struct RenewArgs {
@@ -112,8 +112,17 @@ fn key(args: &RenewArgs, file: &Path, old: &CertificateFacts) -> Result<KeyPair,
         Error::new(ErrorKind::Malformed, detail)
     };
     let pem = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| unreadable(&e))?;
+    let pair = KeyPair::from_pem(&pem).map_err(|e| unreadable(&e))?;
+    if key_policy::sha256(&pair.subject_public_key_info()) != old.spki_sha256 {
+        let detail = format!(
+            "{} is not the key of {}, and renewing would replace it; name the key of this certificate with --key-file, or              get a new certificate with `chancery issue`",
+            file.display(),
+            args.file.display()
+        );
+        return Err(Error::new(ErrorKind::Conflict, detail));
+    }
     if args.reuse_key {
-        return KeyPair::from_pem(&pem).map_err(|e| unreadable(&e));
+        return Ok(pair);
     }
     issue::generate(&old.key_algorithm)
 }

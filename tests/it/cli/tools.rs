@@ -162,6 +162,20 @@ fn a_certificate_is_renewed_in_its_place() {
     assert_eq!(object(at, &["inspect", "web.lab.example.crt"])[0]["names"], json!(["web.lab.example", "10.0.0.7"]));
     assert_eq!(code(&run(at, &["renew", "web.lab.example.crt", "--force", "--reuse-key"])), 0);
     assert_eq!(files()[1], new_key);
+    // the key of another certificate is not replaced
+    assert_eq!(code(&run(at, &["issue", "mail.lab.example"])), 0);
+    let mail = at.join("mail.lab.example.key");
+    let before = std::fs::read(&mail).unwrap();
+    for more in [&["--force"][..], &["--force", "--reuse-key"]] {
+        let wrong =
+            run(at, &[&["renew", "web.lab.example.crt", "--key-file", "mail.lab.example.key"], more].concat());
+        assert!(
+            code(&wrong) != 0 && told(&wrong).contains("is not the key of web.lab.example.crt"),
+            "{}",
+            told(&wrong)
+        );
+    }
+    assert!(std::fs::read(&mail).unwrap() == before && files()[1] == new_key);
     let none = std::fs::read_dir(at)
         .unwrap()
         .filter_map(|e| e.unwrap().file_name().into_string().ok())
