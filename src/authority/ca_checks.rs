@@ -3,7 +3,7 @@
 
 use super::Authority;
 use super::checks::{Check, Severity, check, how_to_lift};
-use super::foreign_crls::foreign_cas;
+use super::foreign_crls::{ForeignCa, foreign_cas};
 use super::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -62,7 +62,8 @@ impl Authority {
             told.push(format!("{} until {until}", head.domain));
         }
         let known = foreign_crls::list(&self.store).await?;
-        for ca in foreign_cas(&snapshot) {
+        let needed = foreign_cas(&snapshot).into_iter().filter(|ca| is_in_usual_chain(&snapshot, ca));
+        for ca in needed {
             let (name, domain) = (ca.certificate.name(), &ca.domain);
             let row = known.iter().find(|row| row.ca == ca.id());
             let missing = row.is_none_or(|row| row.der.is_empty());
@@ -153,6 +154,13 @@ impl Authority {
         }
         check("delegations", found, "no issuer certificate can sign its own OCSP status".into())
     }
+}
+
+/// Whether the chain that goes with certificates of the domain has this CA: who checks every CRL of it needs this one. A
+/// root that only a cross-certificate leads to is in no such chain.
+fn is_in_usual_chain(snapshot: &Snapshot, ca: &ForeignCa) -> bool {
+    let issuing = snapshot.issuers.values().filter(|i| i.issuer.domain == ca.domain);
+    issuing.flat_map(|i| i.path.cas()).any(|above| above.spki == ca.certificate.spki)
 }
 
 /// How a CA certificate with OCSPSigning is replaced and revoked: by the CA of this installation that signed it, or by

@@ -71,6 +71,8 @@ pub struct FoundHistory {
     pub anchored: bool,
     pub rolled_back_at: Option<Timestamp>,
     pub findings: Vec<String>,
+    /// Rows of the audit that make no sense, each with table and row. They are left out of the figures.
+    pub unreadable: Vec<String>,
 }
 
 /// What a transaction compares with what its process remembers: read before its first statement.
@@ -190,8 +192,19 @@ pub async fn read(store: &Store, known: Option<&CheckpointFigure>) -> Result<Fou
                 found.findings = row.json("name")?;
             }
             "version" => drop(found.figures.versions.insert(row.get("name")?, row.get("n")?)),
-            "event" => events.push(chain_end(&row)?),
-            "checkpoint" => checkpoint = Some(row.id("id")?),
+            "event" => match chain_end(&row) {
+                Ok(end) => events.push(end),
+                Err(error) => found.unreadable.push(unreadable_event(&row, &error)),
+            },
+            "checkpoint" => match row.id("id") {
+                Ok(id) => checkpoint = Some(id),
+                Err(error) => {
+                    // what is known stays the newest one
+                    checkpoint = known.map(|known| known.id);
+                    let id = to_hex(&row.get::<Vec<u8>>("id").unwrap_or_default());
+                    found.unreadable.push(format!("the row of audit_checkpoints with the id {id}: {}", error.detail));
+                }
+            },
             _ => numbers.push(series(&row)?),
         }
     }
@@ -291,6 +304,12 @@ fn chain_end(row: &Row) -> Result<ChainEnd> {
         hash: to_hex(&row.get::<Vec<u8>>("hash")?),
         certificates: None,
     })
+}
+
+fn unreadable_event(row: &Row, error: &Error) -> String {
+    let writer = to_hex(&row.get::<Vec<u8>>("id").unwrap_or_default());
+    let (lane, seq) = (row.get::<i64>("n").unwrap_or_default(), row.get::<i64>("m").unwrap_or_default());
+    format!("the row of audit_events with writer {writer}, lane {lane} and seq {seq}: {}", error.detail)
 }
 
 /// Name, counter, and the highest number where it is kept beside the counter.

@@ -1,6 +1,6 @@
 //! The processes that serve, or served: where clients reach them, and whether they were started locked.
 
-use super::engine::{Db, q, statements};
+use super::engine::{Db, Row, q, statements};
 use crate::clock::{Timestamp, days};
 use crate::error::Result;
 use crate::model::id::ReplicaId;
@@ -35,14 +35,15 @@ pub async fn record(db: &Db, server: &ServerProcess) -> Result<()> {
 /// The newest first.
 pub async fn newest(db: &Db) -> Result<Vec<ServerProcess>> {
     let rows = q(NEWEST).fetch_all(db).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(ServerProcess {
-                replica: row.id("replica_id")?,
-                external_url: row.get("external_url")?,
-                locked: row.get::<i64>("locked")? != 0,
-                started_at: row.time("started_at")?,
-            })
-        })
-        .collect()
+    // a row that cannot be read is no reason not to start
+    Ok(rows.iter().filter_map(|row| server(row).ok()).collect())
+}
+
+fn server(row: &Row) -> Result<ServerProcess> {
+    Ok(ServerProcess {
+        replica: row.id("replica_id")?,
+        external_url: row.get("external_url")?,
+        locked: row.get::<i64>("locked")? != 0,
+        started_at: row.time("started_at")?,
+    })
 }

@@ -10,6 +10,7 @@ use crate::authority::Authority;
 use crate::authority::hierarchy::published::{Published, restore_crl, restore_list};
 use crate::error::Result;
 use crate::model::actor::Actor;
+use crate::model::anchor::Figures;
 use crate::store::hierarchy;
 use crate::store::history::domain_series;
 
@@ -30,7 +31,7 @@ impl AnchorKeeper {
         }
     }
 
-    fn kept(&self, series: &str) -> Option<Bytes> {
+    pub(super) fn kept(&self, series: &str) -> Option<Bytes> {
         self.file.as_ref()?.kept_crl(series).map(Bytes::from)
     }
 }
@@ -55,6 +56,21 @@ impl Authority {
                 told(&domain.slug, self.put_back_list(&domain.slug, &der).await);
             }
         }
+    }
+
+    /// The figures of a database with the numbers of the CRLs that were kept: what is left of the memory when the anchor
+    /// itself is gone. Lists of domains are left out, because their names are those of other installations too.
+    pub(super) fn figures_of_kept(&self, found: &Figures) -> Figures {
+        let (snapshot, mut figures) = (self.snapshot(), found.clone());
+        for (series, known) in &mut figures.crls {
+            let Some(der) = self.anchor.kept(series) else { continue };
+            if let Ok(Some(published)) = Published::read(&snapshot, &der)
+                && published.issuer.to_string() == *series
+            {
+                known.highest = known.highest.max(published.number);
+            }
+        }
+        figures
     }
 
     async fn put_back(&self, der: &[u8]) -> Result<bool> {

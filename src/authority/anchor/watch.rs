@@ -17,11 +17,12 @@ impl Authority {
         let found = history::read(&self.store, None).await?;
         let Some(installation) = &found.installation else { return Ok(()) };
         let (recalled, trouble) = self.anchor.recall(installation)?;
-        let lacks = match &recalled {
-            None => Vec::new(),
-            Some(anchor) => self.lacks(&anchor.figures, &found).await?,
+        let figures = match &recalled {
+            Some(anchor) => anchor.figures.clone(),
+            None => self.figures_of_kept(&found.figures),
         };
-        let fresh = || Anchor::new(installation, self.store.now(), found.figures.clone());
+        let lacks = self.lacks(&figures, &found).await?;
+        let fresh = || Anchor::new(installation, self.store.now(), figures);
         let mut state = self.anchor.state();
         state.found = trouble;
         state.written.clone_from(&recalled);

@@ -17,6 +17,14 @@ impl Authority {
             );
             found.push((Severity::Critical, text));
         }
+        let known = self.anchor.memory().and_then(|memory| memory.figures.checkpoint);
+        for row in history::read(&self.store, known.as_ref()).await?.unreadable {
+            let text = format!(
+                "{row}; somebody changed the database: run `chancery fsck`, which names every such row, and put them back \
+                 from a backup"
+            );
+            found.push((Severity::Critical, text));
+        }
         if let Some(why) = health.failure {
             let text = format!(
                 "the anchor {path} cannot be written, so an older database may go unnoticed: {why}; make its directory \

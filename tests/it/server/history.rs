@@ -253,6 +253,7 @@ on_both_servers! {
         // without the anchor too: the time has gone on
         server.stop().await;
         std::fs::remove_file(anchor_path(server)).unwrap();
+        std::fs::remove_dir_all(anchor_path(server).with_extension("crls")).unwrap();
         server.put_back(&lost.backup).await;
         server.clock.advance(std::time::Duration::from_secs(60));
         server.start_again().await;
@@ -369,6 +370,49 @@ on_both_servers! {
         std::fs::write(anchor_path(server), text).unwrap();
         server.start_again().await;
         is_whole(server).await;
+    }
+
+    async fn a_crl_beside_a_lost_anchor_is_memory_too(server) {
+        let lost = lose(server).await;
+        for broken in [None, Some("{")] {
+            server.stop().await;
+            match broken {
+                None => std::fs::remove_file(anchor_path(server)).unwrap(),
+                Some(text) => std::fs::write(anchor_path(server), text).unwrap(),
+            }
+            server.put_back(&lost.backup).await;
+            server.start_again().await;
+            is_noticed(server).await;
+            assert!(matches!(ocsp(server, &lost.stolen).await, Said::Revoked(..)));
+            reconcile(server, ReconcileRequest::default()).await.unwrap();
+            publish(server).await;
+            assert!(lists(&crl(server, CRL).await, &lost.stolen));
+            issue(server).await.unwrap();
+        }
+        lost.backup.remove().await;
+    }
+
+    async fn a_row_of_the_audit_that_makes_no_sense_is_named_and_stops_no_start(server) {
+        issue(server).await.unwrap();
+        // no end of a chain, which the anchor remembers
+        let spoil = "UPDATE audit_events SET writer = $1 WHERE id = (SELECT id FROM audit_events WHERE lane = 0 AND seq = 2 ORDER BY id LIMIT 1)";
+        let spoil = q(plain(spoil)).bind(vec![0_u8]);
+        assert_eq!(spoil.execute(&server.app().store).await.unwrap(), 1);
+        server.restart().await;
+        let row = "the row of audit_events with writer 00, lane 0 and seq 2";
+        let found = check(server).await;
+        assert_eq!(found.severity, Severity::Critical);
+        assert!(found.detail.contains(row), "{}", found.detail);
+        let authority = &server.app().authority;
+        let verdict = authority.verify_audit(KnownOutside::default()).await.unwrap();
+        assert!(verdict.findings.iter().any(|finding| finding.contains(row)), "{:?}", verdict.findings);
+        assert!(authority.fsck().await.unwrap().findings.iter().any(|finding| finding.contains(row)));
+        let left_out = authority.export_audit(|_| Ok(())).await.unwrap();
+        assert!(left_out.iter().any(|finding| finding.contains(row)), "{left_out:?}");
+        // checkpoints go on
+        server.clock.advance(days(1));
+        issue(server).await.unwrap();
+        assert!(server.app().authority.checkpoint_due().await.unwrap());
     }
 
     async fn an_anchor_that_cannot_be_written_stops_no_revocation(server) {
