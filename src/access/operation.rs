@@ -72,6 +72,9 @@ operations! {
     "issueCertificate" Role(Issue) NAMES, "certificate.rejected" "";
     "revokeCertificate" Role(Revoke) VISIBLE, "certificate.revocation_refused" "certificate";
 
+    "importCertificates" Role(ManageHierarchy) Refused, "certificates.import_refused" "";
+    "liftHold" Role(LiftHolds) VISIBLE, "certificate.lift_refused" "certificate";
+
     "listIssuers" Role(ReadHierarchy) Narrowed("issuers of the grant");
     "getIssuer" Role(ReadHierarchy) Narrowed("issuers of the grant");
     "createIssuer" Role(ManageHierarchy) Refused, "issuer.refused" "";

@@ -18,6 +18,8 @@ pub enum Permission {
     Issue,
     /// Within the scope; a requester revokes its own.
     Revoke,
+    /// Within the scope. A requester does not take back what others put on hold.
+    LiftHolds,
     ManageTokens,
     /// Trust domains and issuers.
     ManageHierarchy,
@@ -44,6 +46,7 @@ impl Permission {
             Permission::ReadAcme => "read ACME accounts and orders",
             Permission::Issue => "issue certificates",
             Permission::Revoke => "revoke certificates",
+            Permission::LiftHolds => "lift the holds of certificates",
             Permission::ManageTokens => "create and revoke tokens",
             Permission::ManageHierarchy => "create and change trust domains and issuers",
             Permission::ManageUsers => "manage users",
@@ -60,38 +63,40 @@ impl Permission {
 /// May the role at all? The scope narrows further.
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
-        Issue, ManageAcme, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens,
+        Issue, LiftHolds, ManageAcme, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens,
         ManageUsers, MoveRenewals, ReadAcme, ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy,
         ReadTokens, Revoke,
     };
     match role {
         Role::Viewer => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadChecks => true,
-            ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy
-            | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => false,
+            ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | LiftHolds | ManageTokens | ManageUsers
+            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => {
+                false
+            }
         },
         Role::Auditor => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks => true,
-            Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
-            | ManageProfiles | ManageAcme | MoveRenewals => false,
+            Issue | Revoke | LiftHolds | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants
+            | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
-            ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | ManageTokens | ManageUsers
+            ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | LiftHolds | ManageTokens | ManageUsers
             | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => {
                 false
             }
         },
         Role::Operator => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke
-            | ManageAcme | MoveRenewals => true,
+            | LiftHolds | ManageAcme | MoveRenewals => true,
             ReadTokens | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
             | ManageProfiles => false,
         },
         Role::Admin => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks
-            | Issue | Revoke | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
-            | ManageProfiles | ManageAcme | MoveRenewals => true,
+            | Issue | Revoke | LiftHolds | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants
+            | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => true,
         },
     }
 }
@@ -104,7 +109,8 @@ pub const fn is_bounded(permission: Permission) -> bool {
         | Permission::ReadCertificates
         | Permission::ReadAcme
         | Permission::Issue
-        | Permission::Revoke => true,
+        | Permission::Revoke
+        | Permission::LiftHolds => true,
         Permission::ReadAudit
         | Permission::ReadTokens
         | Permission::ReadChecks

@@ -58,7 +58,7 @@ pub async fn list(
 /// A serial or a fingerprint names at most one certificate; anything else is a list.
 async fn lookup(api: &Api, query: &CertificateQuery) -> Result<Option<Vec<Certificate>>> {
     if let Some(serial) = &query.serial {
-        return Ok(Some(api.authority.certificate_by_serial(&serial.parse()?).await?.into_iter().collect()));
+        return Ok(Some(api.authority.certificates_by_serial(&serial.parse()?).await?));
     }
     if let Some(fingerprint) = &query.fingerprint {
         let bytes = parse_hex(fingerprint).filter(|b| b.len() == 32);
@@ -73,7 +73,7 @@ async fn lookup(api: &Api, query: &CertificateQuery) -> Result<Option<Vec<Certif
         let bytes = parse_hex(q).unwrap_or_default();
         return Ok(Some(api.authority.certificate_by_fingerprint(&bytes).await?.into_iter().collect()));
     };
-    Ok(Some(api.authority.certificate_by_serial(&serial).await?.into_iter().collect()))
+    Ok(Some(api.authority.certificates_by_serial(&serial).await?))
 }
 
 /// An issuer or profile that does not exist is a slip of the keyboard, and an empty list would hide it. Certificates of the
@@ -83,6 +83,7 @@ fn known_filters(api: &Api, query: &CertificateQuery) -> Result<()> {
     let issuers: Vec<&str> = snapshot.issuers.keys().map(String::as_str).collect();
     known("issuer", query.issuer.as_deref(), &issuers)?;
     let profiles = snapshot.profiles.keys().map(String::as_str).chain(Certificate::HIERARCHY_PROFILES);
+    let profiles = profiles.chain([Certificate::IMPORTED_PROFILE]);
     known("profile", query.profile.as_deref(), &profiles.collect::<Vec<_>>())
 }
 

@@ -17,6 +17,7 @@ mod gate;
 mod grants;
 mod hierarchy;
 mod idempotent;
+mod imports;
 mod issue;
 mod issuer_states;
 mod made_key;
@@ -102,8 +103,9 @@ async fn note_refusals(State(api): State<Api>, request: Request, next: Next) -> 
 fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::with_openapi(document::base())
         .routes(routes!(certificates::list, issue::create))
+        .routes(routes!(imports::create))
         .routes(routes!(certificates::get))
-        .routes(routes!(revocation::create, revocation::get))
+        .routes(routes!(revocation::create, revocation::get, revocation::lift))
         .routes(routes!(certificates::events))
         .routes(routes!(renewals::of_certificate))
         .routes(routes!(renewals::list, renewals::create))

@@ -63,7 +63,9 @@ pub fn chain<T: AsRef<[u8]>>(ders: &[T]) -> String {
 
 pub fn revocation(record: &Certificate) -> Option<wire::certificates::Revocation> {
     match record.status {
-        CertificateStatus::Revoked { at, reason } => Some(wire::certificates::Revocation { revoked_at: at, reason }),
+        CertificateStatus::Revoked { at, reason, invalidity_date } => {
+            Some(wire::certificates::Revocation { revoked_at: at, reason, invalidity_date })
+        }
         CertificateStatus::Intended | CertificateStatus::Valid => None,
     }
 }

@@ -2,7 +2,7 @@
 //! a revocation reaches clients only when somebody with the key signs the root's CRLs: in the same transaction where
 //! the key is at hand, else by `chancery ca crl sign`. Until then it is reported as critical.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -86,23 +86,21 @@ impl Authority {
         owner.map_or(Ok(()), |root| Err(root_cannot_be_revoked(&root.issuer.slug, &root.issuer.domain)))
     }
 
-    /// In the transaction of the revocation of `certificate`: when its issuer is a root whose key is at hand, signs that
-    /// root's CRLs anew, after revoking the CA certificates of the same compromised key.
+    /// In the transaction that revokes `certificate` or lifts its hold: when its issuer is a root whose key is at hand, signs
+    /// that root's CRLs anew, after revoking the CA certificates of the same compromised key.
     pub(super) async fn publish_roots(
         &self,
         tx: &mut Tx,
         certificate: &Certificate,
         reason: RevocationReason,
     ) -> Result<()> {
-        if !is_of_hierarchy(certificate) {
-            return Ok(());
-        }
         let snapshot = self.snapshot();
         let root_of = |certificate: &Certificate| {
             let issuer = snapshot.issuer_by_id(certificate.issuer_id)?;
             (issuer.issuer.role == IssuerRole::Root && issuer.key.is_some()).then(|| issuer.clone())
         };
-        if is_last_of_its_issuer(tx, certificate).await?
+        if is_of_hierarchy(certificate)
+            && is_last_of_its_issuer(tx, certificate).await?
             && hierarchy::revoke_of_certificate(&mut *tx, certificate.id).await? > 0
         {
             let owner = self.issuer_with(certificate.id);
@@ -117,7 +115,7 @@ impl Authority {
         }
         let mut roots = BTreeMap::new();
         roots.extend(root_of(certificate).map(|root| (root.issuer.slug.clone(), root)));
-        if super::compromise::blocks(reason) {
+        if reason.blocks_key() && is_of_hierarchy(certificate) {
             for sibling in siblings(tx, certificate).await? {
                 let Some(root) = root_of(&sibling) else { continue };
                 // under its lock: another command may have revoked it meanwhile
@@ -125,7 +123,7 @@ impl Authority {
                 if sibling.shown_status(tx.now()) != ShownStatus::Valid {
                     continue;
                 }
-                revoke_locked(tx, sibling, RevocationReason::KeyCompromise, Some(certificate.id)).await?;
+                revoke_locked(tx, sibling, RevocationReason::KeyCompromise.into(), Some(certificate.id)).await?;
                 roots.insert(root.issuer.slug.clone(), root);
             }
         }
@@ -154,9 +152,7 @@ impl Authority {
     /// What an operator must still do so that clients learn of this revocation; none when the CRL in force lists it, or
     /// the server will publish it within seconds.
     pub async fn revocation_to_publish(&self, certificate: &Certificate) -> Result<Option<String>> {
-        if !matches!(certificate.status, CertificateStatus::Revoked { .. }) {
-            return Ok(None);
-        }
+        let CertificateStatus::Revoked { reason, .. } = certificate.status else { return Ok(None) };
         let snapshot = self.snapshot();
         let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return Ok(None) };
         // a server that has the issuer's key publishes within seconds
@@ -164,15 +160,36 @@ impl Authority {
         if by_itself || certificate.validity.not_after() < self.store.now() {
             return Ok(None);
         }
-        let listed = self.listed(issuer).await?.contains(certificate.serial.octets());
-        Ok((!listed).then(|| {
-            let slug = &issuer.issuer.slug;
-            let fix = super::checks::how_to_publish(issuer);
-            format!(
-                "revoked here, but clients still trust it: the CRL of {slug} does not list serial {}; {fix}",
-                certificate.serial
-            )
-        }))
+        let slug = &issuer.issuer.slug;
+        let (serial, fix) = (&certificate.serial, super::checks::how_to_publish(issuer));
+        let listed = self.listed(issuer).await?;
+        Ok(match listed.get(serial.octets()) {
+            None => Some(format!(
+                "revoked here, but clients still trust it: the CRL of {slug} does not list serial {serial}; {fix}"
+            )),
+            // our CRLs leave the code of unspecified out
+            Some(code) if code.unwrap_or(0) != reason.code() => Some(format!(
+                "revoked for {} here, but the CRL of {slug} lists serial {serial} with another reason; {fix}",
+                reason.name()
+            )),
+            Some(_) => None,
+        })
+    }
+
+    /// What an operator must still do so that clients learn that a hold was lifted; none when the CRL in force does not
+    /// list the certificate, or the server will publish one within seconds.
+    pub async fn lifted_to_publish(&self, certificate: &Certificate) -> Result<Option<String>> {
+        let snapshot = self.snapshot();
+        let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return Ok(None) };
+        let by_itself = issuer.issuer.role != IssuerRole::Root && issuer.key.is_some();
+        if by_itself || !self.listed(issuer).await?.contains_key(certificate.serial.octets()) {
+            return Ok(None);
+        }
+        let fix = super::checks::how_to_publish(issuer);
+        Ok(Some(format!(
+            "lifted here, but clients still refuse it: the CRL of {} lists serial {}; {fix}",
+            issuer.issuer.slug, certificate.serial
+        )))
     }
 
     /// Revocations that are not on the CRL in force of their issuer: of every root, of issuers whose key is not loaded here,
@@ -212,7 +229,7 @@ impl Authority {
             return Ok(0);
         }
         let listed = self.listed(issuer).await?;
-        Ok(waiting.iter().filter(|serial| !listed.contains(*serial)).count())
+        Ok(waiting.iter().filter(|serial| !listed.contains_key(*serial)).count())
     }
 
     /// How many revocations of a trust domain its list should have by now and has not, because it was made before them.
@@ -233,7 +250,7 @@ impl Authority {
     async fn unlisted(&self, issuer: &LoadedIssuer) -> Result<usize> {
         let (id, now) = (issuer.issuer.id, self.store.now());
         let mut missing = 0;
-        let mut listed: Option<HashSet<Vec<u8>>> = None;
+        let mut listed: Option<HashMap<Vec<u8>, Option<u8>>> = None;
         let mut last = None;
         loop {
             let page: Vec<Revocation> = revocations::page(&self.store, id, last.as_ref(), now, PAGE).await?;
@@ -242,21 +259,23 @@ impl Authority {
                 listed = Some(self.listed(issuer).await?);
             }
             let known = listed.as_ref();
-            missing += page.iter().filter(|r| known.is_none_or(|known| !known.contains(r.serial.octets()))).count();
+            missing +=
+                page.iter().filter(|r| known.is_none_or(|known| !known.contains_key(r.serial.octets()))).count();
             last = Some(end.serial.clone());
         }
     }
 
-    async fn listed(&self, issuer: &LoadedIssuer) -> Result<HashSet<Vec<u8>>> {
+    /// The serials on the CRL in force, each with the code of its reason.
+    async fn listed(&self, issuer: &LoadedIssuer) -> Result<HashMap<Vec<u8>, Option<u8>>> {
         let crl = match self.current_crl(&issuer.issuer.slug).await {
             Ok(crl) => crl,
-            Err(error) if error.kind == ErrorKind::Unavailable => return Ok(HashSet::new()),
+            Err(error) if error.kind == ErrorKind::Unavailable => return Ok(HashMap::new()),
             Err(error) => return Err(error),
         };
         let unreadable =
             |e| Error::inconsistent(format!("the CRL of {} cannot be read", issuer.issuer.slug)).because(e);
         let facts = CrlFacts::parse(&crl.der).map_err(unreadable)?;
-        Ok(facts.entries().map(|entry| entry.serial.to_vec()).collect())
+        Ok(facts.entries().map(|entry| (entry.serial.to_vec(), entry.reason)).collect())
     }
 }
 

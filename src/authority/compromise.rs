@@ -6,7 +6,7 @@
 use serde_json::json;
 
 use super::Authority;
-use super::revoke::revoke_locked;
+use super::revoke::{raise_locked, revoke_locked};
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -20,11 +20,6 @@ use crate::store::versions::{self, Topic};
 use crate::store::{Tx, accounts, authorizations, certificates, hierarchy, orders, revocations};
 
 const PAGE: i64 = 100;
-
-/// Does a revocation for this reason tell of the key, and not of this certificate alone?
-pub(super) fn blocks(reason: RevocationReason) -> bool {
-    matches!(reason, RevocationReason::KeyCompromise | RevocationReason::CaCompromise)
-}
 
 /// In the transaction of the revocation, after it has moved the revocation version: whoever takes a key for an account
 /// holds that row, so that it sees the block or is seen here.
@@ -84,17 +79,22 @@ impl Authority {
     async fn revoke_with(&self, id: CertificateId, cause: CertificateId) -> Result<()> {
         let mut tx = self.store.begin(&Actor::job("key-compromise")).await?;
         let Some(certificate) = certificates::lock(&mut tx, id).await? else { return Ok(()) };
-        match certificate.shown_status(tx.now()) {
-            ShownStatus::Valid | ShownStatus::Intended => {}
-            ShownStatus::Revoked | ShownStatus::Expired => return Ok(()),
-        }
         let reason = RevocationReason::KeyCompromise;
-        let certificate = revoke_locked(&mut tx, certificate, reason, Some(cause)).await?;
+        let (first, certificate) = match certificate.shown_status(tx.now()) {
+            ShownStatus::Valid | ShownStatus::Intended => {
+                (true, revoke_locked(&mut tx, certificate, reason.into(), Some(cause)).await?)
+            }
+            // a hold could be lifted
+            ShownStatus::Revoked if certificate.is_on_hold() => {
+                (false, raise_locked(&mut tx, certificate, reason.into(), Some(cause)).await?)
+            }
+            ShownStatus::Revoked | ShownStatus::Expired => return Ok(()),
+        };
         if hierarchy::revoke_of_certificate(&mut tx, id).await? > 0 {
             versions::bump(&mut tx, Topic::Hierarchy).await?;
         }
         tx.commit().await?;
-        self.after_revocation(&certificate, reason);
+        self.after_revocation(&certificate, reason, first);
         Ok(())
     }
 }

@@ -20,6 +20,8 @@ pub mod foreign_crls;
 pub mod fsck;
 pub mod guard;
 pub mod hierarchy;
+mod holds;
+pub mod imports;
 pub mod issue;
 pub mod key_ids;
 pub mod ocsp;

@@ -15,8 +15,9 @@ impl Authority {
         certificates::find(&self.store, id).await
     }
 
-    pub async fn certificate_by_serial(&self, serial: &SerialNumber) -> Result<Option<Certificate>> {
-        certificates::find_by_serial(&self.store, serial).await
+    /// Newest first: several only where CAs were imported that used the same serial.
+    pub async fn certificates_by_serial(&self, serial: &SerialNumber) -> Result<Vec<Certificate>> {
+        certificates::all_by_serial(&self.store, serial).await
     }
 
     pub async fn certificate_by_fingerprint(&self, sha256: &[u8]) -> Result<Option<Certificate>> {
@@ -36,7 +37,7 @@ impl Authority {
         match parse_hex(&digits).filter(|bytes| bytes.len() == 32) {
             Some(sha256) => self.certificate_by_fingerprint(&sha256).await,
             None => match digits.parse::<SerialNumber>() {
-                Ok(serial) => self.certificate_by_serial(&serial).await,
+                Ok(serial) => Ok(only(self.certificates_by_serial(&serial).await?)),
                 Err(_) => Ok(None),
             },
         }
@@ -97,4 +98,10 @@ impl Authority {
     pub async fn key_blocked(&self, spki_sha256: &[u8; 32]) -> Result<Option<String>> {
         revocations::blocked(&self.store, spki_sha256).await
     }
+}
+
+/// Of several nothing says which one is meant.
+fn only(mut found: Vec<Certificate>) -> Option<Certificate> {
+    let last = found.pop();
+    last.filter(|_| found.is_empty())
 }

@@ -1,11 +1,11 @@
 //! Revocation: status, the narrow row, the dirty CRL, the version that every replica polls and the audit event
-//! in one transaction (RFC 5280 §5.3.1 for reasons). Also what recovery does to an intent without outcome.
+//! in one transaction (RFC 5280 §5.3.1 for reasons). A reason can be raised to a compromise of the key. Also what recovery does to an intent without outcome.
 
 use serde_json::json;
 
 use super::ca_revocation::is_of_hierarchy;
 use super::guard::{self, IdempotencyClaim};
-use super::{Authority, compromise};
+use super::{Authority, compromise, holds};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::AuthorizationStatus;
@@ -14,6 +14,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::{CertificateId, OrderId};
 use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
 use crate::pki::oids;
 use crate::pki::tbs::TbsView;
 use crate::store::revocations::Revocation;
@@ -21,9 +22,14 @@ use crate::store::versions::{self, Topic};
 use crate::store::{Tx, authorizations, certificates, guards, hierarchy, revocations};
 
 impl Authority {
-    /// Revokes one certificate. A second time is `AlreadyRevoked`; an expired one is refused.
-    pub async fn revoke(&self, actor: &Actor, id: CertificateId, reason: RevocationReason) -> Result<Certificate> {
-        self.revoke_once(actor, id, reason, None).await
+    /// Revokes one certificate. A second time is `AlreadyRevoked`, unless it raises the reason; an expired one is refused.
+    pub async fn revoke(
+        &self,
+        actor: &Actor,
+        id: CertificateId,
+        wanted: impl Into<NewRevocation>,
+    ) -> Result<Certificate> {
+        self.revoke_once(actor, id, wanted.into(), None).await
     }
 
     /// The same under an Idempotency-Key, which is taken and answered in the transaction of the revocation: whatever
@@ -32,7 +38,7 @@ impl Authority {
         &self,
         actor: &Actor,
         id: CertificateId,
-        reason: RevocationReason,
+        wanted: NewRevocation,
         claim: Option<&IdempotencyClaim>,
     ) -> Result<Certificate> {
         let mut tx = self.store.begin(actor).await?;
@@ -47,27 +53,42 @@ impl Authority {
         }
         let certificate =
             certificates::lock(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
-        let now = tx.now();
-        self.revocable(&certificate, now)?;
-        needs_reason(&mut tx, &certificate, reason).await?;
-        let certificate = revoke_locked(&mut tx, certificate, reason, None).await?;
-        if compromise::blocks(reason) {
-            compromise::block(&mut tx, &certificate, reason).await?;
+        let before = certificate.status;
+        self.revocable(&certificate, &wanted, tx.now())?;
+        let body = certificates::body(&mut tx, id).await?;
+        check_usages(body.as_ref().map(|(tbs, _)| tbs.as_slice()), &certificate, wanted.reason)?;
+        let certificate = match before {
+            CertificateStatus::Revoked { .. } => raise_locked(&mut tx, certificate, wanted, None).await?,
+            CertificateStatus::Intended | CertificateStatus::Valid => {
+                revoke_locked(&mut tx, certificate, wanted, None).await?
+            }
+        };
+        if wanted.reason.blocks_key() && !reason_of(&before).is_some_and(RevocationReason::blocks_key) {
+            compromise::block(&mut tx, &certificate, wanted.reason).await?;
         }
-        self.publish_roots(&mut tx, &certificate, reason).await?;
+        self.publish_roots(&mut tx, &certificate, wanted.reason).await?;
         tx.commit().await?;
-        self.after_revocation(&certificate, reason);
+        self.after_revocation(&certificate, wanted.reason, reason_of(&before).is_none());
         if is_of_hierarchy(&certificate) {
             self.reload().await?;
         }
         Ok(certificate)
     }
 
+    /// Whether a certificate could be revoked so, without doing it.
+    pub async fn judge_revocation(&self, certificate: &Certificate, wanted: &NewRevocation) -> Result<()> {
+        self.revocable(certificate, wanted, self.store.now())?;
+        let body = certificates::body(&self.store, certificate.id).await?;
+        check_usages(body.as_ref().map(|(tbs, _)| tbs.as_slice()), certificate, wanted.reason)
+    }
+
     /// What follows the commit of a revocation: answers and CRLs of this process need not wait for a poll.
-    pub(super) fn after_revocation(&self, certificate: &Certificate, reason: RevocationReason) {
-        metrics::counter!("chancery_certificates_revoked_total",
-            "issuer" => certificate.issuer.clone(), "reason" => reason.name())
-        .increment(1);
+    pub(super) fn after_revocation(&self, certificate: &Certificate, reason: RevocationReason, is_first: bool) {
+        if is_first {
+            metrics::counter!("chancery_certificates_revoked_total",
+                "issuer" => certificate.issuer.clone(), "reason" => reason.name())
+            .increment(1);
+        }
         self.forget_answers();
         self.revoked.notify_one();
     }
@@ -90,7 +111,7 @@ impl Authority {
             return Ok(());
         }
         let now = tx.now();
-        let certificate = write_revocation(&mut tx, certificate, now, RevocationReason::Unspecified).await?;
+        let certificate = write_revocation(&mut tx, certificate, now, RevocationReason::Unspecified.into()).await?;
         match (then, certificate.order_id) {
             (Order::IsReady, Some(order)) if proofs_hold(&mut tx, order).await? => {
                 if guards::order_to_ready(&mut tx, order, id).await? {
@@ -126,18 +147,26 @@ enum Order {
 }
 
 impl Authority {
-    /// Is there something to revoke, and would anybody see it?
-    pub fn revocable(&self, certificate: &Certificate, now: Timestamp) -> Result<()> {
+    /// Is there something to revoke or to raise, and would anybody see it?
+    pub fn revocable(&self, certificate: &Certificate, wanted: &NewRevocation, now: Timestamp) -> Result<()> {
         self.refuse_root(certificate)?;
-        revocable(certificate, now)
+        revocable(certificate, wanted, now)?;
+        match certificate.status {
+            CertificateStatus::Revoked { at, .. } => wanted.check_date(at, now),
+            CertificateStatus::Intended | CertificateStatus::Valid => wanted.check_date(now, now),
+        }
     }
 }
 
-fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
+fn revocable(certificate: &Certificate, wanted: &NewRevocation, now: Timestamp) -> Result<()> {
     let id = certificate.id;
+    if wanted.reason == RevocationReason::CertificateHold {
+        holds::can_be_held(certificate)?;
+    }
     match certificate.shown_status(now) {
         ShownStatus::Valid | ShownStatus::Intended => Ok(()),
         ShownStatus::Revoked if planted!("revocation-is-repeated", true, false) => Ok(()),
+        ShownStatus::Revoked if wanted.raises(&certificate.status) => Ok(()),
         ShownStatus::Revoked => Err(Error::new(
             ErrorKind::AlreadyRevoked,
             format!("certificate {id} with serial {} was revoked before", certificate.serial),
@@ -156,16 +185,25 @@ fn revocable(certificate: &Certificate, now: Timestamp) -> Result<()> {
     }
 }
 
-/// RFC 3161 §4: a timestamping certificate that is revoked without a reason makes every token worthless that its key
-/// ever signed, and `unspecified` is left out on CRLs (RFC 5280 §5.3.1).
-async fn needs_reason(tx: &mut Tx, certificate: &Certificate, reason: RevocationReason) -> Result<()> {
-    if reason != RevocationReason::Unspecified {
-        return Ok(());
+pub(super) fn reason_of(status: &CertificateStatus) -> Option<RevocationReason> {
+    match status {
+        CertificateStatus::Revoked { reason, .. } => Some(*reason),
+        CertificateStatus::Intended | CertificateStatus::Valid => None,
     }
-    let Some((tbs, _)) = certificates::body(&mut *tx, certificate.id).await? else { return Ok(()) };
+}
+
+/// Which reasons the extended key usages of a certificate leave. RFC 3161 §4: a timestamping certificate that is revoked
+/// without a reason makes every token worthless that its key ever signed, and `unspecified` is left out on CRLs (RFC
+/// 5280 §5.3.1).
+fn check_usages(tbs: Option<&[u8]>, certificate: &Certificate, reason: RevocationReason) -> Result<()> {
+    let judged = matches!(reason, RevocationReason::Unspecified | RevocationReason::CertificateHold);
+    let Some(tbs) = tbs.filter(|_| judged) else { return Ok(()) };
     let id = certificate.id;
     let unreadable = |e| Error::inconsistent(format!("the bytes of certificate {id} cannot be read")).because(e);
-    let usages = TbsView::parse(&tbs).and_then(|view| view.extended_key_usage()).map_err(unreadable)?;
+    let usages = TbsView::parse(tbs).and_then(|view| view.extended_key_usage()).map_err(unreadable)?;
+    if reason == RevocationReason::CertificateHold {
+        return holds::check_usages(certificate, &usages);
+    }
     if !usages.contains(&oids::EKU_TIME_STAMPING) {
         return Ok(());
     }
@@ -184,21 +222,55 @@ async fn needs_reason(tx: &mut Tx, certificate: &Certificate, reason: Revocation
 pub(super) async fn revoke_locked(
     tx: &mut Tx,
     certificate: Certificate,
-    reason: RevocationReason,
+    wanted: NewRevocation,
     cause: Option<CertificateId>,
 ) -> Result<Certificate> {
     let (now, intended) = (tx.now(), certificate.status == CertificateStatus::Intended);
-    let certificate = write_revocation(tx, certificate, now, reason).await?;
+    let certificate = write_revocation(tx, certificate, now, wanted).await?;
     if intended {
         // its outcome will be refused, and recovery will not see it: what waits for it ends here
         release(tx, &certificate).await?;
     }
     let mut detail = json!({"serial": certificate.serial, "names": certificate.names, "issuer": certificate.issuer,
-        "profile": certificate.profile, "reason": reason.name()});
+        "profile": certificate.profile, "reason": wanted.reason.name()});
     if let Some(cause) = cause {
         detail["with"] = json!(cause);
     }
+    if let Some(date) = wanted.invalidity_date {
+        detail["invalidity_date"] = json!(date);
+    }
     tx.audit(AuditEvent::done("certificate.revoked", certificate.object(), detail));
+    Ok(certificate)
+}
+
+/// Raises the reason of a revoked certificate whose row is locked. The date of the first revocation stays.
+pub(super) async fn raise_locked(
+    tx: &mut Tx,
+    mut certificate: Certificate,
+    wanted: NewRevocation,
+    cause: Option<CertificateId>,
+) -> Result<Certificate> {
+    let CertificateStatus::Revoked { at, reason, invalidity_date } = certificate.status else {
+        return Err(Error::inconsistent(format!("certificate {} is not revoked", certificate.id)));
+    };
+    let invalidity_date = wanted.invalidity_date.or(invalidity_date);
+    let raised = NewRevocation { reason: wanted.reason, invalidity_date };
+    if !certificates::raise(&mut *tx, certificate.id, raised).await? {
+        return Err(Error::inconsistent(format!("certificate {} changed under its lock", certificate.id)));
+    }
+    revocations::raise(&mut *tx, certificate.issuer_id, &certificate.serial, raised).await?;
+    revocations::note_change(&mut *tx, certificate.issuer_id).await?;
+    versions::bump(&mut *tx, Topic::Revocations).await?;
+    certificate.status = CertificateStatus::Revoked { at, reason: wanted.reason, invalidity_date };
+    let mut detail = json!({"serial": certificate.serial, "names": certificate.names, "issuer": certificate.issuer,
+        "profile": certificate.profile, "reason": wanted.reason.name(), "reason_before": reason.name(), "revoked_at": at});
+    if let Some(cause) = cause {
+        detail["with"] = json!(cause);
+    }
+    if let Some(date) = invalidity_date {
+        detail["invalidity_date"] = json!(date);
+    }
+    tx.audit(AuditEvent::done("certificate.revocation_raised", certificate.object(), detail));
     Ok(certificate)
 }
 
@@ -220,9 +292,10 @@ async fn write_revocation(
     tx: &mut Tx,
     mut certificate: Certificate,
     now: Timestamp,
-    reason: RevocationReason,
+    new: NewRevocation,
 ) -> Result<Certificate> {
-    if !certificates::revoke(&mut *tx, certificate.id, now, reason).await? {
+    let NewRevocation { reason, invalidity_date } = new;
+    if !certificates::revoke(&mut *tx, certificate.id, now, new).await? {
         return Err(Error::inconsistent(format!("certificate {} changed under its lock", certificate.id)));
     }
     let row = Revocation {
@@ -231,6 +304,7 @@ async fn write_revocation(
         revoked_at: now,
         reason,
         not_after: certificate.validity.not_after(),
+        invalidity_date,
     };
     revocations::insert(&mut *tx, certificate.issuer_id, &row).await?;
     planted!("revocation-makes-no-crl-due", (), hierarchy::mark_crl_dirty(&mut *tx, certificate.issuer_id).await?);
@@ -238,6 +312,6 @@ async fn write_revocation(
     if is_of_hierarchy(&certificate) {
         versions::bump(&mut *tx, Topic::Hierarchy).await?;
     }
-    certificate.status = CertificateStatus::Revoked { at: now, reason };
+    certificate.status = CertificateStatus::Revoked { at: now, reason, invalidity_date };
     Ok(certificate)
 }

@@ -31,6 +31,12 @@ pub enum CaCommand {
     Create(CreateArgs),
     /// Import an existing CA with its private key (PEM or PKCS#12)
     Import(ca_foreign::ImportArgs),
+    /// Import certificates that an imported CA issued before, so that they are found, answered by OCSP and revoked
+    ///
+    /// Each has to be signed by an issuer of this installation. With the index.txt of OpenSSL or EasyRSA revoked ones come in
+    /// revoked. What is here already stays, so that an import that broke off is run again; --dry-run first shows what would
+    /// be imported. Example: chancery ca import-certificates /etc/easy-rsa/pki --dry-run
+    ImportCertificates(super::import_certificates::ImportCertificatesArgs),
     /// Make a key and a CSR for an issuer that another CA is to sign, such as a corporate root
     Csr(ca_foreign::CsrArgs),
     /// Install the certificate that another CA signed for `ca csr`
@@ -138,6 +144,7 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::List => listing::run(context, &listing::ISSUERS, ListOrShow::List).await,
         CaCommand::Show { name } => ca_show::run(context, &name).await,
         CaCommand::Create(args) => create(context, args).await,
+        CaCommand::ImportCertificates(args) => super::import_certificates::run(context, args).await,
         CaCommand::Import(args) => ca_foreign::import(context, args).await,
         CaCommand::Csr(args) => ca_foreign::csr(context, args).await,
         CaCommand::Install(args) => ca_foreign::install(context, args).await,

@@ -99,6 +99,7 @@ fn status(certificate: &Value) -> String {
             format!("valid (issuer {slug} is on hold)")
         }
         Some(slug) if certificate["status"] == "valid" => format!("valid (issuer {slug} is revoked)"),
+        Some(_) | None if certificate["revocation"]["reason"] == "certificateHold" => "revoked (on hold)".to_owned(),
         Some(_) | None => match certificate["issuer_removed"].as_str() {
             Some(slug) if certificate["status"] == "valid" => format!("valid (below {slug}, which is removed)"),
             Some(_) | None => output::text(certificate, "status"),

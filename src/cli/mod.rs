@@ -26,6 +26,7 @@ mod files;
 mod flags;
 mod generate;
 mod grant;
+mod import_certificates;
 mod inspect;
 mod issue;
 mod listing;

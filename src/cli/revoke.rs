@@ -17,8 +17,10 @@ use super::output::{self, Format};
 use super::session::Context;
 use crate::authority::ca_revocation::root_cannot_be_revoked;
 use crate::client::{Client, encode};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 
@@ -26,9 +28,16 @@ use crate::pki::certificate_facts::CertificateFacts;
 pub struct RevokeArgs {
     /// An id (crt_…), a serial or fingerprint in hex, a certificate file, or the name of an issuer, such as etcd-1
     selector: String,
-    /// unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation or privilegeWithdrawn
+    /// unspecified, keyCompromise, affiliationChanged, superseded, cessationOfOperation, privilegeWithdrawn, or
+    /// certificateHold, which `--lift` takes back
     #[arg(long, default_value = "unspecified")]
     reason: String,
+    /// Since when the key is known or suspected to be compromised: a date or an RFC 3339 time
+    #[arg(long, value_name = "TIME")]
+    invalidity_date: Option<String>,
+    /// Lift the hold of a certificate that was revoked for certificateHold: it is good again
+    #[arg(long, conflicts_with_all = ["reason", "invalidity_date", "dry_run", "yes"])]
+    lift: bool,
     /// Check everything, revoke nothing and show what would be revoked
     #[arg(long)]
     dry_run: bool,
@@ -48,10 +57,15 @@ struct Target {
 
 pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
     let what = || format!("cannot revoke {}", args.selector);
-    RevocationReason::from_name(&args.reason).trying(what)?;
+    if args.lift {
+        return lift(context, &args).await.trying(|| format!("cannot lift the hold of {}", args.selector));
+    }
+    let reason = RevocationReason::from_name(&args.reason).trying(what)?;
+    let date = args.invalidity_date.as_deref().map(time).transpose().trying(what)?;
+    let wanted = NewRevocation::new(reason, date);
     let client = context.client().await?;
     let target = target(&client, &args.selector).await.trying(what)?;
-    let preview = preview(&client, &target.certificate, &args.reason).await.trying(what)?;
+    let preview = preview(&client, &target.certificate, &wanted).await.trying(what)?;
     let below = &preview["dependents"];
     if !below.is_null() {
         ca_states::show(below, "revoked");
@@ -71,26 +85,64 @@ pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
         true => context.client_with_root(args.root.root_key.as_deref()).await.trying(what)?,
         false => client,
     };
-    let mut done = one(&client, context, &target.certificate, &args.reason).await.trying(what)?;
+    let mut done = one(&client, context, &target.certificate, &wanted).await.trying(what)?;
     if let Some(issuer) = &target.issuer {
         while let Some(next) = next_of(&client, issuer).await.trying(what)? {
-            done = one(&client, context, &next, &args.reason).await.trying(what)?;
+            done = one(&client, context, &next, &wanted).await.trying(what)?;
         }
     }
     if let Some(issuer) = preview["revokes_issuer"].as_str() {
         tell_default(context, &client, issuer).await?;
     }
-    match done["action_required"].as_str() {
-        None => Ok(()),
-        Some(action) => {
-            let line = format!("NOT YET IN FORCE: {action}");
-            output::say(&line);
-            if let Some(note) = context.repeated().note_on(&[line]) {
-                output::say(&format!("  note   {note}"));
-            }
-            Err(Failure { what: String::new(), cause: Cause::Check(NOT_IN_FORCE) })
-        }
+    in_force(context, &done)
+}
+
+/// Whether clients learn of it without anybody doing more.
+fn in_force(context: &Context, done: &Value) -> Result<()> {
+    let Some(action) = done["action_required"].as_str() else { return Ok(()) };
+    let line = format!("NOT YET IN FORCE: {action}");
+    output::say(&line);
+    if let Some(note) = context.repeated().note_on(&[line]) {
+        output::say(&format!("  note   {note}"));
     }
+    Err(Failure { what: String::new(), cause: Cause::Check(NOT_IN_FORCE) })
+}
+
+async fn lift(context: &Context, args: &RevokeArgs) -> Result<()> {
+    let client = context.client().await?;
+    let certificate = select(&client, &args.selector).await?;
+    let here = context.target()?.url.is_none();
+    let client = match here && signed_by_root(&client, &certificate).await? {
+        true => context.client_with_root(args.root.root_key.as_deref()).await?,
+        false => client,
+    };
+    let mut done = client.delete(&path_of(&certificate)).await?;
+    show(context, &mut done, "lifted   ", "good again")?;
+    in_force(context, &done)
+}
+
+/// Prints a certificate after its status changed.
+fn show(context: &Context, done: &mut Value, verb: &str, how: &str) -> Result<()> {
+    if let Some(action) = done["action_required"].as_str() {
+        done["action_required"] = context.repeated().in_text(action).into();
+    }
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(done)?);
+    }
+    let (whose, serial) = (super::certificates::named(done), output::text(done, "serial"));
+    output::say(&format!("{verb}{whose}   {how}   serial {serial}"));
+    Ok(())
+}
+
+/// A date, which begins at midnight UTC, or an RFC 3339 time.
+fn time(text: &str) -> Result<Timestamp, Error> {
+    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
+    Timestamp::parse_rfc3339(&whole).ok_or_else(|| {
+        let text = crate::model::identifier::shown(text);
+        Error::malformed(format!(
+            "\"{text}\" is not a time; give --invalidity-date as 2026-11-29 or 2026-11-29T14:00:00Z"
+        ))
+    })
 }
 
 const NOT_FOUND: u8 = 4;
@@ -128,22 +180,28 @@ async fn next_of(client: &Client, slug: &str) -> Result<Option<Value>> {
     Ok(Some(next).filter(|next| next["status"] == "valid"))
 }
 
-async fn preview(client: &Client, certificate: &Value, reason: &str) -> Result<Value> {
+async fn preview(client: &Client, certificate: &Value, wanted: &NewRevocation) -> Result<Value> {
     let path = format!("{}?dry_run=true", path_of(certificate));
-    Ok(client.post(&path, &json!({"reason": reason})).await?)
+    Ok(client.post(&path, &body_of(wanted, false)).await?)
 }
 
-async fn one(client: &Client, context: &Context, certificate: &Value, reason: &str) -> Result<Value> {
-    let body = json!({"reason": reason, "confirm": true});
-    let mut done = client.post(&path_of(certificate), &body).await?;
-    if let Some(action) = done["action_required"].as_str() {
-        done["action_required"] = context.repeated().in_text(action).into();
+fn body_of(wanted: &NewRevocation, confirm: bool) -> Value {
+    let mut body = json!({"reason": wanted.reason.name(), "confirm": confirm});
+    if let Some(date) = wanted.invalidity_date {
+        body["invalidity_date"] = json!(date);
     }
-    if context.output == Some(Format::Json) {
-        output::json(&done)?;
-    } else {
-        let (whose, serial) = (super::certificates::named(certificate), output::text(certificate, "serial"));
-        output::say(&format!("revoked  {whose}   {reason}   serial {serial}"));
+    body
+}
+
+async fn one(client: &Client, context: &Context, certificate: &Value, wanted: &NewRevocation) -> Result<Value> {
+    let mut done = client.post(&path_of(certificate), &body_of(wanted, true)).await?;
+    let (reason, before) = (wanted.reason.name(), &certificate["revocation"]);
+    match before["reason"].as_str() {
+        None => show(context, &mut done, "revoked  ", reason)?,
+        Some(before) => {
+            let since = output::text(&done["revocation"], "revoked_at");
+            show(context, &mut done, "raised   ", &format!("{reason} (was {before})   revoked since {since}"))?;
+        }
     }
     Ok(done)
 }

@@ -12,13 +12,16 @@ use super::certificates::{class, title};
 use super::format::{Requester, clean, day, grouped, life, minute, relative, tail};
 use super::frame::Frame;
 use super::visit::{Signed, Stop};
+use crate::access::Permission;
 use crate::error::{Error, Result};
 use crate::http::extract::Query;
 use crate::http::html::page;
 use crate::model::certificate::{Certificate, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
+use crate::model::reason::RevocationReason;
 use crate::model::renewal::{Renewal, RenewalId, RenewalSource};
+use crate::model::revocation::NewRevocation;
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
@@ -48,7 +51,7 @@ struct Detail {
     via: String,
     order: Option<String>,
     renewal: Option<Renew>,
-    revocation: Option<(String, &'static str)>,
+    revocation: Option<Revoked>,
     pem: Option<String>,
     /// Root first, without the certificate itself: (slug, name, when it ends).
     chain: Vec<(String, String, String)>,
@@ -56,6 +59,10 @@ struct Detail {
     extensions: Vec<Extension>,
     events: Vec<Event>,
     may_revoke: bool,
+    /// Its key can still be reported as compromised.
+    may_raise: bool,
+    may_lift: bool,
+    just_lifted: bool,
     just_issued: bool,
     just_revoked: bool,
     /// A CA above it that is revoked, and since when.
@@ -63,6 +70,13 @@ struct Detail {
     issuer_removed: Option<String>,
     /// What must still be done so that clients learn of the revocation.
     action_required: Option<String>,
+}
+
+/// When and why it was revoked, and since when its key is compromised.
+struct Revoked {
+    at: String,
+    reason: &'static str,
+    invalid_since: Option<String>,
 }
 
 /// When it should be renewed, and why then.
@@ -112,6 +126,7 @@ pub fn extensions(facts: &CertificateFacts) -> Vec<Extension> {
 pub struct Came {
     new: Option<String>,
     revoked: Option<String>,
+    lifted: Option<String>,
 }
 
 /// The page; with a suffix of the id (.pem, .der, .chain.pem) a download.
@@ -131,15 +146,17 @@ pub async fn show(
     let events = dash.authority.events_of(&record.object()).await?;
     let status = record.shown_status(now);
     let (from, until) = (record.validity.not_before(), record.validity.not_after());
+    let may_revoke = signed.caller().may_revoke(&record).is_ok() && dash.authority.refuse_root(&record).is_ok();
     let renewal_id = dash.authority.renewal_id(&record).await?;
     let detail = Detail {
         frame: Frame::of(&signed, "certificates"),
         id: record.id.to_string(),
         title: title(&record),
         status: status.name(),
-        may_revoke: status == ShownStatus::Valid
-            && signed.caller().may_revoke(&record).is_ok()
-            && dash.authority.refuse_root(&record).is_ok(),
+        may_revoke: status == ShownStatus::Valid && may_revoke,
+        may_raise: NewRevocation::from(RevocationReason::KeyCompromise).raises(&record.status) && may_revoke,
+        may_lift: record.is_on_hold() && signed.may(Permission::LiftHolds).is_ok(),
+        just_lifted: came.lifted.is_some() && status == ShownStatus::Valid,
         just_issued: came.new.is_some() && status == ShownStatus::Valid,
         issuer_revoked: dash.authority.revoked_above(&record).map(|(slug, at)| (slug, minute(at))),
         issuer_removed: dash.authority.removed_above(&record),
@@ -164,7 +181,9 @@ pub async fn show(
         order: record.order_id.map(|id| id.to_string()),
         renewal: (status == ShownStatus::Valid).then(|| Renew::of(&dash, &record, renewal_id.as_ref())),
         revocation: match record.status {
-            CertificateStatus::Revoked { at, reason } => Some((minute(at), reason.name())),
+            CertificateStatus::Revoked { at, reason, invalidity_date } => {
+                Some(Revoked { at: minute(at), reason: reason.name(), invalid_since: invalidity_date.map(minute) })
+            }
             CertificateStatus::Intended | CertificateStatus::Valid => None,
         },
         chain: chain(&dash, &record),

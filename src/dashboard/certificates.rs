@@ -16,7 +16,7 @@ use crate::error::Result;
 use crate::http::extract::Query;
 use crate::http::html::{page, see_other};
 use crate::http::page::{cursor, cut};
-use crate::model::certificate::{Certificate, CertificateFilter, ShownStatus};
+use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
 
 const ROWS: u16 = 50;
@@ -60,6 +60,8 @@ pub struct Row {
     /// All names, for who points at the first.
     pub names: String,
     pub status: &'static str,
+    /// Why and when it was revoked, and since when its key is compromised.
+    pub reason: Option<String>,
     /// `soon` beside the words of `status`.
     pub class: &'static str,
     pub day: String,
@@ -88,6 +90,7 @@ impl Row {
             more: names.len().saturating_sub(1),
             names: names.join(", "),
             status,
+            reason: revocation(c),
             class,
             day: day(c.validity.not_after()),
             left: relative(c.validity.not_after(), now),
@@ -97,6 +100,12 @@ impl Row {
             serial_tail: tail(&serial),
         }
     }
+}
+
+fn revocation(c: &Certificate) -> Option<String> {
+    let CertificateStatus::Revoked { at, reason, invalidity_date } = c.status else { return None };
+    let since = invalidity_date.map(|date| format!(", key compromised since {}", day(date)));
+    Some(format!("{} on {}{}", reason.name(), day(at), since.unwrap_or_default()))
 }
 
 /// The first name; without one the subject, else the serial.

@@ -85,6 +85,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/certificates/new", get(issue::show))
         .route("/certificates/{id}", get(certificate::show))
         .route("/certificates/{id}/revoke", get(revoke::show).post(revoke::create))
+        .route("/certificates/{id}/lift", post(revoke::lift))
         .route("/authorities", get(authorities::list))
         .route("/authorities/{issuer}", get(authorities::show))
         .route("/accounts", get(acme::accounts))

@@ -4,17 +4,22 @@
 use askama::Template;
 use axum::extract::{Path, State};
 use axum::response::Response;
+use serde::Deserialize;
 
 use super::certificate::find;
 use super::certificates::{class, title};
-use super::format::{Requester, clean, day, relative, tail};
+use super::format::{Requester, clean, day, minute, relative, tail};
 use super::frame::Frame;
 use super::visit::{Form, Posted, Signed, Stop};
 use super::{Dash, refused};
+use crate::access::Permission;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::http::extract::Query;
 use crate::http::html::{Words, page, refused_page, see_other};
-use crate::model::certificate::Certificate;
+use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
 
 #[derive(Template)]
 #[template(path = "revoke.html")]
@@ -36,15 +41,32 @@ struct Revoke<'a> {
     below: Vec<(&'static str, String)>,
     reasons: Vec<(&'static str, &'static str)>,
     reason: &'a str,
+    /// When the key was compromised, as it was typed.
+    since: &'a str,
     typed: &'a str,
+    /// When and why it is revoked already.
+    before: Option<(String, &'static str)>,
     refusal: Option<Words>,
 }
 
-pub async fn show(signed: Signed, State(dash): State<Dash>, Path(id): Path<String>) -> Result<Response, Stop> {
+/// What the link to the form proposes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Proposed {
+    reason: String,
+}
+
+pub async fn show(
+    signed: Signed,
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Query(proposed): Query<Proposed>,
+) -> Result<Response, Stop> {
     let record = find(&dash, &signed, &id).await?;
     signed.caller().may_revoke(&record)?;
     dash.authority.refuse_root(&record)?;
-    Ok(page(&form(&dash, &signed, &record, &Form::default(), None).await?)?)
+    let given = Form::of("reason", &proposed.reason);
+    Ok(page(&form(&dash, &signed, &record, &given, None).await?)?)
 }
 
 pub async fn create(
@@ -80,7 +102,35 @@ async fn revoke(dash: &Dash, signed: &Signed, record: &Certificate, given: &Form
         )));
     }
     let reason = RevocationReason::from_name(given.given("reason").unwrap_or("unspecified"))?;
-    dash.authority.revoke(signed.caller().actor(), record.id, reason).await.map(drop)
+    let since = given.given("since").map(moment).transpose()?;
+    dash.authority.revoke(signed.caller().actor(), record.id, NewRevocation::new(reason, since)).await.map(drop)
+}
+
+/// A time in UTC as a field of a browser gives it, or a date.
+fn moment(text: &str) -> Result<Timestamp> {
+    let text = text.trim().trim_end_matches('Z').replace(' ', "T");
+    let whole = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        16 => format!("{text}:00Z"),
+        _ => format!("{text}Z"),
+    };
+    Timestamp::parse_rfc3339(&whole).ok_or_else(|| {
+        let text = crate::model::identifier::shown(&text);
+        Error::malformed(format!("\"{text}\" is not a time; give it as 2026-11-29 14:00 or as a date, in UTC"))
+    })
+}
+
+/// Lifts a hold.
+pub async fn lift(
+    State(dash): State<Dash>,
+    Path(id): Path<String>,
+    Posted { signed, .. }: Posted,
+) -> Result<Response, Stop> {
+    let record = find(&dash, &signed, &id).await?;
+    let (caller, object) = (signed.caller(), record.object());
+    refused(&dash, caller, "certificate.lift_refused", &object, caller.may(Permission::LiftHolds)).await?;
+    dash.authority.lift_hold(caller.actor(), record.id).await?;
+    Ok(see_other(&format!("/certificates/{}?lifted=1", record.id)))
 }
 
 /// The first name, else the last eight digits of the serial.
@@ -100,6 +150,12 @@ async fn form<'a>(
     refusal: Option<Words>,
 ) -> Result<Revoke<'a>> {
     let now = dash.now();
+    let before = match c.status {
+        CertificateStatus::Revoked { at, reason, .. } => Some((minute(at), reason.name())),
+        CertificateStatus::Intended | CertificateStatus::Valid => None,
+    };
+    let raises = |reason: RevocationReason| NewRevocation::from(reason).raises(&c.status);
+    let reasons = REASONS.iter().filter(|(reason, _)| before.is_none() || raises(*reason));
     Ok(Revoke {
         frame: Frame::of(signed, "certificates"),
         id: c.id.to_string(),
@@ -113,9 +169,11 @@ async fn form<'a>(
         left: relative(c.validity.not_after(), now),
         issuer: c.issuer.clone(),
         requester: Requester::of(&c.requester),
-        reasons: REASONS.iter().map(|(reason, words)| (reason.name(), *words)).collect(),
+        reasons: reasons.map(|(reason, words)| (reason.name(), *words)).collect(),
         reason: given.text("reason"),
+        since: given.text("since"),
         typed: given.text("typed"),
+        before,
         below: below(dash, c).await?,
         refusal,
     })
@@ -146,11 +204,12 @@ async fn below(dash: &Dash, record: &Certificate) -> Result<Vec<(&'static str, S
 }
 
 /// In the order in which people need them.
-const REASONS: [(RevocationReason, &str); 6] = [
+const REASONS: [(RevocationReason, &str); 7] = [
     (RevocationReason::Unspecified, "no reason given"),
     (RevocationReason::Superseded, "replaced by another certificate"),
     (RevocationReason::CessationOfOperation, "no longer in use"),
     (RevocationReason::KeyCompromise, "the key may be known to others: it is blocked from now on"),
     (RevocationReason::AffiliationChanged, "names or organisation changed"),
     (RevocationReason::PrivilegeWithdrawn, "its holder may no longer have it"),
+    (RevocationReason::CertificateHold, "for the time being: the one reason that can be lifted"),
 ];

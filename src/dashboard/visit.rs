@@ -154,6 +154,11 @@ impl FromRequestParts<Dash> for Signed {
 pub struct Form(Vec<(String, String)>);
 
 impl Form {
+    /// One field, as a link proposes it.
+    pub fn of(name: &str, value: &str) -> Self {
+        Form(vec![(name.to_owned(), value.to_owned())])
+    }
+
     /// The first of this name, or empty.
     pub fn text(&self, name: &str) -> &str {
         self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value.as_str())

@@ -40,6 +40,9 @@ impl Certificate {
     /// What stands as the profile of CA certificates and of OCSP delegates.
     pub const HIERARCHY_PROFILES: [&'static str; 3] = ["root", "issuing", "ocsp"];
 
+    /// What stands as the profile of certificates that a CA issued before it came here.
+    pub const IMPORTED_PROFILE: &'static str = "imported";
+
     /// Does it belong to the hierarchy itself: a CA certificate of this installation, or an OCSP delegate?
     pub fn is_of_hierarchy(&self) -> bool {
         self.via == "internal" && Certificate::HIERARCHY_PROFILES.contains(&self.profile.as_str())
@@ -55,6 +58,8 @@ pub enum CertificateStatus {
     Revoked {
         at: Timestamp,
         reason: RevocationReason,
+        /// When the key is known or suspected to have been compromised.
+        invalidity_date: Option<Timestamp>,
     },
 }
 
@@ -103,6 +108,16 @@ impl Certificate {
             CertificateStatus::Valid if self.validity.not_after() < now.truncated() => ShownStatus::Expired,
             CertificateStatus::Valid => ShownStatus::Valid,
         }
+    }
+
+    /// Did its CA issue it before it came here?
+    pub fn is_imported(&self) -> bool {
+        self.via == "import"
+    }
+
+    /// Is it revoked for the time being only?
+    pub fn is_on_hold(&self) -> bool {
+        matches!(self.status, CertificateStatus::Revoked { reason: RevocationReason::CertificateHold, .. })
     }
 
     /// `certificate:crt_…`, as audit names it.

@@ -16,6 +16,8 @@ pub struct Listed {
     pub serial: SerialNumber,
     pub revoked_at: Timestamp,
     pub reason: RevocationReason,
+    /// RFC 5280 §5.3.2.
+    pub invalidity_date: Option<Timestamp>,
 }
 
 const OCTETS: usize = 20;

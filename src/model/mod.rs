@@ -19,6 +19,7 @@ pub mod names;
 pub mod network;
 pub mod reason;
 pub mod renewal;
+pub mod revocation;
 pub mod serial;
 pub mod text;
 pub mod token;

@@ -54,6 +54,15 @@ impl RevocationReason {
         }
     }
 
+    /// Does a revocation for this reason report a compromise of the key, and not of this certificate alone?
+    pub const fn blocks_key(self) -> bool {
+        match self {
+            KeyCompromise | CaCompromise => true,
+            Unspecified | AffiliationChanged | Superseded | CessationOfOperation | CertificateHold
+            | PrivilegeWithdrawn | AaCompromise => false,
+        }
+    }
+
     /// The name in RFC 5280, used in JSON, SQL and pages.
     pub const fn name(self) -> &'static str {
         match self {

@@ -91,7 +91,7 @@ pub struct CrlEntries {
     certificate_issuer: Option<Vec<u8>>,
 }
 
-/// The octets of the longest entry.
+/// The octets of the longest entry that has no invalidity date, as nearly all have none.
 const ENTRY: usize = 64;
 /// What names, times, extensions, a signature and the seal of a CRL that waits take at most beside the entries.
 const AROUND: usize = 8_192;
@@ -119,11 +119,17 @@ impl CrlEntries {
         revoked_at: Timestamp,
         reason: Option<RevocationReason>,
     ) -> Result<(), CrlError> {
+        let reason = reason.unwrap_or(RevocationReason::Unspecified);
+        self.list(Listed { serial, revoked_at, reason, invalidity_date: None })
+    }
+
+    pub fn list(&mut self, entry: Listed) -> Result<(), CrlError> {
+        let Listed { serial, revoked_at, reason, invalidity_date } = entry;
         if self.last.as_ref().is_some_and(|last| last.octets() >= serial.octets()) {
             return Err(CrlError::Order(serial));
         }
         if let Some(name) = self.certificate_issuer.take() {
-            self.der.extend_from_slice(&first_under(&name, &serial, revoked_at, reason));
+            self.der.extend_from_slice(&first_under(&name, &serial, revoked_at, reason, invalidity_date));
             self.count += 1;
             self.last = Some(serial);
             return Ok(());
@@ -133,14 +139,18 @@ impl CrlEntries {
             self.der.reserve_exact((self.der.len() / 8).max(64 * ENTRY));
         }
         let start = self.der.len();
-        // at most 20 + 2 + 17 + 14 octets: the lengths fit in one octet
+        // at most 20 + 2 + 17 + 14 + 26 octets: the lengths fit in one octet
         self.der.extend_from_slice(&[der::SEQUENCE, 0, der::INTEGER]);
         der::write_length(&mut self.der, serial.octets().len());
         self.der.extend_from_slice(serial.octets());
         der::write_time(&mut self.der, revoked_at);
-        if let Some(reason) = reason.filter(|r| *r != RevocationReason::Unspecified) {
-            self.der.extend_from_slice(&crl_facts::REASON);
-            self.der.push(reason.code());
+        match (Some(reason).filter(|r| *r != RevocationReason::Unspecified), invalidity_date) {
+            (Some(reason), None) => {
+                self.der.extend_from_slice(&crl_facts::REASON);
+                self.der.push(reason.code());
+            }
+            (None, None) => {}
+            (reason, date @ Some(_)) => self.der.extend(der::sequence(&[&entry_extensions(reason, date)])),
         }
         let length = self.der.len() - start - 2;
         if let Some(octet) = self.der.get_mut(start + 1) {
@@ -184,7 +194,7 @@ impl CrlEntries {
             while let Some(new) = fresh.next_if(|new| new.serial.octets() < serial) {
                 self.copy(entries.get(copied..at), last)?;
                 copied = at;
-                self.push(new.serial, new.revoked_at, Some(new.reason))?;
+                self.list(new)?;
             }
             fresh.next_if(|new| new.serial.octets() == serial);
             at += entry.raw.len();
@@ -198,7 +208,7 @@ impl CrlEntries {
             }
         }
         self.copy(entries.get(copied..at), last)?;
-        fresh.try_for_each(|new| self.push(new.serial, new.revoked_at, Some(new.reason)))
+        fresh.try_for_each(|new| self.list(new))
     }
 
     fn copy(&mut self, entries: Option<&[u8]>, last: Option<&[u8]>) -> Result<(), CrlError> {
@@ -214,8 +224,8 @@ impl CrlEntries {
         let entry = crl_facts::entry(&mut Cursor::new(entry))?;
         let serial = SerialNumber::from_octets(entry.serial).map_err(|_| FOREIGN)?;
         let known = |code| RevocationReason::ALL.into_iter().find(|reason| reason.code() == code).ok_or(FOREIGN);
-        let reason = entry.reason.map(known).transpose()?;
-        self.push(serial, entry.revoked_at, reason)
+        let reason = entry.reason.map(known).transpose()?.unwrap_or(RevocationReason::Unspecified);
+        self.list(Listed { serial, revoked_at: entry.revoked_at, reason, invalidity_date: entry.invalidity_date })
     }
 }
 
@@ -224,16 +234,27 @@ fn first_under(
     issuer_name: &[u8],
     serial: &SerialNumber,
     revoked_at: Timestamp,
-    reason: Option<RevocationReason>,
+    reason: RevocationReason,
+    invalidity_date: Option<Timestamp>,
 ) -> Vec<u8> {
     let directory_name = der::constructed(der::context_constructed(4), &[issuer_name]);
-    let mut extensions = Vec::new();
-    if let Some(reason) = reason.filter(|r| *r != RevocationReason::Unspecified) {
-        extensions = der::extension(&oids::CRL_REASON, false, &der::tlv(der::ENUMERATED, &[reason.code()]));
-    }
+    let reason = Some(reason).filter(|r| *r != RevocationReason::Unspecified);
+    let mut extensions = entry_extensions(reason, invalidity_date);
     extensions.extend(der::extension(&oids::CERTIFICATE_ISSUER, true, &der::sequence(&[&directory_name])));
     let serial = der::tlv(der::INTEGER, serial.octets());
     der::sequence(&[&serial, &der::time(revoked_at), &der::sequence(&[&extensions])])
+}
+
+/// Reason and invalidity date of an entry (RFC 5280 §5.3.1, §5.3.2), without the SEQUENCE around them.
+fn entry_extensions(reason: Option<RevocationReason>, invalidity_date: Option<Timestamp>) -> Vec<u8> {
+    let mut extensions = Vec::new();
+    if let Some(reason) = reason {
+        extensions = der::extension(&oids::CRL_REASON, false, &der::tlv(der::ENUMERATED, &[reason.code()]));
+    }
+    if let Some(date) = invalidity_date {
+        extensions.extend(der::extension(&oids::INVALIDITY_DATE, false, &der::generalized_time(date)));
+    }
+    extensions
 }
 
 /// A CRL that only lacks its signature.

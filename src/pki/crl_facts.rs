@@ -50,6 +50,8 @@ pub struct CrlEntry<'a> {
     time_in_form: bool,
     /// The CRLReason code.
     pub reason: Option<u8>,
+    /// RFC 5280 §5.3.2. None also where it cannot be read: it is not critical.
+    pub invalidity_date: Option<Timestamp>,
     /// The issuer's Name in DER, where the entry says it; else it is that of the entry before, first of all the CRL's.
     pub certificate_issuer: Option<&'a [u8]>,
     pub extensions: Vec<Extension<'a>>,
@@ -256,7 +258,9 @@ pub(super) fn entry<'a>(list: &mut Cursor<'a>) -> Result<CrlEntry<'a>, DerError>
     };
     let certificate_issuer =
         find(&extensions, &oids::CERTIFICATE_ISSUER).map(|found| directory_name(found.value)).transpose()?;
-    Ok(CrlEntry { serial, revoked_at, time_in_form, reason, certificate_issuer, extensions })
+    let date = find(&extensions, &oids::INVALIDITY_DATE);
+    let invalidity_date = date.and_then(|found| Cursor::new(found.value).time().ok());
+    Ok(CrlEntry { serial, revoked_at, time_in_form, reason, invalidity_date, certificate_issuer, extensions })
 }
 
 /// The one directoryName of GeneralNames: what a certificate's issuer field can hold.

@@ -114,6 +114,7 @@ oids! {
 // encryption by password and PKCS#12 (RFC 8018, 7292)
 oids! {
     PBES2 "1.2.840.113549.1.5.13"
+    SCRYPT "1.3.6.1.4.1.11591.4.11"
     PBKDF2 "1.2.840.113549.1.5.12"
     HMAC_SHA1 "1.2.840.113549.2.7"
     HMAC_SHA256 "1.2.840.113549.2.9"

@@ -1,5 +1,5 @@
-//! Encryption by a password as OpenSSL 3 writes it: PBES2 with PBKDF2 and AES-CBC (RFC 8018 §6.2). Older schemes
-//! (3DES, RC2) are refused by name with the command that rewrites the file; nothing here can decrypt them.
+//! Encryption by a password as OpenSSL 3 writes it: PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018 §6.2, RFC 7914
+//! §7). Older schemes (3DES, RC2) are refused by name with the command that rewrites the file; nothing here can decrypt them.
 
 use std::num::NonZeroU32;
 
@@ -12,7 +12,7 @@ use aws_lc_rs::pbkdf2;
 use zeroize::Zeroizing;
 
 use super::der::{self, Cursor, DerError};
-use super::oids;
+use super::{oids, scrypt};
 use crate::error::{Error, ErrorKind, Result};
 
 /// What OWASP asks of PBKDF2-HMAC-SHA256.
@@ -20,10 +20,14 @@ const ITERATIONS: u32 = 600_000;
 /// More would only keep us busy: 10 s of one core.
 const MOST_ITERATIONS: u32 = 20_000_000;
 
+enum Kdf {
+    Pbkdf2(pbkdf2::Algorithm, NonZeroU32),
+    Scrypt(scrypt::Parameters),
+}
+
 struct Scheme<'a> {
     salt: &'a [u8],
-    iterations: NonZeroU32,
-    prf: pbkdf2::Algorithm,
+    kdf: Kdf,
     cipher: &'static Algorithm,
     key_length: usize,
     iv: &'a [u8],
@@ -33,18 +37,11 @@ struct Scheme<'a> {
 pub fn decrypt(algorithm: &[u8], ciphertext: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let scheme = Scheme::parse(algorithm)?;
     let mut key = Zeroizing::new(vec![0; scheme.key_length]);
-    pbkdf2::derive(scheme.prf, scheme.iterations, scheme.salt, password, &mut key);
-    let wrong = || {
-        let value = "a password that does not open it";
-        Error::refused(
-            ErrorKind::Malformed,
-            "key.password",
-            value,
-            "the password it was written with",
-            "check --password-file",
-        )
-        .explained("the password does not open this key")
-    };
+    match scheme.kdf {
+        Kdf::Pbkdf2(prf, iterations) => pbkdf2::derive(prf, iterations, scheme.salt, password, &mut key),
+        Kdf::Scrypt(parameters) => scrypt::derive(parameters, password, scheme.salt, &mut key),
+    }
+    let wrong = wrong_password;
     let unbound = UnboundCipherKey::new(scheme.cipher, &key).map_err(|_| wrong())?;
     let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(unbound).map_err(|_| wrong())?;
     let iv: [u8; 16] = scheme.iv.try_into().map_err(|_| crooked(DerError("an IV has not 16 octets")))?;
@@ -83,6 +80,12 @@ pub fn open(encrypted: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<u
     decrypt(algorithm, ciphertext, password)
 }
 
+pub fn wrong_password() -> Error {
+    let (value, allowed) = ("a password that does not open it", "the password it was written with");
+    Error::refused(ErrorKind::Malformed, "key.password", value, allowed, "check --password-file")
+        .explained("the password does not open this key")
+}
+
 pub fn needs_password() -> Error {
     let value = "an encrypted private key without a password";
     Error::refused(
@@ -106,10 +109,12 @@ impl<'a> Scheme<'a> {
         let mut kdf = parameters.sequence().map_err(crooked)?;
         let mut cipher = parameters.sequence().map_err(crooked)?;
         let id = kdf.oid().map_err(crooked)?;
-        if id != oids::PBKDF2 {
-            return Err(unsupported(&id));
-        }
-        let (salt, iterations, prf) = read_kdf(kdf.sequence().map_err(crooked)?)?;
+        let inside = kdf.sequence().map_err(crooked)?;
+        let (salt, kdf) = match id {
+            oids::PBKDF2 => read_kdf(inside)?,
+            oids::SCRYPT => read_scrypt(inside)?,
+            other => return Err(unsupported(&other)),
+        };
         let id = cipher.oid().map_err(crooked)?;
         let (cipher_algorithm, key_length) = match id {
             oids::AES_128_CBC => (&AES_128, 16),
@@ -118,11 +123,11 @@ impl<'a> Scheme<'a> {
             other => return Err(unsupported(&other)),
         };
         let iv = cipher.expect(der::OCTET_STRING).map_err(crooked)?.content;
-        Ok(Scheme { salt, iterations, prf, cipher: cipher_algorithm, key_length, iv })
+        Ok(Scheme { salt, kdf, cipher: cipher_algorithm, key_length, iv })
     }
 }
 
-fn read_kdf(mut kdf: Cursor<'_>) -> Result<(&[u8], NonZeroU32, pbkdf2::Algorithm)> {
+fn read_kdf(mut kdf: Cursor<'_>) -> Result<(&[u8], Kdf)> {
     let salt = kdf.expect(der::OCTET_STRING).map_err(crooked)?.content;
     let count = kdf.small_integer().map_err(crooked)?;
     let iterations = NonZeroU32::new(count).filter(|n| n.get() <= MOST_ITERATIONS);
@@ -139,7 +144,18 @@ fn read_kdf(mut kdf: Cursor<'_>) -> Result<(&[u8], NonZeroU32, pbkdf2::Algorithm
         },
     };
     kdf.finish().map_err(crooked)?;
-    Ok((salt, iterations, prf))
+    Ok((salt, Kdf::Pbkdf2(prf, iterations)))
+}
+
+/// RFC 7914 §7.1.
+fn read_scrypt(mut kdf: Cursor<'_>) -> Result<(&[u8], Kdf)> {
+    let salt = kdf.expect(der::OCTET_STRING).map_err(crooked)?.content;
+    let mut number = || kdf.small_integer().map_err(crooked);
+    let parameters = scrypt::Parameters::new(number()?, number()?, number()?);
+    let parameters = parameters.ok_or_else(|| crooked(DerError("the parameters of scrypt are out of range")))?;
+    kdf.optional(der::INTEGER).map_err(crooked)?;
+    kdf.finish().map_err(crooked)?;
+    Ok((salt, Kdf::Scrypt(parameters)))
 }
 
 fn unsupported(id: &ObjectIdentifier) -> Error {
@@ -147,9 +163,9 @@ fn unsupported(id: &ObjectIdentifier) -> Error {
         ErrorKind::Malformed,
         "key.encryption",
         format!("encryption by {id}"),
-        "PBES2 with PBKDF2 and AES-CBC (RFC 8018)",
+        "PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018)",
         "rewrite it with OpenSSL 3: `openssl pkcs12 -legacy -nodes -in OLD.p12 -out ca.pem` or `openssl pkcs8 -topk8 -in OLD.key -out ca.key`",
-    ).explained(format!("the key is encrypted by {id}; only PBES2 with PBKDF2 and AES-CBC (RFC 8018) is read"))
+    ).explained(format!("the key is encrypted by {id}; only PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018) is read"))
 }
 
 fn crooked(error: DerError) -> Error {

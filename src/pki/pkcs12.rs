@@ -30,12 +30,15 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 }
 
 pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Pkcs12> {
-    let password = password.ok_or_else(pbes2::needs_password)?;
+    // without one it is the empty password, which many programs write
+    let (password, is_given) = (password.unwrap_or_default(), password.is_some());
     let mut pfx = der::only_sequence(bytes).map_err(crooked)?;
     pfx.small_integer().map_err(crooked)?;
     let safe = content(&mut pfx, &oids::PKCS7_DATA).map_err(crooked)?;
     if !pfx.is_empty() {
-        verify_mac(pfx.sequence().map_err(crooked)?, safe, password)?;
+        let verified = verify_mac(pfx.sequence().map_err(crooked)?, safe, password);
+        let is_wrong = |e: &Error| e.rule.as_ref().is_some_and(|rule| rule.name == "key.password");
+        verified.map_err(|e| if is_wrong(&e) && !is_given { pbes2::needs_password() } else { e })?;
     }
     let mut found = Found::default();
     let mut parts = der::only_sequence(safe).map_err(crooked)?;
@@ -124,8 +127,15 @@ fn verify_mac(mut mac: Cursor<'_>, safe: &[u8], password: &[u8]) -> Result<()> {
     if iterations == 0 || iterations > 10_000_000 {
         return Err(crooked(DerError("an iteration count is out of range")));
     }
-    let key = mac_key(hash, block, salt, iterations, password)?;
-    hmac::verify(&hmac::Key::new(keyed, &key), safe, tag).map_err(|_| {
+    let text = std::str::from_utf8(password).map_err(|_| Error::malformed("the password is not UTF-8"))?;
+    // a BMPString with two zero octets at its end; some programs write an empty password as no octets at all
+    let bmp = Zeroizing::new(text.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect::<Vec<u8>>());
+    let forms: &[&[u8]] = if text.is_empty() { &[&bmp, &[]] } else { &[&bmp] };
+    let opens = |password: &&[u8]| {
+        let key = mac_key(hash, block, salt, iterations, password);
+        hmac::verify(&hmac::Key::new(keyed, &key), safe, tag).is_ok()
+    };
+    forms.iter().any(opens).then_some(()).ok_or_else(|| {
         let value = "a password that does not open it, or a file that was changed";
         Error::refused(
             ErrorKind::Malformed,
@@ -145,22 +155,18 @@ fn mac_key(
     salt: &[u8],
     iterations: u32,
     password: &[u8],
-) -> Result<Zeroizing<Vec<u8>>> {
-    let text = std::str::from_utf8(password).map_err(|_| Error::malformed("the password is not UTF-8"))?;
-    // a BMPString with two zero octets at its end
-    let password: Zeroizing<Vec<u8>> =
-        Zeroizing::new(text.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect());
+) -> Zeroizing<Vec<u8>> {
     let fill = |bytes: &[u8]| -> Vec<u8> {
         let length = bytes.len().div_ceil(block) * block;
         bytes.iter().copied().cycle().take(length).collect()
     };
     const FOR_MACS: u8 = 3;
-    let input = Zeroizing::new([vec![FOR_MACS; block], fill(salt), fill(&password)].concat());
+    let input = Zeroizing::new([vec![FOR_MACS; block], fill(salt), fill(password)].concat());
     let mut key = Zeroizing::new(digest(hash, &input).as_ref().to_vec());
     for _ in 1..iterations {
         key = Zeroizing::new(digest(hash, &key).as_ref().to_vec());
     }
-    Ok(key)
+    key
 }
 
 fn unsupported(id: &ObjectIdentifier) -> Error {

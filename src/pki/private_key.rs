@@ -1,12 +1,12 @@
 //! Private keys as people keep them, turned into PKCS#8 (RFC 5958): PEM or DER, PKCS#8 bare or encrypted, and the older
-//! forms of OpenSSL (PKCS#1 for RSA, SEC 1 for elliptic curves).
+//! forms of OpenSSL (PKCS#1 for RSA, SEC 1 for elliptic curves), bare or encrypted with headers in the PEM.
 
 use zeroize::Zeroizing;
 
 use super::der::{self, DerError};
 use super::pem::{self, Block};
-use super::{oids, pbes2};
-use crate::error::{Error, ErrorKind, Result};
+use super::{oids, pbes2, traditional_pem};
+use crate::error::{Error, Result};
 
 /// The one private key of a file, as PKCS#8 in DER.
 pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>> {
@@ -14,14 +14,7 @@ pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>>
         return from_der(bytes, password);
     };
     if text.contains("Proc-Type:") {
-        return Err(Error::refused(
-            ErrorKind::Malformed,
-            "key.encryption",
-            "a key in the encrypted form of OpenSSL before 1.0 (Proc-Type: 4,ENCRYPTED)",
-            "PKCS#8 with PBES2 (RFC 8018)",
-            "rewrite it: `openssl pkcs8 -topk8 -in OLD.key -out ca.key`",
-        )
-        .explained("the key is encrypted as OpenSSL did before 1.0 (Proc-Type: 4,ENCRYPTED), which is not read"));
+        return from_block(&traditional_pem::open(text, password)?, password);
     }
     let blocks = pem::decode_all(text)?;
     let mut keys = blocks.iter().filter(|block| block.label.ends_with("PRIVATE KEY"));

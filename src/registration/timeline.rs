@@ -276,7 +276,7 @@ fn issued(certificate: &Certificate, into: &mut Vec<Entry>) {
             format!("certificate {} was issued by {}, good until {until}", certificate.id, certificate.issuer);
         tell(at, "issued", Mark::Good, detail);
     }
-    if let CertificateStatus::Revoked { at, reason } = certificate.status {
+    if let CertificateStatus::Revoked { at, reason, .. } = certificate.status {
         let detail = match certificate.issued_at {
             Some(_) => format!("the certificate was revoked: {}", reason.name()),
             None => format!("the signature never came about: serial {serial} was given up and is listed as revoked"),

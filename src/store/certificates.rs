@@ -7,6 +7,7 @@ use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatu
 use crate::model::id::{CertificateId, IssuerId, OrderId};
 use crate::model::identifier::Identifier;
 use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
 use crate::model::serial::SerialNumber;
 use crate::model::validity::Validity;
 
@@ -14,7 +15,7 @@ macro_rules! columns {
     () => {
         "c.id, c.serial, c.issuer_id, c.issuer, c.profile, c.profile_revision, c.status, c.subject, c.names, \
          c.not_before, c.not_after, c.spki_sha256, c.fingerprint, c.key_algorithm, c.via, c.requester, c.account_id, \
-         c.order_id, c.replica_id, c.intended_at, c.issued_at, c.revoked_at, c.reason"
+         c.order_id, c.replica_id, c.intended_at, c.issued_at, c.revoked_at, c.reason, c.invalidity_date"
     };
 }
 
@@ -52,11 +53,19 @@ statements! {
               AND NOT EXISTS (SELECT 1 FROM blocked_keys b WHERE b.spki_sha256 = certificates.spki_sha256)";
     STORE_DER = "UPDATE certificate_bodies SET der = u.column2 FROM (VALUES ($1, $2)) AS u WHERE certificate_id = u.column1",
         postgres "UPDATE certificate_bodies SET der = u.d FROM UNNEST($1::bytea[], $2::bytea[]) AS u(i, d) WHERE certificate_id = u.i";
-    REVOKE = "UPDATE certificates SET status = 'revoked', revoked_at = $2, reason = $3 WHERE id = $1 AND status <> 'revoked'";
+    REVOKE = "UPDATE certificates SET status = 'revoked', revoked_at = $2, reason = $3, invalidity_date = $4 WHERE id = $1 AND status <> 'revoked'";
+    RAISE = "UPDATE certificates SET reason = $2, invalidity_date = $3 WHERE id = $1 AND status = 'revoked'";
+    LIFT = "UPDATE certificates SET status = 'valid', revoked_at = NULL, reason = NULL, invalidity_date = NULL \
+            WHERE id = $1 AND status = 'revoked' AND reason = 'certificateHold' AND fingerprint IS NOT NULL";
     BY_ID = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM certificates c WHERE c.id = $1 FOR UPDATE");
     BY_SERIAL = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1");
+    /// One that was imported may share its serial with one of another issuer, and is then not in `serials`.
+    BY_SERIAL_OF = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1 AND c.issuer_id = $2 \
+        UNION ALL SELECT ", columns!(), " FROM certificates c WHERE c.serial = $1 AND c.issuer_id = $2 AND c.via = 'import' LIMIT 1");
+    ALL_BY_SERIAL = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1 \
+        UNION SELECT ", columns!(), " FROM certificates c WHERE c.serial = $1 AND c.via = 'import' ORDER BY 1 DESC");
     BY_FINGERPRINT = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.fingerprint = $1");
     BY_ORDER = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.order_id = $1");
     BY_KEY = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.spki_sha256 = $1 AND c.id > $2 ORDER BY c.id LIMIT $3");
@@ -152,8 +161,13 @@ pub async fn intend(tx: &mut RawTx, intents: &[Intent]) -> Result<()> {
         .iter()
         .map(|i| vec![i.certificate.id.to_vec().into(), i.tbs.clone().into(), i.request.clone().into()]);
     write_many(tx, INSERT_BODY, bodies.collect()).await?;
+    insert_names(tx, ids()).await
+}
+
+/// Makes certificates findable by their names.
+pub(super) async fn insert_names(tx: &mut RawTx, all: impl Iterator<Item = &Certificate>) -> Result<()> {
     let names =
-        ids().flat_map(|c| c.names.iter().map(|n| vec![n.value().into(), c.id.to_vec().into(), reversed(n).into()]));
+        all.flat_map(|c| c.names.iter().map(|n| vec![n.value().into(), c.id.to_vec().into(), reversed(n).into()]));
     write_many(tx, INSERT_NAME, names.collect()).await.map(drop)
 }
 
@@ -171,13 +185,19 @@ pub async fn complete(tx: &mut RawTx, outcomes: &[Outcome]) -> Result<u64> {
 }
 
 /// Whether it was open or valid before. The row in `revocations` is the caller's to add.
-pub async fn revoke<'a>(
-    on: impl Into<On<'a>>,
-    id: CertificateId,
-    at: Timestamp,
-    reason: RevocationReason,
-) -> Result<bool> {
-    Ok(q(REVOKE).bind(id.to_vec()).bind(at).bind(reason.name()).execute(on).await? == 1)
+pub async fn revoke<'a>(on: impl Into<On<'a>>, id: CertificateId, at: Timestamp, new: NewRevocation) -> Result<bool> {
+    let query = q(REVOKE).bind(id.to_vec()).bind(at).bind(new.reason.name()).bind(new.invalidity_date);
+    Ok(query.execute(on).await? == 1)
+}
+
+/// Changes why a certificate is revoked, and not when. Whether it is revoked.
+pub async fn raise<'a>(on: impl Into<On<'a>>, id: CertificateId, new: NewRevocation) -> Result<bool> {
+    Ok(q(RAISE).bind(id.to_vec()).bind(new.reason.name()).bind(new.invalidity_date).execute(on).await? == 1)
+}
+
+/// Takes a hold back. Whether the certificate was on hold; an intent that was given up never is.
+pub async fn lift<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<bool> {
+    Ok(q(LIFT).bind(id.to_vec()).execute(on).await? == 1)
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<Option<Certificate>> {
@@ -191,6 +211,20 @@ pub async fn lock<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<Option
 
 pub async fn find_by_serial<'a>(on: impl Into<On<'a>>, serial: &SerialNumber) -> Result<Option<Certificate>> {
     one(q(BY_SERIAL).bind(serial.octets()).fetch_optional(on).await?)
+}
+
+/// The certificate of an issuer with this serial.
+pub async fn find_by_serial_of<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    serial: &SerialNumber,
+) -> Result<Option<Certificate>> {
+    one(q(BY_SERIAL_OF).bind(serial.octets()).bind(issuer.to_vec()).fetch_optional(on).await?)
+}
+
+/// Every certificate with this serial, newest first: several only where CAs were imported that used the same one.
+pub async fn all_by_serial<'a>(on: impl Into<On<'a>>, serial: &SerialNumber) -> Result<Vec<Certificate>> {
+    q(ALL_BY_SERIAL).bind(serial.octets()).fetch_all(on).await?.iter().map(row).collect()
 }
 
 pub async fn find_by_fingerprint<'a>(on: impl Into<On<'a>>, sha256: &[u8]) -> Result<Option<Certificate>> {
@@ -434,7 +468,7 @@ fn reversed(name: &Identifier) -> String {
     }
 }
 
-fn json(names: &[Identifier]) -> Result<String> {
+pub(super) fn json(names: &[Identifier]) -> Result<String> {
     serde_json::to_string(names).map_err(|e| Error::internal("names do not serialise", e))
 }
 
@@ -451,6 +485,7 @@ fn row(row: &Row) -> Result<Certificate> {
             at,
             reason: RevocationReason::from_name(&reason)
                 .map_err(|e| Error::inconsistent("a certificate has an unknown reason").because(e))?,
+            invalidity_date: row.time_opt("invalidity_date")?,
         },
         _ => return Err(Error::inconsistent(format!("a certificate has the status {status} and does not fit it"))),
     };

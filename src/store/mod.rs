@@ -24,6 +24,7 @@ pub mod guards;
 pub mod hierarchy;
 pub mod history;
 pub mod idempotency;
+pub mod imports;
 pub mod jobs;
 pub mod limits;
 pub mod migrate;
@@ -88,6 +89,7 @@ pub fn statements() -> Vec<Sql> {
         hierarchy::ALL,
         history::ALL,
         idempotency::ALL,
+        imports::ALL,
         jobs::ALL,
         limits::ALL,
         migrate::ALL,

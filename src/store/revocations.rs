@@ -8,11 +8,12 @@ use crate::error::{Error, Result};
 use crate::model::crl::Listed;
 use crate::model::id::{CertificateId, IssuerId};
 use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
 use crate::model::serial::{SerialNumber, parse_hex, to_hex};
 
 macro_rules! columns {
     () => {
-        "serial, certificate_id, revoked_at, reason, not_after"
+        "serial, certificate_id, revoked_at, reason, not_after, invalidity_date"
     };
 }
 
@@ -30,17 +31,23 @@ macro_rules! history {
 }
 
 statements! {
-    INSERT = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after) VALUES ($1, $2, $3, $4, $5, $6)";
+    INSERT = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after, invalidity_date) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    RAISE = "UPDATE revocations SET reason = $3, invalidity_date = $4 WHERE issuer_id = $1 AND serial = $2";
+    REMOVE = "DELETE FROM revocations WHERE issuer_id = $1 AND serial = $2";
+    NOTE_CHANGE = "UPDATE issuers SET revocations_changed = revocations_changed + 1, crl_dirty = TRUE WHERE id = $1";
+    CHANGES = "SELECT revocations_changed FROM issuers WHERE id = $1";
     PAGE = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4");
     /// A million rows one by one cost seconds; the database writes them in one text.
-    LISTED = "SELECT group_concat(hex(serial) || ' ' || revoked_at || ' ' || reason, ',') AS listed FROM \
-              (SELECT serial, revoked_at, reason FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4) AS page",
-        postgres "SELECT string_agg(encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason, ',' ORDER BY serial) AS listed FROM \
-                  (SELECT serial, revoked_at, reason FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4) AS page";
+    LISTED = "SELECT group_concat(hex(serial) || ' ' || revoked_at || ' ' || reason || ' ' || COALESCE(invalidity_date, ''), ',') AS listed FROM \
+              (SELECT serial, revoked_at, reason, invalidity_date FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4) AS page",
+        postgres "SELECT string_agg(encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason || ' ' || COALESCE(CAST(invalidity_date AS text), ''), ',' ORDER BY serial) AS listed FROM \
+                  (SELECT serial, revoked_at, reason, invalidity_date FROM revocations WHERE issuer_id = $1 AND serial > $2 AND not_after >= $3 ORDER BY serial LIMIT $4) AS page";
     /// In one statement, and so of one moment.
-    CHANGED = "SELECT COUNT(*) AS n, group_concat(CASE WHEN revoked_at >= $3 THEN hex(serial) || ' ' || revoked_at || ' ' || reason END, ',') AS listed \
+    CHANGED = "SELECT COUNT(*) AS n, (SELECT revocations_changed FROM issuers WHERE id = $1) AS changes, \
+               group_concat(CASE WHEN revoked_at >= $3 THEN hex(serial) || ' ' || revoked_at || ' ' || reason || ' ' || COALESCE(invalidity_date, '') END, ',') AS listed \
                FROM revocations WHERE issuer_id = $1 AND not_after >= $2",
-        postgres "SELECT COUNT(*) AS n, string_agg(CASE WHEN revoked_at >= $3 THEN encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason END, ',') AS listed \
+        postgres "SELECT COUNT(*) AS n, (SELECT revocations_changed FROM issuers WHERE id = $1) AS changes, \
+                  string_agg(CASE WHEN revoked_at >= $3 THEN encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason || ' ' || COALESCE(CAST(invalidity_date AS text), '') END, ',') AS listed \
                   FROM revocations WHERE issuer_id = $1 AND not_after >= $2";
     BETWEEN = "SELECT serial FROM revocations WHERE issuer_id = $1 AND not_after >= $2 AND revoked_at > $3 AND revoked_at <= $4 ORDER BY serial LIMIT $5";
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
@@ -64,6 +71,8 @@ pub struct Revocation {
     pub revoked_at: Timestamp,
     pub reason: RevocationReason,
     pub not_after: Timestamp,
+    /// RFC 5280 §5.3.2.
+    pub invalidity_date: Option<Timestamp>,
 }
 
 pub async fn insert<'a>(on: impl Into<On<'a>>, issuer: IssuerId, r: &Revocation) -> Result<()> {
@@ -74,9 +83,40 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, issuer: IssuerId, r: &Revocation)
         .bind(r.revoked_at)
         .bind(r.reason.name())
         .bind(r.not_after)
+        .bind(r.invalidity_date)
         .execute(on)
         .await
         .map(drop)
+}
+
+/// Changes why a certificate is revoked, and not when. The caller calls `note_change` in the same transaction.
+pub async fn raise<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    serial: &SerialNumber,
+    new: NewRevocation,
+) -> Result<()> {
+    let query = q(RAISE).bind(issuer.to_vec()).bind(serial.octets());
+    query.bind(new.reason.name()).bind(new.invalidity_date).execute(on).await.map(drop)
+}
+
+/// Takes a revocation back: that of a hold. The caller calls `note_change` in the same transaction.
+pub async fn remove<'a>(on: impl Into<On<'a>>, issuer: IssuerId, serial: &SerialNumber) -> Result<()> {
+    q(REMOVE).bind(issuer.to_vec()).bind(serial.octets()).execute(on).await.map(drop)
+}
+
+/// Counts a change of a revocation that stands on lists, and asks for a new CRL: lists that go on from the one before
+/// are read as a whole.
+pub async fn note_change<'a>(on: impl Into<On<'a>>, issuer: IssuerId) -> Result<()> {
+    q(NOTE_CHANGE).bind(issuer.to_vec()).execute(on).await.map(drop)
+}
+
+/// How often revocations of an issuer were changed or taken back.
+pub async fn changes<'a>(on: impl Into<On<'a>>, issuer: IssuerId) -> Result<i64> {
+    match q(CHANGES).bind(issuer.to_vec()).fetch_optional(on).await? {
+        Some(row) => row.get("revocations_changed"),
+        None => Ok(0),
+    }
 }
 
 /// In the order of serials, after `after`, those whose certificate ends at `alive_at` or later.
@@ -120,7 +160,7 @@ pub async fn sweep_listed(
     let mut tx = store.db.begin().await?;
     // COPY takes no parameters; these are octets in hexadecimal and a number
     let copy = format!(
-        "COPY (SELECT serial, revoked_at, reason FROM revocations WHERE issuer_id = '\\x{}' AND serial > '\\x{}' \
+        "COPY (SELECT serial, revoked_at, reason, COALESCE(int8send(invalidity_date), '') FROM revocations WHERE issuer_id = '\\x{}' AND serial > '\\x{}' \
          AND not_after >= {} ORDER BY serial) TO STDOUT (FORMAT binary)",
         to_hex(&issuer.bytes()),
         to_hex(after.map_or(&[], SerialNumber::octets)),
@@ -128,13 +168,17 @@ pub async fn sweep_listed(
     );
     let read = |columns: &[&[u8]]| {
         let unreadable = || Error::inconsistent("a revocation cannot be read");
-        let [serial, revoked_at, reason] = columns else { return Err(unreadable()) };
-        let revoked_at = <[u8; 8]>::try_from(*revoked_at).map_err(|e| unreadable().because(e))?;
+        let [serial, revoked_at, reason, invalidity_date] = columns else { return Err(unreadable()) };
+        let time = |octets: &[u8]| {
+            let octets = <[u8; 8]>::try_from(octets).map_err(|e| unreadable().because(e))?;
+            Ok::<_, Error>(Timestamp::from_micros(i64::from_be_bytes(octets)))
+        };
         let reason = std::str::from_utf8(reason).map_err(|e| unreadable().because(e))?;
         each(Listed {
             serial: SerialNumber::from_octets(serial)?,
-            revoked_at: Timestamp::from_micros(i64::from_be_bytes(revoked_at)),
+            revoked_at: time(revoked_at)?,
             reason: RevocationReason::from_name(reason).map_err(|e| unreadable().because(e))?,
+            invalidity_date: Some(*invalidity_date).filter(|octets| !octets.is_empty()).map(time).transpose()?,
         })
     };
     let swept = sweep(&mut tx, "revocations::sweep_listed", &copy, read).await?;
@@ -155,30 +199,46 @@ pub async fn between<'a>(
     query.fetch_all(on).await?.iter().map(|row| row.get("serial")).collect()
 }
 
-/// Of an issuer's revocations whose certificates end at `alive_at` or later: how many there are, and those since `since`
-/// in the order of serials.
+/// What changed among an issuer's revocations.
+#[derive(Debug, Clone)]
+pub struct Changed {
+    /// How many there are.
+    pub count: u64,
+    /// How often some were changed or taken back, ever.
+    pub changes: i64,
+    /// The recent ones, in the order of serials.
+    pub recent: Vec<Listed>,
+}
+
+/// Of an issuer's revocations whose certificates end at `alive_at` or later: how many there are, and those since `since`.
 pub async fn changed<'a>(
     on: impl Into<On<'a>>,
     issuer: IssuerId,
     alive_at: Timestamp,
     since: Timestamp,
-) -> Result<(u64, Vec<Listed>)> {
+) -> Result<Changed> {
     let row = q(CHANGED).bind(issuer.to_vec()).bind(alive_at).bind(since).fetch_one(on).await?;
     let (count, text): (i64, Option<String>) = (row.get("n")?, row.get("listed")?);
     let parts = text.as_deref().unwrap_or_default().split_terminator(',');
     let mut recent = parts.map(read_listed).collect::<Result<Vec<_>>>()?;
     recent.sort_unstable_by(|a, b| a.serial.cmp(&b.serial));
-    Ok((count.unsigned_abs(), recent))
+    let changes: Option<i64> = row.get("changes")?;
+    Ok(Changed { count: count.unsigned_abs(), changes: changes.unwrap_or(0), recent })
 }
 
 fn read_listed(text: &str) -> Result<Listed> {
     let unreadable = || Error::inconsistent(format!("a revocation cannot be read: {text}"));
-    let mut parts = text.splitn(3, ' ');
+    let mut parts = text.splitn(4, ' ');
     let mut part = || parts.next().ok_or_else(unreadable);
     let serial = SerialNumber::from_octets(&parse_hex(part()?).ok_or_else(unreadable)?)?;
-    let revoked_at = part()?.parse().map_err(|e: std::num::ParseIntError| unreadable().because(e))?;
+    let time = |text: &str| {
+        let micros = text.parse().map_err(|e: std::num::ParseIntError| unreadable().because(e))?;
+        Ok::<_, Error>(Timestamp::from_micros(micros))
+    };
+    let revoked_at = time(part()?)?;
     let reason = RevocationReason::from_name(part()?).map_err(|e| unreadable().because(e))?;
-    Ok(Listed { serial, revoked_at: Timestamp::from_micros(revoked_at), reason })
+    let invalidity_date = Some(part()?).filter(|text| !text.is_empty()).map(time).transpose()?;
+    Ok(Listed { serial, revoked_at, reason, invalidity_date })
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, issuer: IssuerId, serial: &SerialNumber) -> Result<Option<Revocation>> {
@@ -256,5 +316,6 @@ fn revocation(row: &super::engine::Row) -> Result<Revocation> {
         reason: RevocationReason::from_name(&reason)
             .map_err(|e| Error::inconsistent("a revocation has an unknown reason").because(e))?,
         not_after: row.time("not_after")?,
+        invalidity_date: row.time_opt("invalidity_date")?,
     })
 }

@@ -167,6 +167,10 @@ pub struct Revocation {
     pub revoked_at: Timestamp,
     #[schema(value_type = String, example = "keyCompromise")]
     pub reason: RevocationReason,
+    /// When the key is known or suspected to have been compromised (RFC 5280 §5.3.2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub invalidity_date: Option<Timestamp>,
 }
 
 /// A reason of RFC 5280 §5.3.1; `unspecified` when absent.
@@ -176,6 +180,11 @@ pub struct Revocation {
 pub struct RevokeRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// When the key is known or suspected to have been compromised (RFC 5280 §5.3.2): a time up to the revocation, which
+    /// CRLs give beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub invalidity_date: Option<Timestamp>,
     /// Needed for the certificate of an issuer: everything below it ends with it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub confirm: bool,
@@ -191,6 +200,10 @@ pub struct RevocationPreview {
     pub subject: String,
     #[schema(value_type = String, example = "superseded")]
     pub reason: RevocationReason,
+    /// The reason that it is revoked for, which would be raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, example = "certificateHold")]
+    pub raised_from: Option<RevocationReason>,
     /// The issuer whose certificate it is; absent for other certificates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revokes_issuer: Option<String>,

@@ -8,6 +8,7 @@ pub mod audit_file;
 pub mod certificates;
 pub mod grants;
 pub mod hierarchy;
+pub mod imports;
 pub mod page;
 pub mod problem;
 pub mod profiles;

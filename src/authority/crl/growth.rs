@@ -1,6 +1,7 @@
 //! Large lists that grow: a list takes over the entries of the CRL that this process published last, which is in memory
-//! because it is served, and reads what was revoked since. Rows of revocations are neither changed nor removed, and both
-//! parts hold rows alone, so the list is whole exactly when it has as many entries as there are rows. A revocation whose
+//! because it is served, and reads what was revoked since. Unless a row of a revocation was changed or removed, which the
+//! issuer's row counts, both parts hold rows alone, so the list is whole exactly when it has as many entries as there are
+//! rows. A revocation whose
 //! commit came late, or whose time lies back, is missed by its time and found by that count: then all is read.
 
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub(in crate::authority) struct Basis {
     pub read_at: Timestamp,
     /// When all of it was read: entries that have expired stay until then.
     pub whole_at: Timestamp,
+    /// How often revocations of the issuer had been changed or taken back before all of it was read.
+    pub changes: i64,
 }
 
 impl Authority {
@@ -42,8 +45,12 @@ impl Authority {
         else {
             return Ok((entries, None));
         };
-        let (count, fresh) =
-            revocations::changed(&self.store, issuer, basis.alive_at, basis.read_at - OVERLAP).await?;
+        let changed = revocations::changed(&self.store, issuer, basis.alive_at, basis.read_at - OVERLAP).await?;
+        if changed.changes != basis.changes {
+            tracing::debug!(%issuer, "a list is read as a whole: revocations were changed or taken back");
+            return Ok((entries, None));
+        }
+        let (count, fresh) = (changed.count, changed.recent);
         // tens of megabytes are walked through and copied
         let merging = tokio::task::spawn_blocking(move || {
             let known = encoded_entries(&crl.der)?;

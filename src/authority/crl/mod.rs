@@ -21,7 +21,7 @@ use crate::model::issuer::Issuer;
 use crate::pki::crl::CrlEntries;
 use crate::pki::issuer::IssuerKey;
 use crate::store::crls::{self, CrlHead};
-use crate::store::{Tx, hierarchy};
+use crate::store::{Tx, hierarchy, revocations};
 
 use growth::Basis;
 pub use in_force::Crl;
@@ -231,7 +231,9 @@ impl Authority {
         if let (entries, Some(basis)) = self.grow(issuer.id, CrlEntries::with_octets(octets)).await? {
             return Ok((entries, basis));
         }
-        let basis = Basis { alive_at: series::listed_from(issuer, now, last), read_at: now, whole_at: now };
+        // before the entries: a change in between has the next list read as a whole once more
+        let changes = revocations::changes(&self.store, issuer.id).await?;
+        let basis = Basis { alive_at: series::listed_from(issuer, now, last), read_at: now, whole_at: now, changes };
         Ok((collect(series::Reader::Store(&self.store), issuer, now, last).await?, basis))
     }
 

@@ -296,14 +296,14 @@ pub(in crate::authority) async fn push_listed(
                     return Ok(());
                 }
             });
-            entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)?;
+            entries.list(listed).map_err(failed)?;
         }
         if !full {
             return Ok(());
         }
         if let Reader::Store(store) = reader
             && revocations::sweep_listed(store, issuer, last.as_ref(), alive_at, |listed| {
-                entries.push(listed.serial, listed.revoked_at, Some(listed.reason)).map_err(failed)
+                entries.list(listed).map_err(failed)
             })
             .await?
         {

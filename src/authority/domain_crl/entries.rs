@@ -8,18 +8,20 @@ use crate::authority::crl::{KEPT_PAST_END, Reader, push_listed};
 use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::model::crl::Listed;
 use crate::model::id::CertificateId;
 use crate::model::issuer::Issuer;
 use crate::model::reason::RevocationReason;
-use crate::model::serial::{SerialNumber, to_hex};
+use crate::model::serial::to_hex;
 use crate::pki::crl::CrlEntries;
-use crate::store::{domain_crls, revocations};
+use crate::store::domain_crls;
+use crate::store::revocations::{self, Revocation};
 
 const PAGE: i64 = 2_000;
 
 impl Authority {
-    /// How many revocations each issuer of a domain has, which issuers are revoked themselves, and under which key
-    /// identifier one signs that had several.
+    /// How many revocations each issuer of a domain has and how often some were changed or taken back, which issuers are
+    /// revoked themselves, and under which key identifier one signs that had several.
     pub(in crate::authority) async fn content(&self, snapshot: &Snapshot, domain: &str) -> Result<String> {
         let mut parts = Vec::new();
         for loaded in of_domain(snapshot, domain) {
@@ -27,7 +29,11 @@ impl Authority {
             let revoked = if loaded.revoked_at.is_some() { "!" } else { "" };
             let key_id =
                 if loaded.has_other_key_ids() { format!("~{}", to_hex(&loaded.key_id)) } else { String::new() };
-            parts.push(format!("{}:{count}{revoked}{key_id}", loaded.issuer.slug));
+            let changed = match revocations::changes(&self.store, loaded.issuer.id).await? {
+                0 => String::new(),
+                changes => format!("/{changes}"),
+            };
+            parts.push(format!("{}:{count}{changed}{revoked}{key_id}", loaded.issuer.slug));
         }
         Ok(parts.join(","))
     }
@@ -57,8 +63,8 @@ impl Authority {
                     for issuer in several {
                         self.collect_all(issuer, now, &mut all).await?;
                     }
-                    for (serial, (at, reason)) in all {
-                        entries.push(SerialNumber::from_octets(&serial)?, at, reason)?;
+                    for listed in all.into_values() {
+                        entries.list(listed)?;
                     }
                 }
             }
@@ -83,7 +89,7 @@ impl Authority {
         &self,
         issuer: &LoadedIssuer,
         now: Timestamp,
-        all: &mut BTreeMap<Vec<u8>, (Timestamp, Option<RevocationReason>)>,
+        all: &mut BTreeMap<Vec<u8>, Listed>,
     ) -> Result<()> {
         let (id, alive_at) = (issuer.issuer.id, now - KEPT_PAST_END);
         if let Some(at) = issuer.revoked_at {
@@ -92,7 +98,11 @@ impl Authority {
                 let page = domain_crls::certificates(&self.store, id, alive_at, after, PAGE).await?;
                 let Some((_, end)) = page.last() else { break };
                 after = *end;
-                all.extend(page.into_iter().map(|(serial, _)| (serial.octets().to_vec(), (at, None))));
+                let reason = RevocationReason::Unspecified;
+                all.extend(page.into_iter().map(|(serial, _)| {
+                    let octets = serial.octets().to_vec();
+                    (octets, Listed { serial, revoked_at: at, reason, invalidity_date: None })
+                }));
             }
         }
         let mut last = None;
@@ -100,7 +110,10 @@ impl Authority {
             let page = revocations::page(&self.store, id, last.as_ref(), alive_at, PAGE).await?;
             let Some(end) = page.last() else { return Ok(()) };
             last = Some(end.serial.clone());
-            all.extend(page.into_iter().map(|r| (r.serial.octets().to_vec(), (r.revoked_at, Some(r.reason)))));
+            all.extend(page.into_iter().map(|r| {
+                let Revocation { serial, revoked_at, reason, invalidity_date, .. } = r;
+                (serial.octets().to_vec(), Listed { serial, revoked_at, reason, invalidity_date })
+            }));
         }
     }
 }

@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::IssuerId;
 use crate::model::issuer::Issuer;
+use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
 use crate::pki::crl_facts::CrlFacts;
 use crate::pki::signer::KeyPurpose;
@@ -113,7 +114,12 @@ impl Authority {
         let mut listed = HashSet::new();
         for entry in facts.entries() {
             let serial = SerialNumber::from_octets(entry.serial)?;
-            if revocations::find(&self.store, issuer.id, &serial).await?.is_none() {
+            let found = revocations::find(&self.store, issuer.id, &serial).await?;
+            // a hold that was lifted stands there until the next publication
+            if found.is_none() && dirty && entry.reason == Some(RevocationReason::CertificateHold.code()) {
+                return Ok(Judged::Behind);
+            }
+            if found.is_none() {
                 return Ok(Judged::Wrong(format!("it lists {serial}, which was never revoked")));
             }
             listed.insert(serial);

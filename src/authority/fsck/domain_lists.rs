@@ -92,8 +92,11 @@ impl Authority {
             return Ok(Judged::Wrong(format!("the one that lies ready: {why}")));
         }
         let listed = listed(&facts);
-        if let Some(why) = self.never_revoked(&snapshot, &head.domain, &listed).await? {
-            return Ok(Judged::Wrong(why));
+        match self.never_revoked(&snapshot, &head.domain, &listed).await? {
+            // a hold that was lifted stands there until the next publication
+            Some(_) if due => return Ok(Judged::Behind),
+            Some(why) => return Ok(Judged::Wrong(why)),
+            None => {}
         }
         let missing = must.iter().find_map(|(name, serials)| {
             serials.iter().find(|serial| !listed.get(name).is_some_and(|listed| listed.contains(*serial)))

@@ -1,7 +1,7 @@
 //! CRLs of issuers whose key is not with a server: signed anew by a command that has the key, or signed elsewhere and
 //! imported (RFC 5280 §5). An imported one must list what we revoked; what it lists besides is revoked here too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
@@ -17,6 +17,7 @@ use crate::model::crl::CrlNumber;
 use crate::model::id::{CertificateId, CrlId, IssuerId};
 use crate::model::issuer::{Issuer, IssuerRole};
 use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
 use crate::model::serial::SerialNumber;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::crl_facts::{CrlEntry, CrlFacts};
@@ -170,27 +171,42 @@ pub(super) async fn inherit(tx: &mut Tx, issuer: &Issuer, own: &CaCertificate, d
         let refusal = refuse("crl.signature", value, "the last CRL of the CA that is imported");
         return Err(refusal.explained("the CA that is imported did not sign this CRL; its last one is needed"));
     }
+    complete(&facts)?;
+    has_come(&facts, tx.now())?;
     let epoch = epoch(&mut *tx).await?;
-    let number = number_above(&facts, None)?;
+    // old CAs write CRLs of version 1, or without the number: ours begin far above what they would have counted to
+    let number = facts.number.map(|_| number_above(&facts, None)).transpose()?;
     for entry in facts.entries() {
         revoke_listed(tx, issuer, &entry, own.validity.not_after()).await?;
     }
+    let Some(number) = number else { return Ok(0) };
     let counter = counter_after(0, number, epoch, 0);
     crls::stored(tx, issuer.id, number, counter).await?;
     Ok(counter)
 }
 
-fn check(facts: &CrlFacts<'_>, now: Timestamp) -> Result<Timestamp> {
+/// Revocations of a part of the certificates would leave the others trusted.
+fn complete(facts: &CrlFacts<'_>) -> Result<()> {
     if facts.delta_base.is_some() || facts.distribution_point.is_some() {
         let refusal = refuse("crl.scope", "a delta CRL, or one of a part", "a complete CRL");
         return Err(refusal
             .explained("the CRL is a delta CRL or covers a part of the certificates; a complete one is needed"));
     }
+    Ok(())
+}
+
+fn has_come(facts: &CrlFacts<'_>, now: Timestamp) -> Result<()> {
     if facts.this_update > now + minutes(5) {
         let (value, allowed) = (facts.this_update.to_string(), format!("a time that has come, now {now}"));
         let wrong = format!("the CRL is from the future: its thisUpdate is {value}, and it is {now}");
         return Err(refuse("crl.this_update", &value, &allowed).explained(wrong));
     }
+    Ok(())
+}
+
+fn check(facts: &CrlFacts<'_>, now: Timestamp) -> Result<Timestamp> {
+    complete(facts)?;
+    has_come(facts, now)?;
     match facts.next_update {
         Some(next) if next > now => Ok(next),
         Some(next) => Err(without_future(now).explained(format!("the CRL expired at {next}"))),
@@ -220,17 +236,37 @@ async fn must_list(tx: &mut Tx, facts: &CrlFacts<'_>, issuer: &Issuer) -> Result
     }
 }
 
-/// The serials that an issuer revoked.
-pub(super) async fn listed_by(tx: &mut Tx, issuer: IssuerId) -> Result<HashSet<Vec<u8>>> {
+/// The serials that an issuer revoked, each with the code of its reason.
+pub(super) async fn listed_by(tx: &mut Tx, issuer: IssuerId) -> Result<HashMap<Vec<u8>, Option<u8>>> {
     const LARGE_PAGE: i64 = 5_000;
-    let (mut all, mut last) = (HashSet::new(), None);
+    let (mut all, mut last) = (HashMap::new(), None);
     loop {
         let from_ever = Timestamp::from_micros(0);
         let page = revocations::listed(&mut *tx, issuer, last.as_ref(), from_ever, LARGE_PAGE).await?;
         let Some(end) = page.last() else { return Ok(all) };
         last = Some(end.serial.clone());
-        all.extend(page.iter().map(|listed| listed.serial.octets().to_vec()));
+        all.extend(page.iter().map(|listed| (listed.serial.octets().to_vec(), Some(listed.reason.code()))));
     }
+}
+
+/// Takes over what a list says of a revocation that is known here, where that is more.
+async fn raise_listed(tx: &mut Tx, issuer: &Issuer, known: &Revocation, new: NewRevocation) -> Result<()> {
+    let (at, reason, invalidity_date) = (known.revoked_at, known.reason, known.invalidity_date);
+    if !new.raises(&CertificateStatus::Revoked { at, reason, invalidity_date }) {
+        return Ok(());
+    }
+    let raised = NewRevocation { invalidity_date: new.invalidity_date.or(invalidity_date), ..new };
+    certificates::raise(&mut *tx, known.certificate_id, raised).await?;
+    revocations::raise(&mut *tx, issuer.id, &known.serial, raised).await?;
+    revocations::note_change(&mut *tx, issuer.id).await?;
+    let detail = json!({"serial": known.serial, "reason": new.reason.name(), "reason_before": reason.name(),
+        "revoked_at": at, "by": "a published CRL"});
+    let object = match known.certificate_id.bytes() == issuer.id.bytes() {
+        true => format!("issuer:{}", issuer.id),
+        false => format!("certificate:{}", known.certificate_id),
+    };
+    tx.audit(AuditEvent::done("certificate.revocation_raised", object, detail));
+    Ok(())
 }
 
 /// Says whether the certificate is known.
@@ -241,17 +277,19 @@ pub(super) async fn revoke_listed(
     until: Timestamp,
 ) -> Result<bool> {
     let serial = SerialNumber::from_octets(entry.serial)?;
-    if revocations::find(&mut *tx, issuer.id, &serial).await?.is_some() {
-        return Ok(true);
-    }
     let reason = RevocationReason::ALL.into_iter().find(|r| Some(r.code()) == entry.reason);
     let reason = reason.unwrap_or(RevocationReason::Unspecified);
-    let ours = certificates::find_by_serial(&mut *tx, &serial).await?.filter(|c| c.issuer_id == issuer.id);
+    let new = NewRevocation::new(reason, entry.invalidity_date);
+    if let Some(known) = revocations::find(&mut *tx, issuer.id, &serial).await? {
+        raise_listed(tx, issuer, &known, new).await?;
+        return Ok(true);
+    }
+    let ours = certificates::find_by_serial_of(&mut *tx, issuer.id, &serial).await?;
     let is_known = ours.is_some();
     let (id, not_after) = match ours {
         Some(c) => {
             if c.status == CertificateStatus::Valid
-                && !certificates::revoke(&mut *tx, c.id, entry.revoked_at, reason).await?
+                && !certificates::revoke(&mut *tx, c.id, entry.revoked_at, new).await?
             {
                 return Err(Error::inconsistent(format!("certificate {} changed meanwhile", c.id)));
             }
@@ -262,7 +300,8 @@ pub(super) async fn revoke_listed(
         // of the CA's time before it came here: the issuer stands in its place, and it is listed as long as the CA lives
         None => (CertificateId::from_bytes(issuer.id.bytes()), until),
     };
-    let row = Revocation { serial, certificate_id: id, revoked_at: entry.revoked_at, reason, not_after };
+    let (revoked_at, invalidity_date) = (entry.revoked_at, new.invalidity_date);
+    let row = Revocation { serial, certificate_id: id, revoked_at, reason, not_after, invalidity_date };
     revocations::insert(&mut *tx, issuer.id, &row).await?;
     Ok(is_known)
 }

@@ -1,7 +1,7 @@
 //! CRLs of ours that were published and that the database does not have: it was restored from a backup. They are read,
 //! verified and put back with the revocations that they list.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use serde_json::json;
 
@@ -97,10 +97,20 @@ pub(in crate::authority) async fn restore_crl(tx: &mut Tx, published: &Published
 }
 
 async fn merge(tx: &mut Tx, issuer: &Issuer, published: &Published<'_>) -> Result<Merged> {
-    let known: HashSet<Vec<u8>> = listed_by(tx, issuer.id).await?;
+    let known: HashMap<Vec<u8>, Option<u8>> = listed_by(tx, issuer.id).await?;
     let mut merged = Merged::default();
-    for entry in published.facts.entries().filter(|entry| !known.contains(entry.serial)) {
+    for entry in published.facts.entries() {
+        let before = known.get(entry.serial);
+        // a reason that is the same, or was left out, says no more than what is known
+        if before
+            .is_some_and(|code| entry.reason.is_none() || *code == entry.reason && entry.invalidity_date.is_none())
+        {
+            continue;
+        }
         let is_known = revoke_listed(&mut *tx, issuer, &entry, published.until).await?;
+        if before.is_some() {
+            continue;
+        }
         merged.revocations += 1;
         merged.unknown += u64::from(!is_known);
     }

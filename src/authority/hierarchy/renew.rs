@@ -139,7 +139,7 @@ impl Authority {
                 Some(id) => {
                     let row = certificates::lock(&mut *tx, id).await?;
                     let row = row.ok_or_else(|| Error::inconsistent(format!("certificate {id} is missing")))?;
-                    revoke_locked(tx, row, reason, None).await?;
+                    revoke_locked(tx, row, reason.into(), None).await?;
                 }
                 // signed by the CA above before it was imported: no row among the certificates
                 None => list_foreign(tx, above, &serial, ca.validity.not_after()).await?,
@@ -160,6 +160,7 @@ async fn list_foreign(tx: &mut Tx, above: &LoadedIssuer, serial: &SerialNumber, 
         revoked_at: tx.now(),
         reason: RevocationReason::Superseded,
         not_after,
+        invalidity_date: None,
     };
     revocations::insert(&mut *tx, above.issuer.id, &row).await?;
     hierarchy::mark_crl_dirty(&mut *tx, above.issuer.id).await?;

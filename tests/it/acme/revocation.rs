@@ -105,9 +105,10 @@ async fn r1_who_only_proved_the_names_cannot_call_the_key_compromised() {
     }
 }
 
-/// Boulder lets the key's holder raise the reason to keyCompromise; here what is revoked stays as it is.
+/// As with Boulder, a second revocation may report the key as compromised; the account that the certificate was issued to
+/// may do so too.
 #[tokio::test]
-async fn r2_a_second_time_is_already_revoked() {
+async fn r2_a_second_time_is_already_revoked_unless_it_reports_the_key() {
     for world in worlds().await {
         let client = Client::register(&world).await;
         let (_, pem, key) = client.certificate(&["a.example.org"]).await;
@@ -115,9 +116,24 @@ async fn r2_a_second_time_is_already_revoked() {
         client.post(&url("revoke"), &payload).await.expect(200);
         let before = everything(&world).await;
         client.post(&url("revoke"), &payload).await.refused(400, "alreadyRevoked");
+        let unspecified = json!({"certificate": b64(leaf_der(&pem))}).to_string();
+        by_key(&world, &Key::from_pkcs8(&key), &unspecified).await.refused(400, "alreadyRevoked");
         let worse = json!({"certificate": b64(leaf_der(&pem)), "reason": 1}).to_string();
-        by_key(&world, &Key::from_pkcs8(&key), &worse).await.refused(400, "alreadyRevoked");
+        by_key(&world, &Key::new(), &worse).await.refused(403, "unauthorized");
         assert_eq!(everything(&world).await, before);
+        assert_eq!(by_key(&world, &Key::from_pkcs8(&key), &worse).await.expect(200).text, "");
+        let before = everything(&world).await;
+        by_key(&world, &Key::from_pkcs8(&key), &worse).await.refused(400, "alreadyRevoked");
+        client.post(&url("revoke"), &worse).await.refused(400, "alreadyRevoked");
+        assert_eq!(everything(&world).await, before);
+        assert_eq!(number(&world, "SELECT COUNT(*) AS held FROM blocked_keys").await, 1);
+        // the account that it was issued to
+        let (_, pem, _) = client.certificate(&["a.example.org"]).await;
+        let with = |reason: i64| json!({"certificate": b64(leaf_der(&pem)), "reason": reason}).to_string();
+        client.post(&url("revoke"), &with(5)).await.expect(200);
+        client.post(&url("revoke"), &with(1)).await.expect(200);
+        client.post(&url("revoke"), &with(1)).await.refused(400, "alreadyRevoked");
+        assert_eq!(number(&world, "SELECT COUNT(*) AS held FROM blocked_keys").await, 2);
         // of ten at once one revokes
         let (_, pem, _) = client.certificate(&["a.example.org"]).await;
         let payload = json!({"certificate": b64(leaf_der(&pem))}).to_string();

@@ -18,6 +18,7 @@ const NARROWED: &[&str] = &[
     "getRevocation",
     "issueCertificate",
     "revokeCertificate",
+    "liftHold",
     "listIssuers",
     "getIssuer",
     "listDomains",
@@ -70,7 +71,8 @@ fn roles_of(id: &str) -> &'static [Role] {
         | "resumeAccount"
         | "testAcmeChallenge"
         | "createRenewalWindow"
-        | "deleteRenewalWindow" => &[Operator, Admin],
+        | "deleteRenewalWindow"
+        | "liftHold" => &[Operator, Admin],
         // whatever is new is an administrator's until somebody decides otherwise here
         _ => &[Admin],
     }

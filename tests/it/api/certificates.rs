@@ -120,6 +120,44 @@ crate::on_both_engines! {
         assert_eq!(room.get_as(&room.admin, &path, "image/png").await.refusal(), (406, "not_acceptable".into()));
     }
 
+    async fn a_second_revocation_that_raises_keeps_the_first_date(at) {
+        let room = Room::over(at).await;
+        let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();
+        let path = format!("{CERTIFICATES}/{id}/revocation");
+        let first = room.post(&room.admin, &path, &json!({"reason": "superseded"})).await.json()["revocation"].clone();
+        at.clock.advance(std::time::Duration::from_secs(60));
+        let late = json!({"reason": "keyCompromise", "invalidity_date": "2100-01-01T00:00:00Z"});
+        assert_eq!(room.post(&room.admin, &path, &late).await.refusal(), (422, "unprocessable".into()));
+        for wrong in [json!(5), json!("yesterday"), json!("")] {
+            let body = json!({"reason": "keyCompromise", "invalidity_date": wrong});
+            assert_eq!(room.post(&room.admin, &path, &body).await.status.as_u16(), 400, "{wrong}");
+        }
+        let body = json!({"reason": "keyCompromise", "invalidity_date": "2020-02-03T04:05:06.7Z"});
+        let preview = room.post(&room.admin, &format!("{path}?dry_run=true"), &body).await.json();
+        assert_eq!((&preview["reason"], &preview["raised_from"]), (&json!("keyCompromise"), &json!("superseded")));
+        let raised = room.post(&room.admin, &path, &body).await;
+        assert_eq!(raised.status.as_u16(), 201);
+        let shown = room.get(&room.admin, &path).await.json();
+        let wanted = json!({"revoked_at": first["revoked_at"], "reason": "keyCompromise", "invalidity_date": "2020-02-03T04:05:06Z"});
+        assert_eq!((&shown, &raised.json()["revocation"]), (&wanted, &wanted));
+        assert_eq!(room.post(&room.admin, &path, &body).await.refusal(), (409, "already_revoked".into()));
+        assert_eq!(room.post(&room.admin, &format!("{path}?dry_run=true"), &body).await.refusal().0, 409);
+    }
+
+    async fn who_may_not_revoke_for_others_lifts_no_hold(at) {
+        let room = Room::over(at).await;
+        let requester = room.token(Role::Requester, Some(&["lab.example"]), None).await;
+        let id = room.issue(&requester, "a.lab.example").await["id"].as_str().unwrap().to_owned();
+        let path = format!("{CERTIFICATES}/{id}/revocation");
+        assert_eq!(room.delete(&room.admin, &path).await.refusal(), (409, "conflict".into()));
+        assert_eq!(room.post(&room.admin, &path, &json!({"reason": "certificateHold"})).await.status.as_u16(), 201);
+        assert_eq!(room.delete(&requester, &path).await.refusal(), (403, "forbidden".into()));
+        let lifted = room.delete(&room.admin, &path).await;
+        assert_eq!((lifted.status.as_u16(), &lifted.json()["status"]), (200, &json!("valid")));
+        assert_eq!(room.get(&room.admin, &path).await.refusal().0, 404);
+        assert_eq!(room.delete(&room.admin, &format!("{CERTIFICATES}/crt_x/revocation")).await.refusal().0, 404);
+    }
+
     async fn revoking_twice_is_a_conflict(at) {
         let room = Room::over(at).await;
         let id = room.issue(&room.admin, "a.lab.example").await["id"].as_str().unwrap().to_owned();

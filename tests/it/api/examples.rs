@@ -44,6 +44,11 @@ async fn calls(book: &mut Book) {
     book.get("getRenewals", &format!("{CERTIFICATES}/{id}/renewals")).await;
     book.send("deleteRenewalWindow", "DELETE", &format!("{windows}/{rule}"), None, json!({})).await;
     let revocation = format!("{CERTIFICATES}/{id}/revocation");
+    book.room.post(&book.admin, &revocation, &json!({"reason": "certificateHold"})).await;
+    book.send("liftHold", "DELETE", &revocation, None, json!({})).await;
+    let own = book.get("getCertificate", &format!("{CERTIFICATES}/{id}")).await;
+    let presented = json!({"certificates": [{"certificate": own["certificate"], "revocation": {"revoked_at": "2026-01-02T03:04:05Z", "reason": "superseded"}}], "dry_run": true});
+    book.post("importCertificates", "/api/v1/certificates/imports", presented).await;
     book.post("revokeCertificate", &format!("{revocation}?dry_run=true"), json!({"reason": "superseded"})).await;
     book.post("revokeCertificate", &revocation, json!({"reason": "superseded"})).await;
     book.get("getRevocation", &revocation).await;

@@ -6,6 +6,7 @@ mod contexts;
 mod first_year;
 mod help;
 mod hints;
+mod import_certificates;
 mod migrate;
 mod quickstart;
 mod reconcile;

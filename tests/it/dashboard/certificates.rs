@@ -111,6 +111,30 @@ on_both_engines! {
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM certificates WHERE requester LIKE 'user:%'").await, 0);
     }
 
+    async fn a_hold_is_lifted_or_made_final_on_its_page(at) {
+        let pages = Pages::over(at).await;
+        let mut browser = pages.signed_in(Role::Operator).await;
+        let path = issue(&mut browser, &["web.lab.example"]).await;
+        let (form, lift) = (format!("{path}/revoke"), format!("{path}/lift"));
+        let held = [("typed", "web.lab.example"), ("reason", "certificateHold")];
+        browser.submit(&form, &form, &held).await;
+        browser.get("/certificates").await.shows("certificateHold on ");
+        browser.get(&path).await.shows("Lift the hold").shows("Revoke for good");
+        let done = browser.submit(&path, &lift, &[]).await;
+        assert_eq!(done.leads(), (303, format!("{path}?lifted=1").as_str()));
+        browser.get(&format!("{path}?lifted=1")).await.shows("Good again").shows("Revoke…").hides("Lift the hold");
+        assert_eq!(browser.submit(&path, &lift, &[]).await.status, 409);
+        browser.submit(&form, &form, &held).await;
+        let stolen = [("typed", "web.lab.example"), ("reason", "keyCompromise"), ("since", "2020-02-03T04:05")];
+        let page = browser.get(&form).await;
+        page.shows("certificateHold): that date stays").hides("certificateHold: for the time being");
+        browser.submit(&form, &form, &[("typed", "web.lab.example"), ("reason", "keyCompromise"), ("since", "2999-01-01T00:00")]).await.shows("lies in the future");
+        browser.submit(&form, &form, &stolen).await;
+        let page = browser.get(&path).await;
+        page.shows("keyCompromise").shows("key compromised since 2020-02-03 04:05 UTC").hides("Lift the hold").hides("Revoke for good");
+        browser.get("/certificates").await.shows("key compromised since 2020-02-03");
+    }
+
     async fn revoking_needs_the_name_and_says_what_was_revoked(at) {
         let pages = Pages::over(at).await;
         let mut browser = pages.signed_in(Role::Operator).await;

@@ -219,11 +219,114 @@ fn keys_come_in_every_form_that_openssl_writes() {
     let old = ec.ec_key().unwrap().private_key_to_der().unwrap();
     assert_eq!(same(&private_key::read(&old, None).unwrap()), same(&ec.private_key_to_pkcs8().unwrap()));
     let headers = rsa.rsa().unwrap().private_key_to_pem_passphrase(Cipher::aes_256_cbc(), b"pass").unwrap();
-    assert_eq!(private_key::read(&headers, Some(b"pass")).unwrap_err().rule.unwrap().name, "key.encryption");
+    assert_eq!(
+        same(&private_key::read(&headers, Some(b"pass")).unwrap()),
+        same(&rsa.private_key_to_pkcs8().unwrap())
+    );
+    for (cipher, wanted) in [
+        (Cipher::aes_128_cbc(), None),
+        (Cipher::aes_192_cbc(), None),
+        (Cipher::des_ede3_cbc(), Some("key.encryption")),
+    ] {
+        let headers = ec.ec_key().unwrap().private_key_to_pem_passphrase(cipher, b"pass").unwrap();
+        let opened = private_key::read(&headers, Some(b"pass"));
+        assert_eq!(opened.as_ref().err().map(|e| e.rule.as_ref().unwrap().name.as_str()), wanted);
+        if let Ok(opened) = opened {
+            assert_eq!(same(&opened), same(&ec.private_key_to_pkcs8().unwrap()));
+        }
+    }
+    for password in [None, Some(&b"wrong"[..]), Some(&b""[..])] {
+        assert_eq!(private_key::read(&headers, password).unwrap_err().rule.unwrap().name, "key.password");
+    }
+    for line in 0..String::from_utf8_lossy(&headers).lines().count() {
+        let cut: Vec<&str> = std::str::from_utf8(&headers).unwrap().lines().take(line).collect();
+        assert!(private_key::read(cut.join("\n").as_bytes(), Some(b"pass")).is_err(), "{line}");
+    }
     let encrypted = ec.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), b"pass").unwrap();
     for password in [None, Some(&b"wrong"[..])] {
         assert_eq!(private_key::read(&encrypted, password).unwrap_err().rule.unwrap().name, "key.password");
     }
+}
+
+/// `openssl pkcs8 -scrypt`, and what EasyRSA writes with OpenSSL 3.
+#[test]
+fn keys_that_scrypt_or_pbkdf2_protect_are_read() {
+    let (folder, key) = (tempfile::tempdir().unwrap(), ec_key());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("plain.pem"), key.private_key_to_pem_pkcs8().unwrap()).unwrap();
+    for form in [
+        &["-scrypt"][..],
+        &["-scrypt", "-scrypt_N", "1024", "-scrypt_r", "4", "-scrypt_p", "2"],
+        &["-v2", "aes-256-cbc"],
+        &["-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA512"],
+    ] {
+        let out = path("sealed.pem");
+        let made = std::process::Command::new("openssl")
+            .args(["pkcs8", "-topk8", "-passout", "pass:secret", "-in", &path("plain.pem"), "-out", &out])
+            .args(form)
+            .output()
+            .unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let sealed = std::fs::read(&out).unwrap();
+        assert_eq!(
+            same(&private_key::read(&sealed, Some(b"secret")).unwrap()),
+            same(&key.private_key_to_pkcs8().unwrap()),
+            "{form:?}"
+        );
+        assert_eq!(
+            private_key::read(&sealed, Some(b"Secret")).unwrap_err().rule.unwrap().name,
+            "key.password",
+            "{form:?}"
+        );
+    }
+}
+
+/// Both forms of an empty password: two zero octets (OpenSSL), and none at all (others).
+#[test]
+fn pkcs12_with_an_empty_password_opens_without_one() {
+    let issuing = Ca::with_key("Corp Issuing", ec_key(), &Shape::default());
+    let mut builder = Pkcs12::builder();
+    builder.pkey(&issuing.key).cert(&issuing.certificate);
+    let file = builder.build2("").unwrap().to_der().unwrap();
+    for password in [None, Some(&b""[..])] {
+        assert_eq!(same(&pkcs12::read(&file, password).unwrap().key), same(&issuing.pkcs8()));
+    }
+    let rule = |file: &[u8], password: Option<&[u8]>| pkcs12::read(file, password).err().unwrap().rule.unwrap().name;
+    assert_eq!(rule(&file, Some(b"x")), "key.password");
+    let null = without_password(&file);
+    assert_eq!(same(&pkcs12::read(&null, None).unwrap().key), same(&issuing.pkcs8()));
+    assert_eq!(rule(&null, Some(b"x")), "key.password");
+}
+
+/// The file with the MAC that a program makes of no password at all: over no octets instead of two zeros.
+fn without_password(file: &[u8]) -> Vec<u8> {
+    use chancery::pki::der;
+    let mut pfx = der::only_sequence(file).unwrap();
+    let version = pfx.any().unwrap().raw.to_vec();
+    let safe = pfx.any().unwrap();
+    let mut mac = pfx.sequence().unwrap();
+    let mut info = mac.sequence().unwrap();
+    let algorithm = info.any().unwrap().raw.to_vec();
+    let salt = mac.any().unwrap();
+    let rounds = mac.any().unwrap();
+    let iterations = rounds.content.iter().fold(0u32, |sum, octet| sum << 8 | u32::from(*octet));
+    let octets = {
+        let mut info = der::only_sequence(safe.raw).unwrap();
+        info.oid().unwrap();
+        info.any().unwrap().inside().any().unwrap().content.to_vec()
+    };
+    // RFC 7292 App. B.2 with an empty password: diversifier 3 and the salt
+    let fill: Vec<u8> = salt.content.iter().copied().cycle().take(64).collect();
+    let mut key = openssl::hash::hash(MessageDigest::sha256(), &[vec![3; 64], fill].concat()).unwrap().to_vec();
+    for _ in 1..iterations {
+        key = openssl::hash::hash(MessageDigest::sha256(), &key).unwrap().to_vec();
+    }
+    let hmac = PKey::hmac(&key).unwrap();
+    let tag =
+        openssl::sign::Signer::new(MessageDigest::sha256(), &hmac).unwrap().sign_oneshot_to_vec(&octets).unwrap();
+    let info = der::sequence(&[&algorithm, &der::octet_string(&tag)]);
+    let mac = der::sequence(&[&info, salt.raw, rounds.raw]);
+    der::sequence(&[&version, safe.raw, &mac])
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod fetched_crls;
 mod findings;
 mod first_crls;
 mod foreign;
+mod imported;
 mod moves;
 mod offline;
 mod paths;

@@ -329,7 +329,7 @@ on_both_engines! {
         for n in 1..=12_001u32 {
             let serial = SerialNumber::from_octets(&[&[0x10][..], &n.to_be_bytes()].concat()).unwrap();
             let row = Revocation { serial, certificate_id: CertificateId::from_bytes(issuer.bytes()), revoked_at: at.store.now(),
-                reason: RevocationReason::ALL[n as usize % 9], not_after: at.store.now() + days(900) };
+                reason: RevocationReason::ALL[n as usize % 9], not_after: at.store.now() + days(900), invalidity_date: None };
             revocations::insert(&mut tx, issuer, &row).await.unwrap();
         }
         hierarchy::mark_crl_dirty(&mut tx, issuer).await.unwrap();

@@ -10,6 +10,7 @@ use chancery::authority::guard::Guard;
 use chancery::clock::{Timestamp, days, hours, minutes};
 use chancery::model::id::{CertificateId, IssuerId};
 use chancery::model::reason::RevocationReason;
+use chancery::model::revocation::NewRevocation;
 use chancery::model::serial::SerialNumber;
 use chancery::pki::crl_facts::CrlFacts;
 use chancery::pki::pem;
@@ -45,6 +46,7 @@ async fn rows(rig: &Rig, serials: impl Iterator<Item = SerialNumber>, at: Timest
             revoked_at: at,
             reason: RevocationReason::ALL[n % 9],
             not_after: end,
+            invalidity_date: None,
         };
         revocations::insert(&mut tx, issuer, &row).await.unwrap();
     }
@@ -90,6 +92,35 @@ async fn sane(rig: &Rig) {
 }
 
 on_both_engines! {
+    async fn a_large_list_is_read_anew_once_a_revocation_changed(at) {
+        let rig = large(at).await;
+        let issuer = issuer(&rig);
+        let (low, high) = (serial(0x40, 1), serial(0x40, MANY));
+        let date = at.store.now() - days(2);
+        let raised = NewRevocation::new(RevocationReason::KeyCompromise, Some(date));
+        let mut tx = rig.store.begin(&actor()).await.unwrap();
+        revocations::raise(&mut tx, issuer, &low, raised).await.unwrap();
+        revocations::note_change(&mut tx, issuer).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(published(at, &rig).await[0].2, Some(1));
+        // one goes and one comes, so that the count says nothing
+        let mut tx = rig.store.begin(&actor()).await.unwrap();
+        revocations::remove(&mut tx, issuer, &high).await.unwrap();
+        revocations::note_change(&mut tx, issuer).await.unwrap();
+        tx.commit().await.unwrap();
+        rows(&rig, [serial(0x40, MANY + 1)].into_iter(), at.store.now() - days(1), at.store.now() + days(30)).await;
+        let all = published(at, &rig).await;
+        assert!(all.len() == MANY as usize && all.iter().all(|(octets, ..)| octets != high.octets()));
+        // and goes on from there, with the date of what was raised
+        rows(&rig, [serial(0x40, 0)].into_iter(), at.store.now(), at.store.now() + days(30)).await;
+        published(at, &rig).await;
+        let crl = rig.authority.current_crl("tls-1").await.unwrap();
+        let facts = CrlFacts::parse(&crl.der).unwrap();
+        let entry = facts.entries().find(|entry| entry.serial == low.octets()).unwrap();
+        assert_eq!((entry.reason, entry.invalidity_date), (Some(1), Some(date.truncated())));
+        sane(&rig).await;
+    }
+
     async fn a_large_list_goes_on_from_the_last_one(at) {
         let rig = large(at).await;
         let now = at.store.now();

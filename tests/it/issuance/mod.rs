@@ -12,6 +12,7 @@ mod large_crls;
 mod moved_issuers;
 pub mod ocsp;
 mod races;
+mod raised;
 mod recovery;
 pub mod rig;
 mod together;

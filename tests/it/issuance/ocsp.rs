@@ -249,6 +249,7 @@ on_both_engines! {
             revoked_at: now,
             reason: RevocationReason::AffiliationChanged,
             not_after: now + days(30),
+            invalidity_date: None,
         };
         revocations::insert(&at.store, issuer_id, &imported).await.unwrap();
         let told = Said::Revoked(now.truncated(), Some(3));

@@ -1,0 +1,110 @@
+//! What other CAs give out of their databases: Vault's answers in JSON, and the tables of step-ca line by line.
+
+use serde_json::Value;
+
+use super::index::magnitude;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::model::reason::RevocationReason;
+use crate::model::revocation::NewRevocation;
+use crate::model::serial::parse_hex;
+use crate::pki::pem;
+
+pub type Revocation = (Timestamp, NewRevocation);
+
+/// What a file of records holds.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// Certificates in DER, each with its revocation where the record has it.
+    pub certificates: Vec<(Vec<u8>, Option<Revocation>)>,
+    /// Revocations by serial, without zeros before it.
+    pub revoked: Vec<(Vec<u8>, Revocation)>,
+}
+
+/// One JSON document or several: Vault's `read -format=json pki/cert/SERIAL`, or rows of step-ca's x509_revoked.
+pub fn read_json(text: &str) -> Result<Records> {
+    let mut records = Records::default();
+    for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
+        let document = document.map_err(|e| Error::malformed(format!("it is not JSON: {e}")))?;
+        match document {
+            Value::Array(all) => all.iter().try_for_each(|one| take(&mut records, one))?,
+            one => take(&mut records, &one)?,
+        }
+    }
+    Ok(records)
+}
+
+fn take(records: &mut Records, one: &Value) -> Result<()> {
+    if one.is_string() {
+        return Err(Error::malformed(
+            "it lists serials only; give what `vault read -format=json pki/cert/SERIAL` says of each of them",
+        ));
+    }
+    let data = if one["data"].is_object() { &one["data"] } else { one };
+    if let Some(text) = data["certificate"].as_str() {
+        let revoked = match data["revocation_time"].as_i64().filter(|secs| *secs > 0) {
+            // Vault keeps no reason
+            Some(secs) => Some((Timestamp::from_secs(secs), RevocationReason::Unspecified.into())),
+            None => None,
+        };
+        records.certificates.extend(pem::certificates(text)?.into_iter().map(|der| (der, revoked)));
+        return Ok(());
+    }
+    match step_revocation(data) {
+        Some(revoked) => records.revoked.push(revoked),
+        None => {
+            return Err(Error::malformed(
+                "it is neither Vault's answer with a member \"certificate\" nor a row of step-ca's x509_revoked with \
+                 \"Serial\" and \"RevokedAt\"",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// step-ca writes serials as decimal numbers.
+fn step_revocation(row: &Value) -> Option<(Vec<u8>, Revocation)> {
+    let serial: num_bigint::BigUint = row["Serial"].as_str()?.parse().ok()?;
+    let at = Timestamp::parse_rfc3339(row["RevokedAt"].as_str()?)?;
+    let code = row["ReasonCode"].as_i64().unwrap_or(0);
+    let reason = RevocationReason::from_code(code).unwrap_or(RevocationReason::Unspecified);
+    Some((magnitude(&serial.to_bytes_be()), (at, reason.into())))
+}
+
+/// One certificate a line, DER in hexadecimal or base64: the values of step-ca's x509_certs, as a database prints them.
+/// None: the text has another form.
+pub fn read_lines(text: &str) -> Option<Records> {
+    let mut records = Records::default();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let line = line.trim_start_matches("\\\\x").trim_start_matches("\\x").trim_start_matches("0x");
+        let der = match line.starts_with("30") {
+            true => parse_hex(line)?,
+            false => pem::certificates(&format!("-----BEGIN CERTIFICATE-----\n{line}\n-----END CERTIFICATE-----\n"))
+                .ok()?
+                .pop()?,
+        };
+        records.certificates.push((der, None));
+    }
+    Some(records).filter(|records| !records.certificates.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_of_step_and_lists_of_vault() {
+        let rows = "{\"Serial\":\"259\",\"ReasonCode\":1,\"RevokedAt\":\"2023-10-02T03:04:05.9Z\"}\n\
+                    {\"Serial\":\"7\",\"RevokedAt\":\"2023-10-02T03:04:05Z\",\"Reason\":\"\"}";
+        let records = read_json(rows).unwrap();
+        assert_eq!(records.revoked[0].0, [1, 3]);
+        assert_eq!(records.revoked[0].1.1.reason, RevocationReason::KeyCompromise);
+        assert_eq!(records.revoked[1].1.1.reason, RevocationReason::Unspecified);
+        assert!(read_json("[\"17:67\"]").unwrap_err().detail.contains("serials only"));
+        for wrong in ["{}", "{", "5", "{\"Serial\":\"x\",\"RevokedAt\":\"2023-10-02T03:04:05Z\"}"] {
+            assert!(read_json(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(read_lines("\\x3003\n").unwrap().certificates[0].0, [0x30, 3]);
+        assert!(read_lines("plain words\n").is_none() && read_lines("\n").is_none());
+    }
+}

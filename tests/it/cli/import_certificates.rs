@@ -1,0 +1,226 @@
+//! `ca import-certificates` over CAs that `openssl ca` made, in its own layout and in that of EasyRSA.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::support::process::{code, run, succeeds, told};
+
+const CONFIG: &str = "[ca]\ndefault_ca=d\n[d]\ndir=.\ndatabase=index.txt\nnew_certs_dir=newcerts\ncertificate=ca.crt\n\
+    private_key=private/ca.key\nserial=serial\ndefault_md=sha256\npolicy=p\nx509_extensions=leaf\ncopy_extensions=copy\n\
+    default_days=300\ndefault_crl_days=30\nunique_subject=no\n[p]\ncommonName=supplied\n[leaf]\nbasicConstraints=CA:FALSE\n\
+    extendedKeyUsage=clientAuth,serverAuth\n";
+
+fn openssl(folder: &Path, arguments: &[&str]) {
+    let out = Command::new("openssl").args(arguments).current_dir(folder).output().unwrap();
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+}
+
+/// A CA of `openssl ca` with serials 01 to 04; 02 is revoked for keyCompromise, 03 on hold.
+fn old_ca(folder: &Path) {
+    for part in ["newcerts", "private"] {
+        std::fs::create_dir_all(folder.join(part)).unwrap();
+    }
+    for (name, content) in [("index.txt", ""), ("serial", "01\n"), ("ca.cnf", CONFIG)] {
+        std::fs::write(folder.join(name), content).unwrap();
+    }
+    let root = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-keyout",
+        "private/ca.key",
+        "-out",
+        "ca.crt",
+        "-days",
+        "3000",
+        "-subj",
+        "/CN=Old CA",
+        "-addext",
+        "keyUsage=critical,keyCertSign,cRLSign",
+    ];
+    openssl(folder, &root);
+    for n in 1..=4 {
+        let (subject, san) = (format!("/CN=client{n}"), format!("subjectAltName=DNS:client{n}.vpn.example"));
+        openssl(
+            folder,
+            &[
+                "req",
+                "-new",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                "-keyout",
+                "private/leaf.key",
+                "-out",
+                "leaf.csr",
+                "-subj",
+                &subject,
+                "-addext",
+                &san,
+            ],
+        );
+        openssl(folder, &["ca", "-config", "ca.cnf", "-batch", "-in", "leaf.csr", "-notext"]);
+    }
+    for (serial, reason) in [("02", "keyCompromise"), ("03", "certificateHold")] {
+        openssl(
+            folder,
+            &["ca", "-config", "ca.cnf", "-revoke", &format!("newcerts/{serial}.pem"), "-crl_reason", reason],
+        );
+    }
+    openssl(folder, &["ca", "-config", "ca.cnf", "-gencrl", "-out", "old.crl"]);
+}
+
+fn json(at: &Path, arguments: &[&str]) -> Value {
+    let out = run(at, arguments);
+    serde_json::from_slice(&out.stdout).unwrap_or_else(|e| panic!("{arguments:?}: {e}: {}", told(&out)))
+}
+
+#[test]
+fn a_ca_of_openssl_comes_with_its_certificates_its_index_and_its_crl_without_a_number() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let ca = at.join("demoCA");
+    old_ca(&ca);
+    succeeds(at, &["init"]);
+    succeeds(
+        at,
+        &[
+            "ca",
+            "import",
+            "demoCA/ca.crt",
+            "--key",
+            "demoCA/private/ca.key",
+            "--domain",
+            "vpn",
+            "--crl",
+            "demoCA/old.crl",
+        ],
+    );
+    let dry = json(at, &["ca", "import-certificates", "demoCA", "--dry-run", "-o", "json"]);
+    // ca.crt is that of the issuer
+    let wanted =
+        |dry: &Value| (dry["imported"].clone(), dry["imported_revoked"].clone(), dry["refused"][0]["rule"].clone());
+    assert_eq!(wanted(&dry), (4.into(), 2.into(), "import.issuer_certificate".into()), "{dry}");
+    assert_eq!(json(at, &["find", "client1.vpn.example", "-o", "json"])["items"], serde_json::json!([]));
+    let done = run(at, &["ca", "import-certificates", "demoCA"]);
+    assert_eq!(code(&done), 10, "{}", told(&done));
+    assert!(
+        told(&done).contains("imported  4 certificates, 2 of them revoked")
+            && told(&done).contains("refused   1, such as"),
+        "{}",
+        told(&done)
+    );
+    // again, from the index, from a bundle and one by one
+    std::fs::write(
+        at.join("all.pem"),
+        [1, 4].map(|n| std::fs::read_to_string(ca.join(format!("newcerts/0{n}.pem"))).unwrap()).concat(),
+    )
+    .unwrap();
+    for paths in [&["demoCA/index.txt"][..], &["all.pem"], &["demoCA/newcerts/01.pem", "demoCA/newcerts/04.pem"]] {
+        let again = json(at, &[&["ca", "import-certificates", "-o", "json"], paths].concat());
+        assert_eq!((again["imported"].as_u64(), again["known"].as_u64() >= Some(2)), (Some(0), true), "{again}");
+    }
+    let by_name = |n: u32| json(at, &["find", &format!("client{n}.vpn.example"), "-o", "json"])["items"][0].clone();
+    assert_eq!(
+        (by_name(1)["status"].as_str(), by_name(2)["revocation"]["reason"].as_str()),
+        (Some("valid"), Some("keyCompromise"))
+    );
+    // revoked, raised and lifted as one of ours, under a root whose key is at hand
+    let first = by_name(1)["id"].as_str().unwrap().to_owned();
+    succeeds(at, &["revoke", &first, "--reason", "superseded"]);
+    let raised = succeeds(at, &["revoke", &first, "--reason", "keyCompromise"]);
+    assert!(raised.contains("raised   client1.vpn.example   keyCompromise (was superseded)"), "{raised}");
+    assert_eq!(code(&run(at, &["revoke", &first, "--reason", "keyCompromise"])), 7);
+    let held = by_name(3)["id"].as_str().unwrap().to_owned();
+    assert!(succeeds(at, &["revoke", &held, "--lift"]).contains("good again"));
+    let twice = run(at, &["revoke", &held, "--lift"]);
+    assert_eq!(code(&twice), 7, "{}", told(&twice));
+    assert!(told(&twice).contains("no hold to lift"), "{}", told(&twice));
+    succeeds(at, &["fsck"]);
+}
+
+#[test]
+fn the_layout_of_easyrsa_and_files_that_hold_no_certificate() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let pki = at.join("pki");
+    old_ca(&pki);
+    // issued certificates stand twice, revoked ones in a folder of their own
+    for part in ["issued", "certs_by_serial", "revoked/certs_by_serial", "reqs"] {
+        std::fs::create_dir_all(pki.join(part)).unwrap();
+    }
+    for n in 1..=4 {
+        let from = pki.join(format!("newcerts/0{n}.pem"));
+        if matches!(n, 2 | 3) {
+            std::fs::rename(&from, pki.join(format!("revoked/certs_by_serial/0{n}.crt"))).unwrap();
+        } else {
+            std::fs::copy(&from, pki.join(format!("issued/client{n}.crt"))).unwrap();
+            std::fs::rename(&from, pki.join(format!("certs_by_serial/0{n}.pem"))).unwrap();
+        }
+    }
+    std::fs::write(pki.join("openssl-easyrsa.cnf"), CONFIG).unwrap();
+    std::fs::write(pki.join("notes"), [0u8, 1, 2, 255]).unwrap();
+    succeeds(at, &["init"]);
+    let early = json(at, &["ca", "import-certificates", "pki", "-o", "json"]);
+    assert_eq!(
+        (early["imported"].as_u64(), early["refused"][0]["rule"].as_str(), early["refused"][0]["count"].as_u64()),
+        (Some(0), Some("import.issuer"), Some(5)),
+        "{early}"
+    );
+    succeeds(at, &["ca", "import", "pki/ca.crt", "--key", "pki/private/ca.key", "--domain", "vpn"]);
+    let done = json(at, &["ca", "import-certificates", "pki", "-o", "json"]);
+    assert_eq!(
+        (done["imported"].as_u64(), done["imported_revoked"].as_u64(), done["revoked_without_certificate"].as_u64()),
+        (Some(4), Some(2), Some(0)),
+        "{done}"
+    );
+    // a file that somebody names must hold a certificate
+    for (name, content, told_of) in [
+        ("empty", "", "neither PEM nor DER"),
+        ("serials.json", "[\"17:67\"]", "serials only"),
+        ("words", "no certificate\n", "neither PEM nor DER"),
+    ] {
+        std::fs::write(at.join(name), content).unwrap();
+        let refused = run(at, &["ca", "import-certificates", name]);
+        assert!(code(&refused) != 0 && told(&refused).contains(told_of), "{name}: {}", told(&refused));
+    }
+    std::fs::create_dir(at.join("db")).unwrap();
+    for file in ["MANIFEST", "000001.vlog"] {
+        std::fs::write(at.join("db").join(file), "x").unwrap();
+    }
+    let badger = run(at, &["ca", "import-certificates", "db"]);
+    assert!(code(&badger) != 0 && told(&badger).contains("x509_certs"), "{}", told(&badger));
+    assert!(code(&run(at, &["ca", "import-certificates", "nowhere"])) != 0);
+    // Vault's answer, and the tables of step-ca
+    let pem = std::fs::read_to_string(pki.join("issued/client1.crt")).unwrap();
+    let pem = pem.get(pem.find("-----BEGIN").unwrap()..).unwrap();
+    let vault = serde_json::json!({"data": {"certificate": pem, "revocation_time": 1_700_000_000}});
+    std::fs::write(at.join("vault.json"), vault.to_string()).unwrap();
+    let known = json(at, &["ca", "import-certificates", "vault.json", "-o", "json"]);
+    assert_eq!(known["revoked"].as_u64(), Some(1), "{known}");
+    let der = openssl::x509::X509::from_pem(&std::fs::read(pki.join("issued/client4.crt")).unwrap())
+        .unwrap()
+        .to_der()
+        .unwrap();
+    std::fs::write(
+        at.join("x509_certs.txt"),
+        format!("\\x{}\n", der.iter().map(|b| format!("{b:02x}")).collect::<String>()),
+    )
+    .unwrap();
+    std::fs::write(
+        at.join("x509_revoked.json"),
+        "{\"Serial\":\"4\",\"ReasonCode\":4,\"RevokedAt\":\"2024-01-02T03:04:05Z\"}",
+    )
+    .unwrap();
+    let known = json(at, &["ca", "import-certificates", "x509_certs.txt", "x509_revoked.json", "-o", "json"]);
+    assert_eq!((known["known"].as_u64(), known["revoked"].as_u64()), (Some(0), Some(1)), "{known}");
+    succeeds(at, &["fsck"]);
+}
