@@ -126,6 +126,10 @@ operations! {
     "createRenewalWindow" Role(MoveRenewals) Refused, "renewals.refused" "";
     "deleteRenewalWindow" Role(MoveRenewals) Refused, "renewals.refused" "renewal_window";
 
+    "listBlockedKeys" Role(ReadAudit) Refused;
+    "blockKey" Role(BlockKeys) Refused, "key.block_refused" "";
+    "unblockKey" Role(BlockKeys) Refused, "key.unblock_refused" "key";
+
     "listAuditEvents" Role(ReadAudit) Refused;
     "getSystemChecks" Role(ReadChecks) Refused;
 }

@@ -20,6 +20,8 @@ pub enum Permission {
     Revoke,
     /// Within the scope. A requester does not take back what others put on hold.
     LiftHolds,
+    /// Keys of any name, with or without a certificate.
+    BlockKeys,
     ManageTokens,
     /// Trust domains and issuers.
     ManageHierarchy,
@@ -47,6 +49,7 @@ impl Permission {
             Permission::Issue => "issue certificates",
             Permission::Revoke => "revoke certificates",
             Permission::LiftHolds => "lift the holds of certificates",
+            Permission::BlockKeys => "block keys and lift such blocks",
             Permission::ManageTokens => "create and revoke tokens",
             Permission::ManageHierarchy => "create and change trust domains and issuers",
             Permission::ManageUsers => "manage users",
@@ -63,40 +66,38 @@ impl Permission {
 /// May the role at all? The scope narrows further.
 pub const fn allows(role: Role, permission: Permission) -> bool {
     use Permission::{
-        Issue, LiftHolds, ManageAcme, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles, ManageTokens,
-        ManageUsers, MoveRenewals, ReadAcme, ReadAudit, ReadCertificates, ReadChecks, ReadGrants, ReadHierarchy,
-        ReadTokens, Revoke,
+        BlockKeys, Issue, LiftHolds, ManageAcme, ManageDirectories, ManageGrants, ManageHierarchy, ManageProfiles,
+        ManageTokens, ManageUsers, MoveRenewals, ReadAcme, ReadAudit, ReadCertificates, ReadChecks, ReadGrants,
+        ReadHierarchy, ReadTokens, Revoke,
     };
     match role {
         Role::Viewer => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadChecks => true,
-            ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | LiftHolds | ManageTokens | ManageUsers
-            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => {
-                false
-            }
+            ReadAudit | ReadTokens | ReadGrants | Issue | Revoke | LiftHolds | BlockKeys | ManageTokens
+            | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme
+            | MoveRenewals => false,
         },
         Role::Auditor => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks => true,
-            Issue | Revoke | LiftHolds | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants
+            Issue | Revoke | LiftHolds | BlockKeys | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants
             | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => false,
         },
         Role::Requester => match permission {
             ReadHierarchy | ReadCertificates | Issue | Revoke => true,
-            ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | LiftHolds | ManageTokens | ManageUsers
-            | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => {
-                false
-            }
+            ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks | LiftHolds | BlockKeys | ManageTokens
+            | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme
+            | MoveRenewals => false,
         },
         Role::Operator => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadGrants | ReadChecks | Issue | Revoke
-            | LiftHolds | ManageAcme | MoveRenewals => true,
+            | LiftHolds | BlockKeys | ManageAcme | MoveRenewals => true,
             ReadTokens | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants | ManageDirectories
             | ManageProfiles => false,
         },
         Role::Admin => match permission {
             ReadHierarchy | ReadCertificates | ReadAcme | ReadAudit | ReadTokens | ReadGrants | ReadChecks
-            | Issue | Revoke | LiftHolds | ManageTokens | ManageUsers | ManageHierarchy | ManageGrants
-            | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => true,
+            | Issue | Revoke | LiftHolds | BlockKeys | ManageTokens | ManageUsers | ManageHierarchy
+            | ManageGrants | ManageDirectories | ManageProfiles | ManageAcme | MoveRenewals => true,
         },
     }
 }
@@ -115,6 +116,7 @@ pub const fn is_bounded(permission: Permission) -> bool {
         | Permission::ReadTokens
         | Permission::ReadChecks
         | Permission::ReadGrants
+        | Permission::BlockKeys
         | Permission::ManageTokens
         | Permission::ManageHierarchy
         | Permission::ManageUsers

@@ -20,6 +20,7 @@ mod idempotent;
 mod imports;
 mod issue;
 mod issuer_states;
+mod keys;
 mod made_key;
 mod profiles;
 mod renewals;
@@ -141,6 +142,8 @@ fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(acme_orders::timeline))
         .routes(routes!(acme_orders::attempts))
         .routes(routes!(challenge_tests::create))
+        .routes(routes!(keys::list, keys::create))
+        .routes(routes!(keys::delete))
         .routes(routes!(audit_events::list))
         .routes(routes!(system::checks))
 }

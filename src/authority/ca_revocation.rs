@@ -161,6 +161,13 @@ impl Authority {
             return Ok(None);
         }
         let slug = &issuer.issuer.slug;
+        if !issuer.signs_crls() {
+            return Ok(Some(format!(
+                "revoked here, and OCSP says so; {slug} signs no CRL, because its certificate lacks the key usage cRLSign, so \
+                 clients that do not ask OCSP still trust it; replace {slug} with `chancery ca create {} --new-root`",
+                issuer.issuer.domain
+            )));
+        }
         let (serial, fix) = (&certificate.serial, super::checks::how_to_publish(issuer));
         let listed = self.listed(issuer).await?;
         Ok(match listed.get(serial.octets()) {
@@ -182,7 +189,8 @@ impl Authority {
         let snapshot = self.snapshot();
         let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return Ok(None) };
         let by_itself = issuer.issuer.role != IssuerRole::Root && issuer.key.is_some();
-        if by_itself || !self.listed(issuer).await?.contains_key(certificate.serial.octets()) {
+        if by_itself || !issuer.signs_crls() || !self.listed(issuer).await?.contains_key(certificate.serial.octets())
+        {
             return Ok(None);
         }
         let fix = super::checks::how_to_publish(issuer);
@@ -201,7 +209,7 @@ impl Authority {
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(loaded) = snapshot.issuer_by_id(issuer.id) else { continue };
             let is_root = issuer.role == IssuerRole::Root;
-            if !is_root && !issuer.crl_dirty {
+            if !loaded.signs_crls() || !is_root && !issuer.crl_dirty {
                 continue;
             }
             let publishes = !is_root && loaded.key.is_some();

@@ -11,15 +11,17 @@ use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::{Certificate, RevokeKey, ShownStatus};
-use crate::model::id::CertificateId;
+use crate::model::id::{AccountId, CertificateId};
 use crate::model::reason::RevocationReason;
 use crate::model::serial::to_hex;
+use crate::pki::key_policy::sha256;
 use crate::pki::tbs::TbsView;
 use crate::store::jobs::{self, ClaimedJob};
 use crate::store::versions::{self, Topic};
 use crate::store::{Tx, accounts, authorizations, certificates, hierarchy, orders, revocations};
 
 const PAGE: i64 = 100;
+const ACCOUNTS: i64 = 2_000;
 
 /// In the transaction of the revocation, after it has moved the revocation version: whoever takes a key for an account
 /// holds that row, so that it sees the block or is seen here.
@@ -45,8 +47,25 @@ async fn end_accounts(tx: &mut Tx, id: CertificateId) -> Result<usize> {
     let Some((tbs, _)) = certificates::body(&mut *tx, id).await? else { return Ok(0) };
     let unreadable = |e| Error::inconsistent(format!("the bytes of certificate {id} cannot be read")).because(e);
     let spki = TbsView::parse(&tbs).map_err(unreadable)?.spki.to_vec();
+    end_accounts_with(tx, &spki).await
+}
+
+/// The same for a key that is known by its SHA-256 alone: every account's key is looked at.
+pub(super) async fn end_accounts_of_key(tx: &mut Tx, spki_sha256: &[u8; 32]) -> Result<usize> {
+    let (mut after, mut ended) = (AccountId::from_bytes([0; 16]), 0);
+    loop {
+        let page = accounts::public_keys(&mut *tx, after, ACCOUNTS).await?;
+        let Some((last, _)) = page.last() else { return Ok(ended) };
+        after = *last;
+        for (_, key) in page.iter().filter(|(_, key)| sha256(key) == *spki_sha256) {
+            ended += end_accounts_with(tx, key).await?;
+        }
+    }
+}
+
+async fn end_accounts_with(tx: &mut Tx, spki: &[u8]) -> Result<usize> {
     tx.accounts_change();
-    let ended = accounts::revoke_by_key(&mut *tx, &spki).await?;
+    let ended = accounts::revoke_by_key(&mut *tx, spki).await?;
     for account in &ended {
         authorizations::deactivate_of_account(&mut *tx, *account).await?;
         orders::fail_of_account(&mut *tx, *account).await?;

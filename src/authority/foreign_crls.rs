@@ -164,7 +164,7 @@ impl Authority {
     pub async fn crl_bundle(&self, domain: &str) -> Result<Vec<(Bytes, String)>> {
         let snapshot = self.snapshot();
         let mut crls = Vec::new();
-        for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain) {
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain && i.signs_crls()) {
             match self.current_crl(&loaded.issuer.slug).await {
                 // the last one of an issuer that has ended: nothing of it is valid any more
                 Ok(crl) if crl.next_update <= self.store.now() => {}

@@ -110,6 +110,11 @@ impl LoadedIssuer {
         self.key_ids.iter().any(|own| own == key_id)
     }
 
+    /// May its key sign CRLs? Some roots of others may not.
+    pub fn signs_crls(&self) -> bool {
+        self.path.cas().first().is_none_or(|own| own.signs_crls)
+    }
+
     /// The certificate that new ones chain to.
     pub fn certificate(&self) -> Result<&IssuerCertificate> {
         let missing = || Error::inconsistent(format!("issuer {} has no certificate", self.issuer.slug));

@@ -29,6 +29,7 @@ mod grant;
 mod import_certificates;
 mod inspect;
 mod issue;
+mod key;
 mod listing;
 mod migrate;
 mod objects;
@@ -119,6 +120,11 @@ enum Command {
     Profile {
         #[command(subcommand)]
         command: profile::ProfileCommand,
+    },
+    /// Block keys that others may know, with or without a certificate
+    Key {
+        #[command(subcommand)]
+        command: key::KeyCommand,
     },
     /// Manage API tokens
     Token {
@@ -247,6 +253,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Find(args) => certificates::find(&context, args).await,
         Command::Ca { command } => ca::run(&context, command).await,
         Command::Profile { command } => profile::run(&context, command).await,
+        Command::Key { command } => key::run(&context, command).await,
         Command::Token { command } => token::run(&context, command).await,
         Command::Grant { command } => grant::run(&context, command).await,
         Command::Acme { command } => acme::run(&context, command).await,

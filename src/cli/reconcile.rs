@@ -87,6 +87,13 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
             crl.number, crl.issuer, crl.revocations, crl.unknown
         ));
     }
+    let unknown: u64 = done.crls.iter().map(|crl| crl.unknown).sum();
+    if missing.certificates + unknown > 0 {
+        let command = context.command("ca import-certificates PATH…");
+        output::say(&format!(
+            "files     {command} takes in certificates that were issued since and are found elsewhere"
+        ));
+    }
     let would = if dry_run { "would begin" } else { "begun" };
     output::say(&format!("epoch     {epoch} {would}: CRL numbers go on above every one that was given before"));
     if dry_run {

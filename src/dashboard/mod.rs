@@ -4,6 +4,7 @@
 mod acme;
 mod audit;
 mod authorities;
+mod blocked_keys;
 mod certificate;
 mod certificates;
 mod challenge_tests;
@@ -85,6 +86,7 @@ pub fn room(dash: Dash, with: Manners) -> Router {
         .route("/certificates/new", get(issue::show))
         .route("/certificates/{id}", get(certificate::show))
         .route("/certificates/{id}/revoke", get(revoke::show).post(revoke::create))
+        .route("/blocked-keys", get(blocked_keys::list))
         .route("/certificates/{id}/lift", post(revoke::lift))
         .route("/authorities", get(authorities::list))
         .route("/authorities/{issuer}", get(authorities::show))

@@ -5,6 +5,7 @@ pub mod actor;
 pub mod anchor;
 pub mod attempt;
 pub mod audit;
+pub mod blocked_key;
 pub mod certificate;
 pub mod clock_votes;
 pub mod crl;

@@ -27,6 +27,8 @@ pub struct CaCertificate {
     pub spki: Vec<u8>,
     pub validity: Validity,
     pub path_len: Option<u32>,
+    /// May its key sign CRLs (RFC 5280 §4.2.1.3)? The roots of kubeadm, k3s and mkcert may not.
+    pub signs_crls: bool,
     pub usages: Vec<ObjectIdentifier>,
     pub subject_key_id: Option<Vec<u8>>,
     pub authority_key_id: Option<Vec<u8>>,
@@ -55,12 +57,10 @@ const PROCESSED: [ObjectIdentifier; 12] = [
 ];
 
 impl CaCertificate {
-    /// One under which certificates may be issued: it signs CRLs too, and its key is sound.
+    /// One under which certificates may be issued: it signs CRLs too, unless it is a root, and its key is sound.
     pub fn read(der: &[u8]) -> Result<Self> {
         let own = CaCertificate::parse(der)?;
-        let (raw, ..) = split_certificate(der).map_err(unreadable)?;
-        let bits = TbsView::parse(raw).map_err(unreadable)?.key_usage().map_err(unreadable)?;
-        if bits.is_some_and(|bits| bits & CRL_SIGN == 0) {
+        if !own.signs_crls && !own.is_self_issued() {
             return Err(not_for_signing());
         }
         KeyPolicy::with_any_rsa_length().check(&own.spki)?;
@@ -96,6 +96,7 @@ impl CaCertificate {
             spki: view.spki.to_vec(),
             validity: view.validity,
             path_len,
+            signs_crls: bits.is_none_or(|bits| bits & CRL_SIGN != 0),
             usages: view.extended_key_usage().map_err(unreadable)?,
             subject_key_id: view.subject_key_id().map_err(unreadable)?.map(<[u8]>::to_vec),
             authority_key_id: view.authority_key_id().map_err(unreadable)?.map(<[u8]>::to_vec),

@@ -119,6 +119,11 @@ impl IssuerKey {
         &self.path
     }
 
+    /// May its key sign CRLs, by the certificate that new ones chain to?
+    pub fn signs_crls(&self) -> bool {
+        self.path.cas().first().is_none_or(|own| own.signs_crls)
+    }
+
     /// Empty when it sets none.
     pub fn usages(&self) -> &[der::oid::ObjectIdentifier] {
         &self.usages

@@ -34,6 +34,7 @@ pub mod profile;
 pub mod profile_config;
 mod profile_rules;
 mod profile_shipped;
+pub mod public_key;
 pub mod request;
 mod rsa_weakness;
 pub mod scrypt;

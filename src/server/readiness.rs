@@ -128,7 +128,7 @@ async fn published(app: Arc<App>) -> Vec<Answer> {
     let (snapshot, now) = (app.authority.snapshot(), app.clock.now());
     let mut answers = Vec::new();
     for (slug, loaded) in &snapshot.issuers {
-        if !counts(&app, loaded).await {
+        if !loaded.signs_crls() || !counts(&app, loaded).await {
             continue;
         }
         let failure = match app.authority.current_crl(slug).await {

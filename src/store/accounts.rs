@@ -32,6 +32,7 @@ statements! {
     DEACTIVATE = "UPDATE acme_accounts SET status = 'deactivated' WHERE id = $1 AND thumbprint = $2 AND status = 'valid'";
     REVOKE = "UPDATE acme_accounts SET status = 'revoked' WHERE id = $1 AND status = 'valid'";
     REVOKE_BY_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE public_key = $1 AND status = 'valid' RETURNING id";
+    PUBLIC_KEYS = "SELECT id, public_key FROM acme_accounts WHERE status = 'valid' AND id > $1 ORDER BY id LIMIT $2";
     REVOKE_OF_GRANT = "UPDATE acme_accounts SET status = 'revoked' WHERE grant_id = $1 AND status = 'valid'";
     REVOKE_OF_KEY = "UPDATE acme_accounts SET status = 'revoked' WHERE eab_key_id = $1 AND status = 'valid'";
     AGREE = "UPDATE acme_accounts SET terms_agreed = $2, terms_url = $3 WHERE id = $1 AND status = 'valid'";
@@ -147,6 +148,16 @@ pub async fn revoke<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<bool> {
 /// Ends the accounts of a key, in every directory. Returns them.
 pub async fn revoke_by_key<'a>(on: impl Into<On<'a>>, public_key: &[u8]) -> Result<Vec<AccountId>> {
     q(REVOKE_BY_KEY).bind(public_key).fetch_all(on).await?.iter().map(|row| row.id("id")).collect()
+}
+
+/// The keys of valid accounts, after `after`.
+pub async fn public_keys<'a>(
+    on: impl Into<On<'a>>,
+    after: AccountId,
+    limit: i64,
+) -> Result<Vec<(AccountId, Vec<u8>)>> {
+    let rows = q(PUBLIC_KEYS).bind(after.to_vec()).bind(limit).fetch_all(on).await?;
+    rows.iter().map(|row| Ok((row.id("id")?, row.get("public_key")?))).collect()
 }
 
 /// valid → revoked for all that act under the grant; their orders end by `orders::fail_of_revoked`.

@@ -6,6 +6,7 @@ pub mod acme_lists;
 pub mod attempts;
 pub mod audit;
 pub mod authorizations;
+pub mod blocked_keys;
 mod bulk;
 pub mod certificates;
 pub mod challenges;
@@ -76,6 +77,7 @@ pub fn statements() -> Vec<Sql> {
         attempts::ALL,
         audit::ALL,
         authorizations::ALL,
+        blocked_keys::ALL,
         certificates::ALL,
         challenges::ALL,
         checkpoints::ALL,

@@ -9,6 +9,7 @@ pub mod certificates;
 pub mod grants;
 pub mod hierarchy;
 pub mod imports;
+pub mod keys;
 pub mod page;
 pub mod problem;
 pub mod profiles;

@@ -21,6 +21,10 @@ impl Authority {
             }
             let missing = || Error::inconsistent(format!("issuer {} is not loaded", issuer.slug));
             let loaded = snapshot.issuer_by_id(issuer.id).ok_or_else(missing)?;
+            if !loaded.signs_crls() {
+                told.push(format!("{} signs none", issuer.slug));
+                continue;
+            }
             match self.crl_problem(loaded).await? {
                 (Some(problem), _) => found.push(problem),
                 (None, until) => told.extend(until.map(|until| format!("{} until {until}", issuer.slug))),

@@ -106,7 +106,12 @@ impl Authority {
     /// The CRL in force of an issuer, by slug. It works while locked, and for a while without the database.
     pub async fn current_crl(&self, slug: &str) -> Result<Arc<Crl>> {
         let snapshot = self.snapshot();
-        let issuer = snapshot.issuer(slug)?.issuer.id;
+        let loaded = snapshot.issuer(slug)?;
+        if !loaded.signs_crls() {
+            let detail = format!("CRL of {slug}: its certificate lacks the key usage cRLSign, so that it signs none");
+            return Err(Error::not_found(detail));
+        }
+        let issuer = loaded.issuer.id;
         let slot = self.served.slot(issuer);
         let missing = || {
             Error::new(ErrorKind::Unavailable, format!("issuer {slug} has no CRL yet; try again in a few seconds"))

@@ -88,6 +88,9 @@ impl Authority {
         let snapshot = self.snapshot();
         for issuer in hierarchy::issuers(&self.store).await? {
             let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
+            if !key.signs_crls() {
+                continue;
+            }
             // on the heap: what a publication holds over its waits is large
             match Box::pin(self.publish_if_due(&issuer, &key)).await {
                 Ok(done) => published += usize::from(done),

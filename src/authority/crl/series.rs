@@ -119,13 +119,16 @@ pub async fn sign_first(tx: &mut Tx, publishing: &Publishing<'_>, issuer: &Issue
     sign_series(tx, publishing, issuer, key, last, windows).await
 }
 
-/// A root's CRLs for all of its life, while its key is at hand.
+/// A root's CRLs for all of its life, while its key is at hand; none for a root that may sign none.
 pub async fn sign_root_series(
     tx: &mut Tx,
     publishing: &Publishing<'_>,
     issuer: &Issuer,
     key: &IssuerKey,
 ) -> Result<()> {
+    if !key.signs_crls() {
+        return Ok(());
+    }
     let (now, end) = (tx.now(), key.validity().not_after());
     let last = crls::in_force(&mut *tx, issuer.id, now).await?;
     let mut windows = vec![publishing.until(now, now + ROOT_LIFE, last.as_ref(), key)];

@@ -40,6 +40,14 @@ impl Authority {
         let snapshot = self.snapshot();
         let loaded = snapshot.issuer(slug)?;
         only_of_roots(loaded)?;
+        if !loaded.signs_crls() {
+            let value = format!("the certificate of {slug} lacks the key usage cRLSign (RFC 5280 §4.2.1.3)");
+            let fix = "nothing needs to be done: the issuers below it sign their own CRLs";
+            let sentence = format!("{value}, so verifiers would refuse a CRL of it; {fix}");
+            let refused =
+                Error::refused(ErrorKind::Unprocessable, "crl.key_usage", value, "a root with cRLSign", fix);
+            return Err(refused.saying(sentence));
+        }
         let mut tx = self.begin_change(actor).await?;
         self.sign_root(&mut tx, loaded).await?;
         versions::bump(&mut tx, Topic::Hierarchy).await?;

@@ -43,6 +43,26 @@ async fn a_compromised_key_ends_its_account_and_registers_none() {
     }
 }
 
+/// By its fingerprint alone, which no certificate here has.
+#[tokio::test]
+async fn a_key_that_is_blocked_without_a_certificate_ends_its_account_and_registers_none() {
+    for world in worlds().await {
+        let pair = software::generate(KeyAlgorithm::P256).unwrap();
+        let mut client = Client { world: &world, key: Key::from_pkcs8(&pair.pkcs8), kid: String::new() };
+        let made = client.post_jwk(&url("new-account"), "{}").await.expect(201);
+        client.kid = made.header("location").to_owned();
+        let other = Client::register(&world).await;
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(&openssl::sha::sha256(&pair.public_key));
+        let key = chancery::model::blocked_key::KeyFingerprint(sha256);
+        let actor = Actor::host(0, "test");
+        world.authority.block_key(&actor, key, RevocationReason::KeyCompromise, "").await.unwrap();
+        client.post(&client.kid, "{}").await.refused(401, "unauthorized");
+        client.post_jwk(&url("new-account"), "{}").await.refused(400, "badPublicKey");
+        other.post(&other.kid, "{}").await.expect(200);
+    }
+}
+
 /// A certificate of this key, revoked for keyCompromise.
 async fn compromise(world: &World, pair: &KeyPairDer) {
     let id = certified(world, pair).await;

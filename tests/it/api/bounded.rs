@@ -64,7 +64,9 @@ fn roles_of(id: &str) -> &'static [Role] {
         | "listRenewalWindows"
         | "getRenewalWindow"
         | "getSystemChecks" => &[Viewer, Auditor, Operator, Admin],
-        "listAuditEvents" | "listGrants" | "listEabKeys" | "getEabKey" => &[Auditor, Operator, Admin],
+        "listAuditEvents" | "listBlockedKeys" | "listGrants" | "listEabKeys" | "getEabKey" => {
+            &[Auditor, Operator, Admin]
+        }
         "listTokens" => &[Auditor, Admin],
         "revokeAcmeAccount"
         | "putAccountLimits"
@@ -72,7 +74,9 @@ fn roles_of(id: &str) -> &'static [Role] {
         | "testAcmeChallenge"
         | "createRenewalWindow"
         | "deleteRenewalWindow"
-        | "liftHold" => &[Operator, Admin],
+        | "liftHold"
+        | "blockKey"
+        | "unblockKey" => &[Operator, Admin],
         // whatever is new is an administrator's until somebody decides otherwise here
         _ => &[Admin],
     }

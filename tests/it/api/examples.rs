@@ -112,6 +112,12 @@ async fn calls(book: &mut Book) {
     book.get("getAccountLimits", &format!("{account}/limits")).await;
     book.post("resumeAccount", &format!("{account}/resume"), json!({"name": "www.lab.example"})).await;
     acme_calls(book).await;
+    let leaked = json!({"fingerprint": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "comment": "found in a public repository"});
+    let blocked = "/api/v1/keys/blocked";
+    let made = book.post("blockKey", blocked, leaked).await;
+    book.get("listBlockedKeys", blocked).await;
+    let one = format!("{blocked}/{}", made["fingerprint"].as_str().unwrap());
+    book.send("unblockKey", "DELETE", &one, None, json!({})).await;
     book.get("listAuditEvents", "/api/v1/audit-events?limit=2").await;
     book.get("getSystemChecks", "/api/v1/system/checks").await;
 }

@@ -9,6 +9,7 @@ mod document;
 mod examples;
 mod grants;
 mod idempotency;
+mod keys;
 mod limits;
 mod pages;
 mod profiles;

@@ -224,3 +224,31 @@ fn the_layout_of_easyrsa_and_files_that_hold_no_certificate() {
     assert_eq!((known["known"].as_u64(), known["revoked"].as_u64()), (Some(0), Some(1)), "{known}");
     succeeds(at, &["fsck"]);
 }
+
+#[test]
+fn a_key_is_blocked_by_the_file_that_holds_it() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    succeeds(at, &["init"]);
+    succeeds(at, &["issue", "a.lab.example"]);
+    openssl(at, &["pkcs8", "-topk8", "-in", "a.lab.example.key", "-passout", "pass:secret", "-out", "sealed.key"]);
+    openssl(at, &["pkey", "-in", "a.lab.example.key", "-pubout", "-out", "public.pem"]);
+    openssl(at, &["pkey", "-in", "a.lab.example.key", "-pubout", "-outform", "DER", "-out", "public.der"]);
+    std::fs::write(at.join("password"), "secret\n").unwrap();
+    let locked = run(at, &["key", "block", "sealed.key"]);
+    assert!(code(&locked) != 0 && told(&locked).contains("password"), "{}", told(&locked));
+    let told_of = succeeds(at, &["key", "block", "sealed.key", "--password-file", "password", "--comment", "leaked"]);
+    assert!(told_of.contains("blocked  ") && told_of.contains("certificates here with this key: 1"), "{told_of}");
+    let listed = json(at, &["key", "list", "-o", "json"]);
+    let fingerprint = listed["items"][0]["fingerprint"].as_str().unwrap().to_owned();
+    assert_eq!(listed["items"][0]["comment"], "leaked");
+    for form in ["a.lab.example.key", "public.pem", "public.der", "a.lab.example.crt", fingerprint.as_str()] {
+        let again = run(at, &["key", "block", form]);
+        assert_eq!(code(&again), 7, "{form}: {}", told(&again));
+    }
+    assert_eq!(code(&run(at, &["key", "unblock", &fingerprint])), 7);
+    let free = "00".repeat(32);
+    succeeds(at, &["key", "block", &free]);
+    succeeds(at, &["key", "unblock", &free]);
+    assert!(code(&run(at, &["key", "block", "nothing"])) != 0);
+}

@@ -87,6 +87,30 @@ on_both_engines! {
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
 
+    /// The roots of kubeadm, k3s and mkcert.
+    async fn a_root_that_may_sign_no_crl_signs_none_and_nothing_asks_for_one(at) {
+        let (authority, _) = founded(&at.store).await;
+        let root = Ca::root("kubernetes", &Shape { signs_crls: false, ..Shape::default() });
+        assert_eq!(take(&authority, "kube", &root, &[]).await.unwrap(), "kube-root");
+        authority.create_issuer(&actor(), &wanted("kube"), Some("kube-root")).await.unwrap();
+        works(&authority, "kube", "below a root without cRLSign").await;
+        authority.publish_due().await.unwrap();
+        assert!(authority.current_crl("kube-1").await.is_ok());
+        assert_eq!(authority.current_crl("kube-root").await.unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(authority.crl_bundle("kube").await.unwrap().len(), 1);
+        assert_eq!(rule(authority.sign_crls(&actor(), "kube-root").await), "crl.key_usage");
+        let checks = authority.checks().await;
+        let crls = checks.iter().find(|check| check.name == "crls").unwrap();
+        assert!(crls.detail.contains("kube-root signs none") && !crls.detail.contains("no CRL in force"), "{}", crls.detail);
+        // what it signed is revoked for OCSP; and the operator learns that no CRL says so
+        let own = authority.snapshot().issuer("kube-1").unwrap().certificate().unwrap().certificate_id.unwrap();
+        let revoked = authority.revoke(&actor(), own, chancery::model::reason::RevocationReason::Superseded).await.unwrap();
+        let action = authority.revocation_to_publish(&revoked).await.unwrap().unwrap();
+        assert!(action.contains("signs no CRL"), "{action}");
+        assert_eq!(authority.pending_revocations().await.unwrap(), []);
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
     async fn what_is_no_sound_ca_with_its_key_is_refused_by_rule(at) {
         let (authority, _) = founded(&at.store).await;
         let (root, other) = (Ca::root("Corp Root", &Shape::default()), Ca::root("Other", &Shape::default()));
@@ -99,7 +123,7 @@ on_both_engines! {
         for (ca, above, wanted) in [
             (&stolen, None, "issuer.key"),
             (&with(Shape { ca: false, ..Shape::default() }), None, "issuer.ca"),
-            (&with(Shape { signs_crls: false, ..Shape::default() }), None, "issuer.key_usage"),
+            (&root.below("Odd", &Shape { signs_crls: false, ..Shape::default() }), Some(&root), "issuer.key_usage"),
             (&with(Shape { from: -100, days: 99, ..Shape::default() }), None, "issuer.validity"),
             (&with(Shape { from: 2, ..Shape::default() }), None, "issuer.validity"),
             (&with(Shape { usages: vec![CODE], ..Shape::default() }), None, "issuer.extended_key_usage"),

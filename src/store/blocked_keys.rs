@@ -1,0 +1,58 @@
+//! Keys that were blocked, as they are listed, and lifted.
+
+use super::engine::{On, Row, q, statements};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::model::blocked_key::{BlockedKey, KeyFingerprint};
+
+macro_rules! columns {
+    () => {
+        "SELECT b.spki_sha256, b.reason, b.comment, b.blocked_at, b.actor, \
+         (SELECT COUNT(*) FROM certificates c WHERE c.spki_sha256 = b.spki_sha256) AS certificates FROM blocked_keys b"
+    };
+}
+
+statements! {
+    INSERT = "INSERT INTO blocked_keys (spki_sha256, reason, comment, blocked_at, actor) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
+    FIND = concat!(columns!(), " WHERE b.spki_sha256 = $1");
+    LIST = concat!(columns!(), " WHERE b.spki_sha256 > $1 ORDER BY b.spki_sha256 LIMIT $2");
+    REMOVE = "DELETE FROM blocked_keys WHERE spki_sha256 = $1";
+}
+
+/// False: the key is blocked already, and nothing changes.
+pub async fn insert<'a>(
+    on: impl Into<On<'a>>,
+    key: KeyFingerprint,
+    reason: &str,
+    comment: &str,
+    at: Timestamp,
+    actor: &str,
+) -> Result<bool> {
+    let query = q(INSERT).bind(key.0.to_vec()).bind(reason).bind(comment).bind(at).bind(actor);
+    Ok(query.execute(on).await? == 1)
+}
+
+pub async fn find<'a>(on: impl Into<On<'a>>, key: KeyFingerprint) -> Result<Option<BlockedKey>> {
+    q(FIND).bind(key.0.to_vec()).fetch_optional(on).await?.as_ref().map(row).transpose()
+}
+
+/// In the order of their fingerprints, after `after`.
+pub async fn list<'a>(on: impl Into<On<'a>>, after: Option<KeyFingerprint>, limit: u16) -> Result<Vec<BlockedKey>> {
+    let after = after.map_or(Vec::new(), |key| key.0.to_vec());
+    q(LIST).bind(after).bind(i64::from(limit)).fetch_all(on).await?.iter().map(row).collect()
+}
+
+pub async fn remove<'a>(on: impl Into<On<'a>>, key: KeyFingerprint) -> Result<()> {
+    q(REMOVE).bind(key.0.to_vec()).execute(on).await.map(drop)
+}
+
+fn row(row: &Row) -> Result<BlockedKey> {
+    Ok(BlockedKey {
+        key: KeyFingerprint(super::certificates::sha256(row.get("spki_sha256")?)?),
+        reason: row.get("reason")?,
+        comment: row.get("comment")?,
+        blocked_at: row.time("blocked_at")?,
+        blocked_by: row.get("actor")?,
+        certificates: row.get("certificates")?,
+    })
+}
