@@ -153,6 +153,12 @@ fn tell(context: &Context, counts: &Counts, dry_run: bool, unmatched: usize) {
              `chancery ca import --crl` takes, keeps them revoked"
         ));
     }
+    if !dry_run && counts.imported_revoked + counts.revoked > 0 {
+        let command = context.command("doctor");
+        output::say(&format!(
+            "next      {command} tells which roots have to sign their CRLs anew; issuers do it by themselves"
+        ));
+    }
     if dry_run && all + counts.revoked > 0 {
         output::say(&format!("next      {} without --dry-run", context.command("ca import-certificates PATH…")));
     }

@@ -87,7 +87,7 @@ on_both_engines! {
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
     }
 
-    /// The roots of kubeadm, k3s and mkcert.
+    // The roots of kubeadm, k3s and mkcert.
     async fn a_root_that_may_sign_no_crl_signs_none_and_nothing_asks_for_one(at) {
         let (authority, _) = founded(&at.store).await;
         let root = Ca::root("kubernetes", &Shape { signs_crls: false, ..Shape::default() });
