@@ -181,20 +181,18 @@ impl Authority {
             certificates::find_by_serial(&self.store, serial).await?,
             certificates::find_by_serial_of(&self.store, issuer, serial).await?
         );
-        Ok(
-            match found.map(|c| c.status) {
-                Some(CertificateStatus::Valid) => CertStatus::Good,
-                Some(CertificateStatus::Revoked { at, reason, .. }) => CertStatus::Revoked { at, reason },
-                Some(CertificateStatus::Intended) => {
-                    planted!("ocsp-good-for-an-intent", CertStatus::Good, CertStatus::Unknown)
-                }
-                // one of an imported CA's earlier life may stand on the CRL that came with it
-                None => match revocations::find(&self.store, issuer, serial).await? {
-                    Some(r) => CertStatus::Revoked { at: r.revoked_at, reason: r.reason },
-                    None => planted!("ocsp-good-for-an-unknown-serial", CertStatus::Good, CertStatus::Unknown),
-                },
+        Ok(match found.map(|c| c.status) {
+            Some(CertificateStatus::Valid) => CertStatus::Good,
+            Some(CertificateStatus::Revoked { at, reason, .. }) => CertStatus::Revoked { at, reason },
+            Some(CertificateStatus::Intended) => {
+                planted!("ocsp-good-for-an-intent", CertStatus::Good, CertStatus::Unknown)
+            }
+            // one of an imported CA's earlier life may stand on the CRL that came with it
+            None => match revocations::find(&self.store, issuer, serial).await? {
+                Some(r) => CertStatus::Revoked { at: r.revoked_at, reason: r.reason },
+                None => planted!("ocsp-good-for-an-unknown-serial", CertStatus::Good, CertStatus::Unknown),
             },
-        )
+        })
     }
 }
 

@@ -7,7 +7,6 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::reason::RevocationReason;
 use crate::model::revocation::NewRevocation;
-use crate::model::serial::parse_hex;
 use crate::pki::pem;
 
 pub type Revocation = (Timestamp, NewRevocation);
@@ -78,7 +77,7 @@ pub fn read_lines(text: &str) -> Option<Records> {
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let line = line.trim_start_matches("\\\\x").trim_start_matches("\\x").trim_start_matches("0x");
         let der = match line.starts_with("30") {
-            true => parse_hex(line)?,
+            true => octets(line)?,
             false => pem::certificates(&format!("-----BEGIN CERTIFICATE-----\n{line}\n-----END CERTIFICATE-----\n"))
                 .ok()?
                 .pop()?,
@@ -86,6 +85,11 @@ pub fn read_lines(text: &str) -> Option<Records> {
         records.certificates.push((der, None));
     }
     Some(records).filter(|records| !records.certificates.is_empty())
+}
+
+fn octets(digits: &str) -> Option<Vec<u8>> {
+    let pair = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).ok().filter(|two| two.len() == 2)?, 16).ok();
+    digits.as_bytes().chunks(2).map(pair).collect()
 }
 
 #[cfg(test)]
@@ -105,6 +109,9 @@ mod tests {
             assert!(read_json(wrong).is_err(), "{wrong}");
         }
         assert_eq!(read_lines("\\x3003\n").unwrap().certificates[0].0, [0x30, 3]);
+        let long = format!("3082{}", "ab".repeat(2_000));
+        assert_eq!(read_lines(&long).unwrap().certificates[0].0.len(), 2_002);
+        assert!(read_lines("30820").is_none() && read_lines("30zz").is_none());
         assert!(read_lines("plain words\n").is_none() && read_lines("\n").is_none());
     }
 }

@@ -58,7 +58,13 @@ async fn a_key_that_is_blocked_without_a_certificate_ends_its_account_and_regist
         let actor = Actor::host(0, "test");
         world.authority.block_key(&actor, key, RevocationReason::KeyCompromise, "").await.unwrap();
         client.post(&client.kid, "{}").await.refused(401, "unauthorized");
-        client.post_jwk(&url("new-account"), "{}").await.refused(400, "badPublicKey");
+        client.post_jwk(&url("new-account"), "{}").await.refused(401, "unauthorized");
+        let free = software::generate(KeyAlgorithm::P256).unwrap();
+        sha256.copy_from_slice(&openssl::sha::sha256(&free.public_key));
+        let key = chancery::model::blocked_key::KeyFingerprint(sha256);
+        world.authority.block_key(&actor, key, RevocationReason::KeyCompromise, "").await.unwrap();
+        let newcomer = Client { world: &world, key: Key::from_pkcs8(&free.pkcs8), kid: String::new() };
+        newcomer.post_jwk(&url("new-account"), "{}").await.refused(400, "badPublicKey");
         other.post(&other.kid, "{}").await.expect(200);
     }
 }

@@ -49,7 +49,7 @@ on_both_engines! {
         let made = made.json();
         assert_eq!((&made["fingerprint"], &made["reason"], &made["comment"], &made["certificates"]),
             (&json!(fingerprint), &json!("keyCompromise"), &json!("found on a stolen laptop"), &json!(1)));
-        assert_eq!(sign(&room, &own).await.refusal(), (422, "bad_key".into()));
+        assert_eq!(sign(&room, &own).await.refusal(), (422, "bad_public_key".into()));
         assert_eq!(sign(&room, &other).await.status.as_u16(), 201);
         assert_eq!(drain(&room).await, 1);
         let shown = room.get(&room.admin, &format!("{CERTIFICATES}/{}", first["id"].as_str().unwrap())).await.json();
