@@ -4,6 +4,7 @@
 use std::process::Command;
 use std::time::Duration;
 
+use chancery::authority::issue::Issuance;
 use chancery::clock::{Timestamp, hours, minutes};
 use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
@@ -13,6 +14,8 @@ use chancery::model::reason::RevocationReason::{
     CaCompromise, CertificateHold, CessationOfOperation, KeyCompromise, Superseded, Unspecified,
 };
 use chancery::model::revocation::NewRevocation;
+use chancery::pki::name::SubjectFields;
+use chancery::pki::request::CertificateRequest;
 use chancery::store::{certificates, hierarchy, jobs};
 
 use super::ocsp::{Said, asked};
@@ -75,7 +78,7 @@ on_both_engines! {
         let rig = Rig::on(at).await;
         let again = issuance(Default::default());
         let renewal = issuance(Default::default());
-        let first = rig.issue(chancery::authority::issue::Issuance { request: again.request.clone(), ..renewal }).await.unwrap().certificate;
+        let first = rig.issue(Issuance { request: again.request.clone(), ..renewal }).await.unwrap().certificate;
         let other = rig.issue(again).await.unwrap().certificate;
         at.clock.advance(hours(2));
         rig.authority.revoke(&actor(), first.id, Superseded).await.unwrap();
@@ -209,7 +212,7 @@ on_both_engines! {
     async fn a_hold_does_not_outlive_its_key(at) {
         let rig = Rig::on(at).await;
         let own = issuance(Default::default());
-        let again = chancery::authority::issue::Issuance { request: own.request.clone(), ..issuance(Default::default()) };
+        let again = Issuance { request: own.request.clone(), ..issuance(Default::default()) };
         let held = rig.issue(own).await.unwrap().certificate;
         let other = rig.issue(again).await.unwrap().certificate;
         rig.authority.revoke(&actor(), held.id, CertificateHold).await.unwrap();
@@ -232,7 +235,14 @@ on_both_engines! {
         for domain in ["code-signing", "timestamping"] {
             let wanted = crate::hierarchy::wanted(domain);
             rig.authority.create_domain(&actor(), &wanted).await.unwrap();
-            let issued = crate::hierarchy::issue(&rig.authority, domain, Some("builder"), &[]).await.unwrap();
+            let asked = issuance(Default::default());
+            let subject = match domain {
+                "code-signing" => SubjectFields { country: Some("AT".into()), state: Some("Wien".into()), organization: vec!["Lab".into()], ..SubjectFields::default() },
+                _ => SubjectFields::default(),
+            };
+            let request = CertificateRequest::for_key(asked.request.public_key().clone(), Vec::new());
+            let issued = rig.issue(Issuance { profile: domain.into(), request, subject, common_name: Some("builder".into()), ..asked });
+            let issued = issued.await.unwrap();
             let refused = rig.authority.revoke(&actor(), issued.certificate.id, CertificateHold).await.unwrap_err();
             assert!(refused.detail.contains("would become good again"), "{}", refused.detail);
             assert_eq!(status(&rig, issued.certificate.id).await, CertificateStatus::Valid);
