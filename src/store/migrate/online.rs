@@ -94,6 +94,19 @@ pub const STEPS: &[OnlineStep] = &[
         }],
         rest: rest!("0027_revocations_listed"),
     },
+    OnlineStep {
+        version: 34,
+        before: &[
+            Piece::Change("ALTER TABLE revocations ADD COLUMN IF NOT EXISTS invalidity_date BIGINT"),
+            Piece::Index {
+                name: "revocations_listed_whole",
+                build: "CREATE INDEX CONCURRENTLY IF NOT EXISTS revocations_listed_whole ON revocations \
+                        (issuer_id, serial, not_after, revoked_at, reason, invalidity_date)",
+                drop: "DROP INDEX CONCURRENTLY IF EXISTS revocations_listed_whole",
+            },
+        ],
+        rest: rest!("0034_raised_revocations"),
+    },
 ];
 
 /// How many rows a table has, by the planner's estimate.
