@@ -181,11 +181,7 @@ impl Group {
         let grant = self.grant(granted)?;
         planted!("grant-is-outgrown", (), within(grant, granted, certificate, *common_name)?);
         check_start(certificate.validity, grant.expires_at, "grant")?;
-        if grant.max_count.is_none() && planted!("ended-grant-issues", false, true) {
-            grant.check_alive(now)
-        } else {
-            Ok(())
-        }
+        if planted!("ended-grant-issues", false, grant.max_count.is_none()) { grant.check_alive(now) } else { Ok(()) }
     }
 
     /// One more of the set of names, counted before its order moves.

@@ -152,11 +152,11 @@ fn judge<'a>(snapshot: &Snapshot, presented: &'a Presented, now: Timestamp) -> R
         return Err(refuse("import.signature", "another signature").saying(sentence));
     };
     let revoked = presented.revoked.map(|(at, new)| (at.truncated(), new));
-    if let Some((at, _)) = revoked {
-        if at > now + AHEAD {
-            let sentence = format!("it is said to be revoked at {at}, which lies in the future; now is {now}");
-            return Err(refuse("import.revocation", "a revocation in the future").saying(sentence));
-        }
+    if let Some((at, _)) = revoked
+        && at > now + AHEAD
+    {
+        let sentence = format!("it is said to be revoked at {at}, which lies in the future; now is {now}");
+        return Err(refuse("import.revocation", "a revocation in the future").saying(sentence));
     }
     // an invalidity date that makes no sense is left out: it says nothing that clients would need
     let sound = |at, new: NewRevocation| if new.check_date(at, now).is_ok() { new } else { new.reason.into() };

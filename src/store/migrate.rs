@@ -161,7 +161,7 @@ impl Upgrade<'_> {
     ) -> Result<()> {
         let steps = LIST.iter().filter(|step| step.0 <= version).map(|(version, name, sqlite, postgres)| {
             let text = |text: &'static str| sqlx::SqlSafeStr::into_sql_str(text);
-            let own = text(if self.db.is_postgres() { *postgres } else { *sqlite });
+            let own = text(if self.db.is_postgres() { postgres } else { sqlite });
             let mut step = Migration::new(*version, Cow::Borrowed(*name), MigrationType::Simple, own, false);
             if let Some(online) = online.filter(|online| online.version == step.version) {
                 // recorded with the checksum of the step's own text

@@ -107,7 +107,7 @@ impl Model {
         }
         if self.newest.get(path).is_none_or(|(newest, _)| list.number > *newest) {
             self.told += 1;
-            self.newest.insert(path.to_owned(), (list.number.clone(), self.told));
+            self.newest.insert(path.to_owned(), (list.number, self.told));
         }
         for known in self.known.iter_mut().filter(|known| list.has(&known.serial)) {
             known.listed = true;

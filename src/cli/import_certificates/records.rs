@@ -41,11 +41,9 @@ fn take(records: &mut Records, one: &Value) -> Result<()> {
     }
     let data = if one["data"].is_object() { &one["data"] } else { one };
     if let Some(text) = data["certificate"].as_str() {
-        let revoked = match data["revocation_time"].as_i64().filter(|secs| *secs > 0) {
-            // Vault keeps no reason
-            Some(secs) => Some((Timestamp::from_secs(secs), RevocationReason::Unspecified.into())),
-            None => None,
-        };
+        // Vault keeps no reason
+        let revoked = data["revocation_time"].as_i64().filter(|secs| *secs > 0);
+        let revoked = revoked.map(|secs| (Timestamp::from_secs(secs), RevocationReason::Unspecified.into()));
         records.certificates.extend(pem::certificates(text)?.into_iter().map(|der| (der, revoked)));
         return Ok(());
     }
