@@ -40,7 +40,7 @@ unlisted() {
     grep -rhA1 -E 'planted!\($' src | grep -oE '^ +"[^"]+",' | sed 's/.*"\(.*\)".*/\1/'
     row_locks
   } | sort -u | grep -vx name)
-  named=$(cut -f1 "$LIST" | grep -v '^#' | sort -u)
+  named=$(cut -f1 "$LIST" tests/simulation/faults.txt | grep -v '^#' | sort -u)
   [ "$planted" = "$named" ] && { echo "ok tests/faults.txt lists every planted fault"; return; }
   echo "not ok tests/faults.txt lists every planted fault: $(diff <(echo "$planted") <(echo "$named") | grep '^[<>]' | tr '\n' ' ')"
   return 1

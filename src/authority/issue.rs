@@ -490,6 +490,9 @@ impl WriteGroup<OutcomeRow> for Writer {
             let detail = json!({"sha256": crate::model::serial::to_hex(&row.outcome.fingerprint)});
             tx.audit_as(&row.actor, AuditEvent::done("certificate.issued", &row.object, detail));
         }
+        planted!("certificate-is-not-stored", {
+            return Ok(rows.iter().map(|_| Ok(())).collect());
+        });
         tx.commit().await?;
         Ok(rows.iter().map(|_| Ok(())).collect())
     }

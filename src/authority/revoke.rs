@@ -67,6 +67,10 @@ impl Authority {
             compromise::block(&mut tx, &certificate, wanted.reason).await?;
         }
         self.publish_roots(&mut tx, &certificate, wanted.reason).await?;
+        planted!("answer-before-the-commit", {
+            tokio::spawn(tx.commit());
+            return Ok(certificate);
+        });
         tx.commit().await?;
         self.after_revocation(&certificate, wanted.reason, reason_of(&before).is_none());
         if is_of_hierarchy(&certificate) {
@@ -239,6 +243,9 @@ pub(super) async fn revoke_locked(
     if let Some(date) = wanted.invalidity_date {
         detail["invalidity_date"] = json!(date);
     }
+    planted!("revocation-without-an-event", {
+        return Ok(certificate);
+    });
     tx.audit(AuditEvent::done("certificate.revoked", certificate.object(), detail));
     Ok(certificate)
 }

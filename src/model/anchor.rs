@@ -148,7 +148,7 @@ impl Anchor {
 impl Figures {
     /// What `found` lacks of these figures. Chains come separately, because they need a look at each one.
     pub fn lacks(&self, found: &Figures, chains: &[FoundChain]) -> Vec<Lack> {
-        if found.epoch > self.epoch {
+        if planted!("rollback-is-not-noticed", true, found.epoch > self.epoch) {
             return Vec::new();
         }
         let mut lacks = Vec::new();

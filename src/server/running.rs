@@ -250,6 +250,10 @@ pub async fn open_app(
         app.authority.checkpoint_due().await?;
     }
     app.authority.begin_remembering().await?;
+    planted!("keys-are-forgotten-at-restart", {
+        let later = app.store.now() + crate::clock::days(365);
+        crate::store::idempotency::clean(&app.store, later).await?;
+    });
     Ok((app, first_run))
 }
 

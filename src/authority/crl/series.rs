@@ -294,6 +294,11 @@ pub(in crate::authority) async fn push_listed(
         let full = i64::try_from(page.len()).unwrap_or(0) == PAGE;
         last = page.last().map(|listed| listed.serial.clone());
         for listed in page {
+            planted!("crl-without-an-entry", {
+                if listed.serial.octets()[1] < 32 {
+                    continue;
+                }
+            });
             planted!("crl-lists-2000-rows", {
                 if entries.count() >= 2_000 {
                     return Ok(());
@@ -323,13 +328,14 @@ pub(super) async fn sign(
     entries: CrlEntries,
 ) -> Result<SignedCrl> {
     let signer = key.signer().clone();
+    let used = planted!("crl-number-twice", CrlNumber::from(1), number);
     let input = CrlInput {
         issuer_name: key.subject(),
         authority_key_id: key.key_id(),
         algorithm: SignatureAlgorithm::for_key(signer.algorithm()),
         this_update: window.this_update,
         next_update: window.next_update,
-        number,
+        number: used,
         scope: CrlScope::Complete,
         expired_certs_on_crl: issuer.crl_retained_since,
     };
