@@ -24,7 +24,8 @@ impl FromStr for KeyFingerprint {
     fn from_str(text: &str) -> Result<Self, ()> {
         let text = text.strip_prefix("SHA256:").or_else(|| text.strip_prefix("sha256:")).unwrap_or(text);
         let digits: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect();
-        parse_hex(&digits).and_then(|octets| octets.try_into().ok()).map(KeyFingerprint).ok_or(())
+        let whole = Some(digits).filter(|digits| digits.len() == 64);
+        whole.and_then(|digits| parse_hex(&digits)?.try_into().ok()).map(KeyFingerprint).ok_or(())
     }
 }
 
