@@ -150,7 +150,7 @@ fn tell(context: &Context, counts: &Counts, dry_run: bool, unmatched: usize) {
     if unmatched > 0 {
         output::say(&format!(
             "missing   {unmatched} revoked serials have no certificate among these files; the last CRL of the CA, which \
-             `chancery ca import --crl` takes, keeps them revoked"
+             `chancery ca import` takes with --crl, keeps them revoked"
         ));
     }
     if !dry_run && counts.imported_revoked + counts.revoked > 0 {

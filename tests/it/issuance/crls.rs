@@ -230,6 +230,10 @@ on_both_engines! {
         at.clock.set(now);
         let right = Authority::open(at.restarted().await, rig.keys.clone(), vec![]).await.unwrap();
         assert!(tls(&right).await.number < wrong.number, "the one before is in force");
+        if !at.store.db.is_postgres() {
+            // its own file says that the time is a later one
+            right.store().trust_clock(&actor()).await.unwrap();
+        }
         right.publish_due().await.unwrap();
         let crl = tls(&right).await;
         assert!(crl.number > wrong.number && lists(&crl, &serial) && crl.this_update <= now);

@@ -57,7 +57,7 @@ impl Two {
 async fn of_two_revocations_of_a_certificate_the_first_holds() {
     let two = Two::processes().await;
     for (first, second) in [
-        (RevocationReason::Superseded, RevocationReason::KeyCompromise),
+        (RevocationReason::Superseded, RevocationReason::AffiliationChanged),
         (RevocationReason::KeyCompromise, RevocationReason::Superseded),
         (RevocationReason::Superseded, RevocationReason::Superseded),
     ] {
