@@ -17,8 +17,8 @@ use crate::wire::imports::{ImportRequest, ImportResult, ImportedItem, PresentedC
 /// Import certificates
 #[utoipa::path(post, path = "/api/v1/certificates/imports", operation_id = "importCertificates", tag = "certificates",
     description = "Takes certificates that an issuer of this installation signed elsewhere, at most 500 in a body of 1 MiB: they are found, \
-answered by OCSP and can be revoked from then on. Sending them again changes nothing, so that no Idempotency-Key is needed; a revocation that is \
-new is taken over. What is refused is told for each certificate and does not keep the others back.",
+answered by OCSP and can be revoked from then on. Sending them again changes nothing, so no Idempotency-Key is needed; a revocation that was not \
+known here is added. A certificate that is refused is reported with the reason, and the others are imported all the same.",
     request_body = ImportRequest,
     responses((status = 200, description = "What became of each", body = ImportResult), WriteProblems))]
 pub async fn create(

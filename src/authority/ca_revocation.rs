@@ -183,8 +183,8 @@ impl Authority {
         })
     }
 
-    /// What an operator must still do so that clients learn that a hold was lifted; none when the CRL in force does not
-    /// list the certificate, or the server will publish one within seconds.
+    /// Names the step that an operator must still take so that clients learn that a hold was lifted. None when the CRL in
+    /// force does not list the certificate, or when the server publishes the next CRL by itself.
     pub async fn lifted_to_publish(&self, certificate: &Certificate) -> Result<Option<String>> {
         let snapshot = self.snapshot();
         let Some(issuer) = snapshot.issuer_by_id(certificate.issuer_id) else { return Ok(None) };

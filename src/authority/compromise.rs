@@ -50,7 +50,7 @@ async fn end_accounts(tx: &mut Tx, id: CertificateId) -> Result<usize> {
     end_accounts_with(tx, &spki).await
 }
 
-/// The same for a key that is known by its SHA-256 alone: every account's key is looked at.
+/// Ends the accounts of a key of which only the SHA-256 is known. This reads the keys of all accounts.
 pub(super) async fn end_accounts_of_key(tx: &mut Tx, spki_sha256: &[u8; 32]) -> Result<usize> {
     let (mut after, mut ended) = (AccountId::from_bytes([0; 16]), 0);
     loop {

@@ -69,9 +69,9 @@ pub(super) fn can_be_held(certificate: &Certificate) -> Result<()> {
     Ok(())
 }
 
-/// What was signed with such a key is looked at again and again: during a hold it would be refused, and afterwards it
-/// would be good, also what a thief signed meanwhile. RFC 3161 §4 has no hold for time-stamping, nor have the rules of
-/// the CA/Browser Forum for code signing.
+/// Refuses holds of code signing and timestamping certificates. Their signatures are verified for years. After a hold is
+/// lifted all of them are valid again, and with them those that a thief made during the hold. RFC 3161 §4 names no hold
+/// for timestamping, and the CA/Browser Forum's rules for code signing name none either.
 pub(super) fn check_usages(certificate: &Certificate, usages: &[ObjectIdentifier]) -> Result<()> {
     let kind = match usages {
         usages if usages.contains(&oids::EKU_TIME_STAMPING) => "a timestamping",

@@ -100,7 +100,7 @@ impl Authority {
     }
 }
 
-/// Of several nothing says which one is meant.
+/// Returns the certificate if exactly one was found. Of several, none: the search does not say which one is meant.
 fn only(mut found: Vec<Certificate>) -> Option<Certificate> {
     let last = found.pop();
     last.filter(|_| found.is_empty())

@@ -115,7 +115,7 @@ impl Authority {
         for entry in facts.entries() {
             let serial = SerialNumber::from_octets(entry.serial)?;
             let found = revocations::find(&self.store, issuer.id, &serial).await?;
-            // a hold that was lifted stands there until the next publication
+            // a lifted hold stays on the list until the next publication
             if found.is_none() && dirty && entry.reason == Some(RevocationReason::CertificateHold.code()) {
                 return Ok(Judged::Behind);
             }

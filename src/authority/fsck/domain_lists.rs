@@ -93,7 +93,7 @@ impl Authority {
         }
         let listed = listed(&facts);
         match self.never_revoked(&snapshot, &head.domain, &listed).await? {
-            // a hold that was lifted stands there until the next publication
+            // a lifted hold stays on the list until the next publication
             Some(_) if due => return Ok(Judged::Behind),
             Some(why) => return Ok(Judged::Wrong(why)),
             None => {}

@@ -12,7 +12,7 @@ use crate::pki::pem;
 
 /// Larger files in folders are no certificates.
 const LARGEST_IN_FOLDER: u64 = 16 << 20;
-/// What a folder of a CA holds besides.
+/// Folders of a CA that hold no certificates: private keys and requests.
 const PASSED_OVER: [&str; 3] = ["private", "reqs", "renewed_keys"];
 
 #[derive(Debug, Clone)]
