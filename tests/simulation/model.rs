@@ -78,8 +78,10 @@ impl Model {
         let serial = plain(&serial);
         if let Some(at) = self.known.iter().position(|known| known.id == id) {
             assert_eq!(self.known[at].der, der, "certificate {id} has other bytes than before");
-            self.known[at].perhaps_lost = false;
-            self.known[at].given = self.told;
+            // a repeated answer tells nothing new, unless a restore had lost the certificate
+            if std::mem::take(&mut self.known[at].perhaps_lost) {
+                self.known[at].given = self.told;
+            }
             return at;
         }
         let before = self.serials.insert(serial.clone(), der.clone());
