@@ -69,7 +69,7 @@ impl Access {
     }
 
     pub async fn grant(&self, id: GrantId) -> Result<Grant> {
-        store::grants::find(&self.store, id).await?.ok_or_else(|| Error::not_found(format!("grant {id}")))
+        store::grants::look(&self.store, id).await?.ok_or_else(|| Error::not_found(format!("grant {id}")))
     }
 
     /// Ends what hangs on it in the same commit: tokens, EAB keys, accounts that they registered, their open orders.
@@ -86,7 +86,7 @@ impl Access {
             tokens: store::tokens::revoke_of_grant(&mut tx, id, now).await?,
         };
         if !store::grants::revoke(&mut tx, id, now).await? {
-            return match store::grants::find(&mut tx, id).await? {
+            return match store::grants::look(&mut tx, id).await? {
                 Some(_) => Err(Error::new(ErrorKind::Conflict, format!("grant {id} was revoked before"))),
                 None => Err(Error::not_found(format!("grant {id}"))),
             };

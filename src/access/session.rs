@@ -147,9 +147,9 @@ impl Access {
     /// What time ends: sessions, links, counts.
     pub async fn housekeep(&self) -> Result<()> {
         let now: Timestamp = self.store.now();
-        sessions::clean(&self.store, now, now - IDLE).await?;
         users::clean_links(&self.store, now).await?;
         let mut tx = self.store.begin(&Actor::system("housekeeping")).await?;
+        sessions::clean(&mut tx, now, now - IDLE).await?;
         devices::clean(&mut tx).await?;
         tx.commit().await?;
         self.forget_attempts(now).await

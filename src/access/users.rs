@@ -72,7 +72,7 @@ impl Access {
         let (mut tx, user) = self.changing(actor, id).await?;
         keep_an_admin(&mut tx, &user).await?;
         let now = tx.now();
-        users::set_disabled(&mut tx, id, Some(now)).await?;
+        users::disable(&mut tx, id, now).await?;
         sessions::end_of_user(&mut tx, id, None).await?;
         devices::end_of_user(&mut tx, id).await?;
         tx.audit(AuditEvent::done("user.disabled", user.object(), json!({"name": user.name.as_str()})));
@@ -82,7 +82,7 @@ impl Access {
 
     pub async fn enable_user(&self, actor: &Actor, id: UserId) -> Result<User> {
         let (mut tx, user) = self.changing(actor, id).await?;
-        users::set_disabled(&mut tx, id, None).await?;
+        users::enable(&mut tx, id).await?;
         tx.audit(AuditEvent::done("user.enabled", user.object(), json!({"name": user.name.as_str()})));
         tx.commit().await?;
         Ok(User { disabled_at: None, ..user })

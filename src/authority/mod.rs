@@ -36,6 +36,7 @@ pub mod renewal;
 pub mod responders;
 pub mod revoke;
 mod revoked_cas;
+mod row_macs;
 pub mod signers;
 pub mod snapshot;
 pub mod target_failures;
@@ -91,6 +92,8 @@ pub struct Authority {
     stuck: recovery::Stuck,
     /// When the last certificate of an issuer expires that signs no more, and when that was looked up. Guards only itself.
     over: Mutex<HashMap<IssuerId, (Timestamp, Option<Timestamp>)>>,
+    /// Held by the one look at every row.
+    rows_in_audit: tokio::sync::Mutex<row_macs::RowsInAudit>,
     renewals: ArcSwap<renewal::Rules>,
     /// Set by who publishes checkpoints.
     pub target_failures: target_failures::TargetFailures,
@@ -132,6 +135,7 @@ impl Authority {
         own_hosts: Vec<String>,
         opening: Opening,
     ) -> Result<Arc<Self>> {
+        row_macs::open(&store, keys.as_ref()).await?;
         let snapshot = Snapshot::load(&store, keys.as_ref()).await?;
         Ok(Arc::new(Authority {
             intents: Batcher::start(Writer(store.clone())),
@@ -148,6 +152,7 @@ impl Authority {
             domain_crls: domain_crl::DomainCrls::default(),
             stuck: recovery::Stuck::default(),
             over: Mutex::default(),
+            rows_in_audit: tokio::sync::Mutex::default(),
             renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),
             target_failures: target_failures::TargetFailures::default(),
             revoked: Notify::new(),

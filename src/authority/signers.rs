@@ -37,6 +37,8 @@ pub enum NotSigning {
     Root,
     /// It is prepared, retiring, removed or revoked.
     State(IssuerState),
+    /// Its row was changed in the database.
+    Changed(String),
     /// The CA above it, elsewhere, holds its certificate.
     OnHold,
     Expired(Timestamp),
@@ -61,6 +63,7 @@ impl NotSigning {
         match self {
             NotSigning::Root => "is a root and signs CAs alone".to_owned(),
             NotSigning::State(state) => format!("is {}", state.name()),
+            NotSigning::Changed(why) => format!("signs nothing: {why}"),
             NotSigning::OnHold => "was put on hold by the CA above it".to_owned(),
             NotSigning::Expired(at) => format!("expired at {at}"),
             NotSigning::Under { slug, state } => format!("stands under {slug}, which is {}", state.name()),
@@ -97,6 +100,9 @@ impl Snapshot {
         }
         if issuer.on_hold {
             return Err(NotSigning::OnHold);
+        }
+        if let Some(why) = &issuer.refused {
+            return Err(NotSigning::Changed(why.clone()));
         }
         if !issuer.issuer.state.signs() {
             return Err(NotSigning::State(issuer.issuer.state));

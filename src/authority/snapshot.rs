@@ -19,6 +19,7 @@ use crate::pki::path::IssuingPath;
 use crate::pki::profile::{Profile, ProfileConfig};
 use crate::pki::signer::{KeyStore, SealedKey};
 use crate::pki::tbs::{TbsView, key_identifier, split_certificate};
+use crate::store::hierarchy::Checked;
 use crate::store::versions::{self, Versions};
 use crate::store::{Store, hierarchy, ocsp_signers, profiles};
 
@@ -32,6 +33,8 @@ pub struct Snapshot {
     pub issuers: BTreeMap<String, Arc<LoadedIssuer>>,
     /// By slug.
     pub profiles: BTreeMap<String, Arc<LoadedProfile>>,
+    /// Profiles whose row was changed in the database: the sentence by which each is refused.
+    refused_profiles: BTreeMap<String, String>,
     /// SHA-256 of the public key of every key that this installation holds: CAs, OCSP responders, audit.
     own_keys: HashSet<[u8; 32]>,
 }
@@ -71,6 +74,8 @@ pub struct LoadedIssuer {
     pub responder: Option<LoadedResponder>,
     /// Under which OCSP clients know the issuer.
     pub hashes: IssuerHashes,
+    /// Why it signs nothing and is in no bundle: its row or its certificate was changed in the database.
+    pub refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -128,10 +133,12 @@ impl Snapshot {
         let versions = versions::read(store).await?;
         let sealed: BTreeMap<_, _> = hierarchy::keys(store).await?.into_iter().map(|k| (k.id.bytes(), k)).collect();
         let own_keys = sealed.values().map(|key| key_policy::sha256(&key.public_key)).collect();
-        let certificates = hierarchy::issuer_certificates(store).await?;
+        let checked = hierarchy::checked_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
-        let anchors = hierarchy::anchors(store).await?;
-        let all = hierarchy::issuers(store).await?;
+        let anchors = hierarchy::checked_anchors(store).await?.into_iter().filter(|(_, refused)| refused.is_none());
+        let anchors: Vec<Anchor> = anchors.map(|(anchor, _)| anchor).collect();
+        let (all, refused) = without_changed(hierarchy::checked_issuers(store).await?, &checked);
+        let certificates = usable(checked);
         let revoked = revoked_cas::read(store, &all, &certificates, &anchors).await?;
         let self_signing = ocsp_signers::issuers(store).await?;
         let live: Vec<_> = certificates.iter().filter(|c| !revoked.contains_key(&c.id)).cloned().collect();
@@ -161,6 +168,7 @@ impl Snapshot {
             if revocation.is_some() {
                 issuer.state = IssuerState::Revoked;
             }
+            let refused = refused.get(&issuer.id).cloned();
             let chains = above.chains(&issuer.domain, &own);
             let path = match chains.first() {
                 Some(usual) => {
@@ -207,11 +215,17 @@ impl Snapshot {
                 issuer,
                 responder,
                 hashes,
+                refused,
             };
             issuers.insert(loaded.issuer.slug.clone(), Arc::new(loaded));
         }
         let mut loaded_profiles = BTreeMap::new();
+        let mut refused_profiles = BTreeMap::new();
         for row in profiles::list(store).await? {
+            if let Some(refused) = row.refused {
+                refused_profiles.insert(row.slug, refused);
+                continue;
+            }
             let config: ProfileConfig = serde_json::from_str(&row.config)
                 .map_err(|e| Error::inconsistent(format!("profile {} is not its JSON", row.slug)).because(e))?;
             let profile = Profile::new(config.clone())?;
@@ -219,7 +233,7 @@ impl Snapshot {
             loaded_profiles.insert(row.slug, Arc::new(loaded));
         }
         let domains = hierarchy::domains(store).await?;
-        Ok(Snapshot { versions, domains, anchors, issuers, profiles: loaded_profiles, own_keys })
+        Ok(Snapshot { versions, domains, anchors, issuers, profiles: loaded_profiles, refused_profiles, own_keys })
     }
 
     /// A certificate for a key of the CA itself would let the holder's name stand for the CA.
@@ -232,6 +246,9 @@ impl Snapshot {
     }
 
     pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {
+        if let Some(refused) = self.refused_profiles.get(slug) {
+            return Err(Error::new(ErrorKind::Forbidden, refused.clone()));
+        }
         self.profiles.get(slug).ok_or_else(|| {
             let known: Vec<_> = self.profiles.keys().map(String::as_str).collect();
             let (value, known) = (format!("profile \"{}\"", crate::model::identifier::shown(slug)), known.join(", "));
@@ -280,6 +297,37 @@ fn subject(issuer: &Issuer, certificate: Option<&IssuerCertificate>) -> Result<V
     let certificate = certificate.ok_or_else(unreadable)?;
     let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable().because(e))?;
     Ok(TbsView::parse(tbs).map_err(|e| unreadable().because(e))?.subject.to_vec())
+}
+
+/// Issuers with the sentence by which each is refused. One whose row or only certificates were changed in the database is in
+/// no bundle and signs nothing; its CRLs go on.
+fn without_changed(
+    issuers: Checked<Issuer>,
+    certificates: &Checked<IssuerCertificate>,
+) -> (Vec<Issuer>, BTreeMap<IssuerId, String>) {
+    let (mut all, mut refused) = (Vec::new(), BTreeMap::new());
+    for (mut issuer, changed) in issuers {
+        let own = || certificates.iter().filter(|(certificate, _)| certificate.issuer_id == issuer.id);
+        let all_changed = own().all(|(_, refused)| refused.is_some());
+        let changed = changed.or_else(|| own().find_map(|(_, refused)| refused.clone()).filter(|_| all_changed));
+        if let Some(changed) = changed {
+            issuer.state =
+                if issuer.state == IssuerState::Revoked { IssuerState::Revoked } else { IssuerState::Removed };
+            refused.insert(issuer.id, changed);
+        }
+        all.push(issuer);
+    }
+    (all, refused)
+}
+
+/// Certificates that are as this CA wrote them; of an issuer that has no other, all.
+fn usable(certificates: Checked<IssuerCertificate>) -> Vec<IssuerCertificate> {
+    let good: HashSet<_> =
+        certificates.iter().filter(|(_, refused)| refused.is_none()).map(|(c, _)| c.issuer_id.bytes()).collect();
+    let keeps = |(c, refused): &(IssuerCertificate, Option<String>)| {
+        refused.is_none() || !good.contains(&c.issuer_id.bytes())
+    };
+    certificates.into_iter().filter(keeps).map(|(certificate, _)| certificate).collect()
 }
 
 /// One that cannot be read names nothing; `subject` refuses an issuer without a readable certificate.

@@ -120,10 +120,14 @@ async fn status_urls(app: &App) -> Check {
 }
 
 /// 0 when everything agrees, 11 with one line for each disagreement.
-pub async fn fsck(context: &Context) -> Result<()> {
+pub async fn fsck(context: &Context, accept: &[String]) -> Result<()> {
     let what = || "cannot check the installation".to_owned();
     context.on_host("fsck").trying(what)?;
     let app = context.local_app(&Flags::new()).await.trying(what)?;
+    for object in accept {
+        let what = || format!("cannot accept {object}");
+        app.authority.accept_row(&super::session::host_actor(), object).await.trying(what)?;
+    }
     let report = app.authority.fsck().await.trying(what)?;
     if context.output == Some(Format::Json) {
         output::json(&json!({

@@ -172,8 +172,14 @@ enum Command {
     Doctor(ServeFlags),
     /// Check that database, certificates, audit chains and CRLs are consistent
     ///
-    /// Ends with 0 when they are, 11 with one line for each inconsistency.
-    Fsck,
+    /// Ends with 0 when they are, 11 with one line for each inconsistency. A row that was changed in the database by something
+    /// other than Chancery is refused until it is restored, revoked, or accepted as it stands:
+    /// `chancery fsck --accept user:usr_01JEXAMPLE`
+    Fsck {
+        /// Accept this row as it stands now, before the check
+        #[arg(long, value_name = "OBJECT")]
+        accept: Vec<String>,
+    },
     /// Go on after a backup was restored: show what is missing, take in published CRLs, confirm tokens
     ///
     /// On the host of the database. Until it has run, a server whose database is older than remembered signs nothing.
@@ -264,7 +270,7 @@ async fn dispatch(cli: Cli) -> Result<()> {
         Command::Audit { command } => audit::run(&context, command).await,
         Command::Quickstart(args) => quickstart::run(&context, args).await,
         Command::Doctor(flags) => doctor::doctor(&context, flags).await,
-        Command::Fsck => doctor::fsck(&context).await,
+        Command::Fsck { accept } => doctor::fsck(&context, &accept).await,
         Command::Reconcile(args) => reconcile::run(&context, args).await,
         Command::Config { command } => config::run(&context, command),
         Command::Completion { shell } => generate::completion(shell),

@@ -14,6 +14,7 @@ use crate::error::Result;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PROOF: Duration = Duration::from_secs(5);
+const ROW_MACS: Duration = Duration::from_secs(2);
 
 /// One piece of periodic work.
 pub struct PeriodicWork {
@@ -51,6 +52,8 @@ pub const WORK: &[PeriodicWork] = &[
     PeriodicWork::of("write-proof", PROOF, |app| Box::pin(async move { app.store.prove_write().await })).everywhere(),
     PeriodicWork::of("versions", SECOND, |app| Box::pin(async move { app.refresh().await })).everywhere(),
     PeriodicWork::of("anchor", SECOND, |app| Box::pin(async move { app.remember().await })).everywhere(),
+    PeriodicWork::of("row-macs", ROW_MACS, |app| Box::pin(async move { app.authority.keep_row_macs().await }))
+        .everywhere(),
     PeriodicWork::of("refusals", minutes(1), |app| {
         Box::pin(async move {
             app.write_refusals(false).await;
@@ -72,6 +75,7 @@ pub const WORK: &[PeriodicWork] = &[
     PeriodicWork::of("ocsp-responders", minutes(10), |app| {
         Box::pin(async move { app.authority.renew_responders().await.map(drop) })
     }),
+    PeriodicWork::of("row-look", minutes(10), |app| Box::pin(async move { app.authority.look_at_rows().await })),
     PeriodicWork::of("housekeeping", minutes(1), |app| Box::pin(async move { app.housekeep().await })),
 ];
 

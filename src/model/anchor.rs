@@ -45,6 +45,9 @@ pub struct Figures {
     pub events: Vec<ChainEnd>,
     /// The newest checkpoint of the audit.
     pub checkpoint: Option<CheckpointFigure>,
+    /// How many tables must have a MAC in every row.
+    #[serde(default)]
+    pub row_macs: i64,
 }
 
 /// The numbers of one series of CRLs.
@@ -106,6 +109,7 @@ pub enum Lack {
     Crl { series: String, remembered: CrlNumber, found: Option<CrlNumber> },
     Events { events: u64, chains: usize },
     Checkpoint { id: CheckpointId, changed: bool },
+    RowMacs { remembered: i64, found: i64 },
 }
 
 impl fmt::Display for Lack {
@@ -131,6 +135,9 @@ impl fmt::Display for Lack {
             Lack::Events { events, chains } => {
                 let (event, is) = if *events == 1 { ("event", "is") } else { ("events", "are") };
                 write!(f, "{events} audit {event} at the end of {chains} chains {is} missing")
+            }
+            Lack::RowMacs { remembered, found } => {
+                write!(f, "rows must have MACs in {remembered} tables, and the marks of {found} are there")
             }
             Lack::Checkpoint { id, changed: false } => write!(f, "audit checkpoint {id} is missing"),
             Lack::Checkpoint { id, changed: true } => write!(f, "audit checkpoint {id} is another one"),
@@ -174,6 +181,9 @@ impl Figures {
             lacks.push(Lack::Events { events, chains: broken.len() });
         }
         lacks.extend(self.checkpoint_lack(found));
+        if self.row_macs > found.row_macs {
+            lacks.push(Lack::RowMacs { remembered: self.row_macs, found: found.row_macs });
+        }
         lacks
     }
 
@@ -203,6 +213,7 @@ impl Figures {
             let known = self.versions.entry(topic.clone()).or_insert(*version);
             *known = (*known).max(*version);
         }
+        self.row_macs = self.row_macs.max(other.row_macs);
         self.rise_to_crls(other);
         self.add_chains(&other.events);
         let newer = |ours: &CheckpointFigure, theirs: &CheckpointFigure| theirs.id > ours.id;
@@ -254,6 +265,7 @@ mod tests {
             crls: BTreeMap::from([("domain:tls".to_owned(), crl)]),
             events: vec![end(1, 7)],
             checkpoint: Some(CheckpointFigure { id: CheckpointId::from_bytes([4; 16]), sha256: "aa".into() }),
+            row_macs: 2,
         }
     }
 
@@ -284,7 +296,8 @@ mod tests {
     #[test]
     fn each_figure_that_is_lower_is_a_lack() {
         let anchor = figures();
-        let lower: [(Change, &str); 6] = [
+        let lower: [(Change, &str); 7] = [
+            (|f| f.row_macs = 1, "in 2 tables, and the marks of 1 are there"),
             (|f| f.epoch = 2, "its epoch is 2, and 3 is remembered"),
             (
                 |f| *f.versions.get_mut("revocations").unwrap() = 4,

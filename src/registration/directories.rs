@@ -20,7 +20,7 @@ use crate::model::limits::Limits;
 use crate::model::names::NameRule;
 use crate::model::network::IpNetwork;
 use crate::model::validity::parse_duration;
-use crate::store::profiles;
+use crate::store::profiles::{self, StoredDirectory};
 use crate::store::versions::{self, Topic};
 use crate::validation::{CaaMode, Method, Rules};
 
@@ -275,7 +275,10 @@ impl Registration {
     /// The same without a copy, for every request.
     pub fn shared_directory(&self, slug: &str) -> Result<Arc<Directory>> {
         let found = self.directories.load().iter().find(|d| d.slug == slug).cloned();
-        found.ok_or_else(|| Error::not_found("ACME directory"))
+        found.ok_or_else(|| match self.refused_directories.load().get(slug) {
+            Some(why) => Error::new(ErrorKind::Forbidden, why.clone()),
+            None => Error::not_found("ACME directory"),
+        })
     }
 
     /// The slugs of all directories.
@@ -322,14 +325,19 @@ impl Registration {
     pub async fn reload(&self) -> Result<()> {
         // the version first: a change between the two reads is read again at the next turn
         let version = versions::read(&self.store).await?.directories;
-        let mut fresh = Vec::new();
-        for (slug, config) in profiles::directories(&self.store).await? {
+        let (mut fresh, mut refused) = (Vec::new(), std::collections::BTreeMap::new());
+        for StoredDirectory { slug, config, refused: why } in profiles::directories(&self.store).await? {
+            if let Some(why) = why {
+                refused.insert(slug, why);
+                continue;
+            }
             let config = serde_json::from_str(&config).map_err(|e| {
                 Error::inconsistent(format!("the configuration of ACME directory {slug} cannot be read")).because(e)
             })?;
             fresh.push(Arc::new(Directory { slug, config }));
         }
         self.directories.store(std::sync::Arc::new(fresh));
+        self.refused_directories.store(std::sync::Arc::new(refused));
         self.version.store(version, std::sync::atomic::Ordering::Release);
         Ok(())
     }

@@ -146,7 +146,7 @@ impl Registration {
     }
 
     pub async fn eab_key(&self, id: EabKeyId) -> Result<EabKey> {
-        eab_keys::find(&self.store, id).await?.ok_or_else(|| Error::not_found(format!("EAB key {id}")))
+        eab_keys::look(&self.store, id).await?.ok_or_else(|| Error::not_found(format!("EAB key {id}")))
     }
 
     /// It registers no further account. `with_accounts` ends those too that it has registered, and their open orders.
@@ -154,7 +154,7 @@ impl Registration {
         let mut tx = self.store.begin(actor).await?;
         let now = tx.now();
         let fresh = eab_keys::revoke(&mut tx, id, now).await?;
-        let found = eab_keys::find(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("EAB key {id}")))?;
+        let found = eab_keys::look(&mut tx, id).await?.ok_or_else(|| Error::not_found(format!("EAB key {id}")))?;
         if !fresh && !with_accounts {
             return Err(Error::new(ErrorKind::Conflict, format!("EAB key {id} was revoked before")));
         }
@@ -180,7 +180,7 @@ impl Registration {
         // one spelling: an id also parses in lower case
         let id = asked.kid.parse().ok().filter(|id: &EabKeyId| id.to_string() == asked.kid);
         let (found, sealed) = match id {
-            Some(id) => (eab_keys::find(&self.store, id).await?, eab_keys::sealed(&self.store, id).await?),
+            Some(id) => (eab_keys::find(&self.store, id).await?, eab_keys::secret(&self.store, id).await?),
             None => (None, None),
         };
         let secret = match (&found, sealed) {

@@ -98,6 +98,8 @@ pub struct Registration {
     /// Requests that were refused by its own rules, and downloads.
     attempts: attempts::Attempts,
     directories: ArcSwap<Vec<Arc<Directory>>>,
+    /// Directories whose row was changed in the database: the sentence by which each is refused.
+    refused_directories: ArcSwap<std::collections::BTreeMap<String, String>>,
     /// Of the directories as they were last read.
     version: AtomicI64,
     describe: Describe,
@@ -121,6 +123,7 @@ impl Registration {
             refusals: Refusals::new(store.clone()),
             attempts: attempts::Attempts::default(),
             directories: ArcSwap::from_pointee(Vec::new()),
+            refused_directories: ArcSwap::default(),
             version: AtomicI64::new(-1),
             known: known::Known::default(),
             orders: Batcher::start(placing::Writer(store.clone())),

@@ -38,6 +38,7 @@ pub fn issuing(app: &Arc<App>) -> Vec<Check> {
             Box::pin(async move { issuers(&app, &tested).await })
         }),
         check(app, "clock", |app| Box::pin(clock(app))),
+        check(app, "rows", |app| Box::pin(async move { vec![rows(&app)] })),
         check(app, "history", |app| Box::pin(async move { vec![history(&app)] })),
     ]
 }
@@ -62,6 +63,18 @@ async fn database(app: Arc<App>) -> Vec<Answer> {
 
 fn history(app: &App) -> Answer {
     Answer::new("history", app.store.check_history().err().map(|error| error.detail))
+}
+
+/// Other rows work, so this replica stays in the load balancer.
+fn rows(app: &App) -> Answer {
+    let macs = app.store.row_macs();
+    if let Some(why) = macs.lost() {
+        return Answer::new("rows", Some(format!("rows that grant something cannot be checked: {why}")));
+    }
+    match macs.changed().into_iter().next() {
+        Some((object, row)) => Answer::warning("rows", format!("{object} {}", row.what)),
+        None => Answer::new("rows", None),
+    }
 }
 
 fn unlocked(app: &App) -> Answer {

@@ -249,6 +249,7 @@ pub async fn open_app(
         // the receipt names the key of the audit
         app.authority.checkpoint_due().await?;
     }
+    app.authority.keep_row_macs().await?;
     app.authority.begin_remembering().await?;
     planted!("keys-are-forgotten-at-restart", {
         let later = app.store.now() + crate::clock::days(365);

@@ -9,7 +9,7 @@ use axum::response::Response;
 
 use super::{DER, PEM, cached};
 use crate::authority::Authority;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
 use crate::model::issuer::IssuerRole;
 use crate::model::serial::to_hex;
@@ -49,7 +49,8 @@ pub async fn bundle(
     let snapshot = authority.snapshot();
     let roots = snapshot.roots(domain);
     if roots.is_empty() {
-        return Err(unknown());
+        let refused = snapshot.issuers.values().filter(|i| i.issuer.domain == domain).find_map(|i| i.refused.clone());
+        return Err(refused.map_or_else(unknown, |why| Error::new(ErrorKind::Unavailable, why)));
     }
     let text: String = roots.iter().map(|der| pem::encode("CERTIFICATE", der)).collect();
     let tag = tag(text.as_bytes());

@@ -29,6 +29,9 @@ statements! {
               AND p.lane = ($2::bigint[])[1] AND p.seq = ($3::bigint[])[1] - 1)";
     PAGE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2");
     OF_OBJECT = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2");
+    OF_OBJECT_NEWEST = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id DESC LIMIT 1");
+    /// Events whose detail names rows with MACs.
+    WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND detail LIKE '%\"rows\":{%' ORDER BY id LIMIT $2");
     CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
              ORDER BY writer, lane, seq LIMIT $4");
 }
@@ -200,6 +203,16 @@ pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<EventId>, limit: i64
 /// Events of one object, oldest first.
 pub async fn of_object<'a>(on: impl Into<On<'a>>, object: &str, limit: i64) -> Result<Vec<ChainedEvent>> {
     q(OF_OBJECT).bind(object).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+}
+
+pub async fn of_object_newest<'a>(on: impl Into<On<'a>>, object: &str) -> Result<Option<ChainedEvent>> {
+    q(OF_OBJECT_NEWEST).bind(object).fetch_optional(on).await?.as_ref().map(event).transpose()
+}
+
+/// Events that name rows with MACs, after one, oldest first.
+pub async fn with_rows<'a>(on: impl Into<On<'a>>, after: Option<EventId>, limit: i64) -> Result<Vec<ChainedEvent>> {
+    let after = after.map_or_else(Vec::new, EventId::to_vec);
+    q(WITH_ROWS).bind(after).bind(limit).fetch_all(on).await?.iter().map(event).collect()
 }
 
 /// A row of a chain: where it stands, and what can be read of it.

@@ -1,6 +1,8 @@
 //! External account keys (RFC 8555 §7.3.4). The secret is sealed; only who asks for it by name gets the row of it.
 
+use super::Tx;
 use super::engine::{On, Row, q, statements};
+use super::row_macs::{self, EAB_KEYS, Sealing, mac_columns, sealed, sealed_writes};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::eab::EabKey;
@@ -8,45 +10,58 @@ use crate::model::id::{EabKeyId, GrantId};
 
 macro_rules! columns {
     () => {
-        "id, name, directory, grant_id, max_accounts, used_accounts, created_by, created_at, expires_at, revoked_at, suspended_at, last_used_at"
+        concat!(
+            "id, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, revoked_at, suspended_at, last_used_at, ",
+            mac_columns!("eab_keys", "eab_keys", "", "id")
+        )
     };
 }
 
 statements! {
-    INSERT = "INSERT INTO eab_keys (id, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9)";
     FIND = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id = $1");
-    SEALED = "SELECT sealed FROM eab_keys WHERE id = $1";
+    SEALED_SECRET = "SELECT sealed FROM eab_keys WHERE id = $1";
     PAGE = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id < $1 ORDER BY id DESC LIMIT $2");
     USE = "UPDATE eab_keys SET used_accounts = used_accounts + 1, last_used_at = $2 WHERE id = $1 AND revoked_at IS NULL \
            AND suspended_at IS NULL AND expires_at > $2 AND (max_accounts IS NULL OR used_accounts < max_accounts)";
-    REVOKE = "UPDATE eab_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
-    REVOKE_OF_GRANT = "UPDATE eab_keys SET revoked_at = $2 WHERE grant_id = $1 AND revoked_at IS NULL";
+    OF_GRANT = "SELECT id FROM eab_keys WHERE grant_id = $1 AND revoked_at IS NULL";
 }
 
-pub async fn insert<'a>(on: impl Into<On<'a>>, key: &EabKey, sealed: &[u8]) -> Result<()> {
-    q(INSERT)
+sealed_writes! {
+    INSERT = "INSERT INTO eab_keys (id, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, \
+              row_version, row_mac) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, 1, $10)";
+    REVOKE = "UPDATE eab_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
+}
+
+pub async fn insert<'a>(on: impl Into<Sealing<'a>>, key: &EabKey, secret: &[u8]) -> Result<()> {
+    let query = sealed(INSERT)
         .bind(key.id.to_vec())
         .bind(&key.name)
         .bind(&key.directory)
         .bind(key.grant_id.to_vec())
-        .bind(sealed)
+        .bind(secret)
         .bind(key.max_accounts)
         .bind(&key.created_by)
         .bind(key.created_at)
-        .bind(key.expires_at)
-        .execute(on)
-        .await
-        .map(drop)
+        .bind(key.expires_at);
+    row_macs::insert(on, EAB_KEYS, query).await.map(drop)
 }
 
-pub async fn find<'a>(on: impl Into<On<'a>>, id: EabKeyId) -> Result<Option<EabKey>> {
+/// A key to register accounts with: refused when it was changed in the database.
+pub async fn find<'a>(on: impl Into<Sealing<'a>>, id: EabKeyId) -> Result<Option<EabKey>> {
+    let (on, checker) = on.into().into_parts();
+    let Some(found) = q(FIND).bind(id.to_vec()).fetch_optional(on).await? else { return Ok(None) };
+    checker.check(EAB_KEYS, &found, "")?;
+    row(&found).map(Some)
+}
+
+/// A key to look at.
+pub async fn look<'a>(on: impl Into<On<'a>>, id: EabKeyId) -> Result<Option<EabKey>> {
     q(FIND).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(row).transpose()
 }
 
 /// The sealed MAC key.
-pub async fn sealed<'a>(on: impl Into<On<'a>>, id: EabKeyId) -> Result<Option<Vec<u8>>> {
-    q(SEALED).bind(id.to_vec()).fetch_optional(on).await?.map(|row| row.get("sealed")).transpose()
+pub async fn secret<'a>(on: impl Into<On<'a>>, id: EabKeyId) -> Result<Option<Vec<u8>>> {
+    q(SEALED_SECRET).bind(id.to_vec()).fetch_optional(on).await?.map(|row| row.get("sealed")).transpose()
 }
 
 /// Newest first, before `before` (exclusive).
@@ -61,12 +76,16 @@ pub async fn take<'a>(on: impl Into<On<'a>>, id: EabKeyId, now: Timestamp) -> Re
 }
 
 /// Whether it was not revoked before.
-pub async fn revoke<'a>(on: impl Into<On<'a>>, id: EabKeyId, at: Timestamp) -> Result<bool> {
-    Ok(q(REVOKE).bind(id.to_vec()).bind(at).execute(on).await? == 1)
+pub async fn revoke(tx: &mut Tx, id: EabKeyId, at: Timestamp) -> Result<bool> {
+    row_macs::withdraw(tx, EAB_KEYS, &id.bytes(), sealed(REVOKE).bind(id.to_vec()).bind(at)).await
 }
 
-pub async fn revoke_of_grant<'a>(on: impl Into<On<'a>>, grant: GrantId, at: Timestamp) -> Result<u64> {
-    q(REVOKE_OF_GRANT).bind(grant.to_vec()).bind(at).execute(on).await
+pub async fn revoke_of_grant(tx: &mut Tx, grant: GrantId, at: Timestamp) -> Result<u64> {
+    let mut revoked = 0;
+    for found in q(OF_GRANT).bind(grant.to_vec()).fetch_all(&mut *tx).await? {
+        revoked += u64::from(revoke(tx, found.id("id")?, at).await?);
+    }
+    Ok(revoked)
 }
 
 fn row(row: &Row) -> Result<EabKey> {

@@ -499,6 +499,14 @@ impl Query {
         self
     }
 
+    pub(in crate::store) fn sql(&self) -> &Sql {
+        &self.sql
+    }
+
+    pub(in crate::store) fn args(&self) -> &[Arg] {
+        &self.args
+    }
+
     /// The values that were bound.
     pub fn into_args(self) -> Vec<Arg> {
         self.args

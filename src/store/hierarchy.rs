@@ -1,7 +1,8 @@
 //! The installation, domains, keys, issuers with their certificates, and OCSP responders.
 
-use super::Tx;
 use super::engine::{On, Row, q, statements};
+use super::row_macs::{self, ANCHORS, ISSUER_CERTIFICATES, ISSUERS, Sealing, mac_columns, sealed, sealed_writes};
+use super::{Store, Tx};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::id::{CertificateId, IssuerId, KeyId};
@@ -13,7 +14,11 @@ use crate::pki::signer::{KeyPurpose, SealedKey};
 
 macro_rules! issuer_columns {
     () => {
-        "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, former, status_url, crl_counter, (crl_dirty OR crl_building) AS crl_dirty, crl_retained_since, created_at"
+        concat!(
+            "id, slug, domain, name, role, key_id, parent_id, status, state, is_default, former, status_url, crl_counter, \
+             (crl_dirty OR crl_building) AS crl_dirty, crl_retained_since, created_at, ",
+            mac_columns!("issuers", "issuers", "", "id")
+        )
     };
 }
 
@@ -31,24 +36,18 @@ statements! {
     KEYS = concat!("SELECT ", key_columns!(), " FROM keys");
     KEY = concat!("SELECT ", key_columns!(), " FROM keys WHERE id = $1");
     INSERT_KEY = "INSERT INTO keys (id, purpose, algorithm, public_key, sealed, created_at) VALUES ($1, $2, $3, $4, $5, $6)";
-    ISSUERS = concat!("SELECT ", issuer_columns!(), " FROM issuers ORDER BY slug");
+    ISSUERS_LIST = concat!("SELECT ", issuer_columns!(), " FROM issuers ORDER BY slug");
     LOCK_ISSUER = concat!("SELECT ", issuer_columns!(), " FROM issuers WHERE id = $1"),
         postgres concat!("SELECT ", issuer_columns!(), " FROM issuers WHERE id = $1 FOR UPDATE");
-    INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, state, is_default, status_url, crl_counter, crl_dirty, created_at) \
-                     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
     MARK_CRL_DIRTY = "UPDATE issuers SET crl_dirty = TRUE WHERE id = $1";
-    REVOKE_OF_CERTIFICATE = "UPDATE issuers SET state = 'revoked', status = 'retired', is_default = FALSE, former = '' \
-                             WHERE state <> 'revoked' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
-    ISSUER_CERTIFICATES = "SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at FROM issuer_certificates ORDER BY issuer_id, not_after DESC";
-    INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    OF_CERTIFICATE = "SELECT id FROM issuers WHERE state <> 'revoked' AND id IN (SELECT issuer_id FROM issuer_certificates WHERE certificate_id = $1)";
+    CERTIFICATES = concat!("SELECT id, issuer_id, certificate_id, der, not_before, not_after, created_at, ",
+        mac_columns!("issuer_certificates", "issuer_certificates", "", "id"), " FROM issuer_certificates ORDER BY issuer_id, not_after DESC");
     SET_SEALED = "UPDATE keys SET sealed = $2 WHERE id = $1 AND sealed = $3";
-    SET_STATE = "UPDATE issuers SET state = $2, status = $3, former = $4, is_default = FALSE WHERE id = $1";
-    CLEAR_DEFAULT = "UPDATE issuers SET is_default = FALSE WHERE domain = $1 AND is_default";
-    FORGET_DEFAULTS = "UPDATE issuers SET former = '' WHERE domain = $1 AND former = 'default'";
-    SET_DEFAULT = "UPDATE issuers SET is_default = TRUE WHERE id = $1 AND role = 'issuing' AND state = 'active' AND status = 'active'";
-    ANCHORS = "SELECT domain, standing, der, not_before, not_after FROM anchors ORDER BY domain, not_after DESC, fingerprint";
-    INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at, standing) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING";
-    SET_ANCHOR_STANDING = "UPDATE anchors SET standing = $3 WHERE domain = $1 AND fingerprint = $2";
+    DEFAULTS = "SELECT id FROM issuers WHERE domain = $1 AND is_default";
+    FORMER_DEFAULTS = "SELECT id FROM issuers WHERE domain = $1 AND former = 'default'";
+    ANCHORS_LIST = concat!("SELECT domain, fingerprint, standing, der, not_before, not_after, ",
+        mac_columns!("anchors", "anchors", "", "fingerprint"), " FROM anchors ORDER BY domain, not_after DESC, fingerprint");
     REQUESTS = "SELECT id, slug, domain, key_id, status_url, csr, created_at FROM issuer_requests ORDER BY slug";
     INSERT_REQUEST = "INSERT INTO issuer_requests (id, slug, domain, key_id, status_url, csr, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
     DELETE_REQUEST = "DELETE FROM issuer_requests WHERE id = $1";
@@ -56,6 +55,21 @@ statements! {
     RESPONDERS = "SELECT id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at FROM responders WHERE not_after > $1 \
                   AND NOT EXISTS (SELECT 1 FROM certificates c WHERE c.id = responders.certificate_id AND c.status = 'revoked') ORDER BY issuer_id, not_after DESC";
     INSERT_RESPONDER = "INSERT INTO responders (id, issuer_id, key_id, certificate_id, der, not_before, not_after, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+}
+
+sealed_writes! {
+    INSERT_ISSUER = "INSERT INTO issuers (id, slug, domain, name, role, key_id, parent_id, status, state, is_default, former, status_url, crl_counter, crl_dirty, \
+                     created_at, row_version, row_mac) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '', $11, $12, $13, $14, 1, $15)";
+    REVOKE_ISSUER = "UPDATE issuers SET state = 'revoked', status = 'retired', is_default = FALSE, former = '' WHERE id = $1 AND state <> 'revoked'";
+    INSERT_ISSUER_CERTIFICATE = "INSERT INTO issuer_certificates (id, issuer_id, certificate_id, der, not_before, not_after, created_at, row_version, row_mac) \
+                                 VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8)";
+    SET_STATE = "UPDATE issuers SET state = $2, status = $3, former = $4, is_default = FALSE WHERE id = $1";
+    CLEAR_DEFAULT = "UPDATE issuers SET is_default = FALSE WHERE id = $1 AND is_default";
+    FORGET_DEFAULT = "UPDATE issuers SET former = '' WHERE id = $1 AND former = 'default'";
+    SET_DEFAULT = "UPDATE issuers SET is_default = TRUE WHERE id = $1 AND role = 'issuing' AND state = 'active' AND status = 'active'";
+    INSERT_ANCHOR = "INSERT INTO anchors (domain, fingerprint, der, not_before, not_after, created_at, standing, row_version, row_mac) \
+                     VALUES ($1, $2, $3, $4, $5, $6, $7, 1, $8) ON CONFLICT DO NOTHING";
+    SET_ANCHOR_STANDING = "UPDATE anchors SET standing = $3 WHERE domain = $1 AND fingerprint = $2";
 }
 
 /// Stands for the row among `certificates` that a certificate of another CA has not.
@@ -140,7 +154,7 @@ pub async fn insert_key<'a>(on: impl Into<On<'a>>, key: &SealedKey, now: Timesta
 }
 
 pub async fn issuers<'a>(on: impl Into<On<'a>>) -> Result<Vec<Issuer>> {
-    q(ISSUERS).fetch_all(on).await?.iter().map(issuer_row).collect()
+    q(ISSUERS_LIST).fetch_all(on).await?.iter().map(issuer_row).collect()
 }
 
 /// The issuer's row, locked until the transaction ends: who builds its CRL owns the number.
@@ -148,8 +162,8 @@ pub async fn lock_issuer<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<Opti
     q(LOCK_ISSUER).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(issuer_row).transpose()
 }
 
-pub async fn insert_issuer<'a>(on: impl Into<On<'a>>, issuer: &Issuer) -> Result<()> {
-    q(INSERT_ISSUER)
+pub async fn insert_issuer<'a>(on: impl Into<Sealing<'a>>, issuer: &Issuer) -> Result<()> {
+    let query = sealed(INSERT_ISSUER)
         .bind(issuer.id.to_vec())
         .bind(&issuer.slug)
         .bind(&issuer.domain)
@@ -163,10 +177,8 @@ pub async fn insert_issuer<'a>(on: impl Into<On<'a>>, issuer: &Issuer) -> Result
         .bind(&issuer.status_url)
         .bind(issuer.crl_counter)
         .bind(issuer.crl_dirty)
-        .bind(issuer.created_at)
-        .execute(on)
-        .await
-        .map(drop)
+        .bind(issuer.created_at);
+    row_macs::insert(on, ISSUERS, query).await.map(drop)
 }
 
 /// In the transaction of the revocation that makes it so.
@@ -175,39 +187,63 @@ pub async fn mark_crl_dirty<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<(
 }
 
 /// Revokes the issuer whose own certificate this is, if any: its key is no longer its own. Returns how many.
-pub async fn revoke_of_certificate<'a>(on: impl Into<On<'a>>, id: CertificateId) -> Result<u64> {
-    q(REVOKE_OF_CERTIFICATE).bind(id.to_vec()).execute(on).await
+pub async fn revoke_of_certificate(tx: &mut Tx, id: CertificateId) -> Result<u64> {
+    let mut revoked = 0;
+    for found in q(OF_CERTIFICATE).bind(id.to_vec()).fetch_all(&mut *tx).await? {
+        let issuer: Vec<u8> = found.get("id")?;
+        let query = sealed(REVOKE_ISSUER).bind(issuer.clone());
+        revoked += u64::from(row_macs::withdraw(tx, ISSUERS, &issuer, query).await?);
+    }
+    Ok(revoked)
 }
 
 pub async fn issuer_certificates<'a>(on: impl Into<On<'a>>) -> Result<Vec<IssuerCertificate>> {
-    let rows = q(ISSUER_CERTIFICATES).fetch_all(on).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(IssuerCertificate {
-                id: row.id("id")?,
-                issuer_id: row.id("issuer_id")?,
-                certificate_id: Some(row.id("certificate_id")?).filter(|id| *id != FOREIGN),
-                der: row.get("der")?,
-                not_before: row.time("not_before")?,
-                not_after: row.time("not_after")?,
-                created_at: row.time("created_at")?,
-            })
-        })
-        .collect()
+    q(CERTIFICATES).fetch_all(on).await?.iter().map(issuer_certificate).collect()
 }
 
-pub async fn insert_issuer_certificate<'a>(on: impl Into<On<'a>>, c: &IssuerCertificate) -> Result<()> {
-    q(INSERT_ISSUER_CERTIFICATE)
+/// Rows of the hierarchy to act with, each with the sentence by which it is refused: it was changed in the database.
+pub type Checked<T> = Vec<(T, Option<String>)>;
+
+pub async fn checked_issuers(store: &Store) -> Result<Checked<Issuer>> {
+    let (on, checker) = Sealing::from(store).into_parts();
+    let rows = q(ISSUERS_LIST).fetch_all(on).await?;
+    rows.iter().map(|row| Ok((issuer_row(row)?, checker.refusal(ISSUERS, row)?))).collect()
+}
+
+pub async fn checked_certificates(store: &Store) -> Result<Checked<IssuerCertificate>> {
+    let (on, checker) = Sealing::from(store).into_parts();
+    let rows = q(CERTIFICATES).fetch_all(on).await?;
+    rows.iter().map(|row| Ok((issuer_certificate(row)?, checker.refusal(ISSUER_CERTIFICATES, row)?))).collect()
+}
+
+pub async fn checked_anchors(store: &Store) -> Result<Checked<Anchor>> {
+    let (on, checker) = Sealing::from(store).into_parts();
+    let rows = q(ANCHORS_LIST).fetch_all(on).await?;
+    rows.iter().map(|row| Ok((anchor(row)?, checker.refusal(ANCHORS, row)?))).collect()
+}
+
+fn issuer_certificate(row: &Row) -> Result<IssuerCertificate> {
+    Ok(IssuerCertificate {
+        id: row.id("id")?,
+        issuer_id: row.id("issuer_id")?,
+        certificate_id: Some(row.id("certificate_id")?).filter(|id| *id != FOREIGN),
+        der: row.get("der")?,
+        not_before: row.time("not_before")?,
+        not_after: row.time("not_after")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+pub async fn insert_issuer_certificate<'a>(on: impl Into<Sealing<'a>>, c: &IssuerCertificate) -> Result<()> {
+    let query = sealed(INSERT_ISSUER_CERTIFICATE)
         .bind(c.id.to_vec())
         .bind(c.issuer_id.to_vec())
         .bind(c.certificate_id.unwrap_or(FOREIGN).to_vec())
         .bind(c.der.clone())
         .bind(c.not_before)
         .bind(c.not_after)
-        .bind(c.created_at)
-        .execute(on)
-        .await
-        .map(drop)
+        .bind(c.created_at);
+    row_macs::insert(on, ISSUER_CERTIFICATES, query).await.map(drop)
 }
 
 /// Responders that have neither expired at `now` nor been revoked, the longest-lived of each issuer first.
@@ -251,21 +287,43 @@ pub async fn set_sealed<'a>(on: impl Into<On<'a>>, id: KeyId, new: &[u8], old: &
 
 /// Writes a state for this binary and the status that goes with it for an older one. An issuer that changes its state is
 /// no default: `set_default` follows where it becomes one. The caller holds the lock of the installation.
-pub async fn set_state<'a>(on: impl Into<On<'a>>, id: IssuerId, state: IssuerState, former: Former) -> Result<()> {
-    let states = q(SET_STATE).bind(id.to_vec()).bind(state.name()).bind(state.status());
-    states.bind(former.name()).execute(on).await.map(drop)
+pub async fn set_state(tx: &mut Tx, id: IssuerId, state: IssuerState, former: Former) -> Result<()> {
+    let states = sealed(SET_STATE).bind(id.to_vec()).bind(state.name()).bind(state.status()).bind(former.name());
+    let id = id.bytes();
+    let set = if state.signs() {
+        row_macs::update(tx, ISSUERS, &id, states).await
+    } else {
+        row_macs::withdraw(tx, ISSUERS, &id, states).await
+    };
+    set.map(drop)
 }
 
 /// An operator chose another default: no issuer of the domain becomes it again by itself.
-pub async fn forget_defaults<'a>(on: impl Into<On<'a>>, domain: &str) -> Result<()> {
-    q(FORGET_DEFAULTS).bind(domain).execute(on).await.map(drop)
+pub async fn forget_defaults(tx: &mut Tx, domain: &str) -> Result<()> {
+    for found in q(FORMER_DEFAULTS).bind(domain).fetch_all(&mut *tx).await? {
+        let id: Vec<u8> = found.get("id")?;
+        row_macs::update(tx, ISSUERS, &id, sealed(FORGET_DEFAULT).bind(id.clone())).await?;
+    }
+    Ok(())
 }
 
 /// Makes one issuer the default of its domain, or none. False when it is no active issuer.
 pub async fn set_default(tx: &mut Tx, domain: &str, id: Option<IssuerId>) -> Result<bool> {
-    q(CLEAR_DEFAULT).bind(domain).execute(&mut *tx).await?;
-    let Some(id) = id else { return Ok(true) };
-    Ok(q(SET_DEFAULT).bind(id.to_vec()).execute(tx).await? == 1)
+    let mut is_default = false;
+    for found in q(DEFAULTS).bind(domain).fetch_all(&mut *tx).await? {
+        let before: Vec<u8> = found.get("id")?;
+        if id.is_some_and(|id| id.to_vec() == before) {
+            is_default = true;
+            continue;
+        }
+        row_macs::withdraw(&mut *tx, ISSUERS, &before, sealed(CLEAR_DEFAULT).bind(before.clone())).await?;
+    }
+    match id {
+        Some(id) if !is_default => {
+            row_macs::update(tx, ISSUERS, &id.bytes(), sealed(SET_DEFAULT).bind(id.to_vec())).await
+        }
+        _ => Ok(true),
+    }
 }
 
 /// When the last certificate of an issuer ends, its OCSP delegates apart.
@@ -275,45 +333,45 @@ pub async fn last_end<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<Option<
 }
 
 pub async fn anchors<'a>(on: impl Into<On<'a>>) -> Result<Vec<Anchor>> {
-    let rows = q(ANCHORS).fetch_all(on).await?;
-    rows.iter()
-        .map(|row| {
-            Ok(Anchor {
-                standing: anchor_standing(&row.get::<String>("standing")?)?,
-                domain: row.get("domain")?,
-                der: row.get("der")?,
-                not_before: row.time("not_before")?,
-                not_after: row.time("not_after")?,
-            })
-        })
-        .collect()
+    q(ANCHORS_LIST).fetch_all(on).await?.iter().map(anchor).collect()
+}
+
+fn anchor(row: &Row) -> Result<Anchor> {
+    Ok(Anchor {
+        standing: anchor_standing(&row.get::<String>("standing")?)?,
+        domain: row.get("domain")?,
+        der: row.get("der")?,
+        not_before: row.time("not_before")?,
+        not_after: row.time("not_after")?,
+    })
 }
 
 /// Once a domain: one that is there stays.
 pub async fn insert_anchor(tx: &mut super::Tx, anchor: &Anchor, fingerprint: &[u8; 32]) -> Result<()> {
     let now = tx.now();
-    q(INSERT_ANCHOR)
+    let query = sealed(INSERT_ANCHOR)
         .bind(&anchor.domain)
         .bind(fingerprint.to_vec())
         .bind(anchor.der.clone())
         .bind(anchor.not_before)
         .bind(anchor.not_after)
         .bind(now)
-        .bind(anchor.standing.name())
-        .execute(tx)
-        .await
-        .map(drop)
+        .bind(anchor.standing.name());
+    row_macs::insert(tx, ANCHORS, query).await.map(drop)
 }
 
 /// False when there is no such certificate.
-pub async fn set_anchor_standing<'a>(
-    on: impl Into<On<'a>>,
+pub async fn set_anchor_standing(
+    tx: &mut Tx,
     domain: &str,
     fingerprint: &[u8; 32],
     standing: AnchorStanding,
 ) -> Result<bool> {
-    let set = q(SET_ANCHOR_STANDING).bind(domain).bind(fingerprint.to_vec()).bind(standing.name());
-    Ok(set.execute(on).await? == 1)
+    let set = sealed(SET_ANCHOR_STANDING).bind(domain).bind(fingerprint.to_vec()).bind(standing.name());
+    if standing.is_trusted() {
+        return row_macs::update(tx, ANCHORS, (domain, fingerprint), set).await;
+    }
+    row_macs::withdraw(tx, ANCHORS, (domain, fingerprint), set).await
 }
 
 fn anchor_standing(name: &str) -> Result<AnchorStanding> {

@@ -22,6 +22,7 @@ statements! {
         UNION ALL SELECT 'issuer', slug, id, crl_counter, 0, crl_number, NULL FROM issuers \
         UNION ALL SELECT 'domain', domain, NULL, counter, 0, NULL, NULL FROM domain_crls \
         UNION ALL SELECT 'event', '', writer, lane, seq, hash, id FROM (SELECT writer, lane, seq, hash, id FROM audit_events ORDER BY id DESC LIMIT 64) AS newest \
+        UNION ALL SELECT 'row_macs', '', NULL, COUNT(*), 0, NULL, NULL FROM shared_secrets WHERE name LIKE 'row-macs-required:%' \
         UNION ALL SELECT 'checkpoint', '', id, 0, 0, NULL, NULL FROM (SELECT id FROM audit_checkpoints ORDER BY id DESC LIMIT 1) AS last";
     CHAINS = "WITH ends (writer, lane, seq) AS (VALUES ($1, $2, $3)) SELECT e.writer, e.lane, e.seq, a.hash, \
               COALESCE((SELECT MAX(b.seq) FROM audit_events b WHERE b.writer = e.writer AND b.lane = e.lane), 0) AS last \
@@ -192,6 +193,7 @@ pub async fn read(store: &Store, known: Option<&CheckpointFigure>) -> Result<Fou
                 found.findings = row.json("name")?;
             }
             "version" => drop(found.figures.versions.insert(row.get("name")?, row.get("n")?)),
+            "row_macs" => found.figures.row_macs = row.get("n")?,
             "event" => match chain_end(&row) {
                 Ok(end) => events.push(end),
                 Err(error) => found.unreadable.push(unreadable_event(&row, &error)),

@@ -43,6 +43,7 @@ pub mod renewals;
 pub mod replica_clocks;
 pub mod replicas;
 pub mod revocations;
+pub mod row_macs;
 pub mod secrets;
 pub mod servers;
 pub mod sessions;
@@ -52,6 +53,7 @@ pub mod users;
 pub mod versions;
 pub mod write_proof;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -67,6 +69,8 @@ use engine::{Db, On, RawTx, Sql};
 use faults::{CommitFault, Commits};
 use history::History;
 use reference::ReferenceClock;
+use row_macs::{ROWS, RowMacs, WrittenRow};
+use serde_json::json;
 use write_proof::WriteProof;
 
 /// Every statement of the room, for the test that prepares them all on both engines.
@@ -115,6 +119,9 @@ pub fn statements() -> Vec<Sql> {
         write_proof::ALL,
     ]
     .concat()
+    .into_iter()
+    .chain(row_macs::statements())
+    .collect()
 }
 
 /// The database of one replica. Cheap to clone.
@@ -130,6 +137,7 @@ pub struct Store {
     commits: Arc<Commits>,
     write_proof: Arc<WriteProof>,
     history: Arc<History>,
+    row_macs: Arc<RowMacs>,
     /// Transactions of this process that changed ACME accounts.
     account_changes: Arc<AtomicU64>,
 }
@@ -159,6 +167,7 @@ impl Store {
             commits: Arc::default(),
             write_proof: Arc::default(),
             history: Arc::default(),
+            row_macs: Arc::default(),
             account_changes: Arc::default(),
         }
     }
@@ -177,6 +186,11 @@ impl Store {
         &self.commits
     }
 
+    /// What this process knows of the MACs of rows.
+    pub fn row_macs(&self) -> &RowMacs {
+        &self.row_macs
+    }
+
     /// Moves with every transaction of this process that changed an ACME account, once it has ended.
     pub fn account_changes(&self) -> u64 {
         self.account_changes.load(Ordering::Acquire)
@@ -185,13 +199,27 @@ impl Store {
     /// A transaction in the name of `actor`. Its audit events are chained and written when it commits.
     pub async fn begin(&self, actor: &Actor) -> Result<Tx> {
         let raw = self.db.begin().await?;
-        Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new(), accounts: false })
+        Ok(Tx {
+            raw,
+            store: self.clone(),
+            actor: actor.clone(),
+            events: Vec::new(),
+            rows: BTreeMap::new(),
+            accounts: false,
+        })
     }
 
     /// The same for many rows of one kind (`authority/batch.rs`).
     pub async fn begin_group(&self, actor: &Actor) -> Result<Tx> {
         let raw = self.db.begin_group().await?;
-        Ok(Tx { raw, store: self.clone(), actor: actor.clone(), events: Vec::new(), accounts: false })
+        Ok(Tx {
+            raw,
+            store: self.clone(),
+            actor: actor.clone(),
+            events: Vec::new(),
+            rows: BTreeMap::new(),
+            accounts: false,
+        })
     }
 
     /// How many transactions of one kind are worth having at once: SQLite has one writer.
@@ -213,6 +241,8 @@ pub struct Tx {
     store: Store,
     actor: Actor,
     events: Vec<(Actor, AuditEvent)>,
+    /// The rows with a MAC that it wrote, by object.
+    rows: BTreeMap<String, WrittenRow>,
     /// It changes ACME accounts.
     accounts: bool,
 }
@@ -251,6 +281,11 @@ impl Tx {
         self.accounts = true;
     }
 
+    /// Has it written a row with a MAC?
+    pub fn wrote_rows(&self) -> bool {
+        !self.rows.is_empty()
+    }
+
     pub fn raw(&mut self) -> &mut RawTx {
         &mut self.raw
     }
@@ -268,7 +303,15 @@ impl Tx {
     }
 
     async fn end(self) -> Result<()> {
-        let Tx { mut raw, store, events, .. } = self;
+        let Tx { mut raw, store, actor, mut events, rows, .. } = self;
+        if !rows.is_empty() {
+            if events.is_empty() {
+                events.push((actor, AuditEvent::done("rows.written", "", json!({}))));
+            }
+            if let Some(detail) = events.last_mut().and_then(|(_, event)| event.detail.as_object_mut()) {
+                detail.insert(ROWS.to_owned(), row_macs::in_audit(&rows));
+            }
+        }
         let fault = store.commits.next(events.iter().map(|(_, event)| event.action));
         if events.is_empty() {
             return raw.commit().await;

@@ -9,11 +9,33 @@ statements! {
     /// One process at a time serves a SQLite database: no other lives.
     ALIVE = "SELECT 1 AS alive WHERE $1 IS NULL",
         postgres "SELECT 1 AS alive FROM pg_stat_activity WHERE datname = current_database() AND starts_with(application_name, $1) LIMIT 1";
+    /// Other processes than `$1`, and whether one of them has a name without `$2`.
+    OTHERS = "SELECT 0 AS others, 0 AS older WHERE $1 IS NOT NULL AND $2 IS NOT NULL",
+        postgres "SELECT COUNT(*) AS others, COUNT(*) FILTER (WHERE strpos(application_name, $2) = 0) AS older FROM pg_stat_activity \
+                  WHERE datname = current_database() AND starts_with(application_name, 'chancery rep_') AND NOT starts_with(application_name, $1)";
 }
+
+/// In the names of processes that know the MACs of rows.
+const KNOWS_MACS: &str = " row-macs";
 
 /// What Postgres calls the connections of a process; at most 63 octets.
 pub fn connection_name(replica: ReplicaId) -> String {
-    format!("chancery {replica}")
+    format!("chancery {replica}{KNOWS_MACS}")
+}
+
+/// Other processes of this CA on the database. A pooler in between may hide them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OtherProcesses {
+    pub any: bool,
+    /// One of them is of a version that knows no MACs of rows.
+    pub older: bool,
+}
+
+pub async fn others(store: &Store) -> Result<OtherProcesses> {
+    let own = format!("chancery {}", store.replica());
+    let row = q(OTHERS).bind(own).bind(KNOWS_MACS).fetch_one(&store.db).await?;
+    let counted = |column| row.get::<i64>(column).map(|n| n > 0);
+    Ok(OtherProcesses { any: counted("others")?, older: counted("older")? })
 }
 
 /// Has the process a connection still? A pooler in between may add to the name, keep a connection for a while after
@@ -22,5 +44,5 @@ pub async fn is_alive(store: &Store, replica: ReplicaId) -> Result<bool> {
     if replica == store.replica() {
         return Ok(true);
     }
-    Ok(q(ALIVE).bind(connection_name(replica)).fetch_optional(&store.db).await?.is_some())
+    Ok(q(ALIVE).bind(format!("chancery {replica}")).fetch_optional(&store.db).await?.is_some())
 }

@@ -1,21 +1,27 @@
 //! Tokens, grants and external account keys that are suspended: after a restore they may be ones that were revoked. They
 //! work again when an operator confirms them by name.
 
-use super::Tx;
 use super::engine::{On, Row, q, statements};
+use super::row_macs::{self, EAB_KEYS, GRANTS, TOKENS, sealed, sealed_writes};
+use super::{Tx, sessions};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::{EabKeyId, GrantId, TokenId};
 
 statements! {
-    TOKENS = "UPDATE tokens SET suspended_at = $1 WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
-    GRANTS = "UPDATE grants SET suspended_at = $1 WHERE suspended_at IS NULL AND revoked_at IS NULL";
-    EAB_KEYS = "UPDATE eab_keys SET suspended_at = $1 WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
-    SESSIONS = "DELETE FROM sessions";
+    WORKING_TOKENS = "SELECT id FROM tokens WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
+    WORKING_GRANTS = "SELECT id FROM grants WHERE suspended_at IS NULL AND revoked_at IS NULL AND created_at <= $1";
+    WORKING_EAB_KEYS = "SELECT id FROM eab_keys WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
     LIST = "SELECT 'token' AS kind, id, name, grant_id FROM tokens WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
             UNION ALL SELECT 'EAB key', id, name, grant_id FROM eab_keys WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
             UNION ALL SELECT 'grant', id, name, id FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
             ORDER BY kind, name, id";
+}
+
+sealed_writes! {
+    SUSPEND_TOKEN = "UPDATE tokens SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
+    SUSPEND_GRANT = "UPDATE grants SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
+    SUSPEND_EAB_KEY = "UPDATE eab_keys SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
     CONFIRM_TOKEN = "UPDATE tokens SET suspended_at = NULL WHERE id = $1";
     CONFIRM_GRANT = "UPDATE grants SET suspended_at = NULL WHERE id = $1";
     CONFIRM_EAB_KEY = "UPDATE eab_keys SET suspended_at = NULL WHERE id = $1";
@@ -68,10 +74,19 @@ impl Suspended {
 pub async fn suspend_all(tx: &mut Tx) -> Result<u64> {
     let now = tx.now();
     let mut suspended = 0;
-    for text in [TOKENS, GRANTS, EAB_KEYS] {
-        suspended += q(text).bind(now).execute(&mut *tx).await?;
+    let kinds = [
+        (WORKING_TOKENS, TOKENS, SUSPEND_TOKEN),
+        (WORKING_GRANTS, GRANTS, SUSPEND_GRANT),
+        (WORKING_EAB_KEYS, EAB_KEYS, SUSPEND_EAB_KEY),
+    ];
+    for (working, table, suspend) in kinds {
+        for found in q(working).bind(now).fetch_all(&mut *tx).await? {
+            let id: Vec<u8> = found.get("id")?;
+            let query = sealed(suspend).bind(id.clone()).bind(now);
+            suspended += u64::from(row_macs::withdraw(tx, table, &id, query).await?);
+        }
     }
-    q(SESSIONS).execute(tx).await?;
+    sessions::end_all(tx).await?;
     Ok(suspended)
 }
 
@@ -81,12 +96,12 @@ pub async fn list<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<Suspe
 
 /// Lets one work again.
 pub async fn confirm(tx: &mut Tx, id: SuspendedId) -> Result<()> {
-    let (text, id) = match id {
-        SuspendedId::Token(id) => (CONFIRM_TOKEN, id.to_vec()),
-        SuspendedId::Grant(id) => (CONFIRM_GRANT, id.to_vec()),
-        SuspendedId::EabKey(id) => (CONFIRM_EAB_KEY, id.to_vec()),
+    let (table, text, id) = match id {
+        SuspendedId::Token(id) => (TOKENS, CONFIRM_TOKEN, id.to_vec()),
+        SuspendedId::Grant(id) => (GRANTS, CONFIRM_GRANT, id.to_vec()),
+        SuspendedId::EabKey(id) => (EAB_KEYS, CONFIRM_EAB_KEY, id.to_vec()),
     };
-    q(text).bind(id).execute(tx).await.map(drop)
+    row_macs::update(tx, table, &id, sealed(text).bind(id.clone())).await.map(drop)
 }
 
 fn suspended(row: &Row) -> Result<Suspended> {

@@ -2,7 +2,8 @@
 
 use super::Tx;
 use super::engine::{On, Row, q, statements};
-use crate::clock::Timestamp;
+use super::row_macs::{self, SETUP_LINKS, Sealing, USERS, mac_columns, sealed, sealed_writes};
+use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Role;
 use crate::model::id::UserId;
@@ -10,40 +11,53 @@ use crate::model::user::{User, UserName};
 
 macro_rules! columns {
     () => {
-        "u.id, u.name, u.role, u.created_by, u.created_at, u.password_changed_at, u.last_sign_in_at, u.disabled_at, u.failed_sign_ins"
+        concat!(
+            "u.id, u.name, u.role, u.password_hash, u.created_by, u.created_at, u.password_changed_at, u.last_sign_in_at, u.disabled_at, \
+             u.failed_sign_ins, ",
+            mac_columns!("users", "u", "", "id")
+        )
     };
 }
 pub(in crate::store) use columns;
 
 statements! {
-    INSERT = "INSERT INTO users (id, name, role, password_hash, created_by, created_at, password_changed_at) VALUES ($1, $2, $3, $4, $5, $6, $6)";
     BY_ID = concat!("SELECT ", columns!(), " FROM users u WHERE u.id = $1");
-    BY_NAME = concat!("SELECT ", columns!(), ", u.password_hash FROM users u WHERE u.name = $1");
+    BY_NAME = concat!("SELECT ", columns!(), " FROM users u WHERE u.name = $1");
     PAGE = concat!("SELECT ", columns!(), " FROM users u WHERE u.name > $1 ORDER BY u.name LIMIT $2");
     OTHER_ADMIN = "SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL AND id <> $1 LIMIT 1";
-    SET_PASSWORD = "UPDATE users SET password_hash = $2, password_changed_at = $3, failed_sign_ins = 0 WHERE id = $1";
-    SET_ROLE = "UPDATE users SET role = $2 WHERE id = $1";
-    SET_DISABLED = "UPDATE users SET disabled_at = $2 WHERE id = $1";
     SIGNED_IN = "UPDATE users SET last_sign_in_at = $2 WHERE id = $1 AND disabled_at IS NULL AND password_hash = $3";
     /// One more wrong password, unless there are `$2` already.
     COUNT_FAILURE = "UPDATE users SET failed_sign_ins = failed_sign_ins + 1 WHERE name = $1 AND failed_sign_ins < $2 RETURNING id, failed_sign_ins";
     FORGET_FAILURES = "UPDATE users SET failed_sign_ins = 0 WHERE id = $1";
-    INSERT_LINK = "INSERT INTO setup_links (secret_sha256, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4)";
-    LINK = "SELECT expires_at FROM setup_links WHERE secret_sha256 = $1";
+    LINK = concat!("SELECT secret_sha256, created_by, created_at, expires_at, ", mac_columns!("setup_links", "setup_links", "", "secret_sha256"),
+        " FROM setup_links WHERE secret_sha256 = $1");
+    /// A link that was opened or replaced opens nothing when it is put back.
+    BURY_LINKS = "INSERT INTO row_floors (table_name, row_id, least_version, at) \
+                  SELECT 'setup_links', secret_sha256, 9223372036854775807, $1 FROM setup_links WHERE expires_at > $1 ON CONFLICT DO NOTHING";
+    FORGET_FLOORS = "DELETE FROM row_floors WHERE table_name = 'setup_links' AND at < $1";
     DROP_LINKS = "DELETE FROM setup_links";
     CLEAN_LINKS = "DELETE FROM setup_links WHERE expires_at <= $1";
 }
 
+sealed_writes! {
+    INSERT = "INSERT INTO users (id, name, role, password_hash, created_by, created_at, password_changed_at, row_version, row_mac) \
+              VALUES ($1, $2, $3, $4, $5, $6, $6, 1, $7)";
+    SET_PASSWORD = "UPDATE users SET password_hash = $2, password_changed_at = $3, failed_sign_ins = 0 WHERE id = $1";
+    SET_ROLE = "UPDATE users SET role = $2 WHERE id = $1";
+    SET_DISABLED = "UPDATE users SET disabled_at = $2 WHERE id = $1";
+    INSERT_LINK = "INSERT INTO setup_links (secret_sha256, created_by, created_at, expires_at, row_version, row_mac) VALUES ($1, $2, $3, $4, 1, $5)";
+}
+
 /// A name that is taken is a conflict.
-pub async fn insert<'a>(on: impl Into<On<'a>>, user: &User, password_hash: &str) -> Result<()> {
-    let query = q(INSERT)
+pub async fn insert<'a>(on: impl Into<Sealing<'a>>, user: &User, password_hash: &str) -> Result<()> {
+    let query = sealed(INSERT)
         .bind(user.id.to_vec())
         .bind(user.name.as_str())
         .bind(user.role.name())
         .bind(password_hash)
         .bind(&user.created_by)
         .bind(user.created_at);
-    match query.execute(on).await {
+    match row_macs::insert(on, USERS, query).await {
         Err(error) if error.kind == ErrorKind::Conflict => Err(Error::refused(
             ErrorKind::Conflict,
             "user.name",
@@ -56,13 +70,16 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, user: &User, password_hash: &str)
     }
 }
 
+/// A user to look at.
 pub async fn find<'a>(on: impl Into<On<'a>>, id: UserId) -> Result<Option<User>> {
     q(BY_ID).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(user).transpose()
 }
 
-/// The user with the hash of the password.
-pub async fn find_by_name<'a>(on: impl Into<On<'a>>, name: &UserName) -> Result<Option<(User, String)>> {
+/// The user with the hash of the password, to sign in: refused when the row was changed in the database.
+pub async fn find_by_name<'a>(on: impl Into<Sealing<'a>>, name: &UserName) -> Result<Option<(User, String)>> {
+    let (on, checker) = on.into().into_parts();
     let Some(row) = q(BY_NAME).bind(name.as_str()).fetch_optional(on).await? else { return Ok(None) };
+    checker.check(USERS, &row, "")?;
     Ok(Some((user(&row)?, row.get("password_hash")?)))
 }
 
@@ -77,16 +94,32 @@ pub async fn other_admin<'a>(on: impl Into<On<'a>>, id: Option<UserId>) -> Resul
     Ok(q(OTHER_ADMIN).bind(id).fetch_optional(on).await?.is_some())
 }
 
-pub async fn set_password<'a>(on: impl Into<On<'a>>, id: UserId, hash: &str, at: Timestamp) -> Result<bool> {
-    Ok(q(SET_PASSWORD).bind(id.to_vec()).bind(hash).bind(at).execute(on).await? == 1)
+/// The password before opens nothing any more, also where its row is put back.
+pub async fn set_password(tx: &mut Tx, id: UserId, hash: &str, at: Timestamp) -> Result<bool> {
+    let query = sealed(SET_PASSWORD).bind(id.to_vec()).bind(hash).bind(at);
+    check(&mut *tx, id).await?;
+    row_macs::withdraw(tx, USERS, &id.bytes(), query).await
 }
 
-pub async fn set_role<'a>(on: impl Into<On<'a>>, id: UserId, role: Role) -> Result<bool> {
-    Ok(q(SET_ROLE).bind(id.to_vec()).bind(role.name()).execute(on).await? == 1)
+/// The role before is gone, also where its row is put back.
+pub async fn set_role(tx: &mut Tx, id: UserId, role: Role) -> Result<bool> {
+    check(&mut *tx, id).await?;
+    row_macs::withdraw(tx, USERS, &id.bytes(), sealed(SET_ROLE).bind(id.to_vec()).bind(role.name())).await
 }
 
-pub async fn set_disabled<'a>(on: impl Into<On<'a>>, id: UserId, at: Option<Timestamp>) -> Result<bool> {
-    Ok(q(SET_DISABLED).bind(id.to_vec()).bind(at).execute(on).await? == 1)
+pub async fn disable(tx: &mut Tx, id: UserId, at: Timestamp) -> Result<bool> {
+    row_macs::withdraw(tx, USERS, &id.bytes(), sealed(SET_DISABLED).bind(id.to_vec()).bind(at)).await
+}
+
+pub async fn enable(tx: &mut Tx, id: UserId) -> Result<bool> {
+    row_macs::update(tx, USERS, &id.bytes(), sealed(SET_DISABLED).bind(id.to_vec()).bind(None::<Timestamp>)).await
+}
+
+/// Refuses a user whose row was changed in the database.
+async fn check(tx: &mut Tx, id: UserId) -> Result<()> {
+    let (on, checker) = Sealing::from(tx).into_parts();
+    let row = q(BY_ID).bind(id.to_vec()).fetch_optional(on).await?;
+    row.map_or(Ok(()), |row| checker.check(USERS, &row, ""))
 }
 
 /// Notes a sign-in; false when the user was disabled or the password changed since it was read.
@@ -111,20 +144,25 @@ pub async fn forget_failures<'a>(on: impl Into<On<'a>>, id: UserId) -> Result<()
 pub async fn put_link(tx: &mut Tx, secret_sha256: &[u8; 32], by: &str, expires_at: Timestamp) -> Result<bool> {
     let now = tx.now();
     q(CLEAN_LINKS).bind(now).execute(&mut *tx).await?;
-    let dropped = q(DROP_LINKS).execute(&mut *tx).await?;
-    let query = q(INSERT_LINK).bind(secret_sha256.to_vec()).bind(by).bind(now).bind(expires_at);
-    query.execute(tx).await?;
+    let dropped = drop_links(&mut *tx).await?;
+    let query = sealed(INSERT_LINK).bind(secret_sha256.to_vec()).bind(by).bind(now).bind(expires_at);
+    row_macs::insert(tx, SETUP_LINKS, query).await?;
     Ok(dropped > 0)
 }
 
-/// When the link with this secret ends.
-pub async fn link<'a>(on: impl Into<On<'a>>, secret_sha256: &[u8; 32]) -> Result<Option<Timestamp>> {
-    let row = q(LINK).bind(secret_sha256.to_vec()).fetch_optional(on).await?;
-    row.map(|row| row.time("expires_at")).transpose()
+/// When the link with this secret ends. Refused when its row was changed in the database.
+pub async fn link<'a>(on: impl Into<Sealing<'a>>, secret_sha256: &[u8; 32]) -> Result<Option<Timestamp>> {
+    let (on, checker) = on.into().into_parts();
+    let Some(row) = q(LINK).bind(secret_sha256.to_vec()).fetch_optional(on).await? else { return Ok(None) };
+    checker.check(SETUP_LINKS, &row, "")?;
+    row.time("expires_at").map(Some)
 }
 
-pub async fn drop_links<'a>(on: impl Into<On<'a>>) -> Result<u64> {
-    q(DROP_LINKS).execute(on).await
+pub async fn drop_links(tx: &mut Tx) -> Result<u64> {
+    let now = tx.now();
+    q(FORGET_FLOORS).bind(now - days(1)).execute(&mut *tx).await?;
+    q(BURY_LINKS).bind(now).execute(&mut *tx).await?;
+    q(DROP_LINKS).execute(tx).await
 }
 
 pub async fn clean_links<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {

@@ -30,6 +30,8 @@ families! {
     "status_ready" GAUGE "1 when /readyz/status answers 200" [];
     "locked" GAUGE "1 when the server runs without its unlock key" [];
     "database_rolled_back" GAUGE "1 while the database is older than what is remembered of it: nothing is signed" [];
+    "changed_rows" GAUGE "Rows that grant something and were changed in the database by something other than Chancery" [];
+    "row_macs_total" COUNTER "MACs of rows that were made or compared" [];
     "anchor_written" GAUGE "1 when the anchor could be written last" [];
     "connections" GAUGE "Connections that are open now" [];
     "server_certificate_not_after_timestamp_seconds" GAUGE "End of the server's own TLS certificate" [];

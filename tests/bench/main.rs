@@ -149,14 +149,15 @@ struct Cost {
     database_micros: f64,
     commits: f64,
     statements: f64,
+    row_macs: f64,
 }
 
 impl std::fmt::Display for Cost {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{:>5.0} + {:>4.0} µs CPU  {:.2} commits  {:>5.2} statements",
-            self.cpu_micros, self.database_micros, self.commits, self.statements
+            "{:>5.0} + {:>4.0} µs CPU  {:.2} commits  {:>5.2} statements  {:>5.2} row MACs",
+            self.cpu_micros, self.database_micros, self.commits, self.statements, self.row_macs
         )
     }
 }
@@ -169,14 +170,15 @@ async fn counted(server: &Server, work: impl Future<Output = Run>) -> (Run, Cost
             server.database_cpu_seconds() * 1e6,
             counter("chancery_db_commits_total"),
             counter("chancery_db_statements_total"),
+            counter("chancery_row_macs_total"),
         ]
     };
     let before = read();
     let run = work.await;
     let after = read();
-    let [cpu_micros, database_micros, commits, statements] =
+    let [cpu_micros, database_micros, commits, statements, row_macs] =
         std::array::from_fn(|i| (after[i] - before[i]) / run.operations as f64);
-    (run, Cost { cpu_micros, database_micros, commits, statements })
+    (run, Cost { cpu_micros, database_micros, commits, statements, row_macs })
 }
 
 async fn rest(server: &Server, workers: usize, total: usize) -> Run {

@@ -84,6 +84,11 @@ impl AnchorKeeper {
         self.state().memory.clone()
     }
 
+    /// In how many tables every row must have a MAC, as it is remembered.
+    pub fn remembered_row_macs(&self) -> i64 {
+        self.state().memory.as_ref().map_or(0, |anchor| anchor.figures.row_macs)
+    }
+
     /// The epoch that is remembered.
     pub fn epoch(&self) -> i64 {
         self.state().memory.as_ref().map_or(0, |anchor| anchor.figures.epoch)

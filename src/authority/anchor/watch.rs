@@ -28,6 +28,9 @@ impl Authority {
         state.written.clone_from(&recalled);
         state.memory = Some(recalled.unwrap_or_else(fresh));
         drop(state);
+        if self.anchor.remembered_row_macs() > found.figures.row_macs {
+            self.store.row_macs().lose("marks are missing that every row must have one");
+        }
         self.conclude(&found, &lacks);
         Ok(())
     }
@@ -198,6 +201,7 @@ fn has_all(remembered: &Figures, found: &Figures) -> bool {
         remembered.events.iter().any(|known| same(&known))
     };
     remembered.versions == found.versions
+        && remembered.row_macs == found.row_macs
         && numbers(remembered) == numbers(found)
         && remembered.checkpoint == found.checkpoint
         && found.events.last().is_some_and(is_known)

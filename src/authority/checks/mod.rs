@@ -78,6 +78,7 @@ impl Authority {
             self.check_domain_lists().await.unwrap_or_else(|e| blind("domain lists", &e.detail)),
             self.check_responders().await.unwrap_or_else(|e| blind("ocsp", &e.detail)),
             self.check_audit_seal().await.unwrap_or_else(|e| blind("audit", &e.detail)),
+            self.check_rows().await.unwrap_or_else(|e| blind("rows", &e.detail)),
             self.check_intents().await.unwrap_or_else(|e| blind("intents", &e.detail)),
         ]
     }

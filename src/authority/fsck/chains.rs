@@ -3,6 +3,7 @@
 use super::{PAGE, Report, Told};
 use crate::authority::Authority;
 use crate::authority::audit_check::{AuditCheck, AuditKeys, AuditVerdict, KnownOutside};
+use crate::authority::row_macs::take_told;
 use crate::error::Result;
 use crate::model::audit::{ChainedEvent, Checkpoint};
 use crate::model::serial::to_hex;
@@ -110,6 +111,7 @@ impl Authority {
 
 impl Told {
     fn of(&mut self, event: &ChainedEvent) {
+        take_told(&mut self.rows, &event.detail);
         if event.action == "certificate.issued" {
             self.issued.insert(event.object.clone());
         } else if event.action == "certificate.revoked" || event.action == "certificate.abandoned" {

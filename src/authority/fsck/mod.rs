@@ -16,6 +16,7 @@ use std::collections::{HashMap, HashSet};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Authority;
+use super::row_macs::ToldRows;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::{CertificateId, IssuerId};
@@ -81,6 +82,8 @@ struct Key {
 struct Told {
     issued: HashSet<String>,
     revoked: HashSet<String>,
+    /// Rows with MACs.
+    rows: ToldRows,
 }
 
 impl Authority {
@@ -99,6 +102,12 @@ impl Authority {
         let told = self.check_audit(&mut report).await?;
         compare(&seen, &told, &mut report);
         self.check_unseen(&seen, &told, &mut report).await?;
+        if let Some(why) = self.store.row_macs().lost() {
+            report.finding(format!("rows that grant something cannot be checked: {why}"));
+        }
+        for (object, changed) in self.changed_rows(Some(&told.rows), usize::MAX).await? {
+            report.finding(format!("{object} {}", changed.what));
+        }
         for issuer in issuers.unwrap_or_default() {
             if self.snapshot().issuer_by_id(issuer.id).is_none_or(|loaded| loaded.signs_crls()) {
                 self.check_crl(&issuer, keys.get(&issuer.id), &mut report).await?;

@@ -281,7 +281,7 @@ async fn x4_a_key_of_another_directory_is_refused() {
 async fn a_key_is_sealed_at_rest_and_bound_to_its_row() {
     for world in worlds().await {
         let (one, two) = (external(&world, &new_key(&["a"])).await, external(&world, &new_key(&["b"])).await);
-        let sealed = chancery::store::eab_keys::sealed(&world.store, one.id).await.unwrap().unwrap();
+        let sealed = chancery::store::eab_keys::secret(&world.store, one.id).await.unwrap().unwrap();
         assert!(!sealed.windows(32).any(|w| w == one.secret));
         world.swap_eab_keys(one.id, two.id).await;
         let client = stranger(&world);

@@ -174,7 +174,7 @@ impl World {
 
     /// Exchanges the sealed secrets of two rows.
     pub async fn swap_eab_keys(&self, one: EabKeyId, two: EabKeyId) {
-        let sealed = |id| async move { eab_keys::sealed(&self.store, id).await.unwrap().unwrap() };
+        let sealed = |id| async move { eab_keys::secret(&self.store, id).await.unwrap().unwrap() };
         let (a, b) = (sealed(one).await, sealed(two).await);
         let set = plain("UPDATE eab_keys SET sealed = $1 WHERE id = $2");
         for (id, value) in [(one, b), (two, a)] {

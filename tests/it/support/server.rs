@@ -130,6 +130,11 @@ impl TestServer {
         self.database = None;
     }
 
+    /// Its own database on Postgres.
+    pub fn database_url(&self) -> Option<&str> {
+        self.database.as_deref()
+    }
+
     /// An empty database of the same kind.
     pub async fn database(&self) -> Option<String> {
         if self.database.is_some() { Some(super::postgres::create_database().await) } else { None }

@@ -1,0 +1,308 @@
+//! The life of the row MACs: their key and the mark that every row must have one, both sealed under the unlock key in the
+//! database, the mark also in the anchor file; the one sealing of rows of an earlier version; and the look at every row, which
+//! compares it with its MAC and with what the audit says was written last.
+//!
+//! Sealing twice is harmless, and a process that dies within it leaves rows that are sealed by the next one: only the mark,
+//! which comes last, makes a row without a MAC refused.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use serde_json::{Value, json};
+
+use super::Authority;
+use super::checks::{Check, Severity, check};
+use crate::clock::hours;
+use crate::entropy::random;
+use crate::error::{Error, Result};
+use crate::model::actor::Actor;
+use crate::model::audit::AuditEvent;
+use crate::model::id::EventId;
+use crate::model::serial::to_hex;
+use crate::pki::signer::{KeyPurpose, KeyStore};
+use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, ROWS, RowKey};
+use crate::store::versions::{self, Topic};
+use crate::store::{Store, audit, hierarchy, replicas, secrets};
+
+/// Names of the shared secrets, and labels of their seals.
+const KEY: &str = "row-macs";
+const PUBLIC_KEY: &str = "public-row-macs";
+const MARK: &str = secrets::ROW_MACS_REQUIRED;
+/// Other processes know the key by then, and what they began without it has ended.
+const LEARNED_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
+/// Rows of one transaction, whose audit event names them all.
+const PAGE: i64 = 100;
+const LOOK_PAGE: i64 = 500;
+/// Rows of a table that doctor looks at; `chancery fsck` looks at all.
+const GLANCE: usize = 5_000;
+
+/// Version and MAC in hex of each object, as the newest audit event about it says.
+pub(super) type ToldRows = HashMap<String, (i64, String)>;
+
+/// What the look at every row has read of the audit.
+#[derive(Debug, Default)]
+pub(super) struct RowsInAudit {
+    rows: ToldRows,
+    after: Option<EventId>,
+}
+
+/// Reads the key and the mark. Without either, rows have no MACs until a server has sealed them.
+pub(super) async fn open(store: &Store, keys: &dyn KeyStore) -> Result<()> {
+    let macs = store.row_macs();
+    if macs.is_required() && macs.lost().is_none() {
+        return Ok(());
+    }
+    let Some(installation) = hierarchy::installation(store).await? else { return Ok(()) };
+    let (key, marks) = (secrets::find(store, KEY).await?, secrets::beginning(store, MARK).await?);
+    let required: BTreeSet<String> = marks.iter().map(|(table, _)| table.clone()).collect();
+    let public = secrets::find(store, PUBLIC_KEY).await?;
+    let public = public.and_then(|sealed| keys.open_status(PUBLIC_KEY, &installation.id, sealed).ok());
+    macs.open_public(public.map(|key| RowKey::new(&key, &installation.id, required.clone())));
+    if !keys.can_open(KeyPurpose::Internal) {
+        if !required.is_empty() {
+            macs.lock();
+        }
+        return Ok(());
+    }
+    let Some(key) = key else {
+        if !required.is_empty() {
+            macs.lose("their key is missing");
+        }
+        return Ok(());
+    };
+    let opened = keys.open_secret(KEY, &installation.id, &key);
+    let marked = marks
+        .iter()
+        .try_for_each(|(table, mark)| keys.open_secret(&format!("{MARK}{table}"), &installation.id, mark).map(drop));
+    match (opened, marked) {
+        (Ok(key), Ok(())) => macs.open(RowKey::new(&key, &installation.id, required)),
+        (Err(error), _) | (_, Err(error)) => macs.lose(&error.detail),
+    }
+    Ok(())
+}
+
+/// Remembers what an audit event says of rows.
+pub(super) fn take_told(told: &mut ToldRows, detail: &str) {
+    if !detail.contains(ROWS) {
+        return;
+    }
+    let Ok(Value::Object(detail)) = serde_json::from_str(detail) else { return };
+    for (object, row) in detail.get(ROWS).and_then(Value::as_object).into_iter().flatten() {
+        let (version, mac) = (row.get(0).and_then(Value::as_i64), row.get(1).and_then(Value::as_str));
+        if let Some((version, mac)) = version.zip(mac)
+            && told.get(object).is_none_or(|(known, _)| *known < version)
+        {
+            told.insert(object.clone(), (version, mac.to_owned()));
+        }
+    }
+}
+
+impl Authority {
+    /// Called by a server before it serves and every few seconds: learns of the key and the mark, makes them where no older
+    /// process is on the database, and writes the events of changed rows.
+    pub async fn keep_row_macs(&self) -> Result<()> {
+        self.tell_changed_rows().await?;
+        let macs = self.store.row_macs();
+        if macs.is_required() && macs.lost().is_none() || !self.keys.can_open(KeyPurpose::Internal) {
+            return Ok(());
+        }
+        open(&self.store, self.keys.as_ref()).await?;
+        if macs.lost().is_some() || self.store.rollback().is_some() {
+            return Ok(());
+        }
+        if macs.is_required() {
+            return self.reload().await;
+        }
+        let others = replicas::others(&self.store).await?;
+        if others.older {
+            return Ok(());
+        }
+        if !macs.is_open() {
+            self.make_row_key().await?;
+        }
+        let made = secrets::made_at(&self.store, KEY).await?;
+        if others.any && made.is_none_or(|at| self.store.now() < at + LEARNED_AFTER) {
+            return Ok(());
+        }
+        self.seal_rows().await
+    }
+
+    async fn make_row_key(&self) -> Result<()> {
+        let installation = hierarchy::installation(&self.store).await?;
+        let Some(installation) = installation else { return Ok(()) };
+        let key = random::<32>(self.store.entropy.as_ref())?;
+        let sealed = self.keys.seal_secret(KEY, &installation.id, &key)?;
+        let public = random::<32>(self.store.entropy.as_ref())?;
+        let public = self.keys.seal_status(PUBLIC_KEY, &installation.id, public.to_vec())?;
+        secrets::insert(&self.store, PUBLIC_KEY, &public, self.store.now()).await?;
+        // of two processes at once the first one's is kept; this one comes last, since it says that both are there
+        secrets::insert(&self.store, KEY, &sealed, self.store.now()).await?;
+        open(&self.store, self.keys.as_ref()).await
+    }
+
+    /// Gives every row a MAC, table by table, then marks the tables.
+    async fn seal_rows(&self) -> Result<()> {
+        let actor = Actor::system("row MACs");
+        let tables: Vec<_> = ALL_TABLES.iter().filter(|table| !self.store.row_macs().requires(table)).collect();
+        for table in &tables {
+            let mut after = Vec::new();
+            loop {
+                let mut tx = self.store.begin(&actor).await?;
+                let next = row_macs::seal_page(&mut tx, table, &after, PAGE).await?;
+                if tx.wrote_rows() {
+                    tx.audit(AuditEvent::done("rows.sealed", "", json!({"table": table.name})));
+                }
+                tx.commit().await?;
+                let Some(next) = next else { break };
+                after = next;
+            }
+        }
+        let installation = hierarchy::installation(&self.store).await?;
+        let Some(installation) = installation else { return Ok(()) };
+        let mut tx = self.store.begin(&actor).await?;
+        let now = tx.now();
+        for table in &tables {
+            let name = format!("{MARK}{}", table.name);
+            let mark = self.keys.seal_secret(&name, &installation.id, b"required")?;
+            secrets::insert(&mut tx, &name, &mark, now).await?;
+        }
+        let names: Vec<_> = tables.iter().map(|table| table.name).collect();
+        tx.audit(AuditEvent::done("rows.macs_required", "", json!({"tables": names})));
+        tx.commit().await?;
+        open(&self.store, self.keys.as_ref()).await
+    }
+
+    /// One event for each changed row that this process found.
+    async fn tell_changed_rows(&self) -> Result<()> {
+        for (object, ChangedRow { what, .. }) in self.store.row_macs().take_untold() {
+            let newest = audit::of_object_newest(&self.store, &object).await?;
+            if newest.is_some_and(|event| event.action == "row.changed_outside") {
+                continue;
+            }
+            let event = AuditEvent::refused("row.changed_outside", &object, json!({"what": what}));
+            self.store.record(&Actor::system("row MACs"), event).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every row, and remembers what it found for metrics and doctor.
+    pub async fn look_at_rows(&self) -> Result<()> {
+        if !self.store.row_macs().is_required() || !self.store.row_macs().is_open() {
+            return Ok(());
+        }
+        // the audit first: a row that was written meanwhile is newer than it says, never older
+        let mut told = self.rows_in_audit.lock().await;
+        if told.after.is_none() {
+            // no event before the key tells of a row; a clock may have been behind
+            let made = secrets::made_at(&self.store, KEY).await?;
+            told.after = made.map(|at| EventId::earliest(at - hours(1)));
+        }
+        loop {
+            let events = audit::with_rows(&self.store, told.after, LOOK_PAGE).await?;
+            let Some(last) = events.last() else { break };
+            told.after = Some(last.id);
+            events.iter().for_each(|event| take_told(&mut told.rows, &event.detail));
+        }
+        // events of other processes are committed a little out of order
+        let overlap = EventId::earliest(self.store.now() - LEARNED_AFTER);
+        told.after = told.after.map(|id| id.min(overlap));
+        let found = self.changed_rows(Some(&told.rows), usize::MAX).await?;
+        drop(told);
+        self.store.row_macs().set_changed(found);
+        self.tell_changed_rows().await
+    }
+
+    /// Rows that differ from their MAC or from what the audit says, by object; at most so many rows of each table.
+    pub(super) async fn changed_rows(
+        &self,
+        told: Option<&ToldRows>,
+        most: usize,
+    ) -> Result<BTreeMap<String, ChangedRow>> {
+        let (mut found, mut seen) = (BTreeMap::new(), HashSet::new());
+        for table in ALL_TABLES.iter().filter(|table| self.store.row_macs().requires(table)) {
+            let (mut after, mut looked) = (Vec::new(), 0);
+            while looked < most {
+                let (rows, next) = row_macs::walk(&self.store, table, &after, LOOK_PAGE).await?;
+                looked += rows.len();
+                for row in rows {
+                    let newest = told.and_then(|told| told.get(&row.object));
+                    if let Some(fault) = row.fault {
+                        found.insert(
+                            row.object.clone(),
+                            ChangedRow { what: fault.words().to_owned(), has_good_mac: false },
+                        );
+                    } else if let Some((version, mac)) = newest
+                        && (row.version < *version || (row.version == *version && to_hex(&row.mac) != *mac))
+                    {
+                        let what = format!(
+                            "is another row than the audit says was written last: its version is {}, and the audit tells of {version}",
+                            row.version
+                        );
+                        found.insert(row.object.clone(), ChangedRow { what, has_good_mac: true });
+                    }
+                    seen.insert(row.object);
+                }
+                if next.is_empty() {
+                    break;
+                }
+                after = next;
+            }
+        }
+        let lasting = |object: &str| {
+            ALL_TABLES.iter().any(|table| table.lasts && object.split(':').next() == Some(table.object))
+        };
+        for object in
+            told.into_iter().flat_map(HashMap::keys).filter(|object| lasting(object) && !seen.contains(*object))
+        {
+            let what = "is gone from the database, and the audit tells of it".to_owned();
+            found.insert(object.clone(), ChangedRow { what, has_good_mac: false });
+        }
+        Ok(found)
+    }
+
+    /// Takes a row as it stands now, by the decision of an operator on the host.
+    pub async fn accept_row(&self, actor: &Actor, object: &str) -> Result<()> {
+        let mut tx = self.store.begin(actor).await?;
+        if !row_macs::accept(&mut tx, object).await? {
+            return Err(Error::not_found(format!("{object} with a MAC")));
+        }
+        for topic in [Topic::Hierarchy, Topic::Profiles, Topic::Access, Topic::Directories] {
+            versions::bump(&mut tx, topic).await?;
+        }
+        tx.audit(AuditEvent::done("row.accepted", object, json!({})));
+        tx.commit().await?;
+        self.store.row_macs().accepted(object);
+        Ok(())
+    }
+
+    pub(super) async fn check_rows(&self) -> Result<Check> {
+        let macs = self.store.row_macs();
+        if !self.keys.can_open(KeyPurpose::Internal) {
+            return Ok(check("rows", Vec::new(), "they are compared once the server has its unlock key".to_owned()));
+        }
+        let mut found = Vec::new();
+        if let Some(why) = macs.lost() {
+            let text = format!(
+                "rows that grant something cannot be checked and are refused: {why}; restore the rows of the table shared_secrets \
+                 whose names begin with \"row-macs\" or \"public-row-macs\" from a backup"
+            );
+            found.push((Severity::Critical, text));
+        } else if !macs.is_required() {
+            if !replicas::others(&self.store).await?.older {
+                let good = "they bear no MACs yet; a server that starts gives them MACs";
+                return Ok(check("rows", found, good.to_owned()));
+            }
+            let text = "rows that grant something are accepted without a MAC while an earlier version runs on this \
+                        database; stop it, and start this version once more: `chancery serve`";
+            found.push((Severity::Warning, text.to_owned()));
+        } else {
+            let mut changed = macs.changed();
+            changed.extend(self.changed_rows(None, GLANCE).await?);
+            for (object, ChangedRow { what, .. }) in changed.into_iter().take(20) {
+                let text =
+                    format!("{object} {what}; look at it with `chancery fsck`, then restore, revoke or accept it");
+                found.push((Severity::Critical, text));
+            }
+        }
+        Ok(check("rows", found, "every row that grants something is as this CA wrote it".to_owned()))
+    }
+}

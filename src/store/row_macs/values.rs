@@ -1,0 +1,88 @@
+//! Columns as octets: unambiguous, and the same on both engines.
+
+use aws_lc_rs::hmac;
+
+use super::tables::{ColumnKind, MacTable};
+use crate::error::{Error, Result};
+use crate::store::engine::{Arg, Query, Row};
+
+/// Length first, so that no border can be moved.
+pub(super) fn feed(context: &mut hmac::Context, octets: &[u8]) {
+    context.update(&(octets.len() as u64).to_be_bytes());
+    context.update(octets);
+}
+
+pub(super) fn feed_value(context: &mut hmac::Context, value: &Arg) {
+    match value {
+        Arg::Bytes(None) | Arg::Int(None) | Arg::Text(None) => context.update(&[0]),
+        Arg::Bytes(Some(octets)) => {
+            context.update(&[1]);
+            feed(context, octets);
+        }
+        Arg::Int(Some(number)) => {
+            context.update(&[2]);
+            context.update(&number.to_be_bytes());
+        }
+        Arg::Text(Some(text)) => {
+            context.update(&[3]);
+            feed(context, text.as_bytes());
+        }
+        Arg::Bool(value) => context.update(&[4, u8::from(*value)]),
+    }
+}
+
+/// The columns of the MAC as a row has them.
+pub(super) fn read(table: &MacTable, row: &Row, prefix: &str) -> Result<Vec<Arg>> {
+    let value = |column: &super::tables::Column| {
+        let name = format!("{prefix}{}", column.name);
+        Ok(match column.kind {
+            ColumnKind::Bytes => Arg::Bytes(row.get(&name)?),
+            ColumnKind::Int => Arg::Int(row.get(&name)?),
+            ColumnKind::Text => Arg::Text(row.get(&name)?),
+            ColumnKind::Bool => Arg::Bool(row.get(&name)?),
+        })
+    };
+    table.columns.iter().map(value).collect()
+}
+
+/// The columns of the MAC as an `INSERT INTO t (a, b) VALUES ($1, 0)` writes them: a column that it does not name is NULL.
+pub(super) fn of_insert(table: &MacTable, query: &Query) -> Result<Vec<Arg>> {
+    let text = query.sql().sqlite;
+    let unreadable = || Error::inconsistent(format!("{} is no INSERT with one row of values", query.sql().name));
+    let (columns, rest) = group(text).ok_or_else(unreadable)?;
+    let (_, rest) = rest.split_once("VALUES").ok_or_else(unreadable)?;
+    let (values, _) = group(rest).ok_or_else(unreadable)?;
+    let named: Vec<(&str, &str)> = columns.zip(values).collect();
+    let value = |column: &super::tables::Column| {
+        let Some((_, value)) = named.iter().find(|(name, _)| *name == column.name) else {
+            return Ok(column.kind.null());
+        };
+        match value.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+            Some(n) => query.args().get(n.wrapping_sub(1)).cloned().ok_or_else(unreadable),
+            None => column.kind.literal(value).ok_or_else(unreadable),
+        }
+    };
+    table.columns.iter().map(value).collect()
+}
+
+/// The members of the first pair of brackets, and what follows it.
+fn group(text: &str) -> Option<(impl Iterator<Item = &str>, &str)> {
+    let (_, rest) = text.split_once('(')?;
+    let (inside, rest) = rest.split_once(')')?;
+    Some((inside.split(',').map(str::trim), rest))
+}
+
+/// The name of a row in the audit and in sentences.
+pub(super) fn object(table: &MacTable, row: &Row, prefix: &str) -> String {
+    object_of(table, &table.key_of_row(row, prefix))
+}
+
+/// The name of a row by the values of its key.
+pub(super) fn object_of(table: &MacTable, key: &[Arg]) -> String {
+    let shown = key.iter().map(|arg| match arg {
+        Arg::Bytes(octets) => table.shown(octets.as_deref().unwrap_or_default()),
+        Arg::Text(text) => text.clone().unwrap_or_default(),
+        Arg::Int(_) | Arg::Bool(_) => String::new(),
+    });
+    format!("{}:{}", table.object, shown.collect::<Vec<_>>().join(":"))
+}

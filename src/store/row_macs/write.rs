@@ -1,0 +1,263 @@
+//! The one way in which a row with a MAC is written: inserted with its first MAC, or changed under a lock, compared before
+//! and given the next version after. Statements of such tables are `SealedSql`, which nothing else runs.
+
+use std::sync::Arc;
+
+use super::tables::{ALL_TABLES, MacTable};
+use super::{Checker, RowFault, RowKey, RowMacs, Sealing, State, WrittenRow, fault, locked, values};
+use crate::error::{Error, ErrorKind, Result};
+use crate::store::engine::{Arg, Query, Row, Sql, q, statements, write_many};
+use crate::store::{Store, Tx};
+
+statements! {
+    FLOOR = "INSERT INTO row_floors (table_name, row_id, least_version, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+}
+
+/// A statement that writes columns of a MAC.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct SealedSql(pub(in crate::store) Sql);
+
+/// `sealed_writes! { INSERT = "INSERT INTO t (id, row_version, row_mac) VALUES ($1, 1, $2)"; }` declares statements that
+/// only `insert`, `update` and `withdraw` run.
+macro_rules! sealed_writes {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
+        $($(#[$doc])* const $name: $crate::store::row_macs::SealedSql = $crate::store::row_macs::SealedSql($crate::store::engine::Sql {
+            name: concat!("row_macs::sealed::", module_path!(), "::", stringify!($name)),
+            sqlite: $sql,
+            postgres: $sql,
+        });)+
+        pub(in crate::store) const SEALED: &[$crate::store::row_macs::SealedSql] = &[$($name),+];
+    };
+}
+pub(in crate::store) use sealed_writes;
+
+/// The values of a sealed statement.
+#[must_use]
+pub(in crate::store) struct SealedQuery(Query);
+
+pub(in crate::store) fn sealed(sql: SealedSql) -> SealedQuery {
+    SealedQuery(q(sql.0))
+}
+
+impl SealedQuery {
+    pub(in crate::store) fn bind(self, value: impl Into<Arg>) -> Self {
+        SealedQuery(self.0.bind(value))
+    }
+}
+
+impl RowMacs {
+    /// The key to write a row of this table with; `None` where rows have no MACs yet.
+    fn writing(&self, table: &MacTable) -> Result<Option<Arc<RowKey>>> {
+        match (self.state(), self.key_of(table)?) {
+            (State::Locked, None) => Err(locked()),
+            (_, key) => Ok(key),
+        }
+    }
+}
+
+/// Inserts a row whose last column and last value is `row_mac`, which is not bound by the caller.
+pub(in crate::store) async fn insert<'a>(
+    on: impl Into<Sealing<'a>>,
+    table: &MacTable,
+    SealedQuery(query): SealedQuery,
+) -> Result<u64> {
+    let Sealing { on, macs, written } = on.into();
+    let Some(key) = macs.writing(table)? else { return query.bind(None::<Vec<u8>>).execute(on).await };
+    let row = values::of_insert(table, &query)?;
+    let mac = key.mac(table, 1, &row);
+    let inserted = query.bind(mac.clone()).execute(on).await?;
+    if let Some(written) = written.filter(|_| inserted == 1) {
+        written.insert(values::object_of(table, &table.key_of(&row)), WrittenRow { version: 1, mac });
+    }
+    Ok(inserted)
+}
+
+/// Changes one row by a statement that touches it alone; false when it touched none. A row that was changed in the
+/// database stays refused: nothing makes it good by the way.
+pub(in crate::store) async fn update(
+    tx: &mut Tx,
+    table: &MacTable,
+    id: impl Into<RowId>,
+    query: SealedQuery,
+) -> Result<bool> {
+    change(tx, table, id.into(), query, Move::Change).await
+}
+
+/// The same for a statement that takes power away: it also works on a row that was changed in the database, and an older
+/// version of the row counts no more.
+pub(in crate::store) async fn withdraw(
+    tx: &mut Tx,
+    table: &MacTable,
+    id: impl Into<RowId>,
+    query: SealedQuery,
+) -> Result<bool> {
+    change(tx, table, id.into(), query, Move::Withdraw).await
+}
+
+/// The key of a row: its values, and what stands for it among the floors.
+pub(in crate::store) struct RowId {
+    values: Vec<Arg>,
+    floor: Vec<u8>,
+}
+
+impl From<&[u8]> for RowId {
+    fn from(id: &[u8]) -> Self {
+        RowId { values: vec![id.into()], floor: id.to_vec() }
+    }
+}
+
+impl<const N: usize> From<&[u8; N]> for RowId {
+    fn from(id: &[u8; N]) -> Self {
+        RowId::from(id.as_slice())
+    }
+}
+
+impl From<&Vec<u8>> for RowId {
+    fn from(id: &Vec<u8>) -> Self {
+        RowId::from(id.as_slice())
+    }
+}
+
+/// A certificate of others in a domain; one that is in two domains has one floor.
+impl From<(&str, &[u8; 32])> for RowId {
+    fn from((domain, fingerprint): (&str, &[u8; 32])) -> Self {
+        RowId { values: vec![domain.into(), fingerprint.as_slice().into()], floor: fingerprint.to_vec() }
+    }
+}
+
+fn keyed(sql: Sql, id: &RowId) -> Query {
+    id.values.iter().fold(q(sql), |query, value| query.bind(value.clone()))
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Move {
+    Change,
+    Withdraw,
+}
+
+async fn change(
+    tx: &mut Tx,
+    table: &MacTable,
+    id: RowId,
+    SealedQuery(query): SealedQuery,
+    how: Move,
+) -> Result<bool> {
+    let macs = Arc::clone(&tx.store.row_macs);
+    let Some(key) = macs.writing(table)? else { return Ok(query.execute(tx).await? == 1) };
+    let Some(before) = keyed(table.read, &id).fetch_optional(&mut *tx).await? else { return Ok(false) };
+    let wrong = fault(&key, table, &before, "").filter(|_| key.requires(table));
+    if how == Move::Change {
+        Checker(Arc::clone(&macs)).check(table, &before, "")?;
+    }
+    if query.execute(&mut *tx).await? != 1 {
+        return Ok(false);
+    }
+    let version = before.get::<i64>("row_version")?.saturating_add(1);
+    if how == Move::Withdraw {
+        // of a row that was changed no version counts
+        let least = if wrong.is_some() { i64::MAX } else { version };
+        let now = tx.now();
+        q(FLOOR).bind(table.name).bind(id.floor.clone()).bind(least).bind(now).execute(&mut *tx).await?;
+    }
+    if wrong.is_none() {
+        let after = keyed(table.read, &id).fetch_one(&mut *tx).await?;
+        let row = values::read(table, &after, "")?;
+        seal(tx, table, &key, vec![(row, version)]).await?;
+    }
+    Ok(true)
+}
+
+/// Writes versions and MACs of rows that the transaction holds.
+async fn seal(tx: &mut Tx, table: &MacTable, key: &RowKey, rows: Vec<(Vec<Arg>, i64)>) -> Result<()> {
+    let mut sealed = Vec::with_capacity(rows.len());
+    for (row, version) in rows {
+        let (id, mac) = (table.key_of(&row), key.mac(table, version, &row));
+        let object = values::object_of(table, &id);
+        sealed.push(id.into_iter().chain([version.into(), mac.clone().into()]).collect());
+        tx.rows.insert(object, WrittenRow { version, mac });
+    }
+    write_many(tx.raw(), table.seal, sealed).await.map(drop)
+}
+
+/// A row as a look at every row finds it.
+#[derive(Debug, Clone)]
+pub struct FoundRow {
+    pub object: String,
+    pub version: i64,
+    pub mac: Vec<u8>,
+    pub fault: Option<RowFault>,
+}
+
+/// A page of rows after a key, with what is wrong with each; the key of the last one goes on. Nothing while the key of the
+/// MACs is not at hand.
+pub async fn walk(store: &Store, table: &MacTable, after: &[Arg], limit: i64) -> Result<(Vec<FoundRow>, Vec<Arg>)> {
+    let Some(key) = store.row_macs.key_of(table)? else { return Ok((Vec::new(), Vec::new())) };
+    let rows = bound(table.walk, table, after).bind(limit).fetch_all(store).await?;
+    let found: Vec<FoundRow> = rows.iter().map(|row| found(&key, table, row)).collect();
+    let last = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
+    Ok((found, last))
+}
+
+/// Gives a page of rows MACs where they have none that fits, and says where to go on; `None` at the end. What stands there
+/// now is taken to be right.
+pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64) -> Result<Option<Vec<Arg>>> {
+    let Some(key) = tx.store.row_macs.key_of(table)? else { return Ok(None) };
+    let rows = bound(table.hold, table, after).bind(limit).fetch_all(&mut *tx).await?;
+    let Some(last) = rows.last().map(|row| table.key_of_row(row, "")) else { return Ok(None) };
+    let mut sealed = Vec::new();
+    for row in &rows {
+        if matches!(fault(&key, table, row, ""), Some(RowFault::NoMac | RowFault::Changed)) {
+            let least = row.get::<Option<i64>>("row_floor")?.filter(|least| *least < i64::MAX).unwrap_or(0);
+            sealed.push((values::read(table, row, "")?, row.get::<i64>("row_version")?.max(least).saturating_add(1)));
+        }
+    }
+    seal(tx, table, &key, sealed).await?;
+    Ok((!last.is_empty()).then_some(last))
+}
+
+/// Takes the row that the audit calls `object` as it stands now. False: there is no such row.
+pub async fn accept(tx: &mut Tx, object: &str) -> Result<bool> {
+    let macs = Arc::clone(&tx.store.row_macs);
+    for table in ALL_TABLES.iter().filter(|table| object.split(':').next() == Some(table.object)) {
+        let Some(key) = macs.writing(table)? else { return Ok(false) };
+        let mut after = Vec::new();
+        loop {
+            let rows = bound(table.walk, table, &after).bind(500i64).fetch_all(&mut *tx).await?;
+            after = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
+            if let Some(row) = rows.iter().find(|row| values::object(table, row, "") == object) {
+                let least = row.get::<Option<i64>>("row_floor")?.unwrap_or(0);
+                if least == i64::MAX {
+                    return Err(Error::new(
+                        ErrorKind::Conflict,
+                        format!(
+                            "{object} was revoked or ended after it was changed, so it is accepted no more; make a new one"
+                        ),
+                    ));
+                }
+                let version = row.get::<i64>("row_version")?.max(least).saturating_add(1);
+                let row = values::read(table, row, "")?;
+                seal(tx, table, &key, vec![(row, version)]).await?;
+                return Ok(true);
+            }
+            if after.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn found(key: &RowKey, table: &MacTable, row: &Row) -> FoundRow {
+    FoundRow {
+        object: values::object(table, row, ""),
+        version: row.get("row_version").unwrap_or_default(),
+        mac: row.get::<Option<Vec<u8>>>("row_mac").ok().flatten().unwrap_or_default(),
+        fault: fault(key, table, row, ""),
+    }
+}
+
+fn bound(sql: Sql, table: &MacTable, after: &[Arg]) -> Query {
+    let start = table.first_key();
+    let after = if after.is_empty() { start.as_slice() } else { after };
+    after.iter().fold(q(sql), |query, arg| query.bind(arg.clone()))
+}
