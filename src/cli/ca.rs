@@ -35,7 +35,7 @@ pub enum CaCommand {
     ///
     /// Each has to be signed by an issuer of this installation. With the index.txt of OpenSSL or EasyRSA revoked ones come in
     /// revoked. What is here already stays, so that an import that broke off is run again; --dry-run first shows what would
-    /// be imported. Example: chancery ca import-certificates /etc/easy-rsa/pki --dry-run
+    /// be imported.
     ImportCertificates(super::import_certificates::ImportCertificatesArgs),
     /// Make a key and a CSR for an issuer that another CA is to sign, such as a corporate root
     Csr(ca_foreign::CsrArgs),

@@ -22,8 +22,7 @@ use crate::pki::{pem, private_key, public_key};
 pub enum KeyCommand {
     /// Block a key: it is refused in CSRs and as ACME account key, and its certificates are revoked
     ///
-    /// Of a private key file only the public part is read and sent. Example: chancery key block leaked.key --comment "found
-    /// in a public repository"
+    /// Of a private key file only the public part is read and sent.
     Block(BlockArgs),
     /// List the blocked keys
     List {

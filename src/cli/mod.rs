@@ -21,6 +21,7 @@ mod config;
 mod confirm;
 mod contexts;
 mod doctor;
+mod examples;
 mod failure;
 mod files;
 mod flags;
@@ -53,7 +54,7 @@ mod verify_revocation;
 
 use std::ffi::OsString;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failure::Result;
 use flags::{EverywhereFlags, ServeFlags};
@@ -203,12 +204,15 @@ enum Command {
 
 /// Every command with its arguments and help texts.
 pub fn command() -> clap::Command {
-    Cli::command()
+    examples::added_to(Cli::command())
 }
 
 /// Runs one command; the exit code is the process's.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let cli = match Cli::try_parse_from(arguments) {
+    let parsed = command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command())));
+    let cli = match parsed {
         Ok(cli) => cli,
         Err(error) => {
             // help and version are no failures and go to stdout
