@@ -1,6 +1,5 @@
 //! Blocked keys: refused in requests and as account keys, with or without a certificate.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use axum::Json as Reply;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, Uri, header};
@@ -9,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::{Api, refused};
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
+use crate::authority::blocked_keys::KeyToBlock;
 use crate::error::{Error, Result};
 use crate::http::extract::{Json, Query};
 use crate::http::page;
@@ -49,10 +49,11 @@ pub async fn create(
 ) -> Result<Response> {
     refused(&api, &caller, "key.block_refused", "", caller.may(Permission::BlockKeys)).await?;
     let key = key(&asked)?;
+    let fingerprint = key.fingerprint;
     let reason = asked.reason.as_deref().map_or(Ok(RevocationReason::KeyCompromise), RevocationReason::from_name)?;
     let comment = asked.comment.as_deref().unwrap_or_default().trim();
     let blocked = api.authority.block_key(caller.actor(), key, reason, comment).await?;
-    let location = [(header::LOCATION, format!("/api/v1/keys/blocked/{key}"))];
+    let location = [(header::LOCATION, format!("/api/v1/keys/blocked/{fingerprint}"))];
     Ok((StatusCode::CREATED, location, Reply(shape(blocked))).into_response())
 }
 
@@ -73,17 +74,12 @@ pub async fn delete(
     Ok(Reply(shape(api.authority.unblock_key(caller.actor(), key).await?)))
 }
 
-fn key(asked: &BlockKeyRequest) -> Result<KeyFingerprint> {
+fn key(asked: &BlockKeyRequest) -> Result<KeyToBlock> {
     match (&asked.fingerprint, &asked.public_key) {
-        (Some(text), None) => text.parse().map_err(|()| {
+        (Some(text), None) => text.parse::<KeyFingerprint>().map(KeyToBlock::from).map_err(|()| {
             Error::malformed("fingerprint is not a SHA-256 in hex; give the 64 digits of the SubjectPublicKeyInfo's")
         }),
-        (None, Some(text)) => {
-            let spki = public_key::read(text.as_bytes())?;
-            let mut hash = [0; 32];
-            hash.copy_from_slice(digest(&SHA256, &spki).as_ref());
-            Ok(KeyFingerprint(hash))
-        }
+        (None, Some(text)) => Ok(KeyToBlock::of_spki(public_key::read(text.as_bytes())?)),
         (None, None) | (Some(_), Some(_)) => Err(Error::malformed("give either fingerprint or public_key")),
     }
 }

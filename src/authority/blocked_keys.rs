@@ -11,22 +11,44 @@ use crate::model::blocked_key::{BlockedKey, KeyFingerprint};
 use crate::model::certificate::RevokeKey;
 use crate::model::id::CertificateId;
 use crate::model::reason::RevocationReason;
+use crate::pki::key_policy::sha256;
 use crate::store::versions::{self, Topic};
 use crate::store::{blocked_keys, certificates, jobs};
 
 /// The longest comment, in characters.
 const COMMENT: usize = 500;
 
+/// A key to block: its fingerprint, and the key itself where it is known, by which its ACME accounts are found at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyToBlock {
+    pub fingerprint: KeyFingerprint,
+    /// SubjectPublicKeyInfo in DER.
+    pub spki: Option<Vec<u8>>,
+}
+
+impl From<KeyFingerprint> for KeyToBlock {
+    fn from(fingerprint: KeyFingerprint) -> Self {
+        KeyToBlock { fingerprint, spki: None }
+    }
+}
+
+impl KeyToBlock {
+    pub fn of_spki(spki: Vec<u8>) -> Self {
+        KeyToBlock { fingerprint: KeyFingerprint(sha256(&spki)), spki: Some(spki) }
+    }
+}
+
 impl Authority {
     /// Blocks a key, ends the ACME accounts that it signs for, and has its certificates revoked.
     pub async fn block_key(
         &self,
         actor: &Actor,
-        key: KeyFingerprint,
+        key: impl Into<KeyToBlock>,
         reason: RevocationReason,
         comment: &str,
     ) -> Result<BlockedKey> {
         check(reason, comment)?;
+        let KeyToBlock { fingerprint: key, spki } = key.into();
         let snapshot = self.snapshot();
         if snapshot.check_own_key(&key.0, ErrorKind::Conflict).is_err() {
             let value = format!(
@@ -46,7 +68,10 @@ impl Authority {
             let detail = format!("key {key} is blocked already; `chancery key list` shows since when and why");
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
-        let ended = compromise::end_accounts_of_key(&mut tx, &key.0).await?;
+        let ended = match &spki {
+            Some(spki) => compromise::end_accounts_with(&mut tx, spki).await?,
+            None => compromise::end_accounts_of_key(&mut tx, &key.0).await?,
+        };
         let first = certificates::of_key(&mut tx, &key.0, CertificateId::from_bytes([0; 16]), 1).await?;
         if let Some(certificate) = first.first() {
             let payload = RevokeKey { certificate: certificate.id };

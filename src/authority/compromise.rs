@@ -42,7 +42,7 @@ pub(super) async fn block(tx: &mut Tx, certificate: &Certificate, reason: Revoca
     Ok(())
 }
 
-/// The accounts that sign with the certificate's key, for ever, with their open orders and authorizations.
+/// Ends the accounts that sign with the certificate's key, with their open orders and authorizations.
 async fn end_accounts(tx: &mut Tx, id: CertificateId) -> Result<usize> {
     let Some((tbs, _)) = certificates::body(&mut *tx, id).await? else { return Ok(0) };
     let unreadable = |e| Error::inconsistent(format!("the bytes of certificate {id} cannot be read")).because(e);
@@ -63,7 +63,7 @@ pub(super) async fn end_accounts_of_key(tx: &mut Tx, spki_sha256: &[u8; 32]) -> 
     }
 }
 
-async fn end_accounts_with(tx: &mut Tx, spki: &[u8]) -> Result<usize> {
+pub(super) async fn end_accounts_with(tx: &mut Tx, spki: &[u8]) -> Result<usize> {
     tx.accounts_change();
     let ended = accounts::revoke_by_key(&mut *tx, spki).await?;
     for account in &ended {

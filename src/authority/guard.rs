@@ -320,14 +320,8 @@ pub fn old_key() -> Error {
 }
 
 pub(super) fn blocked(reason: &str) -> Error {
-    Error::refused(
-        ErrorKind::BadKey,
-        "key.blocked",
-        "this public key",
-        format!("a key that was not reported as compromised ({reason})"),
-        "make a new key",
-    )
-    .explained(format!("this public key was reported as compromised ({reason})"))
+    Error::refused(ErrorKind::BadKey, "key.blocked", "this public key", "a key that is not blocked", "make a new key")
+        .explained(format!("this public key is blocked ({reason})"))
 }
 
 /// Nobody issues for a time in which he may not issue any more.

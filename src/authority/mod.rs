@@ -7,7 +7,7 @@ mod audit_coverage;
 pub mod audit_file;
 mod audit_seal;
 pub mod batch;
-mod blocked_keys;
+pub mod blocked_keys;
 mod ca_checks;
 pub mod ca_revocation;
 pub mod chain;

@@ -39,7 +39,8 @@ pub enum KeyCommand {
 
 #[derive(Debug, Args)]
 pub struct BlockArgs {
-    /// The SHA-256 of the public key (SubjectPublicKeyInfo) in hex, or a file: public key, private key, CSR or certificate
+    /// A file (public key, private key, CSR or certificate), or the SHA-256 of the public key (SubjectPublicKeyInfo) in hex.
+    /// A fingerprint alone is compared with the keys of all ACME accounts, which takes some 6 seconds for each million of them
     key: String,
     /// keyCompromise or cACompromise
     #[arg(long, default_value = "keyCompromise")]

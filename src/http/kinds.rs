@@ -214,7 +214,7 @@ pub const fn row(kind: ErrorKind) -> Row {
             acme: "alreadyRevoked",
             acme_status: StatusCode::BAD_REQUEST,
             meaning: "The certificate was revoked before.",
-            cause: "Revocation is final: a second one changes nothing.",
+            cause: "A second revocation changes nothing, unless it raises the reason to keyCompromise.",
             fix: "Nothing is left to do; `GET` the certificate for time and reason.",
         },
         ErrorKind::AlreadyReplaced => Row {
@@ -264,7 +264,7 @@ pub const fn row(kind: ErrorKind) -> Row {
             acme: "badPublicKey",
             acme_status: StatusCode::BAD_REQUEST,
             meaning: "The public key is weak, blocked or of a kind that is not accepted.",
-            cause: "RSA needs 2048 to 4096 bits with exponent 65537; P-256, P-384, P-521 and Ed25519 are accepted; a compromised key is blocked for ever.",
+            cause: "RSA needs 2048 to 4096 bits with exponent 65537; P-256, P-384, P-521 and Ed25519 are accepted. A key that was reported as compromised, or that an operator blocked, is refused; `chancery key list` shows which.",
             fix: "Make a new key of a kind that is accepted.",
         },
         ErrorKind::RejectedIdentifier => Row {

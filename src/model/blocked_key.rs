@@ -1,5 +1,5 @@
-//! A key that is never certified again, and no account key either: a revocation reported it as compromised, or somebody
-//! blocked it.
+//! A blocked key: it is not certified and is no account key, because a revocation reported it as compromised or somebody
+//! blocked it. `chancery key unblock` takes back the block of a key that no certificate here has.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! Account keys that were reported as compromised, by the revocation of a certificate of the same key.
+//! Account keys that are blocked: a revocation reported them as compromised, or somebody blocked them.
 
 use aws_lc_rs::digest::{SHA256, digest};
 
@@ -19,9 +19,9 @@ pub(super) async fn refuse_blocked(tx: &mut Tx, key: &AccountKey) -> Result<()> 
             ErrorKind::BadKey,
             "key.blocked",
             "this account key",
-            format!("a key that was not reported as compromised ({reason})"),
+            "a key that is not blocked",
             "make a new key",
         )
-        .explained(format!("this account key was reported as compromised ({reason})"))),
+        .explained(format!("this account key is blocked ({reason})"))),
     }
 }
