@@ -12,6 +12,7 @@ use super::acme_orders::{self, AttemptsArgs, OrdersCommand};
 use super::acme_test::{self, TestArgs};
 use super::failure::{Result, Trying};
 use super::grant::BoundsArgs;
+use super::named::EAB_KEYS;
 use super::output::{self, Format, Table};
 use super::renewals::{self, RenewalsCommand};
 use super::session::Context;
@@ -69,7 +70,7 @@ pub enum EabCommand {
     List,
     /// Revoke a key, so that no further account registers with it
     Revoke {
-        /// The key's id (eab_…), as `chancery acme eab list` shows it
+        /// The key's id (eab_…), or its name where only one key has it; `chancery acme eab list` shows both
         id: String,
         /// Also revoke the accounts that registered with it
         #[arg(long)]
@@ -255,6 +256,7 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
             Ok(table.print()?)
         }
         EabCommand::Revoke { id, accounts } => {
+            let id = EAB_KEYS.id_of(client, &id).await.trying(|| format!("cannot revoke {id}"))?;
             let path = format!("{KEYS}/{}/revocation", encode(&id));
             let ask = json!({"accounts": accounts});
             let done = client.post(&path, &ask).await.trying(|| format!("cannot revoke {id}"))?;

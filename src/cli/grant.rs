@@ -4,6 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::failure::{Result, Trying};
+use super::named::GRANTS;
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::encode;
@@ -16,7 +17,7 @@ pub enum GrantCommand {
     List,
     /// Revoke a grant with the tokens, EAB keys and ACME accounts under it
     Revoke {
-        /// The grant's id (grt_…), as `chancery grant list` shows it
+        /// The grant's id (grt_…), or its name where only one grant has it; `chancery grant list` shows both
         id: String,
     },
 }
@@ -105,6 +106,7 @@ pub async fn run(context: &Context, command: GrantCommand) -> Result<()> {
             Ok(table.print()?)
         }
         GrantCommand::Revoke { id } => {
+            let id = GRANTS.id_of(&client, &id).await.trying(|| format!("cannot revoke {id}"))?;
             let path = format!("/api/v1/grants/{}/revocation", encode(&id));
             let ended = client.post(&path, &json!({})).await.trying(|| format!("cannot revoke {id}"))?;
             if context.output == Some(Format::Json) {

@@ -33,6 +33,7 @@ mod issue;
 mod key;
 mod listing;
 mod migrate;
+mod named;
 mod objects;
 mod output;
 mod peer;

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::failure::{Result, Trying};
 use super::listing;
+use super::named::TOKENS;
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::encode;
@@ -15,9 +16,9 @@ pub enum TokenCommand {
     Create(CreateArgs),
     /// List tokens; secrets are not kept
     List,
-    /// Revoke a token by id
+    /// Revoke a token
     Revoke {
-        /// The token's id (tok_…), as `chancery token list` shows it
+        /// The token's id (tok_…), or its name where only one token has it; `chancery token list` shows both
         id: String,
     },
 }
@@ -76,6 +77,7 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
             Ok(table.print()?)
         }
         TokenCommand::Revoke { id } => {
+            let id = TOKENS.id_of(&client, &id).await.trying(|| format!("cannot revoke {id}"))?;
             let path = format!("/api/v1/tokens/{}/revocation", encode(&id));
             client.post(&path, &json!({})).await.trying(|| format!("cannot revoke {id}"))?;
             output::say(&format!("revoked  {id}"));

@@ -211,6 +211,44 @@ fn grants_and_external_keys_are_made_listed_and_revoked() {
 }
 
 #[test]
+fn tokens_grants_and_keys_are_revoked_by_a_name_that_only_one_of_them_has() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    succeeds(at, &["init"]);
+    for (noun, kind, prefix) in
+        [("token", &["token"][..], "tok_"), ("grant", &["grant"], "grt_"), ("EAB key", &["acme", "eab"], "eab_")]
+    {
+        // tokens and keys have grants of their name
+        let name = format!("printer of {noun}");
+        let name = name.as_str();
+        let bound = ["--name", name, "--allow-name", "lab.example"];
+        let call = |words: &[&str]| run(at, &[kind, words].concat());
+        let make = || assert_eq!(code(&call(&[&["create"][..], &bound].concat())), 0, "{noun}");
+        let none = call(&["revoke", name]);
+        let wanted = format!("no such {noun} as \"{name}\"; give its id ({prefix}…) or its name");
+        assert!(code(&none) == 4 && told(&none).contains(&wanted), "{noun}: {}", told(&none));
+        make();
+        let first = call(&["revoke", name]);
+        assert!(
+            code(&first) == 0 && told(&first).contains(&format!("revoked  {prefix}")),
+            "{noun}: {}",
+            told(&first)
+        );
+        // one that is revoked is no other of the name
+        make();
+        assert_eq!(code(&call(&["revoke", name])), 0, "{noun}");
+        make();
+        make();
+        let two = call(&["revoke", name]);
+        let wanted = format!("2 {noun}s are named \"{name}\"; give the id of one of them: {prefix}");
+        assert!(code(&two) == 7 && told(&two).contains(&wanted), "{noun}: {}", told(&two));
+        let id = told(&two).split("them: ").nth(1).unwrap().split(',').next().unwrap().trim().to_owned();
+        assert_eq!(code(&call(&["revoke", &id])), 0, "{noun}");
+        assert_eq!(code(&call(&["revoke", name])), 0, "{noun}");
+    }
+}
+
+#[test]
 fn a_profile_goes_out_as_a_file_and_comes_back_changed() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
