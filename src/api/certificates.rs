@@ -14,7 +14,7 @@ use crate::http::{extract::Query, page};
 use crate::model::certificate::{Certificate, CertificateFilter, ShownStatus};
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
-use crate::model::serial::{SerialNumber, parse_hex};
+use crate::model::serial::{parse_hex, searched};
 use crate::pki::pem;
 use crate::wire;
 use crate::wire::audit::AuditEvent;
@@ -45,8 +45,14 @@ pub async fn list(
         }
         None => {
             let before = page::cursor::<CertificateId>(query.cursor.as_deref())?;
-            let mut rows = api.authority.certificates(&filter(&caller, &query)?, before, limit + 1).await?;
-            let next = page::cut(&mut rows, limit, |c| c.id);
+            let of_serial = short_serial(&api, &query, now).await?;
+            let room = limit.saturating_sub(u16::try_from(of_serial.len()).unwrap_or(limit)).max(1);
+            let mut rows = api.authority.certificates(&filter(&caller, &query)?, before, room + 1).await?;
+            let next = page::cut(&mut rows, room, |c| c.id);
+            rows.retain(|c| of_serial.iter().all(|first| first.id != c.id));
+            if before.is_none() {
+                rows.splice(0..0, of_serial);
+            }
             (rows, next)
         }
     };
@@ -65,15 +71,32 @@ async fn lookup(api: &Api, query: &CertificateQuery) -> Result<Option<Vec<Certif
         let bytes = bytes.ok_or_else(|| Error::malformed("a fingerprint is 32 bytes in hexadecimal"))?;
         return Ok(Some(api.authority.certificate_by_fingerprint(&bytes).await?.into_iter().collect()));
     }
-    let Some(q) = query.q.as_deref().map(str::trim) else { return Ok(None) };
-    if q.len() < 16 || !q.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
+    let Some(q) = query.q.as_deref().map(str::trim).filter(|q| q.len() >= SHORT) else { return Ok(None) };
+    if let Some(serial) = searched(q) {
+        return Ok(Some(api.authority.certificates_by_serial(&serial).await?));
+    }
+    if !q.bytes().all(|b| b.is_ascii_hexdigit() || b == b':') {
         return Ok(None);
     }
-    let Ok(serial) = q.parse::<SerialNumber>() else {
-        let bytes = parse_hex(q).unwrap_or_default();
-        return Ok(Some(api.authority.certificate_by_fingerprint(&bytes).await?.into_iter().collect()));
+    let bytes = parse_hex(q).unwrap_or_default();
+    Ok(Some(api.authority.certificate_by_fingerprint(&bytes).await?.into_iter().collect()))
+}
+
+/// Text below this length may be the beginning of a name as well as a serial number.
+const SHORT: usize = 16;
+
+/// The certificates whose whole serial number a short `q` is, as imported CAs gave them. They stand before those whose name
+/// begins so.
+async fn short_serial(api: &Api, query: &CertificateQuery, now: Timestamp) -> Result<Vec<Certificate>> {
+    let Some(serial) = query.q.as_deref().filter(|q| q.trim().len() < SHORT).and_then(searched) else {
+        return Ok(Vec::new());
     };
-    Ok(Some(api.authority.certificates_by_serial(&serial).await?))
+    let mut found = api.authority.certificates_by_serial(&serial).await?;
+    found.retain(|c| fits(c, query, now) && query.expires_before.is_none());
+    match key_id(query)? {
+        Some(key_id) => named(api, found, &key_id).await,
+        None => Ok(found),
+    }
 }
 
 /// An issuer or profile that does not exist is a slip of the keyboard, and an empty list would hide it. Certificates of the

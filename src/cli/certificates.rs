@@ -10,14 +10,15 @@ use serde_json::{Value, json};
 use super::failure::{Result, Trying};
 use super::listing;
 use super::output::{self, Format, Table};
+use super::repeated::quoted;
 use super::session::Context;
 use crate::client::{Client, encode};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::model::identifier::shown;
 
 #[derive(Debug, Args)]
 pub struct FindArgs {
-    /// A name, *.suffix, prefix* or serial; without it the newest certificates are listed
+    /// A name, *.suffix, prefix* or serial in hex (04, 0x04, 4); without it the newest certificates are listed
     query: Option<String>,
     /// Only certificates of this status: intended, valid, revoked or expired. The status is the certificate's own, whatever
     /// its issuer's is
@@ -136,11 +137,44 @@ pub async fn select(client: &Client, selector: &str) -> Result<Value> {
 
 async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Result<Value> {
     let page = client.get(&format!("/api/v1/certificates?{member}={}", encode(value))).await?;
-    let first = page["items"].get(0).ok_or_else(|| {
-        Error::not_found(format!("certificate {selector} here; `chancery find NAME` lists those of a name"))
-    })?;
+    let found = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let first = match found {
+        [] => return Err(unknown(selector).into()),
+        [one] => one,
+        several => return Err(ambiguous(selector, several).into()),
+    };
     let id = output::text(first, "id");
     Ok(client.get(&format!("/api/v1/certificates/{}", encode(&id))).await?)
+}
+
+fn unknown(selector: &str) -> Error {
+    let lost = "one that an issuer here signed before a backup was restored, or elsewhere, comes in with";
+    Error::not_found(match Path::new(selector).is_file() {
+        true => format!(
+            "record of the certificate in {selector} here; {lost} `chancery ca import-certificates {}`",
+            quoted(selector)
+        ),
+        false => format!(
+            "certificate {selector} here; `chancery find NAME` lists those of a name, and {lost} \
+             `chancery ca import-certificates FILE`"
+        ),
+    })
+}
+
+/// CAs that were imported may have used one serial number each.
+fn ambiguous(selector: &str, found: &[Value]) -> Error {
+    let one = |found: &Value| {
+        format!("{} ({}, of {})", output::text(found, "id"), named(found), output::text(found, "issuer"))
+    };
+    let all: Vec<_> = found.iter().map(one).collect();
+    Error::new(
+        ErrorKind::Conflict,
+        format!(
+            "{} certificates have the serial {selector}; give the id of one of them: {}",
+            all.len(),
+            all.join(", ")
+        ),
+    )
 }
 
 /// SHA-256 of the first certificate in a PEM or DER file.
@@ -158,9 +192,10 @@ pub(super) fn fingerprint_of_file(path: &Path) -> Result<String> {
     Ok(digest.as_ref().iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Any usual spelling: colons, blanks, upper case, `SHA256:` in front.
+/// Any usual spelling: colons, blanks, upper case, with `SHA256:`, `serial=` or `0x` before it.
 pub(super) fn plain_hex(text: &str) -> Option<String> {
-    let text = text.strip_prefix("SHA256:").or_else(|| text.strip_prefix("sha256:")).unwrap_or(text);
+    let before = ["SHA256:", "sha256:", "serial=", "0x", "0X"];
+    let text = before.iter().find_map(|before| text.strip_prefix(before)).unwrap_or(text);
     let hex: String = text.chars().filter(|c| !matches!(c, ':' | ' ')).collect::<String>().to_ascii_lowercase();
     (!hex.is_empty() && hex.len() <= 64 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then_some(hex)
 }

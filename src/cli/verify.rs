@@ -76,7 +76,7 @@ pub(super) struct Case {
     /// Those that came with the certificate, then those that the CA knows.
     pub(super) intermediates: Vec<Vec<u8>>,
     /// The certificates under which the CA's issuers sign now.
-    issuers: Vec<Vec<u8>>,
+    pub(super) issuers: Vec<Vec<u8>>,
     pub(super) roots: Vec<Vec<u8>>,
     /// Of the CA's issuers those whose every certificate is revoked.
     pub(super) revoked: Vec<Vec<u8>>,

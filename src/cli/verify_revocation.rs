@@ -28,6 +28,19 @@ pub(super) enum Revocation {
     Unknown(String),
 }
 
+impl Revocation {
+    /// What OCSP says beside it of a certificate that an issuer of this CA signed and this CA does not know.
+    fn without_a_record(self) -> Self {
+        const UNKNOWN: &str = "but this CA has no record of it, so its OCSP answers unknown: `chancery ca \
+             import-certificates FILE` takes in what an issuer here signed before a backup was restored, or elsewhere";
+        match self {
+            Revocation::Good(by) => Revocation::Good(format!("{by}; {UNKNOWN}")),
+            Revocation::Unknown(why) => Revocation::Unknown(format!("{why}; {UNKNOWN}")),
+            revoked @ Revocation::Revoked(_) => revoked,
+        }
+    }
+}
+
 impl Case {
     /// Of the certificate, then of each CA above it, nearest first.
     pub(super) async fn revocation(&self, crl: Option<&Path>) -> Result<Revocation> {
@@ -37,6 +50,7 @@ impl Case {
         if matches!(own, Revocation::Revoked(_)) {
             return Ok(own);
         }
+        let own = if self.lacks_a_record().await? { own.without_a_record() } else { own };
         if let Some(revoked) = self.issuer_as_the_ca_says().await? {
             return Ok(revoked);
         }
@@ -151,6 +165,13 @@ impl Case {
         }
         let shown = self.revoked.iter().any(|der| der == one.der);
         good.or(shown.then(|| Revocation::Revoked("was revoked, as the CA says".to_owned())))
+    }
+
+    /// Whether an issuer of this CA signed the certificate, which this CA does not know.
+    async fn lacks_a_record(&self) -> Result<bool> {
+        let Some(client) = &self.client else { return Ok(false) };
+        let is_ours = !self.facts.is_ca && self.issuers.iter().any(|der| is_signed_by(self.leaf(), der));
+        Ok(is_ours && known(client, &self.facts).await?.is_null())
     }
 
     /// A CA above that this CA knows as revoked.

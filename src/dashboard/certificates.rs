@@ -18,6 +18,7 @@ use crate::http::html::{page, see_other};
 use crate::http::page::{cursor, cut};
 use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
 use crate::model::id::CertificateId;
+use crate::model::serial::searched;
 
 const ROWS: u16 = 50;
 /// Under this a certificate is shown as ending soon.
@@ -139,6 +140,14 @@ pub async fn list(signed: Signed, State(dash): State<Dash>, Query(asked): Query<
     let filter = filter(&signed, &asked, now);
     let mut rows = dash.authority.certificates(&filter, before, ROWS + 1).await?;
     let next = cut(&mut rows, ROWS, |c| c.id).map(|cursor| link(&asked, &cursor));
+    if before.is_none()
+        && pairs(&asked).len() == 1
+        && let Some(serial) = searched(text)
+    {
+        let of_serial = dash.authority.certificates_by_serial(&serial).await?;
+        rows.retain(|c| of_serial.iter().all(|first| first.id != c.id));
+        rows.splice(0..0, of_serial);
+    }
     rows.retain(|c| signed.caller().may_see(c).is_ok());
     let snapshot = dash.authority.snapshot();
     let list = List {

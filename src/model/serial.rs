@@ -50,11 +50,11 @@ impl fmt::Debug for SerialNumber {
     }
 }
 
-/// Hex in any usual spelling: case, colons, spaces, `0x`, leading zeros.
+/// Hex in any usual spelling: case, colons, spaces, leading zeros, `0x` or OpenSSL's `serial=` before it.
 impl FromStr for SerialNumber {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let octets = parse_hex(text.trim().trim_start_matches("0x"))
+        let octets = parse_hex(plain_digits(text))
             .ok_or_else(|| Error::malformed("a serial number is written in hexadecimal"))?;
         let start = octets.iter().position(|b| *b != 0).unwrap_or(octets.len());
         let mut octets = octets.get(start..).unwrap_or_default().to_vec();
@@ -75,6 +75,19 @@ impl<'de> serde::Deserialize<'de> for SerialNumber {
     fn deserialize<D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
         <String as serde::Deserialize>::deserialize(d)?.parse().map_err(serde::de::Error::custom)
     }
+}
+
+/// A serial number without what programs print before its digits.
+fn plain_digits(text: &str) -> &str {
+    let text = text.trim();
+    let text = text.strip_prefix("serial=").unwrap_or(text);
+    text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text)
+}
+
+/// The serial number that a search may mean; a name of hexadecimal digits, such as `cafe`, may be meant as well.
+pub fn searched(text: &str) -> Option<SerialNumber> {
+    let is_written_so = |byte: u8| byte.is_ascii_hexdigit() || matches!(byte, b':' | b' ');
+    plain_digits(text).bytes().all(is_written_so).then(|| text.parse().ok())?
 }
 
 /// Hex digits with `:`, `-` or blanks between them; an odd count gets a leading zero. At most 256 digits.

@@ -241,7 +241,7 @@ pub struct CertificateQuery {
     pub fingerprint: Option<String>,
     /// A name: exact, `*.example.org` (all below it) or `www*` (what begins so).
     pub name: Option<String>,
-    /// A serial, a fingerprint or the beginning of a name.
+    /// A serial, a fingerprint or the beginning of a name. A short serial is looked for whole, and stands before the names.
     pub q: Option<String>,
     /// Ends before this RFC 3339 time or date.
     pub expires_before: Option<String>,

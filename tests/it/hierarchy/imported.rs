@@ -20,6 +20,7 @@ use openssl::x509::{X509, X509Builder};
 
 use super::actor;
 use super::corporate::{Ca, List, Shape, ec_key, name};
+use crate::api::room::Room;
 use crate::issuance::ocsp::{Said, asked};
 use crate::on_both_engines;
 use crate::support::stores::{At, START, founded};
@@ -98,6 +99,47 @@ fn imported(is_revoked: bool) -> Taken {
 }
 
 on_both_engines! {
+    async fn short_serials_are_found_as_people_write_them(at) {
+        let room = Room::over(at).await;
+        let (one, two) = (Ca::root("Corp Root", &Shape::default()), Ca::root("Lab Root", &Shape::default()));
+        import(&room.authority, "corp", &one, None).await;
+        import(&room.authority, "lab", &two, None).await;
+        let certificates = [
+            leaf(&one, 4, "four.corp.example", &ec_key(), true),
+            leaf(&one, 0x40, "04.corp.example", &ec_key(), true),
+            leaf(&one, 0x8001, "high.corp.example", &ec_key(), true),
+            leaf(&two, 4, "four.lab.example", &ec_key(), true),
+        ];
+        let all: Vec<_> = certificates.iter().map(plain).collect();
+        assert_eq!(take(&room.authority, &all).await, vec![imported(false); 4]);
+        let names = async |query: &str| {
+            let page = room.get(&room.admin, &format!("/api/v1/certificates?{query}")).await.json();
+            let items = page["items"].as_array().unwrap_or_else(|| panic!("{query}: {page}")).clone();
+            items.iter().map(|item| item["names"][0].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let sorted = |mut names: Vec<String>| { names.sort(); names };
+        for q in ["0x04", "4", "00:04", "serial=04", "0X4"] {
+            assert_eq!(sorted(names(&format!("q={q}")).await), ["four.corp.example", "four.lab.example"], "{q}");
+        }
+        // a name may begin so as well, and comes after them
+        let found = names("q=04").await;
+        assert_eq!((found.len(), found[2].as_str()), (3, "04.corp.example"));
+        assert_eq!(names("q=04&issuer=lab-root").await, ["four.lab.example"]);
+        assert_eq!(names("q=04&status=revoked").await, Vec::<String>::new());
+        assert_eq!(names("q=40").await, ["04.corp.example"]);
+        assert_eq!(names("q=8001").await, ["high.corp.example"]);
+        assert_eq!(names("q=04*").await, ["04.corp.example"]);
+        assert_eq!(names("q=five").await, Vec::<String>::new());
+        // pages have each of them once
+        let page = room.get(&room.admin, "/api/v1/certificates?q=04&limit=2").await.json();
+        let next = page["next_cursor"].as_str().map(str::to_owned);
+        let mut seen = page["items"].as_array().unwrap().len();
+        if let Some(next) = next {
+            seen += names(&format!("q=04&limit=2&cursor={next}")).await.len();
+        }
+        assert_eq!(seen, 3);
+    }
+
     async fn certificates_of_before_are_found_answered_and_revoked(at) {
         let (authority, _) = founded(&at.store).await;
         let ca = Ca::root("Corp Root", &Shape::default());
