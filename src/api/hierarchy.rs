@@ -205,6 +205,7 @@ fn wanted(asked: IssuerRequest) -> Result<Wanted> {
         usages: asked.usages,
         permit: asked.permit,
         exclude: asked.exclude,
+        unconstrained: asked.unconstrained,
         years: asked.years,
         status_url: asked.status_url,
     })

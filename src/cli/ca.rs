@@ -111,12 +111,15 @@ pub struct CreateArgs {
     #[arg(long, value_name = "USAGE")]
     eku: Vec<String>,
     /// A name that certificates below it may have (example.org, 10.0.0.0/8, @example.org, spiffe://host), and no others;
-    /// can be given again
+    /// can be given again [default for --under: what all other issuers of the trust domain permit and exclude]
     #[arg(long, value_name = "NAME")]
     permit: Vec<String>,
     /// A name that certificates below it must not have; can be given again
     #[arg(long, value_name = "NAME")]
     exclude: Vec<String>,
+    /// Without the names that the other issuers of the trust domain permit and exclude
+    #[arg(long, requires = "under", conflicts_with_all = ["permit", "exclude"])]
+    unconstrained: bool,
     /// How many years the issuer is valid
     #[arg(long, value_name = "N")]
     years: Option<u32>,
@@ -225,8 +228,10 @@ fn next_steps(context: &Context, made: &Value, slug: &str, new_root: Option<&str
 fn body(args: CreateArgs) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("domain".into(), args.domain.into());
-    if args.new_root {
-        body.insert("new_root".into(), true.into());
+    for (member, flag) in [("new_root", args.new_root), ("unconstrained", args.unconstrained)] {
+        if flag {
+            body.insert(member.into(), true.into());
+        }
     }
     body.extend(args.under.map(|v| ("under".into(), v.into())));
     body.extend(args.key.map(|v| ("key".into(), v.into())));

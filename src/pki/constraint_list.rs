@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::{der, general_name};
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::identifier::{DnsName, shown};
+use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::network::IpNetwork;
 
 /// Permitted and excluded subtrees; at least one.
@@ -105,10 +105,10 @@ impl Tree {
             let host = host_or_below(text, host)?;
             let base = match local {
                 "" => host,
-                _ if host.first() == Some(&b'.') || !local.bytes().all(|b| b.is_ascii_graphic()) => {
-                    return Err(refuse(text, "no mailbox", ALLOWED));
-                }
-                _ => [local.as_bytes(), b"@", &host].concat(),
+                _ => match Identifier::email(text) {
+                    Ok(mailbox) => mailbox.value().into_bytes(),
+                    Err(_) => return Err(refuse(text, "no mailbox", ALLOWED)),
+                },
             };
             return Ok(Tree { form: Form::Email, base });
         }
@@ -169,7 +169,6 @@ fn refuse(text: &str, why: &str, allowed: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::identifier::Identifier;
     use crate::pki::name_constraints::NameConstraints;
 
     fn list(permit: &[&str], exclude: &[&str]) -> Result<Option<ConstraintList>> {
@@ -225,6 +224,10 @@ mod tests {
             "https://h:1",
             "@",
             "a@.b.org",
+            "a@b@example.org",
+            "@a@example.org",
+            "a..b@example.org",
+            "a,b@example.org",
             "10.0.0.0/33",
             "spiffe://",
         ] {

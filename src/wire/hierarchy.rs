@@ -74,12 +74,16 @@ pub struct IssuerRequest {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub usages: Vec<String>,
     /// The only names that may stand below it: `example.org` (it and all below), `10.0.0.0/8`, `@example.org`
-    /// (mailboxes), `spiffe://example.org` (URIs of that host). A form without a permitted name is excluded.
+    /// (mailboxes), `spiffe://example.org` (URIs of that host). A form without a permitted name is excluded. With neither
+    /// `permit` nor `exclude` an issuer takes the constraints that all other issuers of its domain have.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permit: Vec<String>,
     /// Names that may not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// An issuer without the constraints that the other issuers of its domain have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unconstrained: bool,
     /// How long it lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 25)]

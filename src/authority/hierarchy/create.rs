@@ -120,6 +120,7 @@ impl Authority {
         if wanted.usages.is_empty() {
             plan.nest_usages(key.usages());
         }
+        let inherited = plan.take_constraints(wanted, &self.snapshot())?;
         check_room(&plan, &above.issuer, &key, self.store.now())?;
         let issuing = self.make_keys(plan.key, KeyPurpose::Issuer).await?;
         let fresh = self.longer_responder(&above, &key, &plan)?;
@@ -132,7 +133,7 @@ impl Authority {
             add_responder(&mut tx, own, &above.issuer, &key, plan.life).await?;
         }
         let detail = json!({"domain": plan.domain, "issuer": issuer.issuer.slug, "under": above.issuer.slug,
-            "permit": wanted.permit, "exclude": wanted.exclude});
+            "permit": wanted.permit, "exclude": wanted.exclude, "constraints_of_domain": inherited});
         tx.audit(AuditEvent::done("issuer.created", format!("issuer:{}", issuer.issuer.id), detail));
         self.commit_hierarchy(tx).await?;
         Ok(issuer.issuer.slug)

@@ -6,6 +6,7 @@
 pub mod anchors;
 mod create;
 mod crls;
+mod domain_constraints;
 pub mod import;
 pub(super) mod make;
 mod offline;

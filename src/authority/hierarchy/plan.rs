@@ -21,6 +21,8 @@ pub struct Wanted {
     pub usages: Vec<String>,
     pub permit: Vec<String>,
     pub exclude: Vec<String>,
+    /// Without the name constraints that the other issuers of its domain have.
+    pub unconstrained: bool,
     /// How long the issuer lives.
     pub years: Option<u32>,
     /// Base of its CRL, OCSP and issuer pointers; that of the newest issuer when absent.

@@ -108,6 +108,35 @@ on_both_engines! {
         assert_eq!(rule(answer), "issuer.name_constraints");
     }
 
+    async fn an_issuer_of_a_constrained_domain_is_constrained_unless_it_is_told_otherwise(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &permitting(&["lab.example"], &["secret.lab.example"])).await.unwrap();
+        let permitted = |slug: &str| authority.snapshot().issuer(slug).unwrap().path.permitted_names();
+        let second = authority.create_issuer(&actor(), &wanted("lab"), Some("lab-root")).await.unwrap();
+        assert_eq!(permitted(&second), ["lab.example"]);
+        authority.move_issuer(&actor(), &second, IssuerMove::MakeDefault).await.unwrap();
+        let signed = async |name: &str| issue(&authority, "lab-server", None, &[name]).await;
+        assert_eq!(signed("a.lab.example").await.unwrap().certificate.issuer, second);
+        assert_eq!(rule(signed("a.other.example").await), "issuer.name_constraints");
+        assert_eq!(rule(signed("a.secret.lab.example").await), "issuer.name_constraints");
+        // below a new root too
+        let root = authority.create_root(&actor(), &wanted("lab")).await.unwrap();
+        let third = authority.create_issuer(&actor(), &wanted("lab"), Some(&root)).await.unwrap();
+        assert_eq!(permitted(&third), ["lab.example"]);
+        // other constraints and none are taken when they are asked for; then there is no common one to take
+        let free = Wanted { unconstrained: true, ..wanted("lab") };
+        let both = Wanted { unconstrained: true, ..permitting(&["a.lab.example"], &[]) };
+        assert_eq!(authority.create_issuer(&actor(), &both, Some("lab-root")).await.unwrap_err().kind, chancery::error::ErrorKind::Malformed);
+        let narrow = authority.create_issuer(&actor(), &permitting(&["a.lab.example"], &[]), Some("lab-root")).await.unwrap();
+        assert_eq!(permitted(&narrow), ["a.lab.example"]);
+        let refused = authority.create_issuer(&actor(), &wanted("lab"), Some("lab-root")).await.unwrap_err();
+        assert!(refused.detail.contains("constrained to different names") && refused.detail.contains("--unconstrained"), "{}", refused.detail);
+        let open = authority.create_issuer(&actor(), &free, Some("lab-root")).await.unwrap();
+        assert_eq!(permitted(&open), Vec::<String>::new());
+        let more = authority.create_issuer(&actor(), &wanted("lab"), Some("lab-root")).await.unwrap();
+        assert_eq!(permitted(&more), Vec::<String>::new());
+    }
+
     async fn an_issuer_under_a_root_that_no_bundle_holds_signs_nothing(at) {
         let (authority, _) = founded(&at.store).await;
         authority.create_domain(&actor(), &wanted("lab")).await.unwrap();
