@@ -106,6 +106,35 @@ impl Authority {
     }
 }
 
+impl Authority {
+    /// Certificates of an issuer, by CAs elsewhere, that are constrained to other names than the one that its certificates
+    /// chain to, in a sentence each.
+    pub fn narrower_certificates(&self, slug: &str) -> Vec<String> {
+        let snapshot = self.snapshot();
+        let Ok(issuer) = snapshot.issuer(slug) else { return Vec::new() };
+        let own = issuer.path.constraints();
+        let narrower = issuer.chains.iter().filter(|chain| {
+            let other = chain.path.constraints();
+            !other.is_empty() && other != own
+        });
+        let names = |path: &IssuingPath, all: &str| match path.permitted_names().as_slice() {
+            [] => all.to_owned(),
+            names => format!("{} only", names.join(", ")),
+        };
+        let told = narrower.map(|chain| {
+            format!(
+                "the certificate of {slug} below {} permits {}, while {slug} may sign {}; whoever trusts {} alone refuses \
+                 certificates for the rest",
+                chain.root,
+                names(&chain.path, "not every name"),
+                names(&issuer.path, "every name"),
+                chain.root
+            )
+        });
+        told.collect()
+    }
+}
+
 /// Every CA certificate that is known, and the roots that clients trust.
 #[derive(Debug)]
 pub(super) struct Above {

@@ -161,6 +161,9 @@ pub async fn install(context: &Context, args: InstallArgs) -> Result<()> {
     let slug = app.authority.install_issuer(&host_actor(), &certificates).await.trying(what)?;
     output::say(&format!("installed {}", args.file.display()));
     warn_of_collisions(&app, &slug).await.trying(what)?;
+    for text in app.authority.narrower_certificates(&slug) {
+        output::say(&format!("warning   {text}"));
+    }
     ca::issuer(&context.client().await?, &slug).await
 }
 

@@ -32,6 +32,11 @@ impl IssuingPath {
         refused.map_or(Ok(()), Err)
     }
 
+    /// The name constraints of the CAs that have any, nearest first.
+    pub fn constraints(&self) -> Vec<NameConstraints> {
+        self.cas().iter().filter_map(|ca| ca.constraints.clone()).collect()
+    }
+
     /// The names that may stand below every CA of the path, of the forms that one of them restricts.
     pub fn permitted_names(&self) -> Vec<String> {
         let constraints: Vec<_> = self.cas().iter().filter_map(|ca| ca.constraints.as_ref()).collect();

@@ -54,6 +54,35 @@ impl Judged {
     }
 }
 
+/// By which command a CA certificate comes, for the way out of a refusal.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Arrival {
+    /// `ca import`, which names the trust domain.
+    Import,
+    /// `ca install`: the CSR was made for a trust domain.
+    Install,
+}
+
+impl Arrival {
+    fn choose_domain(self) -> &'static str {
+        match self {
+            Arrival::Import => "name the trust domain that it is for: `chancery ca import FILE --domain DOMAIN`",
+            Arrival::Install => {
+                "have a CSR for the trust domain that it is for signed: `chancery ca csr DOMAIN`, or have the CA sign the CSR \
+                 with the usages that it asks for"
+            }
+        }
+    }
+
+    fn own_domain(self, domain: &str) -> String {
+        let other = match self {
+            Arrival::Import => "give it a trust domain of its own, `chancery ca import FILE --domain OTHER`",
+            Arrival::Install => "have a CSR of a trust domain of its own signed, `chancery ca csr OTHER`",
+        };
+        format!("{other}, or let every client of {domain} trust that root: `chancery ca anchor add {domain} FILE`")
+    }
+}
+
 /// What an issuer had before it was one here.
 #[derive(Default)]
 pub(super) struct Earlier<'a> {
@@ -78,8 +107,8 @@ impl Authority {
         let id = KeyId::new(self.store.now(), self.store.entropy.as_ref())?;
         // sealed under the purpose that its certificate tells; the public key is read first
         let probe = self.keys.import(id, KeyPurpose::Issuer, &key)?;
-        let judged = self.judge(&plan, certificates, &probe.public_key)?;
-        self.refuse_unknown_root(&plan.domain, &judged)?;
+        let judged = self.judge(&plan, certificates, &probe.public_key, Arrival::Import)?;
+        self.refuse_unknown_root(&plan.domain, &judged, Arrival::Import)?;
         self.refuse_known_key(&probe.public_key)?;
         let purpose = if judged.own.is_root() { KeyPurpose::Root } else { KeyPurpose::Issuer };
         if purpose == KeyPurpose::Root {
@@ -110,7 +139,13 @@ impl Authority {
 
     /// The certificate of this key among those given, and its path up to a root: through those given, the issuers of the
     /// domain, and what stands above them.
-    pub(super) fn judge(&self, plan: &Plan, mut certificates: Vec<CaCertificate>, spki: &[u8]) -> Result<Judged> {
+    pub(super) fn judge(
+        &self,
+        plan: &Plan,
+        mut certificates: Vec<CaCertificate>,
+        spki: &[u8],
+        arrival: Arrival,
+    ) -> Result<Judged> {
         let now = self.store.now();
         let at = certificates.iter().position(|certificate| certificate.spki == spki).ok_or_else(|| {
             let names: Vec<_> = certificates.iter().map(CaCertificate::name).collect();
@@ -133,7 +168,7 @@ impl Authority {
                 "issuer.extended_key_usage",
                 format!("{}, whose usages are none of those of trust domain {}", own.name(), plan.domain),
                 names.join(" or "),
-                "name the trust domain that it is for with --domain",
+                arrival.choose_domain(),
             )
             .explained(format!(
                 "{} has none of the extended key usages of trust domain {}: {}",
@@ -186,7 +221,7 @@ impl Authority {
     }
 
     /// Clients of a domain trust the roots of its bundle: an issuer below another root would sign what they refuse.
-    pub(super) fn refuse_unknown_root(&self, domain: &str, judged: &Judged) -> Result<()> {
+    pub(super) fn refuse_unknown_root(&self, domain: &str, judged: &Judged, arrival: Arrival) -> Result<()> {
         let snapshot = self.snapshot();
         let Some(root) = judged.path.cas().last().filter(|_| !judged.own.is_root()) else { return Ok(()) };
         let trusted = trusted_roots(&snapshot, domain);
@@ -203,10 +238,14 @@ impl Authority {
                 root.described()
             ),
             format!("an issuer under {}", names.join(" or ")),
-            format!(
-                "name a domain of its own with --domain, or let every client of {domain} trust that root: chancery ca anchor add {domain} FILE"
-            ),
-        ).explained(format!("{} stands under {}, and clients of trust domain {domain} trust only {}", judged.own.name(), root.described(), names.join(" and "))))
+            arrival.own_domain(domain),
+        )
+        .explained(format!(
+            "{} stands under {}, and clients of trust domain {domain} trust only {}",
+            judged.own.name(),
+            root.described(),
+            names.join(" and ")
+        )))
     }
 
     fn parent_of(&self, judged: &Judged, issuers: &[Issuer]) -> Option<IssuerId> {

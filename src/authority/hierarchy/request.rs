@@ -5,7 +5,7 @@
 use serde_json::json;
 
 use super::create::taken;
-use super::import::{Earlier, Judged, add_foreign, ensure_domain, read_all};
+use super::import::{Arrival, Earlier, Judged, add_foreign, ensure_domain, read_all};
 use super::make::NewKey;
 use super::plan::{Plan, Wanted, free_slug};
 use crate::authority::Authority;
@@ -159,9 +159,9 @@ impl Authority {
         key: crate::pki::signer::SealedKey,
     ) -> Result<String> {
         let plan = Plan::of(&Wanted { domain: request.domain.clone(), ..Wanted::default() })?;
-        let judged = self.judge(&plan, certificates, &key.public_key)?;
+        let judged = self.judge(&plan, certificates, &key.public_key, Arrival::Install)?;
         refuse_self_signed(&judged)?;
-        self.refuse_unknown_root(&plan.domain, &judged)?;
+        self.refuse_unknown_root(&plan.domain, &judged, Arrival::Install)?;
         self.need(KeyPurpose::Issuer, "the key of an issuer")?;
         let mut tx = self.begin_change(actor).await?;
         tx.raw().lock_installation().await?;
@@ -192,7 +192,7 @@ impl Authority {
             super::renew::refuse_revoked(to)?;
         }
         let plan = Plan::of(&Wanted { domain: issuer.domain.clone(), ..Wanted::default() })?;
-        let judged = self.judge(&plan, certificates, &to.sealed_key.public_key)?;
+        let judged = self.judge(&plan, certificates, &to.sealed_key.public_key, Arrival::Install)?;
         check_key_id(to, &judged.own)?;
         if to.certificates.iter().any(|c| c.der == judged.own.der) {
             return Err(Error::refused(

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use chancery::authority::Authority;
+use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
 use chancery::clock::{Timestamp, days};
 use chancery::model::issuer::AnchorStanding;
+use chancery::pki::constraint_list::ConstraintList;
 use chancery::pki::tbs::key_identifier;
 use openssl::x509::X509Req;
 
@@ -66,6 +68,44 @@ on_both_engines! {
         assert_eq!(served(), 3, "two cross-certificates and the own one that was renewed");
         at.clock.advance(days(23));
         assert_eq!(served(), 2);
+    }
+
+    async fn nobody_asks_for_the_crl_of_a_root_that_only_a_cross_certificate_leads_to(at) {
+        let (authority, _) = founded(&at.store).await;
+        let corporate = Ca::root("Corp Root", &Shape { days: 9_000, ..Shape::default() });
+        let csr = authority.request_again(&actor(), "tls-1").await.unwrap();
+        let longer = cross(&corporate, &csr, Some(own_key_id(&authority)), 8_000);
+        authority.install_issuer(&actor(), &[longer, corporate.der()]).await.unwrap();
+        authority.publish_due().await.unwrap();
+        let lists = async || authority.checks().await.into_iter().find(|check| check.name == "domain lists").unwrap();
+        let check = lists().await;
+        assert!(check.severity == Severity::Ok && !check.detail.contains("Corp Root"), "{}", check.detail);
+        assert_eq!(authority.narrower_certificates("tls-1"), Vec::<String>::new());
+        // while the one above an issuer's own chain is asked for
+        let import = Import {
+            domain: "lab".into(), name: None, status_url: None, crl: None,
+            certificates: Vec::new(), key: zeroize::Zeroizing::new(Vec::new()),
+        };
+        let issuing = corporate.below("Corp Issuing", &Shape::default());
+        let import = Import { certificates: vec![issuing.der(), corporate.der()], key: issuing.pkcs8(), ..import };
+        authority.import_issuer(&actor(), import).await.unwrap();
+        let check = lists().await;
+        assert!(check.severity == Severity::Warning && check.detail.contains("the CRL of Corp Root above trust domain lab is missing"), "{}", check.detail);
+        assert!(!check.detail.contains("trust domain tls "), "{}", check.detail);
+    }
+
+    async fn a_cross_certificate_that_is_constrained_to_other_names_is_said_to_be(at) {
+        let (authority, _) = founded(&at.store).await;
+        let corporate = Ca::root("Corp Root", &Shape { days: 9_000, ..Shape::default() });
+        let csr = authority.request_again(&actor(), "tls-1").await.unwrap();
+        let csr = X509Req::from_der(&csr).unwrap();
+        let value = ConstraintList::parse(&["partner.example".into()], &[]).unwrap().unwrap().der();
+        let shape = Shape { key_id: Some(own_key_id(&authority)), more: vec![("2.5.29.30", true, value)], ..Shape::default() };
+        let narrow = corporate.sign(csr.subject_name(), &csr.public_key().unwrap(), &shape).to_der().unwrap();
+        authority.install_issuer(&actor(), &[narrow, corporate.der()]).await.unwrap();
+        let told = authority.narrower_certificates("tls-1");
+        assert_eq!(told.len(), 1);
+        assert!(told[0].starts_with("the certificate of tls-1 below Corp Root permits partner.example only, while tls-1 may sign every name"), "{told:?}");
     }
 
     async fn a_cross_certificate_with_another_key_identifier_is_refused(at) {
