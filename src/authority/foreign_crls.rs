@@ -43,7 +43,7 @@ pub(super) fn key_hash(ca: &CaCertificate) -> Vec<u8> {
     digest(&SHA256, &ca.spki).as_ref().to_vec()
 }
 
-/// The CAs elsewhere above our issuers, each once a domain.
+/// The CAs elsewhere above our issuers that may sign a CRL, each once a domain.
 pub(super) fn foreign_cas(snapshot: &Snapshot) -> Vec<ForeignCa> {
     let read = |der: &[u8]| CaCertificate::read(der).ok();
     let ours =
@@ -52,7 +52,7 @@ pub(super) fn foreign_cas(snapshot: &Snapshot) -> Vec<ForeignCa> {
     let below: Vec<_> = ours.chain(theirs).filter_map(|(domain, der)| Some((domain, read(der)?))).collect();
     let mut found: Vec<ForeignCa> = Vec::new();
     for anchor in &snapshot.anchors {
-        let Some(ca) = read(&anchor.der) else { continue };
+        let Some(ca) = read(&anchor.der).filter(|ca| ca.signs_crls) else { continue };
         let children =
             below.iter().filter(|(domain, c)| *domain == anchor.domain && c.subject != c.issuer && ca.fits_above(c));
         let children: Vec<_> = children.collect();

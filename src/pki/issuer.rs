@@ -87,7 +87,7 @@ impl IssuerKey {
             validity: path.validity().unwrap_or(own.validity),
             usages: own.usages.clone(),
             pointers: Pointers {
-                crl: issuer.crl_url(),
+                crl: own.signs_crls.then(|| issuer.crl_url()),
                 ocsp: Some(issuer.ocsp_url()),
                 issuer: issuer.certificate_url(),
             },

@@ -47,7 +47,8 @@ pub struct Template<'a> {
 /// Where a verifier finds CRL, OCSP and issuer: plain HTTP (RFC 5280 §4.2.1.13, §4.2.2.1).
 #[derive(Debug, Clone)]
 pub struct Pointers {
-    pub crl: String,
+    /// None below a CA whose key may sign no CRL.
+    pub crl: Option<String>,
     pub ocsp: Option<String>,
     pub issuer: String,
 }
@@ -118,7 +119,9 @@ impl Template<'_> {
             add(&oids::NAME_CONSTRAINTS, true, constraints);
         }
         if let Some(pointers) = &self.pointers {
-            add(&oids::CRL_DISTRIBUTION_POINTS, false, &distribution_point(&pointers.crl));
+            if let Some(crl) = &pointers.crl {
+                add(&oids::CRL_DISTRIBUTION_POINTS, false, &distribution_point(crl));
+            }
             add(&oids::AUTHORITY_INFO_ACCESS, false, &information_access(pointers));
         }
         if self.ocsp_no_check {

@@ -2,7 +2,7 @@
 //! still verify?
 
 use super::super::crl::CRL_EVERY;
-use super::super::snapshot::LoadedIssuer;
+use super::super::snapshot::{LoadedIssuer, Snapshot};
 use super::remedies::how_to_publish;
 use super::{Check, Severity, check};
 use crate::authority::Authority;
@@ -10,6 +10,18 @@ use crate::clock::{Timestamp, days, hours};
 use crate::error::{Error, Result};
 use crate::model::issuer::{Issuer, IssuerRole};
 use crate::store::{crls, hierarchy};
+
+/// A certificate of before that names the CRL of a CA that may sign none.
+fn names_a_missing_crl(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Option<String> {
+    let urls = loaded.path.cas().first()?.crl_urls();
+    let above =
+        snapshot.issuers.values().find(|above| !above.signs_crls() && urls.contains(&above.issuer.crl_url()))?;
+    let (slug, above) = (&loaded.issuer.slug, &above.issuer.slug);
+    Some(format!(
+        "the certificate of {slug} names a CRL of {above}, which may sign none, so verifiers that ask for it refuse \
+         everybody; `chancery ca renew {slug}` makes one that names none"
+    ))
+}
 
 impl Authority {
     pub(super) async fn check_crls(&self) -> Result<Check> {
@@ -21,8 +33,15 @@ impl Authority {
             }
             let missing = || Error::inconsistent(format!("issuer {} is not loaded", issuer.slug));
             let loaded = snapshot.issuer_by_id(issuer.id).ok_or_else(missing)?;
+            if let Some(named) = names_a_missing_crl(&snapshot, loaded) {
+                found.push((Severity::Warning, named));
+            }
             if !loaded.signs_crls() {
-                told.push(format!("{} signs none", issuer.slug));
+                told.push(format!(
+                    "{} signs none, because its certificate lacks cRLSign: in trust domain {} use no program that asks for the CRL of every \
+                     CA of a chain, such as nginx with ssl_crl",
+                    issuer.slug, issuer.domain
+                ));
                 continue;
             }
             match self.crl_problem(loaded).await? {

@@ -159,7 +159,12 @@ fn pointers(checked: &Checked<'_>, findings: &mut Findings) -> Outcome {
             findings.require(nocheck.is_some(), "ocsp_nocheck", "RFC 6960 §4.2.2.2.1", "missing");
         }
         Kind::Issuing => {
-            findings.require(crl.is_some(), "pointers.revocation", "RFC 5280 §4.2.1.13", "an issuing CA has a CRL");
+            let above = checked.above.path.cas().first();
+            let (right, what) = match above.is_none_or(|above| above.signs_crls) {
+                true => (crl.is_some(), "names no CRL of the CA above"),
+                false => (crl.is_none(), "names a CRL of a CA that may sign none"),
+            };
+            findings.require(right, "pointers.revocation", "RFC 5280 §4.2.1.13", what);
         }
         Kind::Root => {}
     }

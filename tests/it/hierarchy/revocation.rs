@@ -103,7 +103,7 @@ async fn with_ocsp_signing(at: &At, authority: &Authority, slug: &str, root: &st
     let key = above.key.as_ref().unwrap();
     let algorithm = SignatureAlgorithm::for_key(key.signer().algorithm());
     let pointers = Pointers {
-        crl: above.issuer.crl_url(),
+        crl: Some(above.issuer.crl_url()),
         ocsp: Some(above.issuer.ocsp_url()),
         issuer: above.issuer.certificate_url(),
     };
