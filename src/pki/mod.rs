@@ -3,6 +3,7 @@
 pub mod algorithm;
 pub mod ca_certificate;
 pub mod ca_request;
+mod cbc;
 pub mod certificate_facts;
 pub mod constraint_list;
 pub mod crl;

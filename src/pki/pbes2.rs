@@ -1,16 +1,15 @@
-//! Encryption by a password as OpenSSL 3 writes it: PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018 §6.2, RFC 7914
-//! §7). Older schemes (3DES, RC2) are refused by name with the command that rewrites the file; nothing here can decrypt them.
+//! Encryption by a password as OpenSSL writes it: PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018 §6.2, RFC 7914
+//! §7); triple DES, by which easy-rsa encrypts, is read alone. Older schemes (RC2, the PBES1 of PKCS#12) are refused by name
+//! with the command that rewrites the file.
 
 use std::num::NonZeroU32;
 
 use ::der::oid::ObjectIdentifier;
-use aws_lc_rs::cipher::{
-    AES_128, AES_192, AES_256, Algorithm, DecryptionContext, EncryptionContext, PaddedBlockDecryptingKey,
-    PaddedBlockEncryptingKey, UnboundCipherKey,
-};
+use aws_lc_rs::cipher::{AES_256, EncryptionContext, PaddedBlockEncryptingKey, UnboundCipherKey};
 use aws_lc_rs::pbkdf2;
 use zeroize::Zeroizing;
 
+use super::cbc::Cipher;
 use super::der::{self, Cursor, DerError};
 use super::{oids, scrypt};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,27 +27,22 @@ enum Kdf {
 struct Scheme<'a> {
     salt: &'a [u8],
     kdf: Kdf,
-    cipher: &'static Algorithm,
-    key_length: usize,
+    cipher: Cipher,
     iv: &'a [u8],
 }
 
 /// Decrypts what an AlgorithmIdentifier of PBES2 describes.
 pub fn decrypt(algorithm: &[u8], ciphertext: &[u8], password: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
     let scheme = Scheme::parse(algorithm)?;
-    let mut key = Zeroizing::new(vec![0; scheme.key_length]);
+    let mut key = Zeroizing::new(vec![0; scheme.cipher.key_length()]);
     match scheme.kdf {
         Kdf::Pbkdf2(prf, iterations) => pbkdf2::derive(prf, iterations, scheme.salt, password, &mut key),
         Kdf::Scrypt(parameters) => scrypt::derive(parameters, password, scheme.salt, &mut key),
     }
-    let wrong = wrong_password;
-    let unbound = UnboundCipherKey::new(scheme.cipher, &key).map_err(|_| wrong())?;
-    let cipher = PaddedBlockDecryptingKey::cbc_pkcs7(unbound).map_err(|_| wrong())?;
-    let iv: [u8; 16] = scheme.iv.try_into().map_err(|_| crooked(DerError("an IV has not 16 octets")))?;
-    let mut text = Zeroizing::new(ciphertext.to_vec());
-    let length = cipher.decrypt(&mut text, DecryptionContext::Iv128(iv.into())).map_err(|_| wrong())?.len();
-    text.truncate(length);
-    Ok(text)
+    if scheme.iv.len() != scheme.cipher.block() {
+        return Err(crooked(DerError("an IV has not the length of a block")));
+    }
+    scheme.cipher.decrypt(&key, scheme.iv, ciphertext).ok_or_else(wrong_password)
 }
 
 /// EncryptedPrivateKeyInfo (RFC 5958 §3) with AES-256-CBC and PBKDF2-HMAC-SHA256.
@@ -116,14 +110,15 @@ impl<'a> Scheme<'a> {
             other => return Err(unsupported(&other)),
         };
         let id = cipher.oid().map_err(crooked)?;
-        let (cipher_algorithm, key_length) = match id {
-            oids::AES_128_CBC => (&AES_128, 16),
-            oids::AES_192_CBC => (&AES_192, 24),
-            oids::AES_256_CBC => (&AES_256, 32),
+        let cipher_algorithm = match id {
+            oids::AES_128_CBC => Cipher::Aes128,
+            oids::AES_192_CBC => Cipher::Aes192,
+            oids::AES_256_CBC => Cipher::Aes256,
+            oids::DES_EDE3_CBC => Cipher::TripleDes,
             other => return Err(unsupported(&other)),
         };
         let iv = cipher.expect(der::OCTET_STRING).map_err(crooked)?.content;
-        Ok(Scheme { salt, kdf, cipher: cipher_algorithm, key_length, iv })
+        Ok(Scheme { salt, kdf, cipher: cipher_algorithm, iv })
     }
 }
 
@@ -163,9 +158,9 @@ fn unsupported(id: &ObjectIdentifier) -> Error {
         ErrorKind::Malformed,
         "key.encryption",
         format!("encryption by {id}"),
-        "PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018)",
+        "PBES2 with PBKDF2 or scrypt and AES or triple DES in CBC mode (RFC 8018)",
         "rewrite it with OpenSSL 3: `openssl pkcs12 -legacy -nodes -in OLD.p12 -out ca.pem` or `openssl pkcs8 -topk8 -in OLD.key -out ca.key`",
-    ).explained(format!("the key is encrypted by {id}; only PBES2 with PBKDF2 or scrypt and AES-CBC (RFC 8018) is read"))
+    ).explained(format!("the key is encrypted by {id}; only PBES2 with PBKDF2 or scrypt and AES or triple DES in CBC mode (RFC 8018) is read"))
 }
 
 fn crooked(error: DerError) -> Error {

@@ -63,8 +63,8 @@ impl Sources {
         let names: HashSet<&str> = entries.iter().filter_map(|path| path.file_name()?.to_str()).collect();
         if names.contains("MANIFEST") && names.iter().any(|name| name.ends_with(".vlog") || name.ends_with(".sst")) {
             let detail = format!(
-                "{} is a badger database of step-ca, which cannot be read here; export its tables x509_certs (one \
-                 certificate a line, in hex or base64) and x509_revoked (JSON) to files and give those",
+                "{} is a badger database of step-ca, which cannot be read here; export its tables x509_certs and \
+                 revoked_x509_certs to files (one value a line, in hex or base64) and give those",
                 folder.display()
             );
             return Err(Error::new(ErrorKind::Malformed, detail));
@@ -87,7 +87,7 @@ impl Sources {
     /// Revocations come before the certificates that they are of, whatever the order of the files.
     fn add_named(&mut self, path: &Path) -> Result<()> {
         let bytes = std::fs::read(path).map_err(|e| unreadable(path, &e))?;
-        if let Some(Ok(records)) = json_of(&bytes)
+        if let Some(records) = revocations_of(&bytes)
             && !records.revoked.is_empty()
         {
             self.revoked.extend(records.revoked);
@@ -178,6 +178,17 @@ fn read(bytes: &[u8]) -> Result<Read> {
         return Ok(pem::certificates(text)?.into_iter().map(|der| (der, None)).collect());
     }
     records::read_lines(text).map(|records| records.certificates).ok_or_else(none)
+}
+
+/// What a file holds that has revocations.
+fn revocations_of(bytes: &[u8]) -> Option<Records> {
+    match json_of(bytes) {
+        Some(records) => records.ok(),
+        None => {
+            let text = std::str::from_utf8(bytes).ok().filter(|text| records::begins_with_a_revocation(text))?;
+            records::read_lines(text)
+        }
+    }
 }
 
 fn json_of(bytes: &[u8]) -> Option<Result<Records>> {

@@ -27,7 +27,8 @@ const PROGRESS: u64 = 5_000;
 #[derive(Debug, Args)]
 pub struct ImportCertificatesArgs {
     /// Certificates in PEM or DER, bundles, folders (OpenSSL with its index.txt, EasyRSA), Vault's JSON of `read
-    /// pki/cert/SERIAL`, or lines of step-ca's tables x509_certs (hex or base64) and x509_revoked (JSON)
+    /// pki/cert/SERIAL`, or the values of step-ca's tables x509_certs and revoked_x509_certs, one
+    /// a line in hex or base64 (psql -Atc "SELECT nvalue FROM x509_certs")
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// The index.txt of the CA, where it is not in a folder above the certificates

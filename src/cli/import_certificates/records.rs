@@ -1,5 +1,7 @@
 //! What other CAs give out of their databases: Vault's answers in JSON, and the tables of step-ca line by line.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
 use super::index::magnitude;
@@ -20,7 +22,7 @@ pub struct Records {
     pub revoked: Vec<(Vec<u8>, Revocation)>,
 }
 
-/// One JSON document or several: Vault's `read -format=json pki/cert/SERIAL`, or rows of step-ca's x509_revoked.
+/// One JSON document or several: Vault's `read -format=json pki/cert/SERIAL`, or rows of step-ca's revoked_x509_certs.
 pub fn read_json(text: &str) -> Result<Records> {
     let mut records = Records::default();
     for document in serde_json::Deserializer::from_str(text).into_iter::<Value>() {
@@ -51,7 +53,7 @@ fn take(records: &mut Records, one: &Value) -> Result<()> {
         Some(revoked) => records.revoked.push(revoked),
         None => {
             return Err(Error::malformed(
-                "it is neither Vault's answer with a member \"certificate\" nor a row of step-ca's x509_revoked with \
+                "it is neither Vault's answer with a member \"certificate\" nor a row of step-ca's revoked_x509_certs with \
                  \"Serial\" and \"RevokedAt\"",
             ));
         }
@@ -68,21 +70,37 @@ fn step_revocation(row: &Value) -> Option<(Vec<u8>, Revocation)> {
     Some((magnitude(&serial.to_bytes_be()), (at, reason.into())))
 }
 
-/// One certificate a line, DER in hexadecimal or base64: the values of step-ca's x509_certs, as a database prints them.
-/// None: the text has another form.
+/// One value a line in hexadecimal or base64, as a database prints the tables of step-ca: certificates in DER (x509_certs)
+/// or revocations in JSON (revoked_x509_certs). None: the text has another form.
 pub fn read_lines(text: &str) -> Option<Records> {
     let mut records = Records::default();
-    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let line = line.trim_start_matches("\\\\x").trim_start_matches("\\x").trim_start_matches("0x");
-        let der = match line.starts_with("30") {
-            true => octets(line)?,
-            false => pem::certificates(&format!("-----BEGIN CERTIFICATE-----\n{line}\n-----END CERTIFICATE-----\n"))
-                .ok()?
-                .pop()?,
-        };
-        records.certificates.push((der, None));
+    for line in lines(text) {
+        let value = value(line)?;
+        match value.first()? {
+            b'{' => take(&mut records, &serde_json::from_slice(&value).ok()?).ok()?,
+            _ => records.certificates.push((value, None)),
+        }
     }
-    Some(records).filter(|records| !records.certificates.is_empty())
+    Some(records).filter(|records| !records.certificates.is_empty() || !records.revoked.is_empty())
+}
+
+/// Whether a text begins with a row of revoked_x509_certs.
+pub fn begins_with_a_revocation(text: &str) -> bool {
+    lines(text).next().and_then(value).is_some_and(|value| value.first() == Some(&b'{'))
+}
+
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty())
+}
+
+/// A value in hexadecimal, with or without the mark of a database before it, or in base64.
+fn value(line: &str) -> Option<Vec<u8>> {
+    let marks = ["\\\\x", "\\x", "0x", "0X"];
+    let line = marks.iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line);
+    match line.starts_with("30") || line.starts_with("7b") || line.starts_with("7B") {
+        true => octets(line),
+        false => STANDARD.decode(line).ok(),
+    }
 }
 
 fn octets(digits: &str) -> Option<Vec<u8>> {
@@ -107,6 +125,15 @@ mod tests {
             assert!(read_json(wrong).is_err(), "{wrong}");
         }
         assert_eq!(read_lines("\\x3003\n").unwrap().certificates[0].0, [0x30, 3]);
+        // psql prints revocations as it prints certificates
+        let row = "{\"Serial\":\"259\",\"RevokedAt\":\"2023-10-02T03:04:05Z\"}";
+        let hex: String = row.bytes().map(|b| format!("{b:02x}")).collect();
+        for line in [format!("\\x{hex}"), hex.to_uppercase(), STANDARD.encode(row)] {
+            assert_eq!(read_lines(&line).unwrap().revoked[0].0, [1, 3], "{line}");
+            assert!(begins_with_a_revocation(&line), "{line}");
+        }
+        assert!(!begins_with_a_revocation("\\x3003\n") && !begins_with_a_revocation(""));
+        assert!(read_lines(&STANDARD.encode("{}")).is_none());
         let long = format!("3082{}", "ab".repeat(2_000));
         assert_eq!(read_lines(&long).unwrap().certificates[0].0.len(), 2_002);
         assert!(read_lines("30820").is_none() && read_lines("30zz").is_none());

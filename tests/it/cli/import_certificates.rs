@@ -133,6 +133,29 @@ fn a_ca_of_openssl_comes_with_its_certificates_its_index_and_its_crl_without_a_n
         (by_name(1)["status"].as_str(), by_name(2)["revocation"]["reason"].as_str()),
         (Some("valid"), Some("keyCompromise"))
     );
+    // a serial is found and chosen however it is written; one that two CAs used is not chosen by chance
+    for written in ["04", "0x04", "4", "serial=04"] {
+        assert_eq!(
+            json(at, &["find", written, "-o", "json"])["items"][0]["names"][0],
+            "client4.vpn.example",
+            "{written}"
+        );
+        let dry = run(at, &["revoke", written, "--dry-run"]);
+        assert!(code(&dry) == 0, "{written}: {}", told(&dry));
+    }
+    old_ca(&at.join("otherCA"));
+    let import = ["ca", "import", "otherCA/ca.crt", "--key", "otherCA/private/ca.key", "--domain", "other"];
+    succeeds(at, &import);
+    run(at, &["ca", "import-certificates", "otherCA"]);
+    let twice = run(at, &["revoke", "04"]);
+    assert!(
+        code(&twice) == 7
+            && told(&twice).contains("2 certificates have the serial 04; give the id of one of them: crt_"),
+        "{}",
+        told(&twice)
+    );
+    let lost = run(at, &["revoke", "77"]);
+    assert!(code(&lost) == 4 && told(&lost).contains("`chancery ca import-certificates FILE`"), "{}", told(&lost));
     // revoked, raised and lifted as one of ours, under a root whose key is at hand
     let first = by_name(1)["id"].as_str().unwrap().to_owned();
     succeeds(at, &["revoke", &first, "--reason", "superseded"]);
@@ -145,6 +168,29 @@ fn a_ca_of_openssl_comes_with_its_certificates_its_index_and_its_crl_without_a_n
     assert_eq!(code(&twice), 7, "{}", told(&twice));
     assert!(told(&twice).contains("no hold to lift"), "{}", told(&twice));
     succeeds(at, &["fsck"]);
+}
+
+#[test]
+fn a_certificate_that_is_not_known_here_is_said_to_be_so() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    old_ca(&at.join("demoCA"));
+    succeeds(at, &["init"]);
+    succeeds(at, &["ca", "import", "demoCA/ca.crt", "--key", "demoCA/private/ca.key", "--domain", "vpn"]);
+    let verdict = || {
+        let out = run(at, &["verify", "demoCA/newcerts/01.pem"]);
+        (code(&out), String::from_utf8(out.stdout.clone()).unwrap() + &told(&out))
+    };
+    let (_, before) = verdict();
+    let sentence = "this CA has no record of it, so its OCSP answers unknown: `chancery ca import-certificates FILE`";
+    assert!(before.contains(sentence), "{before}");
+    let lost = run(at, &["revoke", "demoCA/newcerts/01.pem"]);
+    let command = "chancery ca import-certificates demoCA/newcerts/01.pem";
+    assert!(code(&lost) == 4 && told(&lost).contains(&format!("`{command}`")), "{}", told(&lost));
+    succeeds(at, &command.split(' ').skip(1).collect::<Vec<_>>());
+    let (ended, after) = verdict();
+    assert!(ended == 0 && after.contains("not revoked (the CA says so)") && !after.contains("no record"), "{after}");
+    succeeds(at, &["revoke", "demoCA/newcerts/01.pem"]);
 }
 
 #[test]
@@ -216,11 +262,11 @@ fn the_layout_of_easyrsa_and_files_that_hold_no_certificate() {
     )
     .unwrap();
     std::fs::write(
-        at.join("x509_revoked.json"),
+        at.join("revoked_x509_certs.json"),
         "{\"Serial\":\"4\",\"ReasonCode\":4,\"RevokedAt\":\"2024-01-02T03:04:05Z\"}",
     )
     .unwrap();
-    let known = json(at, &["ca", "import-certificates", "x509_certs.txt", "x509_revoked.json", "-o", "json"]);
+    let known = json(at, &["ca", "import-certificates", "x509_certs.txt", "revoked_x509_certs.json", "-o", "json"]);
     assert_eq!((known["known"].as_u64(), known["revoked"].as_u64()), (Some(0), Some(1)), "{known}");
     succeeds(at, &["fsck"]);
 }

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use chancery::authority::Authority;
+use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
 use chancery::authority::hierarchy::plan::Wanted;
 use chancery::error::{ErrorKind, Result};
 use chancery::model::issuer::{IssuerMove, IssuerRole, IssuerState};
 use chancery::pki::name::SubjectFields;
-use chancery::pki::{pkcs12, private_key};
+use chancery::pki::{der, pkcs12, private_key};
 use openssl::pkcs12::Pkcs12;
 use openssl::pkey::PKey;
 use openssl::rsa::Rsa;
@@ -98,10 +99,17 @@ on_both_engines! {
         assert!(authority.current_crl("kube-1").await.is_ok());
         assert_eq!(authority.current_crl("kube-root").await.unwrap_err().kind, ErrorKind::NotFound);
         assert_eq!(authority.crl_bundle("kube").await.unwrap().len(), 1);
+        // the issuer names no CRL of its root, and an OCSP responder; what it signs names its own CRL
+        let read = |der: &[u8]| openssl::x509::X509::from_der(der).unwrap();
+        let own = read(&authority.snapshot().issuer("kube-1").unwrap().certificate().unwrap().der);
+        assert!(own.crl_distribution_points().is_none() && own.ocsp_responders().unwrap().len() == 1);
+        let leaf = issue(&authority, "kube-client", Some("till"), &[]).await.unwrap();
+        assert!(read(&leaf.der).crl_distribution_points().is_some());
         assert_eq!(rule(authority.sign_crls(&actor(), "kube-root").await), "crl.key_usage");
         let checks = authority.checks().await;
         let crls = checks.iter().find(|check| check.name == "crls").unwrap();
         assert!(crls.detail.contains("kube-root signs none") && !crls.detail.contains("no CRL in force"), "{}", crls.detail);
+        assert!(crls.severity == Severity::Ok && crls.detail.contains("lacks cRLSign"), "{}", crls.detail);
         // what it signed is revoked for OCSP; and the operator learns that no CRL says so
         let own = authority.snapshot().issuer("kube-1").unwrap().certificate().unwrap().certificate_id.unwrap();
         let revoked = authority.revoke(&actor(), own, chancery::model::reason::RevocationReason::Superseded).await.unwrap();
@@ -109,6 +117,57 @@ on_both_engines! {
         assert!(action.contains("signs no CRL"), "{action}");
         assert_eq!(authority.pending_revocations().await.unwrap(), []);
         assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
+    // What an earlier version made, and a root that stays elsewhere.
+    async fn a_crl_that_cannot_exist_is_named_by_doctor_alone_where_a_certificate_points_to_it(at) {
+        let (authority, _) = founded(&at.store).await;
+        let root = Ca::root("kubernetes", &Shape { signs_crls: false, ..Shape::default() });
+        take(&authority, "kube", &root, &[]).await.unwrap();
+        let url = authority.snapshot().issuer("kube-root").unwrap().issuer.crl_url();
+        let name = der::constructed(der::context_constructed(0), &[&der::tlv(der::context(6), url.as_bytes())]);
+        let point = der::sequence(&[&der::sequence(&[&der::constructed(der::context_constructed(0), &[&name])])]);
+        let pointing =
+            Shape { usages: vec![SERVER, CLIENT], path_len: Some(0), more: vec![("2.5.29.31", false, point)], days: 300, ..Shape::default() };
+        take(&authority, "kube", &root.below("Old Issuing", &pointing), &[]).await.unwrap();
+        let found = |name: &'static str| {
+            let authority = authority.clone();
+            async move { authority.checks().await.into_iter().find(|check| check.name == name).unwrap() }
+        };
+        let crls = found("crls").await;
+        assert_eq!(crls.severity, Severity::Warning);
+        assert!(crls.detail.contains("the certificate of kube-1 names a CRL of kube-root") && crls.detail.contains("`chancery ca renew kube-1`"), "{}", crls.detail);
+        let lists = found("domain lists").await;
+        assert_eq!(lists.severity, Severity::Ok, "{}", lists.detail);
+        // nobody asks for the CRL of a root elsewhere that signs none
+        let other = Ca::root("k3s", &Shape { signs_crls: false, ..Shape::default() });
+        take(&authority, "edge", &other.below("k3s issuing", &Shape::default()), &[&other]).await.unwrap();
+        let lists = found("domain lists").await;
+        assert_eq!(lists.severity, Severity::Ok, "{}", lists.detail);
+        // and the remedy helps
+        authority.renew_issuer(&actor(), "kube-1", None).await.unwrap();
+        let crls = found("crls").await;
+        assert_eq!(crls.severity, Severity::Ok, "{}", crls.detail);
+    }
+
+    async fn each_refusal_of_an_arriving_certificate_names_a_command_that_there_is(at) {
+        let (authority, _) = founded(&at.store).await;
+        authority.create_domain(&actor(), &wanted("lab")).await.unwrap();
+        let corporate = Ca::root("Corp Root", &Shape::default());
+        let imported = take(&authority, "lab", &corporate.below("Issuing", &Shape::default()), &[&corporate]).await;
+        let told = imported.unwrap_err().rule.unwrap();
+        assert!(told.name == "issuer.root" && told.fix.contains("`chancery ca import FILE --domain OTHER`"), "{told:?}");
+        let request = authority.request_issuer(&actor(), &wanted("lab"), None).await.unwrap();
+        let csr = X509Req::from_der(&request.csr).unwrap();
+        let signed = |usages| {
+            let shape = Shape { usages, ..Shape::default() };
+            corporate.sign(csr.subject_name(), &csr.public_key().unwrap(), &shape).to_der().unwrap()
+        };
+        for (usages, rule) in [(vec![], "issuer.root"), (vec![CODE], "issuer.extended_key_usage")] {
+            let installed = authority.install_issuer(&actor(), &[signed(usages), corporate.der()]).await;
+            let told = installed.unwrap_err().rule.unwrap();
+            assert!(told.name == rule && told.fix.contains("`chancery ca csr ") && !told.fix.contains("--domain"), "{told:?}");
+        }
     }
 
     async fn what_is_no_sound_ca_with_its_key_is_refused_by_rule(at) {
@@ -250,7 +309,8 @@ fn keys_come_in_every_form_that_openssl_writes() {
     for (cipher, wanted) in [
         (Cipher::aes_128_cbc(), None),
         (Cipher::aes_192_cbc(), None),
-        (Cipher::des_ede3_cbc(), Some("key.encryption")),
+        (Cipher::des_ede3_cbc(), None),
+        (Cipher::camellia_256_cbc(), Some("key.encryption")),
     ] {
         let headers = ec.ec_key().unwrap().private_key_to_pem_passphrase(cipher, b"pass").unwrap();
         let opened = private_key::read(&headers, Some(b"pass"));
@@ -283,6 +343,8 @@ fn keys_that_scrypt_or_pbkdf2_protect_are_read() {
         &["-scrypt", "-scrypt_N", "1024", "-scrypt_r", "4", "-scrypt_p", "2"],
         &["-v2", "aes-256-cbc"],
         &["-v2", "aes-192-cbc", "-v2prf", "hmacWithSHA512"],
+        &["-v2", "des-ede3-cbc"],
+        &["-scrypt", "-v2", "des-ede3-cbc"],
     ] {
         let out = path("sealed.pem");
         let made = std::process::Command::new("openssl")
