@@ -1,6 +1,7 @@
 #!/bin/bash
-# The version that was deployed before and this one on one Postgres: the old server runs, this one's migrates the database
-# under it, and then both issue, by REST and by ACME; each finishes what the other began and says what the other revoked.
+# An earlier version (CHANCERY_TEST_OLD_COMMIT, 917e591 when not set) and this one on one Postgres: the old server runs, this
+# one's migrates the database under it, and then both issue, by REST and by ACME; each finishes what the other began and says
+# what the other revoked.
 . "$(dirname "$0")/lib.sh"
 
 NEW=$BIN
@@ -22,7 +23,7 @@ journey() {
   as_new
   check_fails "a command of this version does not migrate" 'migrate --run' chancery find "before.$ZONE"
   check "a certificate of the old server, and the old server as before" api GET "certificates?limit=1"
-  check_fails "migrate --check says what is missing" '000[0-9]|00[1-9][0-9]' check_schema
+  check_fails "migrate --check says what is missing" '00[0-9][0-9]' check_schema
   check "migrate --run beside the old server" chancery migrate --run
   second || return
 

@@ -1,13 +1,13 @@
 #!/bin/bash
-# Builds the version that was deployed before this one, once, from the repository's history, into tests/.cache/old: what
+# Builds the version that was deployed before this one, once, from the repository's history, into tests/.cache/old-COMMIT: what
 # mixed.sh runs beside this version. Prints the program's path; ends with 3 and prints the reason when it cannot be had.
 # CHANCERY_TEST_OLD_BIN is a program that is there already.
 set -uo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
-CACHE="${CHANCERY_TEST_CACHE:-$ROOT/tests/.cache}/old"
 # The last commit of that version. It moves when a version is deployed.
 COMMIT=${CHANCERY_TEST_OLD_COMMIT:-917e591}
+CACHE="${CHANCERY_TEST_CACHE:-$ROOT/tests/.cache}/old-$COMMIT"
 
 main() {
   [ -z "${CHANCERY_TEST_OLD_BIN:-}" ] || { echo "$CHANCERY_TEST_OLD_BIN"; return; }

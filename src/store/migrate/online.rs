@@ -152,10 +152,9 @@ async fn copy(
         (last, done) = (key, done + batch);
         if told.is_none_or(|at: std::time::Instant| at.elapsed() > super::TELL_EVERY) {
             told = Some(monotonic());
-            progress(&format!(
-                "schema {version}: up to {done} of about {} rows of {table} are copied",
-                all.max(done)
-            ));
+            // a table that was not analyzed yet has no estimate, or an old one
+            let of_all = if done < all { format!(" of about {all}") } else { String::new() };
+            progress(&format!("schema {version}: up to {done}{of_all} rows of {table} are copied"));
         }
     }
     Ok(())
