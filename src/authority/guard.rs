@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::AccountStatus;
 use crate::model::certificate::Certificate;
 use crate::model::grant::{Grant, Scope};
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
@@ -13,7 +14,7 @@ use crate::model::identifier::Identifier;
 use crate::model::limits::{Limit, Rate};
 use crate::model::names::NameRule;
 use crate::model::validity::Validity;
-use crate::store::guards::Ordering;
+use crate::store::accounts::Held;
 use crate::store::{Tx, grants, guards, limits, revocations};
 
 /// Conditions of one issuance besides the key block, which always holds.
@@ -88,7 +89,7 @@ pub(super) struct Group {
     blocked: HashMap<[u8; 32], String>,
     alive: HashSet<TokenId>,
     /// Of each order.
-    accounts: HashMap<OrderId, Ordering>,
+    accounts: HashMap<OrderId, Held>,
     grants: HashMap<GrantId, Grant>,
     sets: BTreeMap<String, Timestamp>,
     /// Each `NameSet::own`, with the time of the certificate before, or zero.
@@ -170,7 +171,10 @@ impl Group {
             ));
         }
         if let Some(account) = guard.order.and_then(|order| self.accounts.get(&order)) {
-            if planted!("ended-account-begins-a-certificate", false, !account.valid) {
+            if let Some(refused) = &account.refusal {
+                return Err(refused.into());
+            }
+            if planted!("ended-account-begins-a-certificate", false, account.status != AccountStatus::Valid) {
                 return Err(account_ended());
             }
             if guard.key.is_some_and(|key| planted!("old-account-key-finalizes", false, key != account.thumbprint)) {
@@ -383,7 +387,10 @@ pub(super) async fn claim(tx: &mut Tx, claim: &IdempotencyClaim, certificate: Ce
 /// The second half for a group, in the transaction of its outcomes. An error is the group's: it goes row by row.
 pub(super) async fn settle(tx: &mut Tx, guards: &[&Guard]) -> Result<()> {
     let accounts = guards::ordering_accounts(tx, guards.iter().filter_map(|guard| guard.order)).await?;
-    if accounts.values().any(|account| planted!("ended-account-gets-its-certificate", false, !account.valid)) {
+    if accounts
+        .values()
+        .any(|account| planted!("ended-account-gets-its-certificate", false, account.status != AccountStatus::Valid))
+    {
         return Err(account_ended());
     }
     let valid = guards::orders_to_valid(tx, guards.iter().filter_map(|guard| guard.order)).await?;

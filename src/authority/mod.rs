@@ -40,6 +40,7 @@ mod row_macs;
 pub mod signers;
 pub mod snapshot;
 pub mod target_failures;
+mod withdrawn;
 
 use std::collections::HashMap;
 use std::fmt;

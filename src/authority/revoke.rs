@@ -17,6 +17,7 @@ use crate::model::reason::RevocationReason;
 use crate::model::revocation::NewRevocation;
 use crate::pki::oids;
 use crate::pki::tbs::TbsView;
+use crate::store::authorizations::HeldAuthorization;
 use crate::store::revocations::Revocation;
 use crate::store::versions::{self, Topic};
 use crate::store::{Tx, authorizations, certificates, guards, hierarchy, revocations};
@@ -140,7 +141,10 @@ async fn proofs_hold(tx: &mut Tx, order: OrderId) -> Result<bool> {
     let now = tx.now();
     let proofs = authorizations::of_order(&mut *tx, order).await?;
     let locked = authorizations::lock_all(tx, proofs.iter().map(|proof| proof.id)).await?;
-    Ok(locked.iter().all(|proof| proof.shown_status(now) == AuthorizationStatus::Valid))
+    let holds = |held: &HeldAuthorization| {
+        held.refusal.is_none() && held.authorization.shown_status(now) == AuthorizationStatus::Valid
+    };
+    Ok(!locked.is_empty() && locked.iter().all(holds))
 }
 
 /// What becomes of the order of an intent that is given up.

@@ -11,15 +11,16 @@ use serde_json::{Value, json};
 
 use super::Authority;
 use super::checks::{Check, Severity, check};
+use super::withdrawn::Withdrawn;
 use crate::clock::hours;
 use crate::entropy::random;
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
-use crate::model::id::EventId;
+use crate::model::id::{AuthorizationId, EventId};
 use crate::model::serial::to_hex;
 use crate::pki::signer::{KeyPurpose, KeyStore};
-use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, ROWS, RowKey};
+use crate::store::row_macs::{self, ALL_TABLES, AUTHORIZATION_LIFE, ChangedRow, FoundRow, MacTable, ROWS, RowKey};
 use crate::store::versions::{self, Topic};
 use crate::store::{Store, audit, hierarchy, replicas, secrets};
 
@@ -32,8 +33,17 @@ const LEARNED_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
 /// Rows of one transaction, whose audit event names them all.
 const PAGE: i64 = 100;
 const LOOK_PAGE: i64 = 500;
+/// Audit events of one statement, few of which name rows.
+const AUDIT_PAGE: i64 = 5_000;
 /// Rows of a table that doctor looks at; `chancery fsck` looks at all.
 const GLANCE: usize = 5_000;
+/// Authorizations that are looked at every ten minutes: what is wrong with others is found when they are used.
+const OFTEN: usize = 100_000;
+/// Authorizations of one statement.
+const LOOKED_UP: usize = 500;
+
+/// Hexadecimal digits of a MAC that are remembered.
+const MAC_TOLD: usize = 24;
 
 /// Version and MAC in hex of each object, as the newest audit event about it says.
 pub(super) type ToldRows = HashMap<String, (i64, String)>;
@@ -42,6 +52,7 @@ pub(super) type ToldRows = HashMap<String, (i64, String)>;
 #[derive(Debug, Default)]
 pub(super) struct RowsInAudit {
     rows: ToldRows,
+    withdrawn: Withdrawn,
     after: Option<EventId>,
 }
 
@@ -91,9 +102,50 @@ pub(super) fn take_told(told: &mut ToldRows, detail: &str) {
         if let Some((version, mac)) = version.zip(mac)
             && told.get(object).is_none_or(|(known, _)| *known < version)
         {
-            told.insert(object.clone(), (version, mac.to_owned()));
+            // as much as tells two of one version apart: there may be many accounts
+            told.insert(object.clone(), (version, mac.get(..MAC_TOLD).unwrap_or(mac).to_owned()));
         }
     }
+}
+
+/// How many rows are looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    All,
+    /// All, but of authorizations at most so many, and those that the audit or a request found.
+    Often,
+    Glance,
+}
+
+impl Look {
+    fn most(self, table: &MacTable) -> usize {
+        match self {
+            Look::All => usize::MAX,
+            Look::Often if table.is_told => usize::MAX,
+            Look::Often => OFTEN,
+            Look::Glance => GLANCE,
+        }
+    }
+}
+
+/// What is wrong with a row, by its MAC and by what the audit says was written last.
+fn changed(row: &FoundRow, told: Option<&(i64, String)>) -> Option<ChangedRow> {
+    if let Some(fault) = row.fault {
+        return Some(ChangedRow { what: fault.words().to_owned(), has_good_mac: false });
+    }
+    let (version, mac) = told?;
+    let differs = row.version == *version && !to_hex(&row.mac).starts_with(mac.as_str());
+    (row.version < *version || differs).then(|| {
+        let what = format!(
+            "is another row than the audit says was written last: its version is {}, and the audit tells of {version}",
+            row.version
+        );
+        ChangedRow { what, has_good_mac: true }
+    })
+}
+
+fn authorization(object: &str) -> Option<AuthorizationId> {
+    object.strip_prefix("authorization:")?.parse().ok()
 }
 
 impl Authority {
@@ -147,7 +199,8 @@ impl Authority {
             let mut after = Vec::new();
             loop {
                 let mut tx = self.store.begin(&actor).await?;
-                let next = row_macs::seal_page(&mut tx, table, &after, PAGE).await?;
+                let page = if table.is_told { PAGE } else { LOOK_PAGE };
+                let next = row_macs::seal_page(&mut tx, table, &after, page).await?;
                 if tx.wrote_rows() {
                     tx.audit(AuditEvent::done("rows.sealed", "", json!({"table": table.name})));
                 }
@@ -186,7 +239,7 @@ impl Authority {
 
     /// Looks at every row, and remembers what it found for metrics and doctor.
     pub async fn look_at_rows(&self) -> Result<()> {
-        if !self.store.row_macs().is_required() || !self.store.row_macs().is_open() {
+        if !self.store.row_macs().is_open() {
             return Ok(());
         }
         // the audit first: a row that was written meanwhile is newer than it says, never older
@@ -197,59 +250,64 @@ impl Authority {
             told.after = made.map(|at| EventId::earliest(at - hours(1)));
         }
         loop {
-            let events = audit::with_rows(&self.store, told.after, LOOK_PAGE).await?;
-            let Some(last) = events.last() else { break };
-            told.after = Some(last.id);
-            events.iter().for_each(|event| take_told(&mut told.rows, &event.detail));
+            let (events, last) = audit::with_rows(&self.store, told.after, AUDIT_PAGE).await?;
+            let Some(last) = last else { break };
+            told.after = Some(last);
+            for event in &events {
+                take_told(&mut told.rows, &event.detail);
+                told.withdrawn.take(event);
+            }
         }
         // events of other processes are committed a little out of order
         let overlap = EventId::earliest(self.store.now() - LEARNED_AFTER);
         told.after = told.after.map(|id| id.min(overlap));
-        let found = self.changed_rows(Some(&told.rows), usize::MAX).await?;
+        let oldest = AuthorizationId::first_at(self.store.now() - AUTHORIZATION_LIFE);
+        told.rows.retain(|object, _| authorization(object).is_none_or(|id| id >= oldest));
+        let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
+        found.extend(self.missing_withdrawals(&told.withdrawn).await?);
         drop(told);
         self.store.row_macs().set_changed(found);
         self.tell_changed_rows().await
     }
 
-    /// Rows that differ from their MAC or from what the audit says, by object; at most so many rows of each table.
+    /// Rows that differ from their MAC or from what the audit says, by object.
     pub(super) async fn changed_rows(
         &self,
         told: Option<&ToldRows>,
-        most: usize,
+        look: Look,
     ) -> Result<BTreeMap<String, ChangedRow>> {
         let (mut found, mut seen) = (BTreeMap::new(), HashSet::new());
+        let mut take = |rows: Vec<FoundRow>, seen: &mut HashSet<String>| {
+            for row in rows {
+                let changed = changed(&row, told.and_then(|told| told.get(&row.object)));
+                found.extend(changed.map(|changed| (row.object.clone(), changed)));
+                seen.insert(row.object);
+            }
+        };
         for table in ALL_TABLES.iter().filter(|table| self.store.row_macs().requires(table)) {
             let (mut after, mut looked) = (Vec::new(), 0);
-            while looked < most {
+            while looked < look.most(table) {
                 let (rows, next) = row_macs::walk(&self.store, table, &after, LOOK_PAGE).await?;
                 looked += rows.len();
-                for row in rows {
-                    let newest = told.and_then(|told| told.get(&row.object));
-                    if let Some(fault) = row.fault {
-                        found.insert(
-                            row.object.clone(),
-                            ChangedRow { what: fault.words().to_owned(), has_good_mac: false },
-                        );
-                    } else if let Some((version, mac)) = newest
-                        && (row.version < *version || (row.version == *version && to_hex(&row.mac) != *mac))
-                    {
-                        let what = format!(
-                            "is another row than the audit says was written last: its version is {}, and the audit tells of {version}",
-                            row.version
-                        );
-                        found.insert(row.object.clone(), ChangedRow { what, has_good_mac: true });
-                    }
-                    seen.insert(row.object);
-                }
+                take(rows, &mut seen);
                 if next.is_empty() {
                     break;
                 }
                 after = next;
             }
         }
-        let lasting = |object: &str| {
-            ALL_TABLES.iter().any(|table| table.lasts && object.split(':').next() == Some(table.object))
-        };
+        if look == Look::Often {
+            let noted = self.store.row_macs().changed();
+            let ids =
+                told.into_iter().flat_map(HashMap::keys).chain(noted.keys()).filter(|object| !seen.contains(*object));
+            let ids: Vec<_> = ids.filter_map(|object| authorization(object)).collect();
+            for ids in ids.chunks(LOOKED_UP) {
+                take(row_macs::living(&self.store, ids).await?, &mut seen);
+            }
+        }
+        let lasting: Vec<_> =
+            ALL_TABLES.iter().filter(|table| table.lasts && self.store.row_macs().requires(table)).collect();
+        let lasting = |object: &str| lasting.iter().any(|table| object.split(':').next() == Some(table.object));
         for object in
             told.into_iter().flat_map(HashMap::keys).filter(|object| lasting(object) && !seen.contains(*object))
         {
@@ -296,7 +354,7 @@ impl Authority {
             found.push((Severity::Warning, text.to_owned()));
         } else {
             let mut changed = macs.changed();
-            changed.extend(self.changed_rows(None, GLANCE).await?);
+            changed.extend(self.changed_rows(None, Look::Glance).await?);
             for (object, ChangedRow { what, .. }) in changed.into_iter().take(20) {
                 let text =
                     format!("{object} {what}; look at it with `chancery fsck`, then restore, revoke or accept it");

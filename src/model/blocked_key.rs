@@ -8,7 +8,7 @@ use super::serial::{parse_hex, to_hex};
 use crate::clock::Timestamp;
 
 /// SHA-256 of a SubjectPublicKeyInfo.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyFingerprint(pub [u8; 32]);
 
 impl fmt::Display for KeyFingerprint {

@@ -161,7 +161,7 @@ impl Registration {
             (Some(_), Some(id)) => {
                 return Err(wrong("account", id, "none beside an order, which has its own", "leave it out"));
             }
-            (Some(order), None) => accounts::find(&self.store, order.account_id).await?,
+            (Some(order), None) => accounts::look(&self.store, order.account_id).await?,
             (None, id) => self.account_of_test(&directory, id).await?,
         };
         let name = match (&test.name, order.map(|order| order.identifiers.as_slice())) {
@@ -231,7 +231,7 @@ impl Registration {
 
     async fn account_of_test(&self, directory: &Directory, id: Option<AccountId>) -> Result<Option<Account>> {
         let Some(id) = id else { return Ok(None) };
-        let found = accounts::find(&self.store, id).await?.filter(|account| account.directory == directory.slug);
+        let found = accounts::look(&self.store, id).await?.filter(|account| account.directory == directory.slug);
         let missing = || Error::not_found(format!("ACME account {id} in directory {}", directory.slug));
         found.map(Some).ok_or_else(missing)
     }

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use super::attempts::Tried;
 use super::limits::{name_set, own_set};
 use super::orders::{OrderView, refusal};
+use super::under_grant::check_client_auth;
 use super::{Directory, Origin, Registration};
 use crate::authority::chain::Chain;
 use crate::authority::guard::{Guard, NameSet};
@@ -25,6 +26,7 @@ use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::{KeyPolicy, PublicKeyInfo};
 use crate::pki::name::SubjectFields;
 use crate::pki::request::CertificateRequest;
+use crate::store::authorizations::HeldAuthorization;
 use crate::store::{accounts, authorizations, certificates};
 
 /// How long a client is kept waiting; a slower signature is polled for.
@@ -108,7 +110,12 @@ impl Registration {
         // one that was withdrawn since is told first, whatever the CSR is like (draft-ietf-acme-profiles §4)
         directory.profile(Some(&order.profile))?;
         permitted(&directory, order)?;
-        self.check_authorizations(order).await?;
+        if order.directory != account.directory {
+            return Err(Error::inconsistent(format!("order {} is of another directory than its account", order.id)));
+        }
+        let proofs = self.check_authorizations(order).await?;
+        let granted = self.granted(account, &proofs).await?;
+        check_client_auth(&self.authority.snapshot(), &order.profile, granted.is_some())?;
         let request = CertificateRequest::from_der(csr, &KeyPolicy::default()).map_err(|refusal| {
             let mut error = Error::from(refusal);
             // at finalize whatever is wrong with a CSR is badCSR
@@ -138,7 +145,7 @@ impl Registration {
             guard: Guard {
                 order: Some(order.id),
                 key: Some(account.key.thumbprint),
-                grant: self.granted(account, order).await?,
+                grant: granted,
                 set: Some(NameSet {
                     own: own_set(order.account_id, &set),
                     row: set,
@@ -161,26 +168,27 @@ impl Registration {
 
     /// Every authorization of the order is valid now, whatever time the order itself has left, and together they cover
     /// every identifier: an order whose links to its proofs were lost has none, and is refused.
-    async fn check_authorizations(&self, order: &Order) -> Result<()> {
+    async fn check_authorizations(&self, order: &Order) -> Result<Vec<HeldAuthorization>> {
         let now = self.store.now();
-        let proofs = authorizations::of_order(&self.store.db.keyed(), order.id).await?;
-        for authorization in &proofs {
+        let proofs = authorizations::proofs(&self.store, order.id).await?;
+        for HeldAuthorization { authorization, .. } in &proofs {
             let status = authorization.shown_status(now);
             if planted!("finalized-without-a-valid-proof", false, status != AuthorizationStatus::Valid) {
                 let (name, status) = (authorization.name()?, status.name());
                 return Err(not_proved(format!("the order's authorization for {name} is {status}")));
             }
         }
-        match order.identifiers.iter().find(|name| !proofs.iter().any(|proof| proves(proof, order, name))) {
+        let proved = |name: &Identifier| proofs.iter().any(|proof| proves(&proof.authorization, order, name));
+        match order.identifiers.iter().find(|name| !proved(name)) {
             Some(name) => planted!(
                 "finalized-without-authorizations",
                 {
                     let _ = name;
-                    Ok(())
+                    Ok(proofs)
                 },
                 Err(not_proved(format!("the order has no authorization for {name}")))
             ),
-            None => Ok(()),
+            None => Ok(proofs),
         }
     }
 

@@ -21,6 +21,7 @@ impl Registration {
         let now = tx.now();
         let orders = orders::expire(&mut tx, now).await?;
         let authorizations = authorizations::expire(&mut tx, now).await?;
+        authorizations::forget_floors(&mut tx, now).await?;
         limits::expire(&mut tx, now, now - FAILURES_KEPT).await?;
         self.forget_attempts(&mut tx).await?;
         if orders + authorizations > 0 {

@@ -128,7 +128,7 @@ impl Registration {
             known: known::Known::default(),
             orders: Batcher::start(placing::Writer(store.clone())),
             ready: Batcher::start(ready::Writer(store.clone())),
-            verdicts: Batcher::start(verdicts::Writer(store.clone())),
+            verdicts: Batcher::start(verdicts::Writer(store.clone(), describe)),
             store,
             authority,
             validator,
@@ -167,6 +167,9 @@ fn still_signs(signed: &Account, now: &Account) -> Result<()> {
 
 /// The same in the transaction that writes, where the row is held.
 fn may_write(held: &Held, key: &[u8; 32]) -> Result<()> {
+    if let Some(refused) = &held.refusal {
+        return Err(refused.into());
+    }
     planted!("ended-account-writes", (), must_be_valid(held.status)?);
     if planted!("old-account-key-writes", true, held.thumbprint == *key) { Ok(()) } else { Err(old_key()) }
 }

@@ -101,7 +101,8 @@ async fn insert(tx: &mut Tx, placed: &[(OrderView, Vec<Proof>)]) -> Result<()> {
     orders::insert(tx, &placed.iter().map(|(view, _)| &view.order).collect::<Vec<_>>()).await?;
     let fresh: Vec<&Proof> =
         placed.iter().flat_map(|(_, proofs)| proofs).filter(|p| p.challenges.is_some()).collect();
-    authorizations::insert(tx, &fresh.iter().map(|proof| &proof.authorization).collect::<Vec<_>>()).await?;
+    let rows: Vec<_> = fresh.iter().map(|proof| (&proof.authorization, proof.is_granted())).collect();
+    authorizations::insert(tx, &rows).await?;
     challenges::insert(tx, &fresh.iter().flat_map(|proof| proof.challenges.iter().flatten()).collect::<Vec<_>>())
         .await?;
     let rests = |(view, _): &'_ (OrderView, Vec<Proof>)| -> (_, Vec<AuthorizationId>) {

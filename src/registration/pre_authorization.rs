@@ -57,9 +57,10 @@ impl Registration {
             drop(tx);
             return self.refused_attempt(&actor, tried(), error).await;
         }
+        let granted = proof.is_granted();
         let Proof { authorization, challenges } = proof;
         let list: Vec<Challenge> = challenges.unwrap_or_default();
-        authorizations::insert(&mut tx, &[&authorization]).await?;
+        authorizations::insert(&mut tx, &[(&authorization, granted)]).await?;
         challenges::insert(&mut tx, &list.iter().collect::<Vec<_>>()).await?;
         let detail = json!({"identifier": authorization.identifier, "subdomains": authorization.subdomains});
         let object = format!("authorization:{}", authorization.id);
@@ -90,7 +91,7 @@ impl Registration {
 /// In its transaction: the account is valid, and does not pile up what it never orders.
 async fn hold_place(tx: &mut Tx, account: &Account) -> Result<()> {
     let now = tx.now();
-    let held = accounts::lock(&mut *tx, account.id).await?;
+    let held = accounts::hold(&mut *tx, account.id).await?;
     still_signs(account, &held.ok_or_else(|| Error::not_found("account"))?)?;
     let open = authorizations::open_ahead(&mut *tx, account.id, now).await?;
     if open < MAX_AHEAD {

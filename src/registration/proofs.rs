@@ -28,6 +28,13 @@ pub(super) struct Proof {
     pub challenges: Option<Vec<Challenge>>,
 }
 
+impl Proof {
+    /// A new one that rests on the account's grant.
+    pub fn is_granted(&self) -> bool {
+        self.challenges.iter().flatten().any(|challenge| challenge.kind == GRANTED)
+    }
+}
+
 /// For whom an authorization is made, and until when.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Holder {
@@ -94,7 +101,8 @@ impl Had {
         let locked = authorizations::lock_all(tx, ids.iter().copied()).await?;
         let mut all = challenges::of_authorizations(tx, ids.into_iter()).await?;
         let mut found = Vec::with_capacity(locked.len());
-        for authorization in locked {
+        // one whose row was changed in the database counts for nothing, and was noted
+        for authorization in locked.into_iter().filter(|held| held.refusal.is_none()).map(|held| held.authorization) {
             let (own, rest) = all.into_iter().partition(|c| c.authorization_id == authorization.id);
             all = rest;
             found.push((authorization, own));

@@ -13,7 +13,7 @@ impl Registration {
     }
 
     pub async fn any_account(&self, id: AccountId) -> Result<Option<Account>> {
-        accounts::find(&self.store, id).await
+        accounts::look(&self.store, id).await
     }
 
     /// Of one account or of all, in any state, newest first.

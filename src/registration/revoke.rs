@@ -100,7 +100,7 @@ impl Registration {
     /// What another directory or another surface issued is none of this one's: what proves a name here may not there.
     async fn is_of_directory(&self, account: &Account, certificate: &Certificate) -> Result<bool> {
         let Some(owner) = certificate.account_id else { return Ok(false) };
-        Ok(accounts::find(&self.store, owner).await?.is_some_and(|owner| {
+        Ok(accounts::look(&self.store, owner).await?.is_some_and(|owner| {
             planted!("revoked-from-another-directory", true, owner.directory == account.directory)
         }))
     }

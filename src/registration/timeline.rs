@@ -86,7 +86,7 @@ struct Proof {
 impl Registration {
     pub async fn timeline(&self, id: OrderId) -> Result<Option<Timeline>> {
         let Some(order) = self.any_order(id).await? else { return Ok(None) };
-        let account = accounts::find(&self.store, order.account_id).await?;
+        let account = accounts::look(&self.store, order.account_id).await?;
         let now = self.store.now();
         let status = order.shown_status(now);
         let mut proofs = Vec::new();

@@ -94,6 +94,7 @@ impl Registration {
         let row = verdicts::Row {
             job: job.clone(),
             account: authorization.account_id,
+            tried: authorization.clone(),
             authorization: authorization.id,
             identifier: authorization.identifier.clone(),
             kind: challenge.kind.clone(),

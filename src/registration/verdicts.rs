@@ -1,20 +1,23 @@
 //! Verdicts of many validations in one commit: challenge, authorization and orders move, the job ends, the audit
 //! event tells. A verdict whose job somebody else has claimed meanwhile is left out, and says so.
 
-use std::collections::HashSet;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::Describe;
 use super::limits::{count_failure, name_of};
 use crate::authority::batch::WriteGroup;
-use crate::error::Result;
-use crate::model::acme::AuthorizationStatus;
+use crate::error::{Error, ErrorKind, Result};
+use crate::model::acme::{Authorization, AuthorizationStatus};
 use crate::model::actor::{Actor, ActorKind};
 use crate::model::audit::{AuditEvent, Outcome};
 use crate::model::id::{AccountId, AuthorizationId};
 use crate::model::identifier::Identifier;
 use crate::model::limits::Limits;
+use crate::store::authorizations::HeldAuthorization;
 use crate::store::jobs::{ClaimedJob, lost};
 use crate::store::{Store, Tx, authorizations, challenges, jobs, limits, orders};
 
@@ -23,6 +26,8 @@ use crate::store::{Store, Tx, authorizations, challenges, jobs, limits, orders};
 pub(super) struct Row {
     pub job: ClaimedJob,
     pub account: AccountId,
+    /// As it was when its name was tried.
+    pub tried: Authorization,
     pub authorization: AuthorizationId,
     pub identifier: Identifier,
     pub kind: String,
@@ -43,7 +48,7 @@ pub(super) struct Failed {
     pub order: Value,
 }
 
-pub(super) struct Writer(pub(super) Store);
+pub(super) struct Writer(pub(super) Store, pub(super) Describe);
 
 impl WriteGroup<Row> for Writer {
     type Begun = Tx;
@@ -59,8 +64,10 @@ impl WriteGroup<Row> for Writer {
             .filter(|row| planted!("verdict-without-a-lease", true, ended.contains(&row.job.id)))
             .collect();
         if !ours.is_empty() {
-            settle(&mut tx, &ours).await?;
-            ours.iter().for_each(|row| audit(&mut tx, row));
+            let (held, judged) = self.judge(&mut tx, &ours).await?;
+            let judged: Vec<&Row> = judged.iter().map(AsRef::as_ref).collect();
+            settle(&mut tx, &held, &judged).await?;
+            judged.iter().for_each(|row| audit(&mut tx, row));
             tx.commit().await?;
         }
         let result = |row: &Row| if ended.contains(&row.job.id) { Ok(()) } else { Err(lost(&row.job)) };
@@ -68,16 +75,51 @@ impl WriteGroup<Row> for Writer {
     }
 }
 
-/// Authorizations before orders, as everybody takes them. Every move says from which state it goes.
-async fn settle(tx: &mut Tx, rows: &[&Row]) -> Result<()> {
-    authorizations::lock_all(tx, rows.iter().map(|row| row.authorization)).await?;
+type Authorizations = HashMap<AuthorizationId, HeldAuthorization>;
+
+impl Writer {
+    /// Locks the authorizations. One that was changed in the database, since its name was tried or before, is not proved.
+    async fn judge<'r>(&self, tx: &mut Tx, rows: &[&'r Row]) -> Result<(Authorizations, Vec<Cow<'r, Row>>)> {
+        let held = authorizations::lock_all(tx, rows.iter().map(|row| row.authorization)).await?;
+        let held: Authorizations = held.into_iter().map(|held| (held.authorization.id, held)).collect();
+        let judge = |row: &&'r Row| {
+            let now = held.get(&row.authorization);
+            let error = match now.and_then(|now| now.refusal.as_ref()) {
+                Some(refused) => Error::from(refused),
+                None if now.is_none_or(|now| is_as_tried(&now.authorization, &row.tried)) => {
+                    return Cow::Borrowed(*row);
+                }
+                None => Error::new(
+                    ErrorKind::Forbidden,
+                    "the authorization is another one than was tried; make a new order",
+                ),
+            };
+            let problem = (self.1)(&error);
+            let verdict = challenges::Verdict { error: Some(problem.clone()), ..row.verdict.clone() };
+            let failure = Some(Failed { why: error.detail, order: problem });
+            Cow::Owned(Row { verdict, failure, caa: false, ..(*row).clone() })
+        };
+        let judged = rows.iter().map(judge).collect();
+        Ok((held, judged))
+    }
+}
+
+/// Whatever became of it since.
+fn is_as_tried(now: &Authorization, tried: &Authorization) -> bool {
+    *now == Authorization { status: now.status, ..tried.clone() }
+}
+
+/// Authorizations, which the caller holds, before orders, as everybody takes them. Every move says from which state it
+/// goes.
+async fn settle(tx: &mut Tx, held: &Authorizations, rows: &[&Row]) -> Result<()> {
     orders::lock_of(tx, rows.iter().map(|row| row.authorization)).await?;
     challenges::settle(tx, rows.iter().map(|row| &row.verdict)).await?;
     let now = tx.now();
     for row in rows.iter().filter(|row| row.caa) {
         challenges::note_caa(&mut *tx, row.verdict.challenge, Some(now), &row.verdict.timeline).await?;
     }
-    let moved = authorizations::settle(tx, rows.iter().map(|row| (row.authorization, status(row)))).await?;
+    let verdicts = rows.iter().filter_map(|row| Some((held.get(&row.authorization)?, status(row))));
+    let moved = authorizations::settle(tx, verdicts).await?;
     let proved: HashSet<_> = rows.iter().filter(|row| row.failure.is_none()).map(|row| row.authorization).collect();
     orders::to_ready(tx, proved.into_iter()).await?;
     let good = rows.iter().filter(|row| row.failure.is_none());

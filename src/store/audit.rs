@@ -30,8 +30,11 @@ statements! {
     PAGE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id < $1 ORDER BY id DESC LIMIT $2");
     OF_OBJECT = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2");
     OF_OBJECT_NEWEST = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id DESC LIMIT 1");
-    /// Events whose detail names rows with MACs.
-    WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND detail LIKE '%\"rows\":{%' ORDER BY id LIMIT $2");
+    /// Events whose detail names rows with MACs, and those that `authority/withdrawn.rs` reads.
+    WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND id <= $2 AND (detail LIKE '%\"rows\":{%' OR action IN \
+              ('certificate.revoked', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
+    WINDOW = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
+    NEWEST = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id DESC LIMIT 1";
     CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
              ORDER BY writer, lane, seq LIMIT $4");
 }
@@ -209,10 +212,22 @@ pub async fn of_object_newest<'a>(on: impl Into<On<'a>>, object: &str) -> Result
     q(OF_OBJECT_NEWEST).bind(object).fetch_optional(on).await?.as_ref().map(event).transpose()
 }
 
-/// Events that name rows with MACs, after one, oldest first.
-pub async fn with_rows<'a>(on: impl Into<On<'a>>, after: Option<EventId>, limit: i64) -> Result<Vec<ChainedEvent>> {
+/// Of the next so many events after one those that name rows with MACs, revocations or blocked keys, oldest first, and the event to go on after; none at
+/// the end.
+pub async fn with_rows(
+    store: &super::Store,
+    after: Option<EventId>,
+    window: i64,
+) -> Result<(Vec<ChainedEvent>, Option<EventId>)> {
     let after = after.map_or_else(Vec::new, EventId::to_vec);
-    q(WITH_ROWS).bind(after).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+    let last = match q(WINDOW).bind(after.clone()).bind(window).fetch_optional(store).await? {
+        Some(row) => Some(row),
+        None => q(NEWEST).bind(after.clone()).fetch_optional(store).await?,
+    };
+    let Some(last) = last else { return Ok((Vec::new(), None)) };
+    let last: EventId = last.id("id")?;
+    let rows = q(WITH_ROWS).bind(after).bind(last.to_vec()).fetch_all(store).await?;
+    Ok((rows.iter().map(event).collect::<Result<_>>()?, Some(last)))
 }
 
 /// A row of a chain: where it stands, and what can be read of it.

@@ -2,8 +2,12 @@
 
 use std::collections::HashSet;
 
-use super::Tx;
-use super::engine::{On, Row, fetch_many, q, statements, write_many};
+use super::engine::{Arg, On, Row, fetch_many, q, statements};
+use super::row_macs::{
+    self, AUTHORIZATION_LIFE, AUTHORIZATIONS, Checker, NewRow, RefusedRow, authorization_values, mac_columns, sealed,
+    sealed_writes,
+};
+use super::{Store, Tx};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::acme::{Authorization, AuthorizationStatus, GRANTED};
@@ -17,14 +21,19 @@ macro_rules! columns {
 }
 pub(super) use columns;
 
+/// Of those that something rests on: with their MAC.
+macro_rules! checked_columns {
+    () => {
+        concat!(authorization_values!(), ", ", mac_columns!("acme_authorizations", "a", "", "id"))
+    };
+}
+
 statements! {
-    INSERT = "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at) \
-              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-        postgres "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at) \
-            SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], $10::bigint[], $11::bigint[])";
     FIND = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1");
     LOCK = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1"),
         postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = $1 FOR UPDATE");
+    PROOFS = concat!("SELECT ", checked_columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
+                        WHERE l.order_id = $1 ORDER BY l.position");
     OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
                         WHERE l.order_id = $1 ORDER BY l.position");
     /// What was made ahead of any order; a grant's are no proofs.
@@ -35,40 +44,73 @@ statements! {
                   AND a.status = 'valid' AND a.expires_at > $5 AND a.created_at > $6 \
                   AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $7) ORDER BY a.id DESC LIMIT 1");
     OPEN_AHEAD = "SELECT COUNT(*) AS n FROM acme_authorizations WHERE account_id = $1 AND order_id IS NULL AND status IN ('pending', 'valid') AND expires_at > $2";
-    LOCK_ALL = concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id IN (VALUES ($1))"),
-        postgres concat!("SELECT ", columns!(), " FROM acme_authorizations a WHERE a.id = ANY($1::bytea[]) ORDER BY a.id FOR UPDATE");
-    SETTLE = "WITH verdict (id, status) AS (VALUES ($1, $2)) UPDATE acme_authorizations SET status = verdict.status \
-              FROM verdict WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id",
-        postgres "UPDATE acme_authorizations SET status = verdict.status FROM UNNEST($1::bytea[], $2::text[]) AS verdict (id, status) \
-              WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id";
-    DEACTIVATE = "UPDATE acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')";
+    LOCK_ALL = concat!("SELECT ", checked_columns!(), " FROM acme_authorizations a WHERE a.id IN (VALUES ($1))"),
+        postgres concat!("SELECT ", checked_columns!(), " FROM acme_authorizations a WHERE a.id = ANY($1::bytea[]) ORDER BY a.id FOR UPDATE");
     DEACTIVATE_OF_ACCOUNT = "UPDATE acme_authorizations SET status = 'deactivated' WHERE account_id = $1 AND status IN ('pending', 'valid')";
-    HOLDS = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND wildcard = $4 AND status = 'valid' AND expires_at > $5 \
-             AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $6) LIMIT 1";
-    HOLDS_ZONE = "SELECT 1 AS found FROM acme_authorizations WHERE account_id = $1 AND kind = $2 AND value = $3 AND subdomains = $4 AND status = 'valid' AND expires_at > $5 \
-             AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = acme_authorizations.id AND c.kind = $6) LIMIT 1";
-    GRANTED_OF_ORDER = concat!("SELECT ", columns!(), " FROM acme_order_authorizations l JOIN acme_authorizations a ON a.id = l.authorization_id \
-                        WHERE l.order_id = $1 AND EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $2) ORDER BY l.position");
+    HOLDS = concat!("SELECT ", checked_columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.kind = $2 AND a.value = $3 AND a.wildcard = $4 \
+             AND a.status = 'valid' AND a.expires_at > $5 \
+             AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $6) ORDER BY a.id DESC LIMIT 10");
+    HOLDS_ZONE = concat!("SELECT ", checked_columns!(), " FROM acme_authorizations a WHERE a.account_id = $1 AND a.kind = $2 AND a.value = $3 AND a.subdomains = $4 \
+             AND a.status = 'valid' AND a.expires_at > $5 \
+             AND NOT EXISTS (SELECT 1 FROM acme_challenges c WHERE c.authorization_id = a.id AND c.kind = $6) ORDER BY a.id DESC LIMIT 10");
     EXPIRE = "UPDATE acme_authorizations SET status = 'expired' WHERE status = 'valid' AND expires_at <= $1";
+    FORGET_FLOORS = "DELETE FROM row_floors WHERE table_name = 'acme_authorizations' AND at < $1";
 }
 
-pub async fn insert(tx: &mut Tx, authorizations: &[&Authorization]) -> Result<()> {
-    let row = |a: &&Authorization| {
-        vec![
-            a.id.to_vec().into(),
-            a.account_id.to_vec().into(),
-            a.order_id.map(OrderId::to_vec).into(),
-            a.position.into(),
-            a.status.name().into(),
-            a.identifier.kind().into(),
-            a.identifier.value().into(),
-            a.wildcard.into(),
-            a.subdomains.into(),
-            a.expires_at.into(),
-            a.created_at.into(),
-        ]
-    };
-    write_many(tx.raw(), INSERT, authorizations.iter().map(row).collect()).await.map(drop)
+sealed_writes! {
+    INSERT = "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at, row_version, row_mac) \
+              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        postgres "INSERT INTO acme_authorizations (id, account_id, order_id, position, status, kind, value, wildcard, subdomains, expires_at, created_at, row_version, row_mac) \
+            SELECT * FROM UNNEST($1::bytea[], $2::bytea[], $3::bytea[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::boolean[], $9::boolean[], \
+            $10::bigint[], $11::bigint[], $12::bigint[], $13::bytea[])";
+    SETTLE = "WITH verdict (id, status, version, mac) AS (VALUES ($1, $2, $3, $4)) UPDATE acme_authorizations SET status = verdict.status, \
+              row_version = verdict.version, row_mac = verdict.mac \
+              FROM verdict WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id",
+        postgres "UPDATE acme_authorizations SET status = verdict.status, row_version = verdict.version, row_mac = verdict.mac \
+              FROM UNNEST($1::bytea[], $2::text[], $3::bigint[], $4::bytea[]) AS verdict (id, status, version, mac) \
+              WHERE acme_authorizations.id = verdict.id AND acme_authorizations.status = 'pending' RETURNING acme_authorizations.id";
+    DEACTIVATE = "UPDATE acme_authorizations SET status = 'deactivated' WHERE id = $1 AND status IN ('pending', 'valid')";
+}
+
+/// An authorization as an order or a verdict rests on it.
+#[derive(Debug, Clone)]
+pub struct HeldAuthorization {
+    pub authorization: Authorization,
+    /// It rests on the account's grant.
+    pub is_granted: bool,
+    version: i64,
+    /// Why it counts for nothing although it is pending or valid: its row was changed in the database.
+    pub refusal: Option<RefusedRow>,
+}
+
+/// New ones, each with whether it rests on the account's grant.
+pub async fn insert(tx: &mut Tx, authorizations: &[(&Authorization, bool)]) -> Result<()> {
+    let rows = authorizations.iter().map(|(a, granted)| NewRow { values: values(a, *granted), version: 1 }).collect();
+    let shown = |values: &[Arg]| values.iter().take(COLUMNS).cloned().collect();
+    row_macs::write_all(tx, AUTHORIZATIONS, INSERT, rows, shown).await.map(drop)
+}
+
+/// Columns of the MAC that are columns of the table: all but the last one.
+const COLUMNS: usize = 11;
+/// The place of the status among them.
+const STATUS: usize = 4;
+
+/// In the order of `AUTHORIZATIONS`.
+fn values(a: &Authorization, granted: bool) -> Vec<Arg> {
+    vec![
+        a.id.to_vec().into(),
+        a.account_id.to_vec().into(),
+        a.order_id.map(OrderId::to_vec).into(),
+        a.position.into(),
+        a.status.name().into(),
+        a.identifier.kind().into(),
+        a.identifier.value().into(),
+        a.wildcard.into(),
+        a.subdomains.into(),
+        a.expires_at.into(),
+        a.created_at.into(),
+        granted.into(),
+    ]
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<Option<Authorization>> {
@@ -109,56 +151,88 @@ pub async fn of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<A
     q(OF_ORDER).bind(order.to_vec()).fetch_all(on).await?.iter().map(authorization).collect()
 }
 
+/// What the order rests on, in the order of its identifiers: refused when a row of it was changed in the database.
+pub async fn proofs(store: &Store, order: OrderId) -> Result<Vec<HeldAuthorization>> {
+    let (checker, rows) = (Checker::from(store), q(PROOFS).bind(order.to_vec()).fetch_all(&store.db.keyed()).await?);
+    let proofs: Vec<_> = rows.iter().map(|row| held(&checker, row)).collect::<Result<_>>()?;
+    match proofs.iter().find_map(|proof: &HeldAuthorization| proof.refusal.as_ref()) {
+        Some(refused) => Err(refused.into()),
+        None => Ok(proofs),
+    }
+}
+
 /// The same for many, in one order for everybody, so that two groups cannot wait for each other; as they are now.
-pub async fn lock_all(tx: &mut Tx, ids: impl Iterator<Item = AuthorizationId>) -> Result<Vec<Authorization>> {
+pub async fn lock_all(tx: &mut Tx, ids: impl Iterator<Item = AuthorizationId>) -> Result<Vec<HeldAuthorization>> {
     let keys = ids.map(|id| vec![id.to_vec().into()]).collect();
-    fetch_many(tx.raw(), LOCK_ALL, keys).await?.iter().map(authorization).collect()
+    let rows = fetch_many(tx.raw(), LOCK_ALL, keys).await?;
+    let checker = Checker::from(tx.store());
+    rows.iter().map(|row| held(&checker, row)).collect()
 }
 
-/// pending → valid or invalid; returns those that moved.
-pub async fn settle(
+/// pending → valid or invalid; returns those that moved. The caller holds them, and has compared those that become valid
+/// with what was proved.
+pub async fn settle<'h>(
     tx: &mut Tx,
-    verdicts: impl Iterator<Item = (AuthorizationId, AuthorizationStatus)>,
+    verdicts: impl Iterator<Item = (&'h HeldAuthorization, AuthorizationStatus)>,
 ) -> Result<HashSet<AuthorizationId>> {
-    let rows = verdicts.map(|(id, status)| vec![id.to_vec().into(), status.name().into()]).collect();
-    fetch_many(tx.raw(), SETTLE, rows).await?.iter().map(|row| row.id("id")).collect()
+    let settled = |(held, status): (&HeldAuthorization, AuthorizationStatus)| NewRow {
+        values: values(&Authorization { status, ..held.authorization.clone() }, held.is_granted),
+        version: held.version.saturating_add(1),
+    };
+    let shown = |values: &[Arg]| [0, STATUS].iter().filter_map(|n| values.get(*n)).cloned().collect();
+    let rows = verdicts.map(settled).collect();
+    let moved = row_macs::write_all(tx, AUTHORIZATIONS, SETTLE, rows, shown).await?;
+    moved.iter().map(|row| row.id("id")).collect()
 }
 
-pub async fn deactivate<'a>(on: impl Into<On<'a>>, id: AuthorizationId) -> Result<bool> {
-    Ok(q(DEACTIVATE).bind(id.to_vec()).execute(on).await? == 1)
+pub async fn deactivate(tx: &mut Tx, id: AuthorizationId) -> Result<bool> {
+    row_macs::withdraw(tx, AUTHORIZATIONS, &id.bytes(), sealed(DEACTIVATE).bind(id.to_vec())).await
 }
 
 pub async fn deactivate_of_account<'a>(on: impl Into<On<'a>>, account: AccountId) -> Result<u64> {
     q(DEACTIVATE_OF_ACCOUNT).bind(account.to_vec()).execute(on).await
 }
 
-/// Those that rest on the account's grant.
-pub async fn granted_of_order<'a>(on: impl Into<On<'a>>, order: OrderId) -> Result<Vec<Authorization>> {
-    q(GRANTED_OF_ORDER).bind(order.to_vec()).bind(GRANTED).fetch_all(on).await?.iter().map(authorization).collect()
-}
-
 /// Has this account proved control over the name, and does the proof hold now? What a grant allows is no proof.
-pub async fn holds<'a>(
-    on: impl Into<On<'a>>,
-    account: AccountId,
-    identifier: &Identifier,
-    now: Timestamp,
-) -> Result<bool> {
+pub async fn holds(store: &Store, account: AccountId, identifier: &Identifier, now: Timestamp) -> Result<bool> {
     let (value, wildcard) = parts(identifier);
     let query = q(HOLDS).bind(account.to_vec()).bind(identifier.kind()).bind(value).bind(wildcard);
-    let query = query.bind(now).bind(GRANTED);
-    Ok(query.fetch_optional(on).await?.is_some())
+    any_good(store, &query.bind(now).bind(GRANTED).fetch_all(store).await?)
 }
 
 /// The same over the name and all below it (RFC 9444 §4.1).
-pub async fn holds_zone<'a>(on: impl Into<On<'a>>, account: AccountId, zone: &str, now: Timestamp) -> Result<bool> {
+pub async fn holds_zone(store: &Store, account: AccountId, zone: &str, now: Timestamp) -> Result<bool> {
     let query = q(HOLDS_ZONE).bind(account.to_vec()).bind("dns").bind(zone).bind(true).bind(now).bind(GRANTED);
-    Ok(query.fetch_optional(on).await?.is_some())
+    any_good(store, &query.fetch_all(store).await?)
+}
+
+fn any_good(store: &Store, rows: &[Row]) -> Result<bool> {
+    let checker = Checker::from(store);
+    let good = rows.iter().map(|row| Ok(checker.judge(AUTHORIZATIONS, row)?.is_none()));
+    Ok(good.collect::<Result<Vec<bool>>>()?.contains(&true))
 }
 
 /// Housekeeping: what ran out is expired in its row too.
 pub async fn expire<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {
     q(EXPIRE).bind(now).execute(on).await
+}
+
+/// Housekeeping: of one that was given up no older copy can be good by now.
+pub async fn forget_floors<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {
+    q(FORGET_FLOORS).bind(now - AUTHORIZATION_LIFE).execute(on).await
+}
+
+/// One that has ended needs no MAC: its status refuses it.
+fn held(checker: &Checker, row: &Row) -> Result<HeldAuthorization> {
+    let authorization = authorization(row)?;
+    let lives = matches!(authorization.status, AuthorizationStatus::Pending | AuthorizationStatus::Valid);
+    let refusal = if lives { checker.judge(AUTHORIZATIONS, row)? } else { None };
+    Ok(HeldAuthorization {
+        authorization,
+        is_granted: row.get("granted")?,
+        version: row.get("row_version")?,
+        refusal,
+    })
 }
 
 /// A name as its authorization has it: the wildcard label apart (RFC 8555 §7.1.4).

@@ -1,6 +1,9 @@
 //! Keys that were blocked, as they are listed, and lifted.
 
-use super::engine::{On, Row, q, statements};
+use std::collections::HashSet;
+
+use super::Store;
+use super::engine::{On, Row, fetch_many_alone, q, statements};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::blocked_key::{BlockedKey, KeyFingerprint};
@@ -16,6 +19,8 @@ statements! {
     INSERT = "INSERT INTO blocked_keys (spki_sha256, reason, comment, blocked_at, actor) VALUES ($1, $2, $3, $4, $5) ON CONFLICT DO NOTHING";
     FIND = concat!(columns!(), " WHERE b.spki_sha256 = $1");
     LIST = concat!(columns!(), " WHERE b.spki_sha256 > $1 ORDER BY b.spki_sha256 LIMIT $2");
+    PRESENT = "SELECT spki_sha256 FROM blocked_keys WHERE spki_sha256 IN (VALUES ($1))",
+        postgres "SELECT spki_sha256 FROM blocked_keys WHERE spki_sha256 = ANY($1::bytea[])";
     REMOVE = "DELETE FROM blocked_keys WHERE spki_sha256 = $1";
 }
 
@@ -34,6 +39,15 @@ pub async fn insert<'a>(
 
 pub async fn find<'a>(on: impl Into<On<'a>>, key: KeyFingerprint) -> Result<Option<BlockedKey>> {
     q(FIND).bind(key.0.to_vec()).fetch_optional(on).await?.as_ref().map(row).transpose()
+}
+
+/// Those of these keys that are not blocked.
+pub async fn missing_of(store: &Store, keys: &[KeyFingerprint]) -> Result<Vec<KeyFingerprint>> {
+    let rows = keys.iter().map(|key| vec![key.0.to_vec().into()]).collect();
+    let present = fetch_many_alone(&store.db, PRESENT, rows).await?;
+    let read = |row: &Row| Ok(KeyFingerprint(super::certificates::sha256(row.get("spki_sha256")?)?));
+    let present: HashSet<_> = present.iter().map(read).collect::<Result<_>>()?;
+    Ok(keys.iter().filter(|key| !present.contains(key)).copied().collect())
 }
 
 /// In the order of their fingerprints, after `after`.

@@ -2,7 +2,7 @@
 
 use super::Tx;
 use super::engine::{On, Row, q, statements};
-use super::row_macs::{self, EAB_KEYS, Sealing, mac_columns, sealed, sealed_writes};
+use super::row_macs::{self, EAB_KEY_COUNTS, EAB_KEYS, Sealing, mac_columns, sealed, sealed_writes};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::eab::EabKey;
@@ -21,18 +21,20 @@ statements! {
     FIND = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id = $1");
     SEALED_SECRET = "SELECT sealed FROM eab_keys WHERE id = $1";
     PAGE = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id < $1 ORDER BY id DESC LIMIT $2");
-    USE = "UPDATE eab_keys SET used_accounts = used_accounts + 1, last_used_at = $2 WHERE id = $1 AND revoked_at IS NULL \
-           AND suspended_at IS NULL AND expires_at > $2 AND (max_accounts IS NULL OR used_accounts < max_accounts)";
     OF_GRANT = "SELECT id FROM eab_keys WHERE grant_id = $1 AND revoked_at IS NULL";
 }
 
 sealed_writes! {
     INSERT = "INSERT INTO eab_keys (id, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, \
-              row_version, row_mac) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, 1, $10)";
+              count_version, count_mac, row_version, row_mac) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, 1, $10, 1, $11)";
+    USE = "UPDATE eab_keys SET used_accounts = used_accounts + 1, count_version = $2, count_mac = $3, last_used_at = $4 WHERE id = $1 \
+           AND revoked_at IS NULL AND suspended_at IS NULL AND expires_at > $4 AND (max_accounts IS NULL OR used_accounts < max_accounts)";
     REVOKE = "UPDATE eab_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
 }
 
 pub async fn insert<'a>(on: impl Into<Sealing<'a>>, key: &EabKey, secret: &[u8]) -> Result<()> {
+    let mut on: Sealing<'a> = on.into();
+    let count = on.first(EAB_KEY_COUNTS, &[key.id.to_vec().into(), 0i64.into()])?;
     let query = sealed(INSERT)
         .bind(key.id.to_vec())
         .bind(&key.name)
@@ -42,7 +44,8 @@ pub async fn insert<'a>(on: impl Into<Sealing<'a>>, key: &EabKey, secret: &[u8])
         .bind(key.max_accounts)
         .bind(&key.created_by)
         .bind(key.created_at)
-        .bind(key.expires_at);
+        .bind(key.expires_at)
+        .bind(count);
     row_macs::insert(on, EAB_KEYS, query).await.map(drop)
 }
 
@@ -71,8 +74,8 @@ pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<EabKeyId>, limit: i6
 }
 
 /// Takes one account of it; false when it ended or is used up.
-pub async fn take<'a>(on: impl Into<On<'a>>, id: EabKeyId, now: Timestamp) -> Result<bool> {
-    Ok(q(USE).bind(id.to_vec()).bind(now).execute(on).await? == 1)
+pub async fn take(tx: &mut Tx, id: EabKeyId, now: Timestamp) -> Result<bool> {
+    row_macs::count(tx, EAB_KEY_COUNTS, &id.bytes(), USE, vec![now.into()]).await
 }
 
 /// Whether it was not revoked before.

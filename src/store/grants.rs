@@ -3,7 +3,7 @@
 
 use super::Tx;
 use super::engine::{On, Row, Sql, q, statements};
-use super::row_macs::{self, GRANTS, Sealing, mac_columns, sealed, sealed_writes};
+use super::row_macs::{self, GRANT_COUNTS, GRANTS, Sealing, mac_columns, sealed, sealed_writes};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::grant::Grant;
@@ -26,15 +26,17 @@ statements! {
 }
 
 sealed_writes! {
-    INSERT = "INSERT INTO grants (id, name, scope, expires_at, max_count, used_count, created_by, created_at, row_version, row_mac) \
-              VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1, $8)";
+    INSERT = "INSERT INTO grants (id, name, scope, expires_at, max_count, used_count, created_by, created_at, count_version, count_mac, row_version, row_mac) \
+              VALUES ($1, $2, $3, $4, $5, 0, $6, $7, 1, $8, 1, $9)";
     REVOKE = "UPDATE grants SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
 }
 
 pub async fn insert<'a>(on: impl Into<Sealing<'a>>, grant: &Grant) -> Result<()> {
     let scope = serde_json::to_string(&grant.scope).map_err(|e| Error::internal("a grant does not serialise", e))?;
     let query = sealed(INSERT).bind(grant.id.to_vec()).bind(&grant.name).bind(scope).bind(grant.expires_at);
-    let query = query.bind(grant.max_count).bind(&grant.created_by).bind(grant.created_at);
+    let mut on: Sealing<'a> = on.into();
+    let count = on.first(GRANT_COUNTS, &[grant.id.to_vec().into(), 0i64.into()])?;
+    let query = query.bind(grant.max_count).bind(&grant.created_by).bind(grant.created_at).bind(count);
     row_macs::insert(on, GRANTS, query).await.map(drop)
 }
 

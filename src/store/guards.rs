@@ -4,18 +4,19 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Tx;
-use super::engine::{On, Row, fetch_many, q, statements};
+use super::accounts::{Held, checked_columns, held};
+use super::engine::{On, fetch_many, q, statements};
+use super::row_macs::{self, Checker, GRANT_COUNTS, mac_columns, sealed_writes};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::{CertificateId, GrantId, OrderId, TokenId};
-use crate::model::limits::AccountLimits;
 
 statements! {
     TOKEN_ALIVE = "SELECT 1 AS alive FROM tokens WHERE id = $1 AND revoked_at IS NULL AND suspended_at IS NULL AND expires_at > $2";
-    USE_GRANT = "UPDATE grants SET used_count = used_count + 1 WHERE id = $1 AND revoked_at IS NULL AND suspended_at IS NULL \
-                 AND (expires_at IS NULL OR expires_at > $2) AND used_count < max_count";
-    ORDERING_ACCOUNTS = "SELECT o.id, a.status, a.thumbprint, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id IN (VALUES ($1))",
-        postgres "SELECT o.id, a.status, a.thumbprint, a.limits FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id WHERE o.id = ANY($1::bytea[]) ORDER BY a.id FOR SHARE OF a";
+    ORDERING_ACCOUNTS = concat!("SELECT o.id AS order_id, ", checked_columns!(), " FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id \
+                                WHERE o.id IN (VALUES ($1))"),
+        postgres concat!("SELECT o.id AS order_id, ", checked_columns!(), " FROM acme_orders o JOIN acme_accounts a ON a.id = o.account_id \
+                         WHERE o.id = ANY($1::bytea[]) ORDER BY a.id FOR SHARE OF a");
     ORDER_PROCESSING = "WITH made (id, certificate_id, now) AS (VALUES ($1, $2, $3)) UPDATE acme_orders SET status = 'processing', certificate_id = made.certificate_id \
                         FROM made WHERE acme_orders.id = made.id AND acme_orders.status = 'ready' AND acme_orders.expires_at > made.now \
                         RETURNING acme_orders.id, acme_orders.certificate_id",
@@ -36,6 +37,11 @@ statements! {
     FREE_KEY = "DELETE FROM idempotency_keys WHERE certificate_id = $1 AND status IS NULL";
 }
 
+sealed_writes! {
+    USE_GRANT = "UPDATE grants SET used_count = used_count + 1, count_version = $2, count_mac = $3 WHERE id = $1 AND revoked_at IS NULL \
+                 AND suspended_at IS NULL AND (expires_at IS NULL OR expires_at > $4) AND used_count < max_count";
+}
+
 pub async fn token_alive<'a>(on: impl Into<On<'a>>, token: TokenId, now: Timestamp) -> Result<bool> {
     Ok(q(TOKEN_ALIVE).bind(token.to_vec()).bind(now).fetch_optional(on).await?.is_some())
 }
@@ -43,32 +49,15 @@ pub async fn token_alive<'a>(on: impl Into<On<'a>>, token: TokenId, now: Timesta
 /// Takes one use of a grant with a count; false when it ended or is used up. The row is locked from here on, so
 /// that of two at once the second sees what the first has taken.
 pub async fn use_grant(tx: &mut Tx, grant: GrantId, now: Timestamp) -> Result<bool> {
-    Ok(q(USE_GRANT).bind(grant.to_vec()).bind(now).execute(tx).await? == 1)
-}
-
-/// The account of an order.
-#[derive(Debug, Clone, Copy)]
-pub struct Ordering {
-    pub valid: bool,
-    /// Of its present key.
-    pub thumbprint: [u8; 32],
-    /// Those that it has for itself.
-    pub limits: AccountLimits,
+    row_macs::count(tx, GRANT_COUNTS, &grant.bytes(), USE_GRANT, vec![now.into()]).await
 }
 
 /// The accounts of these orders, kept as they are until this transaction ends. An order that does not exist is not its account's fault. Many finalizations share that lock, and a deactivation waits
 /// for them or they for it. Take it before the orders' rows, as the deactivation does.
-pub async fn ordering_accounts(
-    tx: &mut Tx,
-    orders: impl Iterator<Item = OrderId>,
-) -> Result<HashMap<OrderId, Ordering>> {
+pub async fn ordering_accounts(tx: &mut Tx, orders: impl Iterator<Item = OrderId>) -> Result<HashMap<OrderId, Held>> {
     let rows = fetch_many(tx.raw(), ORDERING_ACCOUNTS, orders.map(|id| vec![id.to_vec().into()]).collect()).await?;
-    let read = |row: &Row| {
-        let limits = super::limits::read(row.get("limits")?)?;
-        let valid = row.get::<String>("status")? == "valid";
-        Ok((row.id("id")?, Ordering { valid, thumbprint: super::accounts::thumbprint(row)?, limits }))
-    };
-    rows.iter().map(read).collect()
+    let checker = Checker::from(tx.store());
+    rows.iter().map(|row| Ok((row.id("order_id")?, held(&checker, row)?))).collect()
 }
 
 /// ready → processing, each for its certificate; returns those that moved. Of two certificates for one order one gets it.

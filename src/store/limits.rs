@@ -37,7 +37,6 @@ statements! {
     RESUME = "DELETE FROM acme_failures WHERE account_id = $1 AND name = $2 AND paused_at IS NOT NULL";
     FORGET_FAILURES = "DELETE FROM acme_failures WHERE last_at <= $1";
     OF_ACCOUNT = "SELECT limits FROM acme_accounts WHERE id = $1";
-    SET_OF_ACCOUNT = "UPDATE acme_accounts SET limits = $2 WHERE id = $1";
 }
 
 /// Locks these limits until the transaction ends and says the time that each has kept.
@@ -141,7 +140,7 @@ pub async fn of_account<'a>(on: impl Into<On<'a>>, id: AccountId) -> Result<Opti
 pub async fn set_of_account(tx: &mut Tx, id: AccountId, limits: &AccountLimits) -> Result<bool> {
     let text = serde_json::to_string(limits).map_err(|e| Error::internal("limits cannot be written as JSON", e))?;
     let text = Some(text).filter(|text| text != "{}");
-    Ok(q(SET_OF_ACCOUNT).bind(id.to_vec()).bind(text).execute(tx).await? == 1)
+    super::accounts::set_limits(tx, id, text).await
 }
 
 pub(super) fn read(text: Option<String>) -> Result<AccountLimits> {

@@ -15,8 +15,8 @@ statements! {
                   WHERE datname = current_database() AND starts_with(application_name, 'chancery rep_') AND NOT starts_with(application_name, $1)";
 }
 
-/// In the names of processes that know the MACs of rows.
-const KNOWS_MACS: &str = " row-macs";
+/// In the names of processes that know the MACs of rows, those of ACME accounts and authorizations too.
+const KNOWS_MACS: &str = " row-macs-2";
 
 /// What Postgres calls the connections of a process; at most 63 octets.
 pub fn connection_name(replica: ReplicaId) -> String {

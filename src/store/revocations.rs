@@ -1,8 +1,9 @@
 //! Revocations in a narrow table of their own, and keys that may never be certified again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use super::engine::{On, RawTx, fetch_many, q, statements, sweep};
+use super::Store;
+use super::engine::{On, RawTx, fetch_many, fetch_many_alone, q, statements, sweep};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::crl::Listed;
@@ -50,6 +51,11 @@ statements! {
                   string_agg(CASE WHEN revoked_at >= $3 THEN encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason || ' ' || COALESCE(CAST(invalidity_date AS text), '') END, ',') AS listed \
                   FROM revocations WHERE issuer_id = $1 AND not_after >= $2";
     BETWEEN = "SELECT serial FROM revocations WHERE issuer_id = $1 AND not_after >= $2 AND revoked_at > $3 AND revoked_at <= $4 ORDER BY serial LIMIT $5";
+    /// Of these certificates those that are revoked in both places.
+    REVOKED_OF = "SELECT c.id FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
+                  WHERE c.status = 'revoked' AND c.id IN (VALUES ($1))",
+        postgres "SELECT c.id FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
+                  WHERE c.status = 'revoked' AND c.id = ANY($1::bytea[])";
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
@@ -62,6 +68,14 @@ statements! {
             history!("UNNEST($2::bytea[], $3::bigint[], $4::bigint[]) AS asked (writer, lane, seq)"), " FROM versions v \
             CROSS JOIN (SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT) AS micros) t \
             LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[]) WHERE v.topic = 'hierarchy' FOR SHARE OF v");
+}
+
+/// Those of these certificates that are not revoked, or not there.
+pub async fn missing_of(store: &Store, certificates: &[CertificateId]) -> Result<Vec<CertificateId>> {
+    let rows = certificates.iter().map(|id| vec![id.to_vec().into()]).collect();
+    let revoked = fetch_many_alone(&store.db, REVOKED_OF, rows).await?;
+    let revoked: HashSet<CertificateId> = revoked.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
+    Ok(certificates.iter().filter(|id| !revoked.contains(id)).copied().collect())
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

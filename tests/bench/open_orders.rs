@@ -60,7 +60,7 @@ async fn of_account(store: &Store, number: usize, count: usize) {
     assert!(accounts::insert(&mut tx, &account).await.expect("an account"));
     let rows: Vec<_> = (0..count).map(|n| rows(store, &account, n)).collect();
     orders::insert(&mut tx, &rows.iter().map(|(order, ..)| order).collect::<Vec<_>>()).await.expect("orders");
-    let parts: Vec<_> = rows.iter().map(|(_, part, _)| part).collect();
+    let parts: Vec<_> = rows.iter().map(|(_, part, _)| (part, false)).collect();
     authorizations::insert(&mut tx, &parts).await.expect("authorizations");
     let proofs: Vec<_> = rows.iter().flat_map(|(_, _, proofs)| proofs).collect();
     challenges::insert(&mut tx, &proofs).await.expect("challenges");

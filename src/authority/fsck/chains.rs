@@ -112,6 +112,7 @@ impl Authority {
 impl Told {
     fn of(&mut self, event: &ChainedEvent) {
         take_told(&mut self.rows, &event.detail);
+        self.withdrawn.take(event);
         if event.action == "certificate.issued" {
             self.issued.insert(event.object.clone());
         } else if event.action == "certificate.revoked" || event.action == "certificate.abandoned" {

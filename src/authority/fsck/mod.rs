@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Authority;
 use super::row_macs::ToldRows;
+use super::withdrawn::Withdrawn;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::{CertificateId, IssuerId};
@@ -84,6 +85,7 @@ struct Told {
     revoked: HashSet<String>,
     /// Rows with MACs.
     rows: ToldRows,
+    withdrawn: Withdrawn,
 }
 
 impl Authority {
@@ -105,8 +107,11 @@ impl Authority {
         if let Some(why) = self.store.row_macs().lost() {
             report.finding(format!("rows that grant something cannot be checked: {why}"));
         }
-        for (object, changed) in self.changed_rows(Some(&told.rows), usize::MAX).await? {
+        for (object, changed) in self.changed_rows(Some(&told.rows), super::row_macs::Look::All).await? {
             report.finding(format!("{object} {}", changed.what));
+        }
+        for (object, missing) in self.missing_withdrawals(&told.withdrawn).await? {
+            report.finding(format!("{object} {}", missing.what));
         }
         for issuer in issuers.unwrap_or_default() {
             if self.snapshot().issuer_by_id(issuer.id).is_none_or(|loaded| loaded.signs_crls()) {

@@ -16,17 +16,22 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use aws_lc_rs::hmac;
 
 use super::engine::{Arg, On, Row, Sql};
-use super::{Store, Tx, eab_keys, grants, hierarchy, profiles, sessions, suspensions, tokens, users};
+use super::{
+    Store, Tx, accounts, authorizations, eab_keys, grants, guards, hierarchy, profiles, sessions, suspensions,
+    tokens, users,
+};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::serial::to_hex;
 
-pub use tables::{ALL_TABLES, MacTable};
 pub(in crate::store) use tables::{
-    ANCHORS, DIRECTORIES, EAB_KEYS, GRANTS, ISSUER_CERTIFICATES, ISSUERS, PROFILES, SESSIONS, SETUP_LINKS, TOKENS,
-    USERS, mac_columns,
+    ACCOUNTS, ANCHORS, AUTHORIZATIONS, DIRECTORIES, EAB_KEY_COUNTS, EAB_KEYS, GRANT_COUNTS, GRANTS,
+    ISSUER_CERTIFICATES, ISSUERS, PROFILES, SESSIONS, SETUP_LINKS, TOKENS, USERS, authorization_values, mac_columns,
 };
-pub use write::{FoundRow, accept, seal_page, walk};
-pub(in crate::store) use write::{SealedSql, insert, sealed, sealed_writes, update, withdraw};
+pub use tables::{ALL_TABLES, AUTHORIZATION_LIFE, MacTable};
+pub use write::{FoundRow, accept, living, seal_page, walk};
+pub(in crate::store) use write::{
+    NewRow, SealedSql, count, insert, replace, sealed, sealed_writes, update, withdraw, withdraw_all, write_all,
+};
 
 /// The member of an audit event's detail that names the rows of its transaction.
 pub const ROWS: &str = "rows";
@@ -39,8 +44,11 @@ const FORM: u8 = 1;
 pub(in crate::store) fn statements() -> Vec<Sql> {
     let of_table = |table: &&MacTable| [table.read, table.seal, table.walk, table.hold];
     let sealed = [
+        accounts::SEALED,
+        authorizations::SEALED,
         eab_keys::SEALED,
         grants::SEALED,
+        guards::SEALED,
         hierarchy::SEALED,
         profiles::SEALED,
         sessions::SEALED,
@@ -217,14 +225,14 @@ impl RowMacs {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).retain(|object| found.contains_key(object));
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         *changed = found;
-        count(changed.len());
+        show_count(changed.len());
     }
 
     /// An operator has accepted the row.
     pub fn accepted(&self, object: &str) {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
         changed.remove(object);
-        count(changed.len());
+        show_count(changed.len());
     }
 
     /// Changed rows whose event is due: each is returned once.
@@ -246,11 +254,11 @@ impl RowMacs {
         if changed.insert(object.to_owned(), row).is_none() {
             tracing::error!(object, what, "a row was changed in the database and is refused");
         }
-        count(changed.len());
+        show_count(changed.len());
     }
 }
 
-fn count(changed: usize) {
+fn show_count(changed: usize) {
     metrics::gauge!("chancery_changed_rows").set(changed as f64);
 }
 
@@ -297,6 +305,25 @@ pub struct WrittenRow {
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Checker(Arc<RowMacs>);
 
+impl From<&Store> for Checker {
+    fn from(store: &Store) -> Self {
+        Checker(Arc::clone(&store.row_macs))
+    }
+}
+
+/// Why a row among many is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRow {
+    kind: ErrorKind,
+    detail: String,
+}
+
+impl From<&RefusedRow> for Error {
+    fn from(refused: &RefusedRow) -> Self {
+        Error::new(refused.kind, refused.detail.clone())
+    }
+}
+
 /// What is wrong with a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RowFault {
@@ -321,11 +348,16 @@ impl RowFault {
 impl Checker {
     /// The sentence by which a row is refused, for tables that are read whole.
     pub(in crate::store) fn refusal(&self, table: &MacTable, row: &Row) -> Result<Option<String>> {
+        Ok(self.judge(table, row)?.map(|refused| refused.detail))
+    }
+
+    /// Why a row is refused, for what reads many at once.
+    pub(in crate::store) fn judge(&self, table: &MacTable, row: &Row) -> Result<Option<RefusedRow>> {
         match self.check(table, row, "") {
             Ok(()) => Ok(None),
             // also where no row can be checked: the server starts, and status goes on
-            Err(error) if matches!(error.kind, ErrorKind::Forbidden | ErrorKind::Unavailable) => {
-                Ok(Some(error.detail))
+            Err(Error { kind: kind @ (ErrorKind::Forbidden | ErrorKind::Unavailable), detail, .. }) => {
+                Ok(Some(RefusedRow { kind, detail }))
             }
             Err(error) => Err(error),
         }

@@ -3,14 +3,20 @@
 
 use std::sync::Arc;
 
-use super::tables::{ALL_TABLES, MacTable};
+use super::tables::{ALL_TABLES, AUTHORIZATIONS, MacTable, authorization_rows, authorization_values, mac_columns};
 use super::{Checker, RowFault, RowKey, RowMacs, Sealing, State, WrittenRow, fault, locked, values};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::store::engine::{Arg, Query, Row, Sql, q, statements, write_many};
+use crate::model::id::AuthorizationId;
+use crate::store::engine::{Arg, Query, Row, Sql, fetch_many, fetch_many_alone, q, statements, write_many};
 use crate::store::{Store, Tx};
 
 statements! {
-    FLOOR = "INSERT INTO row_floors (table_name, row_id, least_version, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
+    FLOOR = "INSERT INTO row_floors (table_name, row_id, least_version, at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        postgres "INSERT INTO row_floors (table_name, row_id, least_version, at) \
+            SELECT * FROM UNNEST($1::text[], $2::bytea[], $3::bigint[], $4::bigint[]) ON CONFLICT DO NOTHING";
+    LIVING = authorization_rows!("a.id IN (VALUES ($1)) AND a.status IN ('pending', 'valid')"),
+        postgres authorization_rows!("a.id = ANY($1::bytea[]) AND a.status IN ('pending', 'valid')");
 }
 
 /// A statement that writes columns of a MAC.
@@ -18,13 +24,13 @@ statements! {
 pub(in crate::store) struct SealedSql(pub(in crate::store) Sql);
 
 /// `sealed_writes! { INSERT = "INSERT INTO t (id, row_version, row_mac) VALUES ($1, 1, $2)"; }` declares statements that
-/// only `insert`, `update` and `withdraw` run.
+/// only `insert`, `update`, `withdraw` and what stands beside them run; a second text is that of Postgres.
 macro_rules! sealed_writes {
-    ($($(#[$doc:meta])* $name:ident = $sql:expr;)+) => {
+    ($($(#[$doc:meta])* $name:ident = $sql:expr $(, postgres $pg:expr)?;)+) => {
         $($(#[$doc])* const $name: $crate::store::row_macs::SealedSql = $crate::store::row_macs::SealedSql($crate::store::engine::Sql {
             name: concat!("row_macs::sealed::", module_path!(), "::", stringify!($name)),
             sqlite: $sql,
-            postgres: $sql,
+            postgres: $crate::store::engine::pick(&[$sql $(, $pg)?]),
         });)+
         pub(in crate::store) const SEALED: &[$crate::store::row_macs::SealedSql] = &[$($name),+];
     };
@@ -94,6 +100,135 @@ pub(in crate::store) async fn withdraw(
     change(tx, table, id.into(), query, Move::Withdraw).await
 }
 
+/// The same for a statement that gives the row other power in place of what it had: an older version counts no more, and a
+/// row that was changed in the database stays refused.
+pub(in crate::store) async fn replace(
+    tx: &mut Tx,
+    table: &MacTable,
+    id: impl Into<RowId>,
+    query: SealedQuery,
+) -> Result<bool> {
+    change(tx, table, id.into(), query, Move::Replace).await
+}
+
+impl Sealing<'_> {
+    /// The first MAC of a row that is inserted together with another one's.
+    pub(in crate::store) fn first(&mut self, table: &MacTable, values: &[Arg]) -> Result<Option<Vec<u8>>> {
+        let Some(key) = self.macs.writing(table)? else { return Ok(None) };
+        let mac = key.mac(table, 1, values);
+        if let Some(written) = &mut self.written {
+            let object = values::object_of(table, &table.key_of(values));
+            written.insert(object, WrittenRow { version: 1, mac: mac.clone() });
+        }
+        Ok(Some(mac))
+    }
+}
+
+/// Counts one use by a statement whose first values are id, version and MAC of the count that becomes one more; false when
+/// it touched no row. The row is locked from here on.
+pub(in crate::store) async fn count(
+    tx: &mut Tx,
+    table: &MacTable,
+    id: &[u8],
+    SealedSql(sql): SealedSql,
+    rest: Vec<Arg>,
+) -> Result<bool> {
+    let macs = Arc::clone(&tx.store.row_macs);
+    let key = macs.writing(table)?;
+    let Some(before) = q(table.read).bind(id).fetch_optional(&mut *tx).await? else { return Ok(false) };
+    Checker(macs).check(table, &before, "")?;
+    let version = before.get::<i64>("row_version")?.saturating_add(1);
+    let mut values = values::read(table, &before, "")?;
+    for value in &mut values {
+        if let Arg::Int(Some(count)) = value {
+            *count = count.saturating_add(1);
+        }
+    }
+    let mac = key.map(|key| key.mac(table, version, &values));
+    let query = q(sql).bind(id).bind(version).bind(mac.clone());
+    let query = rest.into_iter().fold(query, |query, arg| query.bind(arg));
+    if query.execute(&mut *tx).await? != 1 {
+        return Ok(false);
+    }
+    if let Some(mac) = mac {
+        tx.rows.insert(values::object_of(table, &table.key_of(&values)), WrittenRow { version, mac });
+    }
+    Ok(true)
+}
+
+/// A row that a statement for many writes: the values of its MAC, and its version.
+pub(in crate::store) struct NewRow {
+    pub values: Vec<Arg>,
+    pub version: i64,
+}
+
+/// Runs a statement for many rows, each with the values that `shown` takes from it, its version and its MAC, in that
+/// order. The caller holds the rows or makes them, and has compared what it read of them.
+pub(in crate::store) async fn write_all(
+    tx: &mut Tx,
+    table: &MacTable,
+    SealedSql(sql): SealedSql,
+    rows: Vec<NewRow>,
+    shown: impl Fn(&[Arg]) -> Vec<Arg>,
+) -> Result<Vec<Row>> {
+    let key = tx.store.row_macs.writing(table)?;
+    let mut bound = Vec::with_capacity(rows.len());
+    for NewRow { values, version } in rows {
+        let mac = key.as_ref().map(|key| key.mac(table, version, &values));
+        if let Some(mac) = mac.as_ref().filter(|_| table.is_told) {
+            tx.rows
+                .insert(values::object_of(table, &table.key_of(&values)), WrittenRow { version, mac: mac.clone() });
+        }
+        bound.push(shown(&values).into_iter().chain([version.into(), mac.into()]).collect());
+    }
+    fetch_many(tx.raw(), sql, bound).await
+}
+
+/// Takes power away from rows that the transaction holds, by a statement that sets one column to `value`: its values are
+/// the key, version and MAC. One that was changed in the database keeps its MAC, and no version of it counts.
+pub(in crate::store) async fn withdraw_all(
+    tx: &mut Tx,
+    table: &MacTable,
+    SealedSql(sql): SealedSql,
+    rows: &[Row],
+    (column, value): (&str, Arg),
+) -> Result<()> {
+    let Some(key) = tx.store.row_macs.writing(table)? else {
+        let keep = |row: &Row| Ok(with(table.key_of_row(row, ""), row.get("row_version")?, row.get("row_mac")?));
+        let rows = rows.iter().map(keep).collect::<Result<_>>()?;
+        return fetch_many(tx.raw(), sql, rows).await.map(drop);
+    };
+    let now = tx.now();
+    let (mut bound, mut floors) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
+    for row in rows {
+        let id = table.key_of_row(row, "");
+        let mut version = row.get::<i64>("row_version")?.saturating_add(1);
+        let mut least = version;
+        let mac = if key.requires(table) && fault(&key, table, row, "").is_some() {
+            (version, least) = (version.saturating_sub(1), i64::MAX);
+            row.get("row_mac")?
+        } else {
+            let mut values = values::read(table, row, "")?;
+            for (_, changed) in table.columns.iter().zip(&mut values).filter(|(own, _)| own.name == column) {
+                *changed = value.clone();
+            }
+            let mac = key.mac(table, version, &values);
+            tx.rows.insert(values::object_of(table, &id), WrittenRow { version, mac: mac.clone() });
+            Some(mac)
+        };
+        let mut floor = vec![table.name.into()];
+        floor.extend(id.iter().cloned().chain([least.into(), now.into()]));
+        floors.push(floor);
+        bound.push(with(id, version, mac));
+    }
+    fetch_many(tx.raw(), sql, bound).await?;
+    write_many(tx.raw(), FLOOR, floors).await.map(drop)
+}
+
+fn with(key: Vec<Arg>, version: i64, mac: Option<Vec<u8>>) -> Vec<Arg> {
+    key.into_iter().chain([version.into(), mac.into()]).collect()
+}
+
 /// The key of a row: its values, and what stands for it among the floors.
 pub(in crate::store) struct RowId {
     values: Vec<Arg>,
@@ -132,6 +267,7 @@ fn keyed(sql: Sql, id: &RowId) -> Query {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
     Change,
+    Replace,
     Withdraw,
 }
 
@@ -146,37 +282,47 @@ async fn change(
     let Some(key) = macs.writing(table)? else { return Ok(query.execute(tx).await? == 1) };
     let Some(before) = keyed(table.read, &id).fetch_optional(&mut *tx).await? else { return Ok(false) };
     let wrong = fault(&key, table, &before, "").filter(|_| key.requires(table));
-    if how == Move::Change {
+    if how != Move::Withdraw {
         Checker(Arc::clone(&macs)).check(table, &before, "")?;
     }
     if query.execute(&mut *tx).await? != 1 {
         return Ok(false);
     }
     let version = before.get::<i64>("row_version")?.saturating_add(1);
-    if how == Move::Withdraw {
+    if how != Move::Change {
         // of a row that was changed no version counts
         let least = if wrong.is_some() { i64::MAX } else { version };
         let now = tx.now();
-        q(FLOOR).bind(table.name).bind(id.floor.clone()).bind(least).bind(now).execute(&mut *tx).await?;
+        let floor = vec![table.name.into(), id.floor.clone().into(), least.into(), now.into()];
+        write_many(tx.raw(), FLOOR, vec![floor]).await?;
     }
     if wrong.is_none() {
         let after = keyed(table.read, &id).fetch_one(&mut *tx).await?;
         let row = values::read(table, &after, "")?;
-        seal(tx, table, &key, vec![(row, version)]).await?;
+        seal(tx, table, &key, vec![(row, version)], true).await?;
     }
     Ok(true)
 }
 
-/// Writes versions and MACs of rows that the transaction holds.
-async fn seal(tx: &mut Tx, table: &MacTable, key: &RowKey, rows: Vec<(Vec<Arg>, i64)>) -> Result<()> {
+/// Writes versions and MACs of rows that the transaction holds, and tells the audit of them.
+async fn seal(tx: &mut Tx, table: &MacTable, key: &RowKey, rows: Vec<(Vec<Arg>, i64)>, is_told: bool) -> Result<()> {
     let mut sealed = Vec::with_capacity(rows.len());
     for (row, version) in rows {
         let (id, mac) = (table.key_of(&row), key.mac(table, version, &row));
-        let object = values::object_of(table, &id);
-        sealed.push(id.into_iter().chain([version.into(), mac.clone().into()]).collect());
-        tx.rows.insert(object, WrittenRow { version, mac });
+        if is_told {
+            tx.rows.insert(values::object_of(table, &id), WrittenRow { version, mac: mac.clone() });
+        }
+        sealed.push(id.into_iter().chain([version.into(), mac.into()]).collect());
     }
     write_many(tx.raw(), table.seal, sealed).await.map(drop)
+}
+
+/// Of these authorizations those that are pending or valid.
+pub async fn living(store: &Store, ids: &[AuthorizationId]) -> Result<Vec<FoundRow>> {
+    let Some(key) = store.row_macs.key_of(AUTHORIZATIONS)? else { return Ok(Vec::new()) };
+    let ids = ids.iter().map(|id| vec![id.to_vec().into()]).collect();
+    let rows = fetch_many_alone(&store.db, LIVING, ids).await?;
+    Ok(rows.iter().map(|row| found(&key, AUTHORIZATIONS, row)).collect())
 }
 
 /// A row as a look at every row finds it.
@@ -192,7 +338,7 @@ pub struct FoundRow {
 /// MACs is not at hand.
 pub async fn walk(store: &Store, table: &MacTable, after: &[Arg], limit: i64) -> Result<(Vec<FoundRow>, Vec<Arg>)> {
     let Some(key) = store.row_macs.key_of(table)? else { return Ok((Vec::new(), Vec::new())) };
-    let rows = bound(table.walk, table, after).bind(limit).fetch_all(store).await?;
+    let rows = bound(table.walk, table, after, store.now()).bind(limit).fetch_all(store).await?;
     let found: Vec<FoundRow> = rows.iter().map(|row| found(&key, table, row)).collect();
     let last = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
     Ok((found, last))
@@ -202,7 +348,8 @@ pub async fn walk(store: &Store, table: &MacTable, after: &[Arg], limit: i64) ->
 /// now is taken to be right.
 pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64) -> Result<Option<Vec<Arg>>> {
     let Some(key) = tx.store.row_macs.key_of(table)? else { return Ok(None) };
-    let rows = bound(table.hold, table, after).bind(limit).fetch_all(&mut *tx).await?;
+    let now = tx.now();
+    let rows = bound(table.hold, table, after, now).bind(limit).fetch_all(&mut *tx).await?;
     let Some(last) = rows.last().map(|row| table.key_of_row(row, "")) else { return Ok(None) };
     let mut sealed = Vec::new();
     for row in &rows {
@@ -211,7 +358,7 @@ pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64)
             sealed.push((values::read(table, row, "")?, row.get::<i64>("row_version")?.max(least).saturating_add(1)));
         }
     }
-    seal(tx, table, &key, sealed).await?;
+    seal(tx, table, &key, sealed, table.is_told).await?;
     Ok((!last.is_empty()).then_some(last))
 }
 
@@ -222,7 +369,8 @@ pub async fn accept(tx: &mut Tx, object: &str) -> Result<bool> {
         let Some(key) = macs.writing(table)? else { return Ok(false) };
         let mut after = Vec::new();
         loop {
-            let rows = bound(table.walk, table, &after).bind(500i64).fetch_all(&mut *tx).await?;
+            let now = tx.now();
+            let rows = bound(table.walk, table, &after, now).bind(500i64).fetch_all(&mut *tx).await?;
             after = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
             if let Some(row) = rows.iter().find(|row| values::object(table, row, "") == object) {
                 let least = row.get::<Option<i64>>("row_floor")?.unwrap_or(0);
@@ -236,7 +384,7 @@ pub async fn accept(tx: &mut Tx, object: &str) -> Result<bool> {
                 }
                 let version = row.get::<i64>("row_version")?.max(least).saturating_add(1);
                 let row = values::read(table, row, "")?;
-                seal(tx, table, &key, vec![(row, version)]).await?;
+                seal(tx, table, &key, vec![(row, version)], true).await?;
                 return Ok(true);
             }
             if after.is_empty() {
@@ -256,8 +404,8 @@ fn found(key: &RowKey, table: &MacTable, row: &Row) -> FoundRow {
     }
 }
 
-fn bound(sql: Sql, table: &MacTable, after: &[Arg]) -> Query {
-    let start = table.first_key();
+fn bound(sql: Sql, table: &MacTable, after: &[Arg], now: Timestamp) -> Query {
+    let start = table.first_key(now);
     let after = if after.is_empty() { start.as_slice() } else { after };
     after.iter().fold(q(sql), |query, arg| query.bind(arg.clone()))
 }

@@ -33,6 +33,7 @@ mod renewal_info;
 mod renewals;
 mod replaces;
 mod revocation;
+mod row_macs;
 mod signers;
 mod slow;
 mod state;

@@ -67,7 +67,7 @@ async fn failed_order(store: &Store) -> (AccountId, OrderId) {
     };
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
     orders::insert(&mut tx, &[&order]).await.unwrap();
-    authorizations::insert(&mut tx, &[&row]).await.unwrap();
+    authorizations::insert(&mut tx, &[(&row, false)]).await.unwrap();
     orders::cover(&mut tx, std::iter::once((order.id, [authorization].as_slice()))).await.unwrap();
     tx.commit().await.unwrap();
     let problem = json!({"type": "urn:ietf:params:acme:error:connection", "detail": "10.20.4.7:80 <refused>"});

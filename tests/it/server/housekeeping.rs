@@ -6,7 +6,7 @@ use chancery::model::actor::Actor;
 use chancery::model::id::OrderId;
 use chancery::registration::ORDER_LIFETIME;
 use chancery::store::engine::q;
-use chancery::store::{Store, authorizations, idempotency, orders};
+use chancery::store::{Store, idempotency, orders};
 
 use crate::support::server::TestServer;
 use crate::support::stores::plain;
@@ -18,7 +18,8 @@ async fn order(store: &Store) -> OrderId {
     let (order, authorizations, _) = acme_rows::stored_order(store, &account, &["a.lab.example"]).await;
     let mut tx = store.begin(&Actor::system("test")).await.unwrap();
     let one = || authorizations.iter().map(|a| a.id);
-    authorizations::settle(&mut tx, one().map(|id| (id, AuthorizationStatus::Valid))).await.unwrap();
+    let verdicts: Vec<_> = one().map(|id| (id, AuthorizationStatus::Valid)).collect();
+    assert_eq!(acme_rows::settled(&mut tx, &verdicts).await, 1);
     assert_eq!(orders::to_ready(&mut tx, one()).await.unwrap(), 1);
     tx.commit().await.unwrap();
     order.id

@@ -555,6 +555,20 @@ on_both_servers! {
         assert_eq!(used(server, Target::Token, &object).await.unwrap_err().kind, ErrorKind::Forbidden);
     }
 
+    async fn a_locked_server_answers_503_where_it_needs_the_key(server) {
+        let object = make(server, Target::Token, 1, Role::Admin, "").await;
+        let bearer = format!("Bearer {}", object.bearer);
+        server.restart_with(&[("CHANCERY_LOCKED", "true")]).await;
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "application/json")];
+        let new = br#"{"name":"another","role":"viewer"}"#;
+        let made = server.https("POST", "/api/v1/tokens", &headers, new).await;
+        assert_eq!(made.status, 503, "{}", made.text());
+        assert!(made.text().contains("the server is locked"), "{}", made.text());
+        assert_eq!(server.https("GET", "/api/v1/certificates", &headers, b"").await.status, 200);
+        server.restart_with(&[("CHANCERY_LOCKED", "false")]).await;
+        assert_eq!(server.https("POST", "/api/v1/tokens", &headers, new).await.status, 201);
+    }
+
     async fn a_deleted_mark_is_noticed_and_frees_no_row(server) {
         let object = make(server, Target::Token, 1, Role::Viewer, "").await;
         sql(server, "DELETE FROM shared_secrets WHERE name LIKE 'row-macs%'", [&[], &[]]).await;

@@ -139,6 +139,7 @@ impl Upgraded {
     async fn health(&self) {
         wait::until("/readyz answers 200", async || (self.server.ops("/readyz").await.status == 200).then_some(()))
             .await;
+        assert!(self.server.app().store.row_macs().is_required(), "what stood in the rows is sealed");
         let findings = self.server.app().authority.fsck().await.unwrap().findings;
         assert_eq!(findings, Vec::<String>::new());
     }

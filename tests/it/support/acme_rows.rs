@@ -11,7 +11,7 @@ use chancery::model::actor::Actor;
 use chancery::model::attempt::Attempt;
 use chancery::model::id::{AccountId, AttemptId, AuthorizationId, ChallengeId, DirectoryId, OrderId};
 use chancery::model::identifier::Identifier;
-use chancery::store::{Store, accounts, authorizations, challenges, orders, profiles};
+use chancery::store::{Store, Tx, accounts, authorizations, challenges, orders, profiles};
 
 static NUMBER: AtomicU8 = AtomicU8::new(1);
 
@@ -115,7 +115,7 @@ pub async fn stored_order(
             expires_at: order.expires_at,
             created_at: store.now(),
         };
-        authorizations::insert(&mut tx, &[&authorization]).await.unwrap();
+        authorizations::insert(&mut tx, &[(&authorization, false)]).await.unwrap();
         let challenge = Challenge {
             id: ChallengeId::new(store.now(), store.entropy.as_ref()).unwrap(),
             authorization_id: authorization.id,
@@ -133,4 +133,19 @@ pub async fn stored_order(
     orders::cover(&mut tx, std::iter::once((order.id, ids.as_slice()))).await.unwrap();
     tx.commit().await.unwrap();
     (order, authorizations, challenges)
+}
+
+/// Verdicts as the validation job writes them; how many authorizations moved.
+pub async fn settled(tx: &mut Tx, verdicts: &[(AuthorizationId, AuthorizationStatus)]) -> usize {
+    let held = authorizations::lock_all(tx, verdicts.iter().map(|(id, _)| *id)).await.unwrap();
+    let of = |id| held.iter().find(|held| held.authorization.id == id).unwrap();
+    authorizations::settle(tx, verdicts.iter().map(|(id, status)| (of(*id), *status))).await.unwrap().len()
+}
+
+/// The account ends in a transaction of its own.
+pub async fn deactivated(store: &Store, account: &Account) -> bool {
+    let mut tx = store.begin(&Actor::system("test")).await.unwrap();
+    let ended = accounts::deactivate(&mut tx, account.id, &account.key.thumbprint).await.unwrap();
+    tx.commit().await.unwrap();
+    ended
 }
