@@ -92,13 +92,14 @@ pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
 async fn roots_of(url: &str, fingerprint: Option<&str>) -> crate::error::Result<Vec<Root>> {
     if let Some(expected) = fingerprint {
         let root = anchor::pinned_root(url, Fingerprint::parse(expected)?).await?;
-        return with_bundle(url, Root::new(root)?).await;
+        return with_bundle(url, Root::new(root)?, Vec::new()).await;
     }
     let saved = Contexts::read(&Environment::of_process())?;
     for entry in saved.contexts.values().filter(|entry| entry.url == url) {
-        for root in from_file(&entry.root).unwrap_or_default() {
+        let known = from_file(&entry.root).unwrap_or_default();
+        for root in &known {
             if anchor::verify(url, &root.der).await.is_ok() {
-                return with_bundle(url, root).await;
+                return with_bundle(url, root.clone(), known).await;
             }
         }
     }

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::clock::SystemClock;
 use crate::entropy::SystemEntropy;
 use crate::server::config::prepare_data;
+use crate::server::founded::KeysBefore;
 use crate::server::listen::Addresses;
 use crate::server::notify::Notify;
 use crate::server::settings::Environment;
@@ -27,6 +28,7 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     limits::give_back_large_blocks();
     let mut signals = Signals::listen()?;
     let config = context.config(&flags.0)?;
+    let keys_before = KeysBefore::of(&config);
     let (notify, startup) = (Notify::of(&Environment::of_process()), Startup::default());
     let started = running::start_telling(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new()), &startup);
     let running = tokio::select! {
@@ -40,7 +42,7 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     let json = context.output == Some(Format::Json);
     if running.first_run {
         let (link, command) = (link_for_terminal(&running.app).await?, |words: &str| context.command(words));
-        receipt::first_run(&running.app, &config, link.as_deref(), command)
+        receipt::first_run(&running.app, &config, keys_before, link.as_deref(), command)
             .await?
             .iter()
             .for_each(|line| output::say(line));
@@ -84,6 +86,7 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     context.on_host("init").trying(what)?;
     let config = context.config(&flags.0)?;
     prepare_data(&config.data).trying(what)?;
+    let keys_before = KeysBefore::of(&config);
     let addresses = Addresses::configured(&config);
     let urls = running::urls(&config, &addresses);
     let (clock, entropy) = (Arc::new(SystemClock), Arc::new(SystemEntropy::new()));
@@ -98,7 +101,10 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     // the receipt names the key of the audit
     app.authority.checkpoint_due().await.trying(what)?;
     let (link, command) = (link_for_terminal(&app).await.trying(what)?, |words: &str| context.command(words));
-    receipt::first_run(&app, &config, link.as_deref(), command).await?.iter().for_each(|line| output::say(line));
+    receipt::first_run(&app, &config, keys_before, link.as_deref(), command)
+        .await?
+        .iter()
+        .for_each(|line| output::say(line));
     say_note(context);
     if context.output == Some(Format::Json) {
         output::data(&format!("{}\n", receipt::first_run_event(&app, &config).await?))?;

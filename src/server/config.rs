@@ -12,6 +12,7 @@ use super::checkpoint_targets::Target;
 use super::proxies::{ListenerName, trusted_network};
 use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, config_error};
 use crate::error::{Error, Result};
+use crate::model::identifier::Identifier;
 use crate::model::network::IpNetwork;
 
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct Config {
     pub database: DatabaseUrl,
     /// The Postgres server may run with fsync=off: for a database that may be lost.
     pub allow_unsafe_database: bool,
+    /// An empty database is refused.
+    pub must_exist: bool,
     pub unlock_key: PathBuf,
     /// Figures of the database that are kept outside of it.
     pub anchor: PathBuf,
@@ -93,6 +96,7 @@ impl Config {
         Ok(Config {
             database: DatabaseUrl::from_given(&given, &data)?,
             allow_unsafe_database: given.parse("allow_unsafe_database", switch)?.unwrap_or(false),
+            must_exist: given.parse("must_exist", switch)?.unwrap_or(false),
             unlock_key,
             anchor: given.value("anchor").map_or_else(|| data.join("anchor.json"), PathBuf::from),
             external_url: given.parse("external_url", |v| base_url(v, &["https"]))?,
@@ -158,6 +162,7 @@ impl Config {
             .into(),
             "hsts" => self.hsts.map_or_else(|| "off".to_owned(), |time| format!("{}s", time.as_secs())),
             "allow_unsafe_database" => self.allow_unsafe_database.to_string(),
+            "must_exist" => self.must_exist.to_string(),
             "checkpoints" => self.checkpoints.iter().map(ToString::to_string).collect::<Vec<_>>().join(","),
             "locked" => self.locked.to_string(),
             "drain" => format!("{}ms", self.drain.as_millis()),
@@ -293,6 +298,18 @@ fn credential(environment: &Environment) -> Option<PathBuf> {
 }
 
 impl Config {
+    /// Refuses an external URL whose name the server's own certificate cannot carry.
+    pub fn check_own_name(&self) -> Result<()> {
+        let (Some(url), None) = (&self.external_url, &self.tls) else { return Ok(()) };
+        let Some(url::Host::Domain(name)) = url.host() else { return Ok(()) };
+        let Err(error) = Identifier::dns(name) else { return Ok(()) };
+        Err(config_error(format!(
+            "the server's own certificate cannot carry the name of external_url: {}; give the server another name, or a \
+             certificate of yours ([tls] in the file of --config)",
+            error.detail
+        )))
+    }
+
     /// What a start would stumble over that no single setting shows: files that cannot be read, and one address twice.
     /// A sentence each.
     pub fn stumbling_blocks(&self) -> Vec<String> {

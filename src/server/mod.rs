@@ -6,6 +6,7 @@ pub mod checkpoint_targets;
 pub mod claim;
 pub mod config;
 mod crowd;
+pub mod founded;
 pub mod limits;
 pub mod listen;
 mod metrics;

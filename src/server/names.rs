@@ -20,7 +20,14 @@ pub fn host_name() -> String {
 /// The fully qualified name, or the host name when there is none. Asked once in the life of a process.
 pub fn fqdn() -> String {
     static FOUND: OnceLock<String> = OnceLock::new();
-    FOUND.get_or_init(|| find(host_name(), PATIENCE, canonical)).clone()
+    FOUND.get_or_init(|| as_name(find(host_name(), PATIENCE, canonical))).clone()
+}
+
+/// A host that is called 12345 or ca_server has no name for URLs: the first is read as an address, and no certificate
+/// carries the other.
+fn as_name(found: String) -> String {
+    let is_number = found.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    if is_number || Identifier::dns(&found).is_err() { "localhost".to_owned() } else { found }
 }
 
 fn find(host: String, patience: Duration, resolve: fn(&str) -> Option<String>) -> String {
@@ -84,6 +91,20 @@ fn canonical(host: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_without_a_name_for_urls_is_localhost() {
+        for (found, expected) in [
+            ("12345", "localhost"),
+            ("host.7", "localhost"),
+            ("ca_server", "localhost"),
+            ("", "localhost"),
+            ("ca7", "ca7"),
+            ("ca.lab.example", "ca.lab.example"),
+        ] {
+            assert_eq!(as_name(found.to_owned()), expected, "{found}");
+        }
+    }
 
     #[test]
     fn the_long_name_stands_beside_the_short_one() {

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::config::{Config, prepare_data};
+use super::founded;
 use super::startup::Startup;
 use crate::authority::hierarchy::{self as founding, Founding};
 use crate::clock::Clock;
@@ -39,11 +40,17 @@ pub async fn open_migrated(
     startup: &Startup,
 ) -> Result<Store> {
     let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
+    config.check_own_name()?;
+    // read before the database: whoever founds at the same time leaves its traces once an installation stands
+    let mut may_found = founded::check_may_found(config);
+    if !config.database.is_postgres() && is_empty(&config.database.sqlite_path()?) {
+        // before the driver makes or changes the file
+        std::mem::replace(&mut may_found, Ok(()))?;
+    }
     let db = open_database(config, replica).await?;
     check_durability(config, &db).await?;
-    let has_keys = has_status_key(config);
-    if has_keys && migrate::schema(&db).await?.applied == 0 {
-        return Err(second_installation(config));
+    if migrate::schema(&db).await?.applied == 0 {
+        may_found?;
     }
     let outcome = migrate::run_telling(&db, &|doing| startup.migrating(doing)).await;
     startup.migrated();
@@ -90,6 +97,11 @@ async fn measured(replica: ReplicaId, db: Db, clock: Arc<dyn Clock>, entropy: Ar
     Ok(store)
 }
 
+/// The driver would write into it, or make it.
+fn is_empty(file: &Path) -> bool {
+    file.metadata().map_or(true, |about| about.len() == 0)
+}
+
 async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
     let db = if config.database.is_postgres() {
         Db::open_postgres(config.database.expose(), CONNECTIONS, &replicas::connection_name(replica)).await
@@ -114,19 +126,22 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers
 /// keep.
 pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> Result<Opened> {
-    let has_keys = has_status_key(config);
+    let may_found = founded::check_may_found(config);
     let first_run = match installation(&store).await? {
         Some(_) => false,
-        None if has_keys => return Err(second_installation(config)),
-        None if config.locked => {
+        None if may_found.is_ok() && config.locked => {
             let detail =
                 "this database holds no CA yet, and making one needs the unlock key; start once without --locked";
             return Err(Error::new(ErrorKind::Locked, detail));
         }
-        None => found(config, &store, status_url).await?,
+        None => {
+            may_found?;
+            found(config, &store, status_url).await?
+        }
     };
     let row = installation(&store).await?.ok_or_else(|| Error::inconsistent("the installation row is gone"))?;
     let (keys, locked) = open_keys(config, &store, &row)?;
+    founded::remember(config, &row.id);
     Ok(Opened { store, keys: Arc::new(keys), first_run, locked })
 }
 
@@ -150,23 +165,6 @@ async fn check_durability(config: &Config, db: &Db) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Whether the data directory has the status key of an installation. It is written once an installation stands, so whoever
-/// finds it before reading that the database holds none has the keys of another one; a founding that was killed goes on.
-fn has_status_key(config: &Config) -> bool {
-    config.data.join(KeyFile::Status.file_name()).exists()
-}
-
-/// Refuses a database without an installation beside the keys of one: founding a second CA would overwrite its status key.
-fn second_installation(config: &Config) -> Error {
-    let detail = format!(
-        "the database {} holds no CA, but {} is of an installation that exists: name its database with --database-url, or \
-         another directory with --data to make a second CA",
-        config.database,
-        config.data.join(KeyFile::Status.file_name()).display()
-    );
-    Error::new(ErrorKind::Conflict, detail)
 }
 
 /// Opens an installation that exists, for commands on the host.
@@ -233,6 +231,7 @@ fn founder(
 
 /// The seals of a running server: unlock and status, never root.
 fn open_keys(config: &Config, store: &Store, row: &Installation) -> Result<(Keys, bool)> {
+    founded::check_is_known(config, &row.id)?;
     let keys = Keys::locked(store.entropy.clone());
     let status_path = config.data.join(KeyFile::Status.file_name());
     if config.locked {

@@ -5,6 +5,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::config::Config;
+use super::founded::KeysBefore;
 use super::listen::Addresses;
 use crate::app::App;
 use crate::error::Result;
@@ -24,6 +25,7 @@ const NEXT: [(&str, &str); 5] = [
 pub async fn first_run(
     app: &App,
     config: &Config,
+    before: KeysBefore,
     setup: Option<&str>,
     command: impl Fn(&str) -> String,
 ) -> Result<Vec<String>> {
@@ -44,12 +46,15 @@ pub async fn first_run(
     for (name, loaded) in &snapshot.profiles {
         lines.push(format!("  created   profile     {name:<24}{}", loaded.config.lifetime.default));
     }
+    let word = |was_there| if was_there { "used   " } else { "created" };
     lines.push(format!(
-        "  created   unlock key  {}   <- back this up, apart from the database",
+        "  {}   unlock key  {}   <- back this up, apart from the database",
+        word(before.unlock),
         config.unlock_key.display()
     ));
     lines.push(format!(
-        "  created   root key    {}   <- move this to a safe place",
+        "  {}   root key    {}   <- move this to a safe place",
+        word(before.root),
         config.data.join("root.key").display()
     ));
     lines.push(String::new());

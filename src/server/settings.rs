@@ -41,6 +41,7 @@ settings! {
     "data" "data" "CHANCERY_DATA" "DIR" Text "Directory for the database, keys and the server's own certificate";
     "database_url" "database-url" "CHANCERY_DATABASE_URL" "URL" Text "Where the database is; SQLite in the data directory when not given";
     "allow_unsafe_database" "" "CHANCERY_ALLOW_UNSAFE_DATABASE" "" Switch "Start although the Postgres server runs with fsync=off: a crash loses certificates and revocations";
+    "must_exist" "must-exist" "CHANCERY_MUST_EXIST" "" Switch "Refuse an empty database instead of making a CA in it: for every start after the first";
     "unlock_key" "unlock-key" "CHANCERY_UNLOCK_KEY" "FILE" Text "The key that unwraps the CA's keys; unlock.key in the data directory";
     "anchor" "" "CHANCERY_ANCHOR" "FILE" Text "What is remembered of the database outside of it; anchor.json in the data directory";
     "external_url" "external-url" "CHANCERY_EXTERNAL_URL" "URL" Text "Base of ACME URLs and links, as clients reach this server";

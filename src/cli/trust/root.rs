@@ -58,7 +58,7 @@ pub async fn find(context: &Context, fingerprint: Option<&str>) -> Result<Vec<Ro
         (url, Some(file)) => {
             let found = matching(from_file(&file)?, expected)?;
             match (url, found.as_slice()) {
-                (Some(url), [one]) => with_bundle(url.trim_end_matches('/'), one.clone()).await,
+                (Some(url), [one]) => with_bundle(url.trim_end_matches('/'), one.clone(), Vec::new()).await,
                 _ => Ok(found),
             }
         }
@@ -69,7 +69,7 @@ pub async fn find(context: &Context, fingerprint: Option<&str>) -> Result<Vec<Ro
                 ))
             })?;
             let url = url.trim_end_matches('/');
-            with_bundle(url, Root::new(anchor::pinned_root(url, expected).await?)?).await
+            with_bundle(url, Root::new(anchor::pinned_root(url, expected).await?)?, Vec::new()).await
         }
         (None, None) => {
             let mut all = of_this_host(context).await?;
@@ -96,13 +96,17 @@ fn matching(found: Vec<Root>, expected: Option<Fingerprint>) -> Result<Vec<Root>
     Err(Error::refused(ErrorKind::Refused, "trust.fingerprint", value, allowed, fix).explained(wrong))
 }
 
-/// With what else the server has in its bundle. A server that cannot be reached under this root adds nothing.
-pub(in crate::cli) async fn with_bundle(url: &str, root: Root) -> Result<Vec<Root>> {
+/// With what else the server has in its bundle. A server that cannot be reached under this root, because it moves to its next
+/// one at this moment, leaves it at what was `known` before.
+pub(in crate::cli) async fn with_bundle(url: &str, root: Root, known: Vec<Root>) -> Result<Vec<Root>> {
     let path = format!("/bundles/{OWN_DOMAIN}.pem");
     let answer = anchor::read(url, &root.der, &path).await.ok().filter(|answer| answer.status == 200);
-    let text = answer.and_then(|answer| String::from_utf8(answer.body).ok()).unwrap_or_default();
-    let others = pem::decode_all(&text).unwrap_or_default().into_iter().filter(|block| block.der != root.der);
-    let others = others.map(|block| Root::new(block.der)).collect::<Result<Vec<_>>>()?;
+    let text = answer.and_then(|answer| String::from_utf8(answer.body).ok());
+    let others = match text.and_then(|text| pem::decode_all(&text).ok()).filter(|blocks| !blocks.is_empty()) {
+        Some(blocks) => blocks.into_iter().map(|block| Root::new(block.der)).collect::<Result<Vec<_>>>()?,
+        None => known,
+    };
+    let others = others.into_iter().filter(|other| other.der != root.der).collect::<Vec<_>>();
     Ok(std::iter::once(root).chain(others).collect())
 }
 

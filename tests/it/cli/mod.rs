@@ -12,6 +12,7 @@ mod quickstart;
 mod reconcile;
 mod remedies;
 mod roots;
+mod second_ca;
 mod server;
 mod sweep;
 mod tools;
@@ -486,7 +487,9 @@ async fn two_replicas_that_start_at_once_make_one_hierarchy() {
     // both are given the same unlock key, as replicas are
     let other = at.join("other");
     assert_eq!(code(&run(at, &["init", "--data", other.to_str().unwrap()])), 0);
-    let key = other.join("unlock.key");
+    // a copy of it: beside the first stands of which installation it is
+    let key = at.join("unlock.key");
+    std::fs::copy(other.join("unlock.key"), &key).unwrap();
     let start = |data: &str| {
         let mut command = chancery(at);
         command.env("CHANCERY_DATABASE_URL", &url).env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true");

@@ -124,7 +124,9 @@ async fn two_servers_that_start_at_once_on_an_empty_postgres_make_one_ca() {
     let url = postgres::create_database().await;
     let keys = tempfile::tempdir().unwrap();
     assert_eq!(code(&run(keys.path(), &["init"])), 0);
-    let unlock = keys.path().join(".local/share/chancery/unlock.key").display().to_string();
+    // a copy of it: beside the first stands of which installation it is
+    let unlock = keys.path().join("unlock.key").display().to_string();
+    std::fs::copy(keys.path().join(".local/share/chancery/unlock.key"), &unlock).unwrap();
     let settings = [("CHANCERY_UNLOCK_KEY", unlock.as_str())];
     let start = || TestServer::start(Some(url.clone()), &settings);
     let (one, mut two) = tokio::join!(start(), start());

@@ -1,0 +1,112 @@
+//! Never a second CA by accident: an empty database beside the key of an installation, and starts that must find one.
+
+use std::path::Path;
+
+use crate::support::postgres::{create_database, drop_database};
+use crate::support::process::{chancery, code, told};
+
+fn run(home: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    let output = chancery(home)
+        .env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true")
+        .envs(variables.iter().copied())
+        .args(arguments)
+        .output()
+        .unwrap();
+    (code(&output), told(&output))
+}
+
+#[test]
+fn a_start_that_must_find_a_ca_makes_none() {
+    let home = tempfile::tempdir().unwrap();
+    for (variables, arguments) in [
+        (&[][..], &["init", "--must-exist"][..]),
+        (&[("CHANCERY_MUST_EXIST", "true")], &["serve"]),
+        (&[("CHANCERY_MUST_EXIST", "true")], &["serve", "--locked"]),
+    ] {
+        let (code, told) = run(home.path(), variables, arguments);
+        assert_eq!(code, 7, "{told}");
+        assert!(told.contains("must_exist") && told.contains("--database-url"), "{told}");
+    }
+    for file in ["chancery.db", "unlock.key", "root.key"] {
+        assert!(!home.path().join(".local/share/chancery").join(file).exists(), "{file} was made");
+    }
+    assert_eq!(run(home.path(), &[], &["init"]).0, 0);
+    let (code, told) = run(home.path(), &[("CHANCERY_MUST_EXIST", "true")], &["init"]);
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
+fn a_start_that_must_find_a_ca_leaves_an_empty_database_as_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("empty.db");
+    std::fs::write(&file, "").unwrap();
+    let url = format!("sqlite://{}", file.display());
+    let (code, told) = run(home.path(), &[("CHANCERY_DATABASE_URL", &url)], &["serve", "--must-exist"]);
+    assert_eq!(code, 7, "{told}");
+    assert_eq!(std::fs::metadata(&file).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn the_unlock_key_of_an_installation_founds_no_other() {
+    let url = create_database().await;
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let keys = tempfile::tempdir().unwrap();
+    let key = keys.path().join("ca.key").display().to_string();
+    let production = [("CHANCERY_UNLOCK_KEY", key.as_str()), ("CHANCERY_DATABASE_URL", url.as_str())];
+    let (code, told) = run(first.path(), &production, &["init"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("created   unlock key"), "{told}");
+    let known = std::fs::read_to_string(keys.path().join("ca.key.installation")).unwrap();
+    assert_eq!(known.trim().len(), 32, "{known}");
+
+    // the database URL is forgotten, on a machine with a fresh data directory
+    for command in ["serve", "init"] {
+        let (code, told) = run(second.path(), &production[..1], &[command]);
+        assert_eq!(code, 7, "{told}");
+        assert!(told.contains("ca.key.installation") && told.contains("--database-url"), "{told}");
+    }
+    assert!(!second.path().join(".local/share/chancery/chancery.db").exists(), "no database was made");
+    // with it, the machine is one more replica
+    let (code, told) = run(second.path(), &production, &["init"]);
+    assert!(code == 0 && told.contains("holds a CA already"), "{told}");
+
+    // another CA's database beside this key is named before its keys fail to open
+    let other = tempfile::tempdir().unwrap();
+    assert_eq!(run(other.path(), &[], &["init"]).0, 0);
+    let foreign = format!("sqlite://{}", other.path().join(".local/share/chancery/chancery.db").display());
+    let (code, told) =
+        run(second.path(), &[production[0], ("CHANCERY_DATABASE_URL", &foreign)], &["find", "x.example"]);
+    assert_eq!(code, 7, "{told}");
+    assert!(told.contains(known.trim()) && told.contains("--unlock-key"), "{told}");
+    drop_database(&url).await;
+}
+
+#[test]
+fn an_installation_from_before_learns_which_key_it_has_and_a_key_that_was_there_was_used() {
+    let home = tempfile::tempdir().unwrap();
+    let (elsewhere, keys) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    assert_eq!(run(home.path(), &[], &["init"]).0, 0);
+    let data = home.path().join(".local/share/chancery");
+    let mark = data.join("unlock.key.installation");
+    let known = std::fs::read(&mark).unwrap();
+    std::fs::remove_file(&mark).unwrap();
+    assert_eq!(run(home.path(), &[], &["init"]).0, 0);
+    assert_eq!(std::fs::read(&mark).unwrap(), known);
+
+    let key = keys.path().join("unlock.key");
+    std::fs::copy(data.join("unlock.key"), &key).unwrap();
+    let (code, told) = run(elsewhere.path(), &[("CHANCERY_UNLOCK_KEY", &key.display().to_string())], &["init"]);
+    assert_eq!(code, 0, "{told}");
+    assert!(told.contains("used      unlock key") && told.contains("created   root key"), "{told}");
+}
+
+#[test]
+fn a_name_that_no_certificate_carries_is_no_external_url() {
+    let home = tempfile::tempdir().unwrap();
+    for host in ["ca_server.lab", "-ca.lab", "a..b", &format!("{}.lab", "a".repeat(64))] {
+        let (code, told) = run(home.path(), &[], &["init", "--external-url", &format!("https://{host}:8443")]);
+        assert_eq!(code, 2, "{host}: {told}");
+        assert!(told.contains("cannot carry the name of external_url"), "{host}: {told}");
+    }
+    assert!(!home.path().join(".local/share/chancery/chancery.db").exists());
+}
