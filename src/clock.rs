@@ -38,7 +38,8 @@ impl Timestamp {
         Timestamp(self.secs() * 1_000_000)
     }
 
-    /// RFC 3339 with any offset and at most nine digits of fraction.
+    /// RFC 3339 with its microseconds, as programs of ours write it; what people and clients write is read by
+    /// `model::times`.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(parsed.unix_timestamp_nanos() / 1_000).ok().map(Timestamp)
@@ -87,13 +88,6 @@ impl Serialize for Timestamp {
     }
 }
 
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(d)?;
-        Timestamp::parse_rfc3339(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
-    }
-}
-
 /// For what happens many times a second: RFC 3339 UTC with six digits of fraction.
 pub mod exact {
     use super::{Deserialize, Deserializer, Serializer, Timestamp};
@@ -109,7 +103,8 @@ pub mod exact {
     }
 
     pub fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
-        Timestamp::deserialize(d)
+        let text = String::deserialize(d)?;
+        Timestamp::parse_rfc3339(&text).ok_or_else(|| serde::de::Error::custom("not an RFC 3339 time"))
     }
 }
 

@@ -194,8 +194,11 @@ impl Payload {
         self.0.is_empty()
     }
 
+    /// Its members. Null is as absent: clients in Go, Java and .NET write it for what they leave out.
     pub fn object(&self) -> Result<Map<String, Value>> {
-        json::parse_object(&self.0, "the payload")
+        let mut members = json::parse_object(&self.0, "the payload")?;
+        members.retain(|_, value| !value.is_null());
+        Ok(members)
     }
 }
 

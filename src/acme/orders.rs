@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::acme::OrderStatus;
 use crate::model::id::OrderId;
+use crate::model::times;
 use crate::registration::must_be_valid;
 use crate::registration::orders::{AskedName, NewOrder, OrderView, PAGE};
 
@@ -83,7 +84,7 @@ fn asked(members: &Map<String, Value>) -> Result<NewOrder> {
 pub(super) fn asked_name(value: &Value) -> Option<AskedName> {
     let part = |name| value.get(name).and_then(Value::as_str).map(str::to_owned);
     let ancestor = match value.get("ancestorDomain") {
-        None => None,
+        None | Some(Value::Null) => None,
         Some(text) => Some(text.as_str()?.to_owned()),
     };
     Some(AskedName { kind: part("type")?, value: part("value")?, ancestor })
@@ -91,8 +92,7 @@ pub(super) fn asked_name(value: &Value) -> Option<AskedName> {
 
 fn time(members: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>> {
     let Some(text) = string(members, name, WHAT)? else { return Ok(None) };
-    let parsed = Timestamp::parse_rfc3339(text);
-    parsed.map(Some).ok_or_else(|| Error::malformed(format!("\"{name}\" is not an RFC 3339 time")))
+    times::moment(text).map(Some).map_err(|e| Error::malformed(format!("{name} cannot be read: {}", e.detail)))
 }
 
 /// `Location` stands on finalize too: several clients poll there.

@@ -6,10 +6,10 @@ use axum::http::Uri;
 use axum::response::Response;
 
 use super::acme_accounts::{parse as account, wrong};
-use super::certificates::time;
 use super::{Api, acme_shape};
 use crate::access::{Caller, Permission};
 use crate::api::document::Problems;
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http::extract::Query;
 use crate::http::page;
@@ -17,6 +17,7 @@ use crate::model::acme::{Order, OrderStatus};
 use crate::model::attempt::{AttemptFilter, NameSearch, OrderFilter};
 use crate::model::id::OrderId;
 use crate::model::identifier::shown;
+use crate::model::times;
 use crate::wire::acme_lists::{AcmeAttempt, AcmeAttemptQuery, AcmeOrder, AcmeOrderQuery, AcmeTimeline};
 use crate::wire::page::Page;
 
@@ -32,7 +33,7 @@ pub async fn list(
     caller.may(Permission::ReadAcme)?;
     let limit = page::limit(query.limit)?;
     let before = page::cursor(query.cursor.as_deref())?;
-    let mut rows = api.registration.find_orders(&filter(query)?, before, limit + 1).await?;
+    let mut rows = api.registration.find_orders(&filter(query, api.registration.now())?, before, limit + 1).await?;
     let next_cursor = page::cut(&mut rows, limit, |order| order.id);
     rows.retain(|order| caller.may_see_order(order).is_ok());
     let now = api.registration.now();
@@ -83,11 +84,12 @@ pub async fn attempts(
     caller.may_read_all_acme()?;
     let limit = page::limit(query.limit)?;
     let before = page::cursor(query.cursor.as_deref())?;
+    let now = api.registration.now();
     let filter = AttemptFilter {
         account: query.account.as_deref().map(account).transpose()?,
         directory: query.directory,
         name: query.name.as_deref().map(name).transpose()?,
-        since: query.since.as_deref().map(time).transpose()?,
+        since: query.since.as_deref().map(|text| times::moment_ago(text, now)).transpose()?,
     };
     let mut rows = api.registration.find_attempts(&filter, before, limit + 1).await?;
     let next_cursor = page::cut(&mut rows, limit, |attempt| attempt.id);
@@ -95,7 +97,7 @@ pub async fn attempts(
     Ok(page::respond(&uri, Page { items, next_cursor }))
 }
 
-fn filter(query: AcmeOrderQuery) -> Result<OrderFilter> {
+fn filter(query: AcmeOrderQuery, now: Timestamp) -> Result<OrderFilter> {
     let status = query.status.as_deref().map(|text| {
         OrderStatus::from_name(text)
             .map_err(|_| wrong("orders.status", text, "pending, ready, processing, valid, invalid"))
@@ -105,7 +107,7 @@ fn filter(query: AcmeOrderQuery) -> Result<OrderFilter> {
         directory: query.directory,
         status: status.transpose()?,
         name: query.name.as_deref().map(name).transpose()?,
-        since: query.since.as_deref().map(time).transpose()?,
+        since: query.since.as_deref().map(|text| times::moment_ago(text, now)).transpose()?,
     })
 }
 

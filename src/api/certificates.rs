@@ -15,6 +15,7 @@ use crate::model::certificate::{Certificate, CertificateFilter, ShownStatus};
 use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
 use crate::model::serial::{parse_hex, searched};
+use crate::model::times;
 use crate::pki::pem;
 use crate::wire;
 use crate::wire::audit::AuditEvent;
@@ -47,7 +48,7 @@ pub async fn list(
             let before = page::cursor::<CertificateId>(query.cursor.as_deref())?;
             let of_serial = short_serial(&api, &query, now).await?;
             let room = limit.saturating_sub(u16::try_from(of_serial.len()).unwrap_or(limit)).max(1);
-            let mut rows = api.authority.certificates(&filter(&caller, &query)?, before, room + 1).await?;
+            let mut rows = api.authority.certificates(&filter(&caller, &query, now)?, before, room + 1).await?;
             let next = page::cut(&mut rows, room, |c| c.id);
             rows.retain(|c| of_serial.iter().all(|first| first.id != c.id));
             if before.is_none() {
@@ -146,7 +147,7 @@ fn key_id(query: &CertificateQuery) -> Result<Option<Vec<u8>>> {
     query.authority_key_id.as_ref().map(read).transpose()
 }
 
-fn filter(caller: &Caller, query: &CertificateQuery) -> Result<CertificateFilter> {
+fn filter(caller: &Caller, query: &CertificateQuery, now: Timestamp) -> Result<CertificateFilter> {
     let status = query.status.as_deref().map(|text| {
         ShownStatus::from_name(text).ok_or_else(|| {
             let value = format!("\"{}\"", shown(text));
@@ -165,7 +166,7 @@ fn filter(caller: &Caller, query: &CertificateQuery) -> Result<CertificateFilter
         issuer: query.issuer.clone(),
         account_id: None,
         requester: caller.only_own().or_else(|| query.requester.clone()),
-        expires_before: query.expires_before.as_deref().map(time).transpose()?,
+        expires_before: query.expires_before.as_deref().map(|text| times::moment_ahead(text, now)).transpose()?,
         authority_key_id: key_id(query)?,
         name,
     })
@@ -175,11 +176,6 @@ fn filter(caller: &Caller, query: &CertificateQuery) -> Result<CertificateFilter
 fn search(q: &str) -> String {
     let q = q.trim();
     if q.contains('*') { q.to_owned() } else { format!("{q}*") }
-}
-
-pub(super) fn time(text: &str) -> Result<Timestamp> {
-    let whole = Timestamp::parse_rfc3339(text).or_else(|| Timestamp::parse_rfc3339(&format!("{text}T00:00:00Z")));
-    whole.ok_or_else(|| Error::malformed(format!("\"{}\" is neither an RFC 3339 time nor a date", shown(text))))
 }
 
 /// The record, if the caller may see it.

@@ -38,7 +38,9 @@ pub(super) fn base() -> OpenApi {
         title = "Chancery",
         version = "1",
         description = "A private certificate authority. Answers may gain members: ignore what you do not know. \
-                       Requests with unknown members are refused. Times are RFC 3339 UTC; durations are 90d, 12h or ISO 8601.",
+                       Requests with unknown members are refused. Answers give times as RFC 3339 in UTC and whole seconds. Requests may write a time as RFC 3339 with \
+                       any offset and fraction (cut off), or as a date (00:00 UTC), and a duration as 90d, 12h, 1h30m, 30s or \
+                       ISO 8601; where a duration is asked for, a time means until then.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
         contact(name = "Chancery")
     ),

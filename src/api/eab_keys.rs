@@ -9,13 +9,14 @@ use super::{Api, grants, idempotent, refused, shape};
 use crate::access::grants::NewGrant;
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::{Json, Query};
 use crate::http::page;
 use crate::model::eab;
 use crate::model::id::EabKeyId;
 use crate::model::identifier::shown;
-use crate::model::validity::parse_any_duration;
+use crate::model::times;
 use crate::registration::external_accounts::{Bounds, NewEabKey};
 use crate::wire::acme::{EabKey, EabKeyRequest, EabKeyRevocation};
 use crate::wire::page::{Page, PageQuery};
@@ -55,7 +56,8 @@ pub async fn create(
     if let Some(response) = idempotent::earlier(&api, &caller, once.as_ref()).await? {
         return Ok(response);
     }
-    let (new, now) = (new_key(asked)?, api.authority.store().now());
+    let now = api.authority.store().now();
+    let new = new_key(asked, now)?;
     let told = |key: &eab::EabKey| idempotent::text(&shape::eab_key(key, now));
     let (key, secret) = api.registration.create_eab_key(caller.actor(), &new, once.as_ref(), told).await?;
     let mut shape = shape::eab_key(&key, now);
@@ -97,7 +99,7 @@ fn parse(id: &str) -> Result<EabKeyId> {
     id.parse().map_err(|_| Error::not_found(format!("EAB key {}", shown(id))))
 }
 
-fn new_key(asked: EabKeyRequest) -> Result<NewEabKey> {
+fn new_key(asked: EabKeyRequest, now: Timestamp) -> Result<NewEabKey> {
     let lists = [&asked.allow_names, &asked.subjects, &asked.profiles, &asked.issuers];
     let bounded = lists.iter().any(|list| list.is_some()) || asked.max_count.is_some();
     let bounds = match &asked.grant {
@@ -129,7 +131,7 @@ fn new_key(asked: EabKeyRequest) -> Result<NewEabKey> {
         name: asked.name,
         directory: asked.directory.unwrap_or_else(|| "default".into()),
         bounds,
-        expires_in: asked.expires.as_deref().map(parse_any_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(|text| times::length(text, now)).transpose()?,
         max_accounts: asked.max_accounts,
     })
 }

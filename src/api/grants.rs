@@ -9,12 +9,13 @@ use super::{Api, idempotent, refused, shape};
 use crate::access::grants::NewGrant;
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http::extract::{Json, Query};
 use crate::http::page;
 use crate::model::id::GrantId;
 use crate::model::identifier::shown;
-use crate::model::validity::parse_any_duration;
+use crate::model::times;
 use crate::wire::grants::{Grant, GrantRequest, GrantRevocation};
 use crate::wire::page::{Page, PageQuery};
 
@@ -53,7 +54,8 @@ pub async fn create(
     if let Some(response) = idempotent::earlier(&api, &caller, key.as_ref()).await? {
         return Ok(response);
     }
-    let (new, now) = (new_grant(asked)?, api.authority.store().now());
+    let now = api.authority.store().now();
+    let new = new_grant(asked, now)?;
     let told = |grant: &crate::model::grant::Grant| idempotent::text(&shape::grant(grant, now));
     let grant = api.access.create_grant(caller.actor(), &new, key.as_ref(), told).await?;
     let location = [(header::LOCATION, format!("/api/v1/grants/{}", grant.id))];
@@ -98,14 +100,14 @@ pub fn parse(id: &str) -> Result<GrantId> {
     id.parse().map_err(|_| Error::not_found(format!("grant {}", shown(id))))
 }
 
-pub fn new_grant(asked: GrantRequest) -> Result<NewGrant> {
+pub fn new_grant(asked: GrantRequest, now: Timestamp) -> Result<NewGrant> {
     Ok(NewGrant {
         name: asked.name,
         allow_names: asked.allow_names,
         subjects: asked.subjects,
         profiles: asked.profiles,
         issuers: asked.issuers,
-        expires_in: asked.expires.as_deref().map(parse_any_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(|text| times::length(text, now)).transpose()?,
         max_count: asked.max_count,
     })
 }

@@ -9,6 +9,7 @@ use super::{Api, grants, idempotent, refused, shape};
 use crate::access::tokens::NewToken;
 use crate::access::{Caller, Permission};
 use crate::api::document::{Problems, WriteProblems};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::{Json, Query};
 use crate::http::page;
@@ -16,7 +17,7 @@ use crate::model::actor::Role;
 use crate::model::id::TokenId;
 use crate::model::identifier::shown;
 use crate::model::token as model;
-use crate::model::validity::parse_any_duration;
+use crate::model::times;
 use crate::wire::page::{Page, PageQuery};
 use crate::wire::tokens::{Token, TokenRequest};
 
@@ -55,7 +56,8 @@ pub async fn create(
     if let Some(response) = idempotent::earlier(&api, &caller, key.as_ref()).await? {
         return Ok(response);
     }
-    let (new, now) = (new_token(asked)?, api.authority.store().now());
+    let now = api.authority.store().now();
+    let new = new_token(asked, now)?;
     let (token, secret) = match &key {
         None => api.access.create_token(caller.actor(), &new).await?,
         Some(key) => {
@@ -102,7 +104,7 @@ fn parse(id: &str) -> Result<TokenId> {
     id.parse().map_err(|_| Error::not_found(format!("token {}", shown(id))))
 }
 
-fn new_token(asked: TokenRequest) -> Result<NewToken> {
+fn new_token(asked: TokenRequest, now: Timestamp) -> Result<NewToken> {
     let role = asked.role.as_deref().map(|name| {
         Role::from_name(name).ok_or_else(|| {
             let all = Role::ALL.map(Role::name).join(", ");
@@ -114,7 +116,7 @@ fn new_token(asked: TokenRequest) -> Result<NewToken> {
     Ok(NewToken {
         name: asked.name,
         role: role.transpose()?,
-        expires_in: asked.expires.as_deref().map(parse_any_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(|text| times::length(text, now)).transpose()?,
         allow_names: asked.allow_names,
         subjects: asked.subjects,
         profiles: asked.profiles,

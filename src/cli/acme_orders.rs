@@ -36,7 +36,7 @@ pub struct ListArgs {
     /// pending, ready, processing, valid or invalid
     #[arg(long)]
     status: Option<String>,
-    /// Made at this time or later (RFC 3339, or a date)
+    /// Made at this time or later; 2h means two hours ago
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// How many at most
@@ -54,7 +54,7 @@ pub struct AttemptsArgs {
     /// Those of one directory
     #[arg(long, value_name = "SLUG")]
     directory: Option<String>,
-    /// At this time or later (RFC 3339, or a date)
+    /// At this time or later; 2h means two hours ago
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// How many at most

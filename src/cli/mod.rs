@@ -36,6 +36,7 @@ mod migrate;
 mod named;
 mod objects;
 mod output;
+mod pair;
 mod peer;
 mod profile;
 mod quickstart;
@@ -63,9 +64,13 @@ use output::Format;
 
 use crate::server::limits;
 
+const TIMES: &str = "Times, wherever TIME stands: a duration (90d, 12h, 1h30m, 30s), a date (2027-01-05, which is 00:00 UTC) or an \
+                     RFC 3339 time (2027-01-05T10:00:00+01:00). A duration counts from now, and a length may be given as the \
+                     moment at which it ends.";
+
 /// A private certificate authority: ACME, REST, CRL and OCSP in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "chancery", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(name = "chancery", version, about, arg_required_else_help = true, disable_help_subcommand = true, after_help = TIMES)]
 struct Cli {
     #[command(flatten)]
     everywhere: EverywhereFlags,

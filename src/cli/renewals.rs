@@ -7,6 +7,9 @@ use super::failure::{Result, Trying};
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::error::Error;
+use crate::model::times;
 
 #[derive(Debug, Subcommand)]
 pub enum RenewalsCommand {
@@ -69,8 +72,10 @@ const WINDOWS: &str = "/api/v1/renewal-windows";
 pub async fn run(context: &Context, client: &Client, command: RenewalsCommand) -> Result<()> {
     match command {
         RenewalsCommand::Move(args) => {
+            let what = || "cannot move the renewal windows".to_owned();
+            let members = args.members(SystemClock.now()).trying(what)?;
             let made =
-                client.post(WINDOWS, &args.members()).await.trying(|| "cannot move the renewal windows".into())?;
+                client.post(WINDOWS, &members).await.trying(what)?;
             if context.output == Some(Format::Json) {
                 return Ok(output::json(&made)?);
             }
@@ -103,7 +108,7 @@ pub async fn run(context: &Context, client: &Client, command: RenewalsCommand) -
 }
 
 impl MoveArgs {
-    fn members(self) -> Map<String, Value> {
+    fn members(self, now: Timestamp) -> Result<Map<String, Value>, Error> {
         let mut members = Map::from_iter([
             ("reason".to_owned(), Value::from(self.reason)),
             ("expires".to_owned(), Value::from(self.expires)),
@@ -111,20 +116,25 @@ impl MoveArgs {
         if !self.certificate.is_empty() {
             members.insert("certificates".into(), self.certificate.into());
         }
+        let ahead = |text: Option<String>| text.map(|text| times::moment_ahead(&text, now)).transpose();
+        let ago = |text: Option<String>| text.map(|text| times::moment_ago(&text, now)).transpose();
+        let moments = [
+            ("expires_before", ahead(self.expires_before)?),
+            ("issued_before", ago(self.issued_before)?),
+            ("end", ahead(self.end)?),
+        ];
+        members.extend(moments.into_iter().filter_map(|(member, at)| Some((member.to_owned(), at?.to_string().into()))));
         let rest = [
             ("issuer", self.issuer),
             ("profile", self.profile),
             ("account", self.account),
             ("requester", self.requester),
             ("name", self.name),
-            ("expires_before", self.expires_before),
-            ("issued_before", self.issued_before),
             ("start", self.start),
-            ("end", self.end),
             ("explanation_url", self.explanation_url),
         ];
         members.extend(rest.into_iter().filter_map(|(member, value)| Some((member.to_owned(), value?.into()))));
-        members
+        Ok(members)
     }
 }
 

@@ -17,8 +17,9 @@ use super::output::{self, Format};
 use super::session::Context;
 use crate::authority::ca_revocation::root_cannot_be_revoked;
 use crate::client::{Client, encode};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
+use crate::model::times;
 use crate::model::reason::RevocationReason;
 use crate::model::revocation::NewRevocation;
 use crate::model::serial::to_hex;
@@ -32,7 +33,7 @@ pub struct RevokeArgs {
     /// certificateHold, which `--lift` takes back
     #[arg(long, default_value = "unspecified")]
     reason: String,
-    /// Since when the key is known or suspected to be compromised: a date or an RFC 3339 time
+    /// Since when the key is known or suspected to be compromised: a date, a time, or how long ago (2d)
     #[arg(long, value_name = "TIME")]
     invalidity_date: Option<String>,
     /// Lift the hold of a certificate that was revoked for certificateHold: it is good again
@@ -61,7 +62,8 @@ pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
         return lift(context, &args).await.trying(|| format!("cannot lift the hold of {}", args.selector));
     }
     let reason = RevocationReason::from_name(&args.reason).trying(what)?;
-    let date = args.invalidity_date.as_deref().map(time).transpose().trying(what)?;
+    let date = args.invalidity_date.as_deref().map(|text| times::moment_ago(text, SystemClock.now()));
+    let date = date.transpose().trying(|| "cannot read --invalidity-date".to_owned())?;
     let wanted = NewRevocation::new(reason, date);
     let client = context.client().await?;
     let target = target(&client, &args.selector).await.trying(what)?;
@@ -132,17 +134,6 @@ fn show(context: &Context, done: &mut Value, verb: &str, how: &str) -> Result<()
     let (whose, serial) = (super::certificates::named(done), output::text(done, "serial"));
     output::say(&format!("{verb}{whose}   {how}   serial {serial}"));
     Ok(())
-}
-
-/// A date, which begins at midnight UTC, or an RFC 3339 time.
-fn time(text: &str) -> Result<Timestamp, Error> {
-    let whole = if text.len() == 10 { format!("{text}T00:00:00Z") } else { text.to_owned() };
-    Timestamp::parse_rfc3339(&whole).ok_or_else(|| {
-        let text = crate::model::identifier::shown(text);
-        Error::malformed(format!(
-            "\"{text}\" is not a time; give --invalidity-date as 2026-11-29 or 2026-11-29T14:00:00Z"
-        ))
-    })
 }
 
 const NOT_FOUND: u8 = 4;

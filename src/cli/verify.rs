@@ -18,6 +18,7 @@ use super::{certificates, objects};
 use crate::client::{Client, Refusal};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::Error;
+use crate::model::times;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::pem;
 use crate::pki::verification::{Trust, outdated_key_id, refused_for_servers};
@@ -29,7 +30,7 @@ pub struct VerifyArgs {
     /// The TLS server's name that it must have, with serverAuth; that of host:port when not given
     #[arg(long, value_name = "NAME")]
     host: Option<String>,
-    /// Judge as of this time (RFC 3339)
+    /// Judge as of this time; a duration such as 30d counts from now
     #[arg(long, value_name = "TIME")]
     at: Option<String>,
     /// A CRL to look into, instead of asking the CA
@@ -47,9 +48,7 @@ struct Verdict {
 pub async fn verify(context: &Context, args: VerifyArgs) -> Result<()> {
     let what = || format!("cannot verify {}", args.thing);
     let at = match &args.at {
-        Some(text) => Timestamp::parse_rfc3339(text)
-            .ok_or_else(|| Error::malformed(format!("--at \"{text}\" is not an RFC 3339 time")))
-            .trying(what)?,
+        Some(text) => times::moment_ahead(text, SystemClock.now()).trying(|| "cannot read --at".to_owned())?,
         None => SystemClock.now(),
     };
     let case = gather(context, &args, at).await.trying(what)?;

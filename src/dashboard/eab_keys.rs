@@ -18,7 +18,7 @@ use crate::http::page::{cursor, cut};
 use crate::model::eab::EabKey;
 use crate::model::id::EabKeyId;
 use crate::model::identifier::shown;
-use crate::model::validity::parse_duration;
+use crate::model::times;
 use crate::registration::external_accounts::{Bounds, MacKey, NewEabKey};
 
 const ROWS: u16 = 50;
@@ -180,11 +180,12 @@ async fn make(dash: &Dash, signed: &Signed, form: &Form) -> Result<(EabKey, MacK
         expires_in: None,
         max_count: number("max_count")?,
     });
+    let now = dash.authority.store().now();
     let new = NewEabKey {
         name: form.text("name").to_owned(),
         directory: form.given("directory").unwrap_or("default").to_owned(),
         bounds,
-        expires_in: form.given("expires").map(parse_duration).transpose()?,
+        expires_in: form.given("expires").map(|text| times::length(text, now)).transpose()?,
         max_accounts: number("max_accounts")?,
     };
     let told = |_: &EabKey| Ok(String::new());

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::model::certificate::Certificate;
 use crate::model::identifier::{Identifier, shown};
-use crate::model::validity::{RequestedValidity, parse_duration};
+use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
 use crate::pki::profile::Profile;
@@ -122,7 +122,7 @@ async fn read(dash: &Dash, signed: &Signed, given: &Form) -> Result<Issuance> {
     let csr = given.given("csr").ok_or_else(|| {
         Error::new(ErrorKind::Unprocessable, "there is no CSR: paste it, from BEGIN to END, or choose its file")
     })?;
-    let ttl = given.given("ttl").map(parse_duration).transpose()?;
+    let validity = given.given("ttl").map(RequestedValidity::until).transpose()?.unwrap_or_default();
     let profile = given.text("profile").to_owned();
     let request = CertificateRequest::from_pem_or_der(csr.as_bytes(), &KeyPolicy::with_any_rsa_length())?;
     let subject = subject(given);
@@ -135,7 +135,7 @@ async fn read(dash: &Dash, signed: &Signed, given: &Form) -> Result<Issuance> {
         request,
         names: Some(names),
         subject,
-        validity: RequestedValidity { ttl, ..RequestedValidity::default() },
+        validity,
         guard: Guard {
             grant: signed.caller().bounds().map(|(id, scope)| Granted::all(id, scope)),
             ..Guard::default()

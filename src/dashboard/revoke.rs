@@ -15,6 +15,7 @@ use super::{Dash, refused};
 use crate::access::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::times;
 use crate::http::extract::Query;
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::model::certificate::{Certificate, CertificateStatus};
@@ -108,14 +109,10 @@ async fn revoke(dash: &Dash, signed: &Signed, record: &Certificate, given: &Form
 
 /// A time in UTC as a field of a browser gives it, or a date.
 fn moment(text: &str) -> Result<Timestamp> {
-    let text = text.trim().trim_end_matches('Z').replace(' ', "T");
-    let whole = match text.len() {
-        10 => format!("{text}T00:00:00Z"),
-        16 => format!("{text}:00Z"),
-        _ => format!("{text}Z"),
-    };
-    Timestamp::parse_rfc3339(&whole).ok_or_else(|| {
-        let text = crate::model::identifier::shown(&text);
+    let text = text.trim();
+    // a browser's field knows no offset
+    times::moment(text).or_else(|_| times::moment(&format!("{text}Z"))).map_err(|_| {
+        let text = crate::model::identifier::shown(text);
         Error::malformed(format!("\"{text}\" is not a time; give it as 2026-11-29 14:00 or as a date, in UTC"))
     })
 }

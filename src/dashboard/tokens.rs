@@ -20,7 +20,7 @@ use crate::model::actor::Role;
 use crate::model::id::TokenId;
 use crate::model::identifier::shown;
 use crate::model::token::Token;
-use crate::model::validity::parse_duration;
+use crate::model::times;
 
 const ROWS: u16 = 50;
 
@@ -156,10 +156,11 @@ async fn make(dash: &Dash, signed: &Signed, form: &Form) -> Result<(Token, Secre
         let texts: Vec<String> = form.text(name).split([',', '\n']).map(|t| t.trim().to_owned()).collect();
         Some(texts.into_iter().filter(|t| !t.is_empty()).collect::<Vec<_>>()).filter(|list| !list.is_empty())
     };
+    let now = dash.authority.store().now();
     let new = NewToken {
         name: form.text("name").to_owned(),
         role: Some(role),
-        expires_in: form.given("expires").map(parse_duration).transpose()?,
+        expires_in: form.given("expires").map(|text| times::length(text, now)).transpose()?,
         allow_names: lines("allow_names"),
         profiles: Some(form.all("profiles")).filter(|list| !list.is_empty()),
         ..NewToken::default()

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::identifier::shown;
-use super::validity::parse_duration;
+use super::times::parse_duration;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 

@@ -23,6 +23,7 @@ pub mod renewal;
 pub mod revocation;
 pub mod serial;
 pub mod text;
+pub mod times;
 pub mod token;
 pub mod user;
 pub mod validity;

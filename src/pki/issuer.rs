@@ -285,27 +285,36 @@ impl IssuerKey {
         }
     }
 
-    /// Explicit values are honoured exactly or refused later, on the bytes; defaults are backdated and capped.
+    /// Explicit values are honoured exactly or refused later, on the bytes; defaults are capped. A lifetime counts from
+    /// now and the backdate comes on top, as far as the profile's maximum leaves room for it.
     fn choose_validity(&self, profile: &Profile, names: &[Identifier], ask: &Ask) -> Result<Validity> {
         let asked = ask.validity;
-        let backdated = (ask.now - profile.backdate()).max(self.validity.not_before());
-        let not_before = asked.not_before.unwrap_or(backdated).truncated();
         let last_second = Duration::from_secs(1);
-        let not_after = match (asked.not_after, asked.ttl) {
+        let longest = profile.max_lifetime(names, ask.via_acme);
+        let now = ask.now.max(self.validity.not_before()).truncated();
+        let from = asked.not_before.unwrap_or(now).truncated();
+        let end = match (asked.not_after, asked.ttl) {
             (Some(_), Some(_)) => {
                 return Err(Error::malformed("not_after and ttl contradict each other: give one of them"));
             }
-            (Some(not_after), None) => not_after,
-            (None, Some(ttl)) => not_before + ttl - last_second,
-            (None, None) => {
-                let life = profile.default_lifetime(names, ask.via_acme);
-                planted!(
-                    "default-outlives-its-issuer",
-                    not_before + life - last_second,
-                    (not_before + life - last_second).min(self.validity.not_after())
-                )
-            }
+            (Some(not_after), None) => Some(not_after.truncated()),
+            (None, Some(ttl)) => Some(from + ttl - last_second),
+            (None, None) => None,
         };
+        let backdated = (ask.now - profile.backdate()).max(self.validity.not_before()).truncated();
+        let not_before = match (asked.not_before, end) {
+            (Some(_), _) => from,
+            (None, Some(end)) => backdated.max((end + last_second - longest).min(now)),
+            (None, None) => backdated,
+        };
+        let not_after = end.unwrap_or_else(|| {
+            let whole = match asked.like_before {
+                Some(length) => not_before + length,
+                None => from + profile.default_lifetime(names, ask.via_acme),
+            };
+            let usual = whole.min(not_before + longest) - last_second;
+            planted!("default-outlives-its-issuer", usual, usual.min(self.validity.not_after()))
+        });
         Validity::new(not_before, not_after)
     }
 }

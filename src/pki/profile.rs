@@ -14,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::key::KeyAlgorithm;
 use crate::model::names::{NameRule, NameRules};
-use crate::model::validity::parse_duration;
+use crate::model::times::parse_duration;
 
 /// How far after now an explicit notBefore may lie by a profile that says nothing else: certificates are made ahead
 /// of a planned change, not ahead of their reason.

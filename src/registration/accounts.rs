@@ -270,11 +270,12 @@ fn checked_contacts(contact: Vec<String>) -> Result<Vec<String>> {
             format!("an account has at most {MAX_CONTACTS} contacts, not {}", contact.len()),
         ));
     }
-    contact.iter().try_for_each(|url| checked_contact(url))?;
-    Ok(contact)
+    contact.iter().map(|url| checked_contact(url)).collect()
 }
 
-fn checked_contact(url: &str) -> Result<()> {
+/// Blanks around the URL and behind its scheme are left out: people write them into the settings of their clients.
+fn checked_contact(url: &str) -> Result<String> {
+    let url = url.trim();
     let scheme = url.get(..7).unwrap_or_default();
     if !scheme.eq_ignore_ascii_case("mailto:") {
         return Err(Error::new(
@@ -282,14 +283,14 @@ fn checked_contact(url: &str) -> Result<()> {
             format!("contact \"{}\" is not supported: allowed are mailto: URLs", shown(url)),
         ));
     }
-    let address = url.get(7..).unwrap_or_default();
+    let address = url.get(7..).unwrap_or_default().trim();
     if address.contains(['?', ',']) || Identifier::email(address).is_err() {
         return Err(Error::new(
             ErrorKind::InvalidContact,
             format!("contact \"{}\" is not mailto: and one mail address without header fields", shown(url)),
         ));
     }
-    Ok(())
+    Ok(format!("{scheme}{address}"))
 }
 
 #[cfg(test)]
@@ -299,7 +300,10 @@ mod tests {
     #[test]
     fn contacts_are_one_plain_mailbox_each() {
         for good in ["mailto:admin@example.org", "MAILTO:a+b@sub.example.org"] {
-            assert!(checked_contact(good).is_ok(), "{good}");
+            assert_eq!(checked_contact(good).unwrap(), good);
+        }
+        for spaced in ["mailto: ops@lab.example", " mailto:ops@lab.example ", "mailto:  ops@lab.example\t"] {
+            assert_eq!(checked_contact(spaced).unwrap(), "mailto:ops@lab.example");
         }
         for bad in ["mailto:a@b,c@d", "mailto:a@b?subject=x", "mailto:", "mailto:a", "mailto:ä@example.org"] {
             assert_eq!(checked_contact(bad).unwrap_err().kind, ErrorKind::InvalidContact, "{bad}");

@@ -19,7 +19,7 @@ use crate::model::identifier::{DnsName, Identifier, shown};
 use crate::model::limits::Limits;
 use crate::model::names::NameRule;
 use crate::model::network::IpNetwork;
-use crate::model::validity::parse_duration;
+use crate::model::times::parse_duration;
 use crate::store::profiles::{self, StoredDirectory};
 use crate::store::versions::{self, Topic};
 use crate::validation::{CaaMode, Method, Rules};

@@ -22,7 +22,7 @@ use crate::model::eab::EabKey;
 use crate::model::id::{EabKeyId, GrantId};
 use crate::model::identifier::shown;
 use crate::model::text::is_deceptive;
-use crate::model::validity::shown_duration;
+use crate::model::times::shown_duration;
 use crate::store::{self, Tx, accounts, eab_keys, orders};
 
 pub const DEFAULT_LIFE: Duration = days(90);

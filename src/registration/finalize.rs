@@ -140,6 +140,7 @@ impl Registration {
                 not_before: order.not_before,
                 not_after: order.not_after,
                 ttl: None,
+                like_before: None,
                 asked_at: Some(order.created_at),
             },
             guard: Guard {

@@ -192,16 +192,16 @@ impl Registration {
         if ask.not_before.is_none() && ask.not_after.is_none() {
             return Ok(());
         }
-        let whole = |t: &Timestamp| t.truncated() == *t;
-        if !ask.not_before.iter().chain(&ask.not_after).all(whole) {
-            return Err(Error::malformed("notBefore and notAfter are whole seconds: certificates have no fractions"));
-        }
         let snapshot = self.authority.snapshot();
         let profile = snapshot.profile(profile)?;
         let now = self.store.now();
         // the client's clock may be off a little, either way
         let earliest = (now - profile.profile.backdate().max(START_SKEW)).truncated();
-        let from = ask.not_before.unwrap_or_else(|| (now - profile.profile.backdate()).truncated());
+        let max = profile.profile.max_lifetime(names, true);
+        // without a notBefore the backdate gives way to the maximum
+        let latest_end = |to: Timestamp| (to + Duration::from_secs(1) - max).min(now).truncated();
+        let backdated = (now - profile.profile.backdate()).truncated();
+        let from = ask.not_before.unwrap_or_else(|| ask.not_after.map_or(backdated, |to| backdated.max(latest_end(to))));
         let refuse = |rule: &str, value: Timestamp, allowed: String| {
             let fix = "leave it out to get the default: a time that is given is honoured exactly or refused";
             let member = if value == from { "notBefore" } else { "notAfter" };
@@ -235,7 +235,6 @@ impl Registration {
             );
         }
         let Some(to) = ask.not_after else { return Ok(()) };
-        let max = profile.profile.max_lifetime(names, true);
         if to.since(from) + Duration::from_secs(1) > max {
             return refuse("lifetime", to, format!("at most {} d from notBefore", max.as_secs() / 86_400));
         }

@@ -14,6 +14,7 @@ use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, conf
 use crate::error::{Error, Result};
 use crate::model::identifier::Identifier;
 use crate::model::network::IpNetwork;
+use crate::model::times::{parse_any_duration, parse_duration};
 
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -107,7 +108,7 @@ impl Config {
             listen_mtls: given.parse("listen_mtls", listen_or_off)?.flatten(),
             only: given.parse("only", only)?.unwrap_or(Only::Both),
             locked: given.parse("locked", switch)?.unwrap_or(false),
-            drain: given.parse("drain", duration)?.unwrap_or(Duration::from_secs(5)),
+            drain: given.parse("drain", short)?.unwrap_or(Duration::from_secs(5)),
             crl_backdate: given.parse("crl_backdate", backdate)?.unwrap_or(crate::authority::crl::BACKDATE),
             checkpoints: given.parse("checkpoints", |v| items(v).map(Target::parse).collect())?.unwrap_or_default(),
             tls: own_certificate(&given)?,
@@ -429,28 +430,22 @@ fn hsts(text: &str) -> Result<Option<Duration>, String> {
     if text == "off" {
         return Ok(None);
     }
-    let time = crate::model::validity::parse_duration(text).ok().filter(|time| !time.is_zero());
+    let time = parse_duration(text).ok();
     time.map(Some).ok_or_else(|| format!("\"{text}\" is neither off nor a time such as 180d"))
 }
 
-/// `500ms`, `5s`, `2m` or `0`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: Option<u64> = digits.parse().ok();
-    match (number, &text[digits.len()..]) {
-        (Some(n), "ms") => Ok(Duration::from_millis(n)),
-        (Some(n), "s") => Ok(Duration::from_secs(n)),
-        (Some(n), "m") if n <= 60 => Ok(Duration::from_secs(n * 60)),
-        (Some(0), "") => Ok(Duration::ZERO),
-        _ => Err(format!("\"{text}\" is not a time; write it as 500ms, 5s or 2m")),
-    }
+/// From nothing to an hour.
+fn short(text: &str) -> Result<Duration, String> {
+    let time = parse_any_duration(text).map_err(|e| e.detail)?;
+    let allowed = time <= Duration::from_secs(3_600);
+    allowed.then_some(time).ok_or_else(|| format!("\"{text}\" is longer than 1h; write it as 500ms, 5s or 2m"))
 }
 
 /// How far back thisUpdate may lie: an hour is more than any clock of a verifier should be wrong.
 fn backdate(text: &str) -> Result<Duration, String> {
-    let back = duration(text)?;
+    let back = short(text)?;
     let allowed = back <= Duration::from_secs(3_600) && back.subsec_nanos() == 0;
-    allowed.then_some(back).ok_or_else(|| format!("\"{text}\" is not in whole seconds from 0 to 60m"))
+    allowed.then_some(back).ok_or_else(|| format!("\"{text}\" is not in whole seconds from 0 to 1h"))
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -146,7 +146,7 @@ pub struct AcmeOrderQuery {
     pub status: Option<String>,
     /// A name that it asks for: whole (`web.lab.example`, `*.lab.example`) or the beginning (`web*`).
     pub name: Option<String>,
-    /// Made at this time or later (RFC 3339, or a date).
+    /// Made at this time or later; a duration such as `2h` counts from now into the past.
     pub since: Option<String>,
     /// Items on a page: 1 to 500, 50 by default.
     #[param(minimum = 1, maximum = 500, default = 50)]
@@ -194,7 +194,7 @@ pub struct AcmeAttemptQuery {
     pub directory: Option<String>,
     /// A name that was asked for: whole, or the beginning (`web*`).
     pub name: Option<String>,
-    /// At this time or later (RFC 3339, or a date).
+    /// At this time or later; a duration such as `2h` counts from now into the past.
     pub since: Option<String>,
     /// Items on a page: 1 to 500, 50 by default.
     #[param(minimum = 1, maximum = 500, default = 50)]

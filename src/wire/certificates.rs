@@ -24,7 +24,8 @@ pub struct IssueRequest {
     /// The slug of an issuer; the current one of the profile's domain when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<String>,
-    /// Length from now, such as `90d`, `12h` or `P90D`; the profile's default when absent. Not with `not_after`.
+    /// How long from now, such as `90d`, `1h30m` or `30s`, or until when; the profile's default when absent. The profile's
+    /// backdate comes on top, as far as the profile's maximum leaves room for it. Not with `not_after`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ttl: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -33,6 +34,10 @@ pub struct IssueRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub not_after: Option<Timestamp>,
+    /// The certificate that this one is issued in place of: its id, serial or SHA-256. The caller must be allowed to see it,
+    /// and both must have a name in common. The new one is as long as the old one unless `ttl` or `not_after` is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<String>,
     /// The subject's common name, where the profile takes one; the same as `subject.common_name`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub common_name: Option<String>,
@@ -243,7 +248,7 @@ pub struct CertificateQuery {
     pub name: Option<String>,
     /// A serial, a fingerprint or the beginning of a name. A short serial is looked for whole, and stands before the names.
     pub q: Option<String>,
-    /// Ends before this RFC 3339 time or date.
+    /// Expires before this time; a duration such as `30d` counts from now.
     pub expires_before: Option<String>,
     /// Exactly this requester, as a record prints it.
     pub requester: Option<String>,

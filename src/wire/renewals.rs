@@ -28,7 +28,7 @@ pub struct Renewals {
     pub explanation_url: Option<String>,
     /// Seconds after which to ask again.
     pub retry_after: u64,
-    /// The certificate that an ACME order got in its place.
+    /// The newest certificate that was issued in its place, by an ACME order or with `replaces` over REST.
     pub replaced_by: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub struct RenewalWindowRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = DateTime)]
     pub issued_before: Option<Timestamp>,
-    /// An RFC 3339 time or `now`. Without start and end: renew at once, in a window that is over.
+    /// A time, how long from now, or `now`. Without start and end: renew at once, in a window that is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub start: Option<String>,
     /// A day after the start when only that is given. A certificate that ends before is told its own end.

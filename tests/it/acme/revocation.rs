@@ -163,7 +163,7 @@ async fn r3_reasons_are_those_of_a_client_and_the_refusal_lists_them() {
                 assert!(detail.contains(allowed), "{detail}");
             }
         }
-        for reason in [json!("4"), json!(1.5), json!(u64::MAX), json!([4]), json!(null), json!(true)] {
+        for reason in [json!("4"), json!(1.5), json!(u64::MAX), json!([4]), json!(true)] {
             client.post(&url("revoke"), &asked(reason)).await.refused(400, "malformed");
         }
         assert_eq!(everything(&world).await, before);

@@ -49,7 +49,7 @@ crate::on_both_engines! {
             (json!({"expires": "0d"}), "lasts 1s to 3650d"),
             (json!({"expires": "99999999d"}), "lasts 1s to 3650d"),
             (json!({"expires": "99999999999999999999999d"}), "lasts 1s to 3650d"),
-            (json!({"expires": "soon"}), "is not a duration"),
+            (json!({"expires": "soon"}), "is not a time"),
         ];
         for (more, sentence) in rows {
             let mut body = json!({"name": "team", "allow_names": ["lab.example"]});

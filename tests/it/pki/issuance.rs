@@ -325,13 +325,24 @@ fn validity(ca: &Ca, asked: RequestedValidity, via_acme: bool, name: &str) -> Re
 #[test]
 fn explicit_times_are_honoured_exactly_or_refused() {
     let ca = Ca::new(P384, P256);
-    let asked = |not_before, not_after, ttl| RequestedValidity { not_before, not_after, ttl, asked_at: None };
+    let asked = |not_before, not_after, ttl| RequestedValidity { not_before, not_after, ttl, ..RequestedValidity::default() };
     let second = std::time::Duration::from_secs(1);
     let start = NOW - minutes(1);
     let judge = |request| validity(&ca, request, false, "a.example.org");
     // both ends count: the length is exactly what was asked (Mozilla bug 1715455)
-    assert_eq!(judge(asked(None, None, None)), Ok((start, start + days(90) - second)));
-    assert_eq!(judge(asked(None, None, Some(days(397)))), Ok((start, start + days(397) - second)));
+    // a lifetime counts from now, and the backdate comes on top
+    assert_eq!(judge(asked(None, None, None)), Ok((start, NOW + days(90) - second)));
+    assert_eq!(judge(asked(None, None, Some(minutes(5)))), Ok((start, NOW + minutes(5) - second)));
+    assert_eq!(judge(asked(None, None, Some(second * 30))), Ok((start, NOW + second * 29)));
+    // as far as the maximum leaves room for it
+    assert_eq!(judge(asked(None, None, Some(days(397) - second))), Ok((NOW - second, NOW + days(397) - second * 2)));
+    assert_eq!(judge(asked(None, None, Some(days(397)))), Ok((NOW, NOW + days(397) - second)));
+    assert_eq!(judge(asked(None, Some(NOW + days(397) - second), None)), Ok((NOW, NOW + days(397) - second)));
+    assert_eq!(judge(asked(None, Some(NOW + days(397)), None)), Err("validity.lifetime".into()));
+    // like the certificate before: its whole length, capped like a default
+    let like = |length| judge(RequestedValidity { like_before: Some(length), ..RequestedValidity::default() });
+    assert_eq!(like(hours(1)), Ok((start, start + hours(1) - second)));
+    assert_eq!(like(days(500)), Ok((start, start + days(397) - second)));
     assert_eq!(judge(asked(None, None, Some(days(397) + second))), Err("validity.lifetime".into()));
     assert_eq!(judge(asked(Some(NOW), Some(NOW + days(3)), None)), Ok((NOW, NOW + days(3))));
     assert_eq!(judge(asked(Some(NOW), Some(NOW + days(397) - second), None)), Ok((NOW, NOW + days(397) - second)));
