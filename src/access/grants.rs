@@ -16,7 +16,7 @@ use crate::model::id::GrantId;
 use crate::model::identifier::shown;
 use crate::model::names::NameRule;
 use crate::model::text::is_deceptive;
-use crate::model::validity::shown_duration;
+use crate::model::times::shown_duration;
 use crate::store::versions::{self, Topic};
 use crate::store::{self, Tx};
 

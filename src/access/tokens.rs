@@ -15,8 +15,8 @@ use crate::model::grant::{Grant, Scope};
 use crate::model::id::{GrantId, TokenId};
 use crate::model::names::NameRule;
 use crate::model::text::is_deceptive;
+use crate::model::times::shown_duration;
 use crate::model::token::Token;
-use crate::model::validity::shown_duration;
 use crate::store::versions::{self, Topic};
 use crate::store::{self, Store};
 

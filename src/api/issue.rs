@@ -15,17 +15,19 @@ use crate::authority::issue::{Issuance, Issued};
 use crate::authority::signers::Candidates;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::http::extract::{Json, Query};
+use crate::model::certificate::Certificate;
 use crate::model::id::CertificateId;
-use crate::model::identifier::Identifier;
+use crate::model::identifier::{Identifier, shown};
 use crate::model::key::KeyAlgorithm;
-use crate::model::validity::{RequestedValidity, parse_duration};
-use crate::pki::certificate_facts::extensions_of;
+use crate::model::validity::RequestedValidity;
+use crate::pki::certificate_facts::{CertificateFacts, extensions_of};
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::SubjectFields;
+use crate::pki::oids;
 use crate::pki::pem;
 use crate::pki::profile::Profile;
 use crate::pki::request::CertificateRequest;
-use crate::wire::certificates::{Certificate, ExtensionPreview, IssuePreview, IssueQuery, IssueRequest};
+use crate::wire::certificates::{self, ExtensionPreview, IssuePreview, IssueQuery, IssueRequest};
 
 /// Room for a CSR of 32 KB in PEM with its line ends escaped, and little else.
 const LIMIT: usize = 64 * 1024;
@@ -35,7 +37,7 @@ const LIMIT: usize = 64 * 1024;
     params(IssueQuery, ("Idempotency-Key" = Option<String>, Header, description = "Makes repeating safe for 24 hours")),
     request_body = IssueRequest,
     responses(
-        (status = 201, description = "Issued, or told again with Idempotent-Replayed", body = Certificate),
+        (status = 201, description = "Issued, or told again with Idempotent-Replayed", body = certificates::Certificate),
         (status = 200, description = "What would be issued (dry_run)", body = IssuePreview),
         crate::api::document::WriteProblems))]
 pub async fn create(
@@ -75,7 +77,7 @@ async fn read(
     asked: IssueRequest,
     idempotency: Option<IdempotencyClaim>,
 ) -> Result<(Issuance, Option<Zeroizing<String>>)> {
-    let validity = validity(&asked)?;
+    let mut validity = validity(&asked)?;
     let mut subject = subject::read(&asked)?;
     let source = source(&asked)?;
     if let Source::Csr(request) = &source {
@@ -85,10 +87,19 @@ async fn read(
     let permitted = permit(api, caller, &asked, &source, &subject);
     let names = refused(api, caller, "certificate.rejected", "", permitted).await?;
     let common_name = subject.common_name.take().or_else(|| source.common_name());
+    let replaces = match &asked.replaces {
+        Some(text) => {
+            let found = replaced(api, caller, text, &names, common_name.as_deref()).await;
+            let before = refused(api, caller, "certificate.rejected", "", found).await?;
+            validity.like_before = api.authority.length_kept(&before);
+            Some(before.id)
+        }
+        None => None,
+    };
     let (request, private_key) = source.into_request().await?;
     let grant = caller.bounds().map(|(id, scope)| Granted::all(id, scope));
     let (token, token_expires_at) = (caller.token(), caller.expires_at());
-    let guard = Guard { token, token_expires_at, grant, idempotency, ..Guard::default() };
+    let guard = Guard { token, token_expires_at, grant, replaces, idempotency, ..Guard::default() };
     let names = Some(names);
     let (profile, issuer) = (asked.profile, asked.issuer);
     Ok((Issuance { profile, issuer, request, names, common_name, subject, validity, guard }, private_key))
@@ -180,6 +191,44 @@ fn permit(
     Ok(names)
 }
 
+/// The certificate that the new one is to replace, if the caller may see it and both are for the same thing.
+async fn replaced(
+    api: &Api,
+    caller: &Caller,
+    text: &str,
+    names: &[Identifier],
+    common_name: Option<&str>,
+) -> Result<Certificate> {
+    let refuse = |value: String, allowed: &str| {
+        let wrong = format!("replaces names {value}; it must be {allowed}");
+        let fix = "leave replaces out, or name the certificate that this one is for";
+        let error =
+            Error::refused(ErrorKind::Unprocessable, "certificate.replaces", value, allowed, fix).explained(wrong);
+        Err(at("/replaces", &error))
+    };
+    let found = api.authority.certificate_named_by(text).await?;
+    let Some(before) = found.filter(|before| before.fingerprint.is_some() && caller.may_see(before).is_ok()) else {
+        let value = format!("\"{}\", which is no certificate that you may see", shown(text));
+        return refuse(value, "the id, serial number or SHA-256 of a certificate");
+    };
+    let in_common = match before.names.is_empty() {
+        true => common_name.is_some() && common_name_of(api, &before).await?.as_deref() == common_name,
+        false => before.names.iter().any(|name| names.contains(name)),
+    };
+    if before.is_of_hierarchy() || !in_common {
+        let value = format!("serial {}, which has none of the names of this request", before.serial);
+        return refuse(value, "a certificate that has a name in common with the new one");
+    }
+    Ok(before)
+}
+
+async fn common_name_of(api: &Api, certificate: &Certificate) -> Result<Option<String>> {
+    let Some(der) = api.authority.certificate_der(certificate.id).await? else { return Ok(None) };
+    let unreadable = |e| Error::inconsistent(format!("{} cannot be read", certificate.id)).because(e);
+    let facts = CertificateFacts::parse(&der).map_err(unreadable)?;
+    Ok(facts.subject.texts(&oids::COMMON_NAME).ok().and_then(|texts| texts.into_iter().next()))
+}
+
 fn parse_names(texts: &[String]) -> Result<Vec<Identifier>> {
     if texts.len() > CertificateRequest::MAX_NAMES {
         let most = format!("at most {}", CertificateRequest::MAX_NAMES);
@@ -217,8 +266,9 @@ fn validity(asked: &IssueRequest) -> Result<RequestedValidity> {
     if asked.ttl.is_some() && asked.not_after.is_some() {
         return Err(unfit("/ttl", "give ttl or not_after, not both"));
     }
-    let ttl = asked.ttl.as_deref().map(parse_duration).transpose().map_err(|e| at("/ttl", &e))?;
-    Ok(RequestedValidity { not_before: asked.not_before, not_after: asked.not_after, ttl, asked_at: None })
+    let ttl = asked.ttl.as_deref().map(RequestedValidity::until).transpose().map_err(|e| at("/ttl", &e))?;
+    let until = ttl.unwrap_or(RequestedValidity { not_after: asked.not_after, ..RequestedValidity::default() });
+    Ok(RequestedValidity { not_before: asked.not_before, ..until })
 }
 
 pub(super) fn unfit(pointer: &str, detail: &str) -> Error {

@@ -17,7 +17,7 @@ use crate::model::certificate::Certificate;
 use crate::model::id::{AccountId, CertificateId, RenewalWindowId};
 use crate::model::identifier::shown;
 use crate::model::renewal::{RenewalFilter, RenewalRule, RenewalSource};
-use crate::model::validity::parse_duration;
+use crate::model::times;
 use crate::wire::page::{Page, PageQuery};
 use crate::wire::renewals::{RenewalWindow, RenewalWindowRequest, Renewals};
 
@@ -38,10 +38,8 @@ pub async fn of_certificate(
     caller.may_see(&record).map_err(|_| missing())?;
     let renewal_id = api.authority.renewal_id(&record).await?;
     let renewal = api.authority.renewal(&record, renewal_id.as_ref());
-    let successor = match &renewal_id {
-        Some(id) => api.authority.successor(id).await?.filter(|next| caller.may_see(next).is_ok()),
-        None => None,
-    };
+    let successor = api.authority.successor(record.id, renewal_id.as_ref()).await?;
+    let successor = successor.filter(|next| caller.may_see(next).is_ok());
     let (source, rule) = match renewal.source {
         RenewalSource::Life => ("life", None),
         RenewalSource::Rule(rule) => ("rule", Some(rule)),
@@ -132,9 +130,7 @@ fn read(asked: RenewalWindowRequest, now: Timestamp) -> Result<MoveRenewals> {
     let start = match asked.start.as_deref() {
         None => None,
         Some("now") => Some(now),
-        Some(text) => Some(Timestamp::parse_rfc3339(text).ok_or_else(|| {
-            Error::malformed(format!("start \"{}\" is neither \"now\" nor an RFC 3339 time", shown(text)))
-        })?),
+        Some(text) => Some(times::moment_ahead(text, now)?),
     };
     Ok(MoveRenewals {
         filter: RenewalFilter {
@@ -151,7 +147,7 @@ fn read(asked: RenewalWindowRequest, now: Timestamp) -> Result<MoveRenewals> {
         end: asked.end,
         reason: asked.reason,
         explanation_url: asked.explanation_url,
-        expires_in: asked.expires.as_deref().map(parse_duration).transpose()?,
+        expires_in: asked.expires.as_deref().map(|text| times::length(text, now)).transpose()?,
     })
 }
 

@@ -16,8 +16,8 @@ use crate::http::page;
 use crate::model::actor::Role;
 use crate::model::id::TokenId;
 use crate::model::identifier::shown;
-use crate::model::token as model;
 use crate::model::times;
+use crate::model::token as model;
 use crate::wire::page::{Page, PageQuery};
 use crate::wire::tokens::{Token, TokenRequest};
 

@@ -32,6 +32,8 @@ pub struct Guard {
     pub key: Option<[u8; 32]>,
     /// One more certificate for exactly these names.
     pub set: Option<NameSet>,
+    /// The certificate that this one is issued in place of; the caller may see it.
+    pub replaces: Option<CertificateId>,
     /// The Idempotency-Key that this request came with.
     pub idempotency: Option<IdempotencyClaim>,
 }

@@ -26,8 +26,8 @@ use crate::pki::name::SubjectFields;
 use crate::pki::prepared::Prepared;
 use crate::pki::request::CertificateRequest;
 use crate::store::certificates::{self, Intent, Outcome};
-use crate::store::grants;
 use crate::store::{Store, Tx, patience};
+use crate::store::{grants, replacements};
 
 /// How often an issuer is chosen for one request while others change issuers.
 const CHOICES: usize = 4;
@@ -431,7 +431,7 @@ impl WriteGroup<IntentRow, Intended> for Writer {
             .collect();
         let mut group = guard::Group::read(&mut tx, &judged).await?;
         let mut results = Vec::with_capacity(rows.len());
-        let mut held = Vec::with_capacity(rows.len());
+        let (mut held, mut replaced) = (Vec::with_capacity(rows.len()), Vec::new());
         for (n, row) in rows.iter().enumerate() {
             if !group.is_current(&judged[n]) {
                 results.push(Ok(Intended::HierarchyMoved));
@@ -440,6 +440,7 @@ impl WriteGroup<IntentRow, Intended> for Writer {
             match guard::hold(&mut tx, &mut group, n, judged[n]).await {
                 Ok(()) => {
                     held.push(row.intent.clone());
+                    replaced.extend(row.guard.replaces.map(|before| (before, row.intent.certificate.id)));
                     audit_intent(&mut tx, row);
                     results.push(Ok(Intended::Committed { renews: group.renews(&row.guard) }));
                 }
@@ -453,6 +454,7 @@ impl WriteGroup<IntentRow, Intended> for Writer {
         }
         group.save(&mut tx).await?;
         certificates::intend(tx.raw(), &held).await?;
+        replacements::insert(tx.raw(), &replaced).await?;
         tx.commit().await?;
         Ok(results)
     }
@@ -460,8 +462,11 @@ impl WriteGroup<IntentRow, Intended> for Writer {
 
 fn audit_intent(tx: &mut Tx, row: &IntentRow) {
     let c = &row.intent.certificate;
-    let detail = json!({"serial": c.serial, "names": c.names, "issuer": c.issuer, "profile": c.profile,
+    let mut detail = json!({"serial": c.serial, "names": c.names, "issuer": c.issuer, "profile": c.profile,
         "revision": c.profile_revision, "not_after": c.validity.not_after()});
+    if let Some(before) = row.guard.replaces {
+        detail["replaces"] = before.to_string().into();
+    }
     tx.audit_as(&row.actor, AuditEvent::done("certificate.intended", c.object(), detail));
 }
 

@@ -13,13 +13,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::certificate::Certificate;
-use crate::model::id::RenewalWindowId;
+use crate::model::id::{CertificateId, RenewalWindowId};
 use crate::model::identifier::{Identifier, shown};
 use crate::model::renewal::{Renewal, RenewalFilter, RenewalId, RenewalRule, RenewalSource, Window};
 use crate::model::text::is_deceptive;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::store::versions::{self, Topic};
-use crate::store::{Store, Tx, certificates, orders, renewals};
+use crate::store::{Store, Tx, certificates, orders, renewals, replacements};
 
 /// Rules that are not over. Each question goes through all of them.
 pub const MAX_RULES: i64 = 200;
@@ -103,12 +103,26 @@ impl Authority {
         }
     }
 
-    /// The certificate that an order got in place of this one.
-    pub async fn successor(&self, id: &RenewalId) -> Result<Option<Certificate>> {
-        match orders::successor(&self.store, &id.to_string()).await? {
+    /// The newest certificate that was issued in place of this one, by an ACME order or over REST.
+    pub async fn successor(&self, replaced: CertificateId, id: Option<&RenewalId>) -> Result<Option<Certificate>> {
+        let by_order = match id {
+            Some(id) => orders::successor(&self.store, &id.to_string()).await?,
+            None => None,
+        };
+        match by_order.max(replacements::successor(&self.store, replaced).await?) {
             Some(successor) => certificates::find(&self.store, successor).await,
             None => Ok(None),
         }
+    }
+
+    /// How long the certificate in place of this one is, when nobody says: as long as this one. None leaves it to the
+    /// profile, where this one was shortened to the end of its issuer.
+    pub fn length_kept(&self, replaced: &Certificate) -> Option<Duration> {
+        let snapshot = self.snapshot();
+        let issuer = snapshot.issuer_by_id(replaced.issuer_id);
+        let end = replaced.validity.not_after();
+        let shortened = issuer.is_some_and(|issuer| issuer.certificates.iter().any(|c| c.not_after == end));
+        (!shortened).then(|| replaced.validity.length())
     }
 
     /// One rule over all certificates that the filter fits and that are there now.

@@ -2,7 +2,7 @@
 //! is never sent.
 
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair, SanType};
@@ -13,6 +13,7 @@ use super::certificates::named;
 use super::failure::{Result, Trying};
 use super::files;
 use super::output::{self, Format};
+use super::pair::{Layout, Pair};
 use super::session::Context;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
@@ -31,6 +32,9 @@ pub struct IssueArgs {
     /// Kind of key: P-256, P-384, P-521, Ed25519
     #[arg(long, value_name = "KIND", default_value = "P-256")]
     key: String,
+    /// How chain and key lie on the disk, which `renew` keeps
+    #[arg(long, value_enum, value_name = "LAYOUT", default_value_t)]
+    layout: Layout,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
@@ -53,7 +57,7 @@ struct Wish {
     /// The issuer that signs, as `chancery ca list` shows it; the default one of the profile's domain when not given
     #[arg(long)]
     issuer: Option<String>,
-    /// How long, such as 90d or 12h; the profile's default when not given
+    /// How long from now, such as 90d, 1h30m or 30s, or until when; the profile's default when not given
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
     /// The subject's common name, where the profile takes one
@@ -107,39 +111,51 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
     let names = args.names.iter().map(|n| Identifier::guess(n)).collect::<Result<Vec<_>, _>>().trying(what)?;
     let first = names.first().map(Identifier::value).or_else(|| args.wish.common_name.clone());
     let stem = files::stem(&first.unwrap_or_else(|| args.wish.profile.clone()));
-    let (chain_path, key_path) = (args.out.join(format!("{stem}.crt")), args.out.join(format!("{stem}.key")));
+    let pair = Pair::new(args.layout, &args.out, &stem);
     let key = generate(&args.key).trying(what)?;
     let csr = request(&names, &key).trying(what)?;
     let client = context.client().await?;
     if args.wish.dry_run {
         return args.wish.preview(context, &client, &csr).await.trying(what);
     }
-    files::refuse_existing(&[&chain_path, &key_path], args.force).trying(what)?;
-    // the key is on the disk before the certificate exists: a crash in between loses nothing that was issued
+    let _until_both_are_there = pair.lock();
+    files::refuse_existing(&[&pair.certificate, &pair.key], args.force).trying(what)?;
     let pem = Zeroizing::new(key.serialize_pem());
-    files::write(&key_path, pem.as_bytes(), 0o600, args.force).trying(what)?;
+    pair.stage(&pem).map_err(elsewhere).trying(what)?;
     let made = match client.post("/api/v1/certificates", &args.wish.body(&csr)).await {
         Ok(made) => made,
         Err(refusal) => {
-            let _nothing_was_issued_for_it = std::fs::remove_file(&key_path);
+            pair.discard();
             return Err(refusal).trying(what);
         }
     };
-    files::write(&chain_path, chain(&made).as_bytes(), 0o644, args.force).trying(what)?;
+    pair.switch(&chain(&made), Some(&pem)).map_err(elsewhere).trying(what)?;
     match context.output {
         Some(Format::Json) => output::json(&made)?,
         Some(Format::Pem) => output::data(&chain(&made))?,
-        Some(Format::Table) | None => tell(&made, &chain_path, &key_path),
+        Some(Format::Table) | None => tell(&made, &pair),
     }
     Ok(())
 }
 
-fn tell(made: &Value, chain: &Path, key: &Path) {
+fn elsewhere(error: Error) -> Error {
+    Error::new(error.kind, format!("{}; choose a directory with --out", error.detail))
+}
+
+fn tell(made: &Value, pair: &Pair) {
     let of = |member| output::text(made, member);
     let (names, until, serial, profile) = (named(made), of("not_after"), of("serial"), of("profile"));
     output::say(&format!("issued  {names}   until {until}   serial {serial}   profile {profile}"));
-    output::say(&format!("  chain  {}", chain.display()));
-    output::say(&format!("  key    {} (0600, made here, never sent)", key.display()));
+    where_it_is(pair, "0600, made here, never sent");
+}
+
+pub fn where_it_is(pair: &Pair, key: &str) {
+    if pair.is_combined() {
+        output::say(&format!("  file   {} (chain and key: {key})", pair.certificate.display()));
+        return;
+    }
+    output::say(&format!("  chain  {}", pair.certificate.display()));
+    output::say(&format!("  key    {} ({key})", pair.key.display()));
 }
 
 pub async fn sign(context: &Context, args: SignArgs) -> Result<()> {

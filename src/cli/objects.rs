@@ -18,17 +18,9 @@ const REQUEST: &str = "CERTIFICATE REQUEST";
 const CRL: &str = "X509 CRL";
 const OCSP: &str = "OCSP RESPONSE";
 
-/// Every object of a file, in its order.
+/// Every object of a file, in its order. A private key among them is refused.
 pub fn read(content: &[u8]) -> Result<Vec<Block>> {
-    if content.first() == Some(&0x30) {
-        let label = label_of(content)?.to_owned();
-        return Ok(vec![Block { label, der: content.to_vec() }]);
-    }
-    let text = std::str::from_utf8(content).map_err(|_| Error::malformed("the file is neither PEM nor DER"))?;
-    let blocks = pem::decode_all(text)?;
-    if blocks.is_empty() {
-        return Err(Error::malformed("there is nothing in PEM or DER in it"));
-    }
+    let blocks = blocks(content)?;
     match blocks.iter().find(|block| block.label.contains("PRIVATE KEY")) {
         Some(_) => Err(Error::malformed(
             "this file holds a private key, which is never shown; give the certificate or the CSR",
@@ -37,9 +29,22 @@ pub fn read(content: &[u8]) -> Result<Vec<Block>> {
     }
 }
 
-/// The certificates of a file, the first being the one that it is about.
+fn blocks(content: &[u8]) -> Result<Vec<Block>> {
+    if content.first() == Some(&0x30) {
+        let label = label_of(content)?.to_owned();
+        return Ok(vec![Block { label, der: content.to_vec() }]);
+    }
+    let text = std::str::from_utf8(content).map_err(|_| Error::malformed("the file is neither PEM nor DER"))?;
+    let blocks = pem::decode_all(text)?;
+    match blocks.is_empty() {
+        true => Err(Error::malformed("there is nothing in PEM or DER in it")),
+        false => Ok(blocks),
+    }
+}
+
+/// The certificates of a file, the first being the one that it is about; it may hold the key too.
 pub fn certificates(content: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let blocks = read(content)?.into_iter().filter(|block| block.label == pem::CERTIFICATE);
+    let blocks = blocks(content)?.into_iter().filter(|block| block.label == pem::CERTIFICATE);
     let found: Vec<_> = blocks.map(|block| block.der).collect();
     if found.is_empty() { Err(Error::malformed("there is no certificate in it")) } else { Ok(found) }
 }

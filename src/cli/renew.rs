@@ -1,5 +1,5 @@
-//! `renew FILE`: a new certificate for the names, the subject and the profile of an old one, with a new key unless
-//! the old one is to be kept. Both files are written beside the old ones and moved over them at the end.
+//! `renew FILE`: a new certificate for the names, the subject and the profile of an old one and as long as that, with a
+//! new key unless the old one is to be kept. Both are put in place together (`pair`).
 
 use std::path::{Path, PathBuf};
 
@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::failure::{Result, Trying};
 use super::output::{self, Format};
+use super::pair::{self, Pair};
 use super::session::Context;
-use super::{certificates, files, issue, objects};
+use super::{certificates, issue, objects};
 use crate::client::{Client, encode};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
@@ -21,9 +22,9 @@ use crate::pki::{key_policy, oids};
 
 #[derive(Debug, Args)]
 pub struct RenewArgs {
-    /// The certificate file that `issue` wrote
+    /// The certificate file that `issue` wrote: NAME.crt, or NAME.pem with the key in it
     file: PathBuf,
-    /// Its private key; FILE with the ending .key when not given
+    /// Its private key; when not given, FILE itself if it holds one, else FILE with the ending .key
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
     /// Keep the private key instead of making a new one
@@ -32,15 +33,22 @@ pub struct RenewArgs {
     /// Renew although more than a third of its life is left and the CA does not ask for it
     #[arg(long)]
     force: bool,
-    /// How long, such as 90d or 12h; the profile's default when not given
+    /// How long from now, such as 90d, 1h30m or 30s, or until when; as long as the old one when not given
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
 }
 
 pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
     let what = || format!("cannot renew {}", args.file.display());
+    let pair = Pair::find(&args.file, args.key_file.as_deref());
+    let _until_both_are_there = pair.lock();
+    if pair.recover().trying(what)? {
+        output::say(&format!(
+            "recovered  {}: an earlier renewal was interrupted; its certificate and key are in place now",
+            args.file.display()
+        ));
+    }
     let old = read(&args.file).trying(what)?;
-    let key_file = args.key_file.clone().unwrap_or_else(|| args.file.with_extension("key"));
     let client = context.client().await?;
     let known = certificates::select(&client, &crate::model::serial::to_hex(&old.fingerprint)).await.trying(what)?;
     if !args.force && !is_due(&old) {
@@ -54,23 +62,27 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
         };
         output::say(&format!("due now  {}: {why}", args.file.display()));
     }
-    let key = key(&args, &key_file, &old).trying(what)?;
+    let key = key(&args, &pair.key, &old).trying(what)?;
     let body = body(&args, &old, &known, &key).trying(what)?;
-    let made = client.post("/api/v1/certificates", &body).await.trying(what)?;
-    let pem = Zeroizing::new(key.serialize_pem());
-    // the key first: between the two the new certificate can be had again, a lost key cannot
-    if !args.reuse_key {
-        files::write(&key_file, pem.as_bytes(), 0o600, true).trying(what)?;
+    let pem = (!args.reuse_key).then(|| Zeroizing::new(key.serialize_pem()));
+    if let Some(pem) = &pem {
+        pair.stage(pem).trying(what)?;
     }
-    files::write(&args.file, issue::chain(&made).as_bytes(), 0o644, true).trying(what)?;
+    let made = match client.post("/api/v1/certificates", &body).await {
+        Ok(made) => made,
+        Err(refusal) => {
+            pair.discard();
+            return Err(refusal).trying(what);
+        }
+    };
+    pair.switch(&issue::chain(&made), pem.as_ref().map(|pem| pem.as_str())).trying(what)?;
     if context.output == Some(Format::Json) {
         return Ok(output::json(&made)?);
     }
     let (names, until, serial) =
         (super::certificates::named(&made), output::text(&made, "not_after"), output::text(&made, "serial"));
     output::say(&format!("renewed  {names}   until {until}   serial {serial}"));
-    output::say(&format!("  chain  {}", args.file.display()));
-    output::say(&format!("  key    {} ({})", key_file.display(), if args.reuse_key { "kept" } else { "new" }));
+    issue::where_it_is(&pair, if args.reuse_key { "kept" } else { "new" });
     Ok(())
 }
 
@@ -107,15 +119,13 @@ async fn called_back(client: &Client, known: &Value) -> Result<Option<String>> {
 
 /// A new key of the old one's kind, or the old one. The old file must be there in either case: it is what is replaced.
 fn key(args: &RenewArgs, file: &Path, old: &CertificateFacts) -> Result<KeyPair, Error> {
-    let unreadable = |e: &dyn std::fmt::Display| {
-        let detail = format!("cannot read the key {}: {e}; name it with --key-file", file.display());
-        Error::new(ErrorKind::Malformed, detail)
-    };
-    let pem = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| unreadable(&e))?;
-    let pair = KeyPair::from_pem(&pem).map_err(|e| unreadable(&e))?;
+    let named = |e: Error| Error::new(e.kind, format!("{}; name it with --key-file", e.detail));
+    let pem = Zeroizing::new(pair::key_text(file).map_err(named)?);
+    let unreadable = |e| Error::malformed(format!("cannot read the key {}: {e}", file.display()));
+    let pair = KeyPair::from_pem(&pem).map_err(|e| named(unreadable(e)))?;
     if key_policy::sha256(&pair.subject_public_key_info()) != old.spki_sha256 {
         let detail = format!(
-            "{} is not the key of {}, and renewing would replace it; name the key of this certificate with --key-file, or              get a new certificate with `chancery issue`",
+            "{} is not the key of {}, and renewing would replace it; name the key of this certificate with --key-file, or get a new certificate with `chancery issue`",
             file.display(),
             args.file.display()
         );
@@ -130,7 +140,7 @@ fn key(args: &RenewArgs, file: &Path, old: &CertificateFacts) -> Result<KeyPair,
 /// The same names, and a subject that says the same: the server refuses what its profile no longer gives.
 fn body(args: &RenewArgs, old: &CertificateFacts, known: &Value, key: &KeyPair) -> Result<Value, Error> {
     let names = old.names.iter().map(|name| Identifier::guess(name)).collect::<Result<Vec<_>, _>>()?;
-    let mut body = json!({"csr": issue::request(&names, key)?, "profile": known["profile"]});
+    let mut body = json!({"csr": issue::request(&names, key)?, "profile": known["profile"], "replaces": known["id"]});
     let attributes = [
         ("common_name", oids::COMMON_NAME),
         ("organization", oids::ORGANIZATION),

@@ -74,8 +74,7 @@ pub async fn run(context: &Context, client: &Client, command: RenewalsCommand) -
         RenewalsCommand::Move(args) => {
             let what = || "cannot move the renewal windows".to_owned();
             let members = args.members(SystemClock.now()).trying(what)?;
-            let made =
-                client.post(WINDOWS, &members).await.trying(what)?;
+            let made = client.post(WINDOWS, &members).await.trying(what)?;
             if context.output == Some(Format::Json) {
                 return Ok(output::json(&made)?);
             }
@@ -123,7 +122,8 @@ impl MoveArgs {
             ("issued_before", ago(self.issued_before)?),
             ("end", ahead(self.end)?),
         ];
-        members.extend(moments.into_iter().filter_map(|(member, at)| Some((member.to_owned(), at?.to_string().into()))));
+        members
+            .extend(moments.into_iter().filter_map(|(member, at)| Some((member.to_owned(), at?.to_string().into()))));
         let rest = [
             ("issuer", self.issuer),
             ("profile", self.profile),

@@ -19,10 +19,10 @@ use crate::authority::ca_revocation::root_cannot_be_revoked;
 use crate::client::{Client, encode};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
-use crate::model::times;
 use crate::model::reason::RevocationReason;
 use crate::model::revocation::NewRevocation;
 use crate::model::serial::to_hex;
+use crate::model::times;
 use crate::pki::certificate_facts::CertificateFacts;
 
 #[derive(Debug, Args)]

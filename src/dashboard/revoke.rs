@@ -15,12 +15,12 @@ use super::{Dash, refused};
 use crate::access::Permission;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
-use crate::model::times;
 use crate::http::extract::Query;
 use crate::http::html::{Words, page, refused_page, see_other};
 use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::reason::RevocationReason;
 use crate::model::revocation::NewRevocation;
+use crate::model::times;
 
 #[derive(Template)]
 #[template(path = "revoke.html")]

@@ -19,8 +19,8 @@ use crate::http::page::{cursor, cut};
 use crate::model::actor::Role;
 use crate::model::id::TokenId;
 use crate::model::identifier::shown;
-use crate::model::token::Token;
 use crate::model::times;
+use crate::model::token::Token;
 
 const ROWS: u16 = 50;
 

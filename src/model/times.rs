@@ -62,9 +62,7 @@ pub fn length(text: &str, now: Timestamp) -> Result<Duration> {
     match parse(text)? {
         Spelled::Length(length) => Ok(length),
         Spelled::Moment(at) if at > now => Ok(at.since(now)),
-        Spelled::Moment(_) => {
-            Err(Error::malformed(format!("\"{}\" is over: give a time after {now}", shown(text))))
-        }
+        Spelled::Moment(_) => Err(Error::malformed(format!("\"{}\" is over: give a time after {now}", shown(text)))),
     }
 }
 
@@ -227,7 +225,17 @@ mod tests {
         ] {
             assert_eq!(moment(text).unwrap().to_string(), utc, "{text}");
         }
-        for text in ["", "2027-02-30", "2027-01-05T10:00:00", "2027-01-05T10:00:00.Z", "1h", "now", "2027-01-05T25:00:00Z", "2027-1-5", "２０２７-01-05"] {
+        for text in [
+            "",
+            "2027-02-30",
+            "2027-01-05T10:00:00",
+            "2027-01-05T10:00:00.Z",
+            "1h",
+            "now",
+            "2027-01-05T25:00:00Z",
+            "2027-1-5",
+            "２０２７-01-05",
+        ] {
             assert!(moment(text).unwrap_err().detail.contains("is not a time"), "{text}");
         }
     }

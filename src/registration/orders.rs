@@ -201,7 +201,8 @@ impl Registration {
         // without a notBefore the backdate gives way to the maximum
         let latest_end = |to: Timestamp| (to + Duration::from_secs(1) - max).min(now).truncated();
         let backdated = (now - profile.profile.backdate()).truncated();
-        let from = ask.not_before.unwrap_or_else(|| ask.not_after.map_or(backdated, |to| backdated.max(latest_end(to))));
+        let from =
+            ask.not_before.unwrap_or_else(|| ask.not_after.map_or(backdated, |to| backdated.max(latest_end(to))));
         let refuse = |rule: &str, value: Timestamp, allowed: String| {
             let fix = "leave it out to get the default: a time that is given is honoured exactly or refused";
             let member = if value == from { "notBefore" } else { "notAfter" };

@@ -40,6 +40,7 @@ mod pool;
 pub mod profiles;
 pub mod reference;
 pub mod renewals;
+pub mod replacements;
 pub mod replica_clocks;
 pub mod replicas;
 pub mod revocations;
@@ -105,6 +106,7 @@ pub fn statements() -> Vec<Sql> {
         orphans::ALL,
         profiles::ALL,
         renewals::ALL,
+        replacements::ALL,
         replica_clocks::ALL,
         replicas::ALL,
         revocations::ALL,

@@ -403,7 +403,12 @@ async fn o5_times_have_any_offset_and_lose_their_fraction() {
         let shifted = |secs: i64| (chancery::clock::Timestamp::from_secs(until.secs() + secs)).to_string();
         let east = format!("{}+02:00", shifted(7_200).strip_suffix('Z').unwrap());
         let west = format!("{}-00:30", shifted(-1_800).strip_suffix('Z').unwrap());
-        let forms = [format!("{plain}+00:00"), format!("{plain}.000Z"), format!("{plain}.999999999Z"), plain.to_lowercase() + "z"];
+        let forms = [
+            format!("{plain}+00:00"),
+            format!("{plain}.000Z"),
+            format!("{plain}.999999999Z"),
+            plain.to_lowercase() + "z",
+        ];
         for text in [utc.clone(), east, west].into_iter().chain(forms) {
             let made = with_times(&client, json!({"notAfter": text})).await.expect(201);
             assert_eq!(made.json()["notAfter"], json!(until), "{text}");

@@ -53,6 +53,48 @@ on_both_engines! {
         assert!(at(&told["end"]) < at_.store.now());
     }
 
+    async fn a_certificate_says_by_what_it_was_replaced_and_keeps_its_length(at_) {
+        let room = Room::over(at_).await;
+        let body = |name: &str, members: Value| {
+            let mut body = json!({"names": [name], "profile": "tls-server"});
+            body.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+            body
+        };
+        let post = async |token: &str, body: Value| room.post(token, "/api/v1/certificates", &body).await;
+        let length = |made: &Value| at(&made["not_after"]).since(at(&made["not_before"])).as_secs() + 1;
+        let first = post(&room.admin, body("a.lab.example", json!({"ttl": "1h"}))).await.json();
+        // the backdate of a minute comes on top
+        assert_eq!(length(&first), 3_660, "{first}");
+        for replaces in [&first["id"], &first["serial"], &first["fingerprint"]] {
+            room.clock.advance(hours(1) / 60);
+            let next = post(&room.admin, body("a.lab.example", json!({"replaces": replaces}))).await.json();
+            assert_eq!(length(&next), 3_660, "{next}");
+            let told = renewals(&room, &room.admin, first["id"].as_str().unwrap()).await;
+            assert_eq!(told["replaced_by"], next["id"], "the newest");
+        }
+        let longer = body("a.lab.example", json!({"replaces": first["id"], "ttl": "2h"}));
+        assert_eq!(length(&post(&room.admin, longer).await.json()), 7_260);
+
+        // who may not see it may not say that it replaces it, and is told what a mistyped id is told
+        let own = room.token(Role::Requester, Some(&["lab.example"]), None).await;
+        for (token, name, replaces) in [
+            (&own, "a.lab.example", first["id"].clone()),
+            (&room.admin, "a.lab.example", json!("crt_00000000000000000000000000")),
+            (&room.admin, "a.lab.example", json!("")),
+            (&room.admin, "a.lab.example", json!("x".repeat(5_000))),
+            (&room.admin, "c.lab.example", first["id"].clone()),
+        ] {
+            let answer = post(token, body(name, json!({"replaces": replaces}))).await;
+            assert_eq!(answer.status, 422, "{}", answer.json());
+            assert_eq!(answer.json()["errors"][0]["pointer"], "/replaces", "{}", answer.json());
+        }
+        let wrong_type = post(&room.admin, body("a.lab.example", json!({"replaces": 7}))).await;
+        assert_eq!(wrong_type.status, 400);
+        let mine = post(&own, body("d.lab.example", json!({}))).await.json();
+        let renewed = post(&own, body("d.lab.example", json!({"replaces": mine["id"], "not_before": null}))).await;
+        assert_eq!(renewed.status, 201, "{}", renewed.json());
+    }
+
     async fn what_stands_below_a_removed_ca_is_renewed_at_once(at_) {
         let room = Room::over(at_).await;
         let made = room.issue(&room.admin, "a.lab.example").await;

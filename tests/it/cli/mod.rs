@@ -11,6 +11,7 @@ mod migrate;
 mod quickstart;
 mod reconcile;
 mod remedies;
+mod renewal;
 mod roots;
 mod second_ca;
 mod server;

@@ -325,7 +325,8 @@ fn validity(ca: &Ca, asked: RequestedValidity, via_acme: bool, name: &str) -> Re
 #[test]
 fn explicit_times_are_honoured_exactly_or_refused() {
     let ca = Ca::new(P384, P256);
-    let asked = |not_before, not_after, ttl| RequestedValidity { not_before, not_after, ttl, ..RequestedValidity::default() };
+    let asked =
+        |not_before, not_after, ttl| RequestedValidity { not_before, not_after, ttl, ..RequestedValidity::default() };
     let second = std::time::Duration::from_secs(1);
     let start = NOW - minutes(1);
     let judge = |request| validity(&ca, request, false, "a.example.org");
