@@ -175,7 +175,9 @@ impl Access {
     /// before ends.
     pub async fn make_sign_in_link(&self, actor: &Actor, user: &User) -> Result<NewLink> {
         if !user.is_active() {
-            let detail = format!("user {} is disabled; run `chancery user enable {}` first", user.name, user.name);
+            let (name, status) = (&user.name, user.status());
+            let first = if user.disabled_at.is_some() { "user enable" } else { "reconcile --confirm" };
+            let detail = format!("user {name} is {status}; run `chancery {first} {name}` first");
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
         let secret = LinkSecret::draw(self.store.entropy.as_ref())?;

@@ -33,14 +33,14 @@ pub struct SetUp<'a> {
 impl Access {
     /// Is there no administrator yet?
     pub async fn needs_setup(&self) -> Result<bool> {
-        Ok(!users::other_admin(&self.store, None).await?)
+        Ok(!users::has_admin(&self.store).await?)
     }
 
     /// A new link; those before it end. Refused once there is an administrator.
     pub async fn make_setup_secret(&self, actor: &Actor) -> Result<NewLink> {
         let mut tx = self.store.begin(actor).await?;
         users::lock_admins(&mut tx).await?;
-        if users::other_admin(&mut tx, None).await? {
+        if users::has_admin(&mut tx).await? {
             return Err(exists());
         }
         let secret = LinkSecret::draw(self.store.entropy.as_ref())?;
@@ -80,7 +80,7 @@ impl Access {
         self.devices.prepare(&self.store).await?;
         let mut tx = self.store.begin(&visitor(place)).await?;
         users::lock_admins(&mut tx).await?;
-        if users::other_admin(&mut tx, None).await? {
+        if users::has_admin(&mut tx).await? {
             return Err(exists());
         }
         self.check_link(users::link(&mut tx, &secret.hash(Purpose::SetUp)).await?)?;
@@ -111,7 +111,8 @@ fn no_link() -> Error {
 }
 
 fn exists() -> Error {
-    let fix = "sign in, or run `chancery user create NAME --role admin --password-file FILE` on the server";
+    let fix = "sign in, or run `chancery user create NAME --role admin --password-file FILE` on the server; one who is \
+               suspended since the database was restored works again with `chancery reconcile --confirm NAME` there";
     let sentence = format!("there is an administrator already; {fix}");
     let allowed = "one while there is no administrator";
     Error::refused(ErrorKind::Conflict, "setup.first", "a second set-up", allowed, fix).saying(sentence)

@@ -78,7 +78,7 @@ impl Access {
         if !Passwords::verify(turn, ask.password, active.map(|(_, hash)| hash.as_str())).await? {
             return Err(self.wrong(found.as_ref().map(|(user, _)| user), open, place).await);
         }
-        let Some((user, hash)) = active else { return Err(refused()) };
+        let Some((user, hash)) = active else { return Err(self.refused().await) };
         let mut tx = self.store.begin(&of_user(user, place)).await?;
         self.accept(&mut tx, user, hash, ask.session).await?;
         devices::end(&mut tx, device).await?;
@@ -104,7 +104,7 @@ impl Access {
             self.passwords.strangers.failed(&network);
             return Err(self.wrong(found.as_ref().map(|(user, _)| user), open, place).await);
         }
-        let Some((user, hash)) = active else { return Err(refused()) };
+        let Some((user, hash)) = active else { return Err(self.refused().await) };
         let mut tx = self.store.begin(&of_user(user, place)).await?;
         // rows in the order of `count_failure`, so that two sign-ins never wait for each other
         if let Some(gate) = &gate {
@@ -135,7 +135,7 @@ impl Access {
     async fn accept(&self, tx: &mut Tx, user: &User, hash: &str, session: Option<&Cookie>) -> Result<()> {
         let now = tx.now();
         if !users::signed_in(&mut *tx, user.id, hash, now).await? {
-            return Err(refused());
+            return Err(wrong_words());
         }
         if let Some(session) = session {
             sessions::end_by_secret(tx, &session.hash()).await?;
@@ -153,16 +153,34 @@ impl Access {
     async fn wrong(&self, user: Option<&User>, open: bool, place: &Place) -> Error {
         let why = match user {
             None => "unknown",
-            Some(user) if !user.is_active() => "disabled",
+            Some(user) if !user.is_active() => user.status(),
             Some(_) if !open => "closed",
             Some(_) => "password",
         };
         let object = user.map(User::object).unwrap_or_default();
         self.refusals.note_entry(Entry { action: "session.refused", object: &object, why }, place).await;
-        refused()
+        self.refused().await
+    }
+
+    /// The same words for everybody, so that they tell nobody which name exists: a password that was changed after the backup
+    /// looks wrong too.
+    async fn refused(&self) -> Error {
+        match self.waits_for_confirmation().await {
+            Ok(true) => Error::new(ErrorKind::Unauthenticated, format!("name or password is wrong, or {WAITING}")),
+            _ => wrong_words(),
+        }
+    }
+
+    /// Whether there are users who may not sign in until they are confirmed.
+    pub async fn waits_for_confirmation(&self) -> Result<bool> {
+        users::is_one_suspended(&self.store).await
     }
 }
 
-fn refused() -> Error {
+/// Why users may not sign in who could before, and what lets them in again.
+pub const WAITING: &str = "the user waits to be confirmed since the database was restored from a backup: run `chancery reconcile \
+                           --confirm NAME` on the host of the server";
+
+fn wrong_words() -> Error {
     Error::new(ErrorKind::Unauthenticated, "name or password is wrong")
 }

@@ -160,12 +160,13 @@ pub(super) fn record(store: &Store, actor: &Actor, new: &NewUser) -> Result<User
         password_changed_at: now,
         last_sign_in_at: None,
         disabled_at: None,
+        suspended_at: None,
         failed_sign_ins: 0,
     })
 }
 
 async fn keep_an_admin(tx: &mut Tx, user: &User) -> Result<()> {
-    if user.role != Role::Admin || !user.is_active() || users::other_admin(&mut *tx, Some(user.id)).await? {
+    if user.role != Role::Admin || !user.is_active() || users::other_admin(&mut *tx, user.id).await? {
         return Ok(());
     }
     Err(Error::refused(

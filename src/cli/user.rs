@@ -142,7 +142,7 @@ async fn list(context: &Context, access: &Access) -> Result<()> {
     let mut table = Table::new(&["NAME", "ROLE", "STATUS", "LAST SIGN-IN", "ID"]);
     for user in &users {
         let status = match user {
-            user if !user.is_active() => "disabled",
+            user if !user.is_active() => user.status(),
             user if !user.takes_new_browsers() => "active, known browsers only",
             _ => "active",
         };
@@ -153,7 +153,7 @@ async fn list(context: &Context, access: &Access) -> Result<()> {
 }
 
 fn shape(user: &User) -> serde_json::Value {
-    let status = if user.is_active() { "active" } else { "disabled" };
+    let status = user.status();
     json!({"id": user.id, "name": user.name.as_str(), "role": user.role.name(), "status": status,
         "created_by": user.created_by, "created_at": user.created_at, "last_sign_in_at": user.last_sign_in_at, "failed_sign_ins": user.failed_sign_ins,
         "takes_new_browsers": user.takes_new_browsers()})

@@ -23,6 +23,8 @@ struct SignIn<'a> {
     refusal: Option<Words>,
     /// No administrator yet: the way in is the set-up link.
     needs_setup: bool,
+    /// Users wait to be confirmed since the database was restored.
+    waits: bool,
     signed_out: bool,
     /// This browser has just become known by a link.
     known: bool,
@@ -45,10 +47,11 @@ pub async fn show(State(dash): State<Dash>, visit: Visit, Query(at): Query<Where
         return Ok(see_other(next));
     }
     let needs_setup = dash.access.needs_setup().await?;
+    let waits = dash.access.waits_for_confirmation().await?;
     let known = at.known.as_deref().and_then(|name| UserName::parse(name).ok());
     let name = known.as_ref().map_or("", UserName::as_str);
     let signed_out = at.signed_out.is_some();
-    page(&SignIn { next, name, refusal: None, needs_setup, signed_out, known: known.is_some() })
+    page(&SignIn { next, name, refusal: None, needs_setup, waits, signed_out, known: known.is_some() })
 }
 
 pub async fn create(State(dash): State<Dash>, Open { visit, form }: Open) -> Result<Response> {
@@ -59,7 +62,9 @@ pub async fn create(State(dash): State<Dash>, Open { visit, form }: Open) -> Res
         Ok(entered) => Ok((set_cookies(&entered), see_other(next)).into_response()),
         Err(error) => {
             let refusal = Some(Words::of(&error, &visit.place.request_id));
-            refused_page(&error, &SignIn { next, name, refusal, needs_setup: false, signed_out: false, known: false })
+            let page =
+                SignIn { next, name, refusal, needs_setup: false, waits: false, signed_out: false, known: false };
+            refused_page(&error, &page)
         }
     }
 }

@@ -51,6 +51,8 @@ pub struct User {
     pub password_changed_at: Timestamp,
     pub last_sign_in_at: Option<Timestamp>,
     pub disabled_at: Option<Timestamp>,
+    /// Since when the user waits to be confirmed, because the database was restored.
+    pub suspended_at: Option<Timestamp>,
     /// Wrong passwords in a row from browsers that are not known.
     pub failed_sign_ins: i64,
 }
@@ -64,8 +66,18 @@ impl User {
         self.failed_sign_ins < MAX_FAILED_SIGN_INS
     }
 
+    /// Whether the user may sign in.
     pub fn is_active(&self) -> bool {
-        self.disabled_at.is_none()
+        self.disabled_at.is_none() && self.suspended_at.is_none()
+    }
+
+    /// `active`, `disabled` or `suspended`.
+    pub fn status(&self) -> &'static str {
+        match (self.disabled_at, self.suspended_at) {
+            (Some(_), _) => "disabled",
+            (None, Some(_)) => "suspended",
+            (None, None) => "active",
+        }
     }
 
     /// `user:usr_…`, as audit names it.

@@ -1,20 +1,22 @@
-//! Tokens, grants and external account keys that are suspended: after a restore they may be ones that were revoked. They
-//! work again when an operator confirms them by name.
+//! Users, tokens, grants and external account keys that are suspended: after a restore they may be ones that were disabled or
+//! revoked. They work again when an operator confirms them by name.
 
 use super::engine::{On, Row, q, statements};
-use super::row_macs::{self, EAB_KEYS, GRANTS, TOKENS, sealed, sealed_writes};
+use super::row_macs::{self, EAB_KEYS, GRANTS, TOKENS, USERS, sealed, sealed_writes};
 use super::{Tx, sessions};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::id::{EabKeyId, GrantId, TokenId};
+use crate::model::id::{EabKeyId, GrantId, TokenId, UserId};
 
 statements! {
     WORKING_TOKENS = "SELECT id FROM tokens WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
     WORKING_GRANTS = "SELECT id FROM grants WHERE suspended_at IS NULL AND revoked_at IS NULL AND created_at <= $1";
     WORKING_EAB_KEYS = "SELECT id FROM eab_keys WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
-    LIST = "SELECT 'token' AS kind, id, name, grant_id FROM tokens WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
-            UNION ALL SELECT 'EAB key', id, name, grant_id FROM eab_keys WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
-            UNION ALL SELECT 'grant', id, name, id FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
+    WORKING_USERS = "SELECT id FROM users WHERE suspended_at IS NULL AND disabled_at IS NULL AND created_at <= $1";
+    LIST = "SELECT 'token' AS kind, id, name, grant_id, role FROM tokens WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
+            UNION ALL SELECT 'EAB key', id, name, grant_id, '' FROM eab_keys WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
+            UNION ALL SELECT 'grant', id, name, id, '' FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
+            UNION ALL SELECT 'user', id, name, NULL, role FROM users WHERE suspended_at IS NOT NULL AND disabled_at IS NULL \
             ORDER BY kind, name, id";
 }
 
@@ -22,9 +24,11 @@ sealed_writes! {
     SUSPEND_TOKEN = "UPDATE tokens SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
     SUSPEND_GRANT = "UPDATE grants SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
     SUSPEND_EAB_KEY = "UPDATE eab_keys SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
+    SUSPEND_USER = "UPDATE users SET suspended_at = $2 WHERE id = $1 AND suspended_at IS NULL";
     CONFIRM_TOKEN = "UPDATE tokens SET suspended_at = NULL WHERE id = $1";
     CONFIRM_GRANT = "UPDATE grants SET suspended_at = NULL WHERE id = $1";
     CONFIRM_EAB_KEY = "UPDATE eab_keys SET suspended_at = NULL WHERE id = $1";
+    CONFIRM_USER = "UPDATE users SET suspended_at = NULL WHERE id = $1";
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,7 @@ pub enum SuspendedId {
     Token(TokenId),
     Grant(GrantId),
     EabKey(EabKeyId),
+    User(UserId),
 }
 
 /// Something that works again when it is confirmed.
@@ -41,6 +46,8 @@ pub struct Suspended {
     pub name: String,
     /// The grant that it acts under.
     pub grant: Option<GrantId>,
+    /// The role of a token or user; else empty.
+    pub role: String,
 }
 
 impl Suspended {
@@ -50,6 +57,7 @@ impl Suspended {
             SuspendedId::Token(id) => format!("token:{id}"),
             SuspendedId::Grant(id) => format!("grant:{id}"),
             SuspendedId::EabKey(id) => format!("eab_key:{id}"),
+            SuspendedId::User(id) => format!("user:{id}"),
         }
     }
 
@@ -58,6 +66,7 @@ impl Suspended {
             SuspendedId::Token(_) => "token",
             SuspendedId::Grant(_) => "grant",
             SuspendedId::EabKey(_) => "EAB key",
+            SuspendedId::User(_) => "user",
         }
     }
 
@@ -66,6 +75,7 @@ impl Suspended {
             SuspendedId::Token(id) => id.to_string(),
             SuspendedId::Grant(id) => id.to_string(),
             SuspendedId::EabKey(id) => id.to_string(),
+            SuspendedId::User(id) => id.to_string(),
         }
     }
 }
@@ -78,6 +88,7 @@ pub async fn suspend_all(tx: &mut Tx) -> Result<u64> {
         (WORKING_TOKENS, TOKENS, SUSPEND_TOKEN),
         (WORKING_GRANTS, GRANTS, SUSPEND_GRANT),
         (WORKING_EAB_KEYS, EAB_KEYS, SUSPEND_EAB_KEY),
+        (WORKING_USERS, USERS, SUSPEND_USER),
     ];
     for (working, table, suspend) in kinds {
         for found in q(working).bind(now).fetch_all(&mut *tx).await? {
@@ -100,6 +111,7 @@ pub async fn confirm(tx: &mut Tx, id: SuspendedId) -> Result<()> {
         SuspendedId::Token(id) => (TOKENS, CONFIRM_TOKEN, id.to_vec()),
         SuspendedId::Grant(id) => (GRANTS, CONFIRM_GRANT, id.to_vec()),
         SuspendedId::EabKey(id) => (EAB_KEYS, CONFIRM_EAB_KEY, id.to_vec()),
+        SuspendedId::User(id) => (USERS, CONFIRM_USER, id.to_vec()),
     };
     row_macs::update(tx, table, &id, sealed(text).bind(id.clone())).await.map(drop)
 }
@@ -108,7 +120,8 @@ fn suspended(row: &Row) -> Result<Suspended> {
     let id = match row.get::<String>("kind")?.as_str() {
         "token" => SuspendedId::Token(row.id("id")?),
         "grant" => SuspendedId::Grant(row.id("id")?),
+        "user" => SuspendedId::User(row.id("id")?),
         _ => SuspendedId::EabKey(row.id("id")?),
     };
-    Ok(Suspended { id, name: row.get("name")?, grant: row.id_opt("grant_id")? })
+    Ok(Suspended { id, name: row.get("name")?, grant: row.id_opt("grant_id")?, role: row.get("role")? })
 }

@@ -13,7 +13,7 @@ macro_rules! columns {
     () => {
         concat!(
             "u.id, u.name, u.role, u.password_hash, u.created_by, u.created_at, u.password_changed_at, u.last_sign_in_at, u.disabled_at, \
-             u.failed_sign_ins, ",
+             u.suspended_at, u.failed_sign_ins, ",
             mac_columns!("users", "u", "", "id")
         )
     };
@@ -24,8 +24,10 @@ statements! {
     BY_ID = concat!("SELECT ", columns!(), " FROM users u WHERE u.id = $1");
     BY_NAME = concat!("SELECT ", columns!(), " FROM users u WHERE u.name = $1");
     PAGE = concat!("SELECT ", columns!(), " FROM users u WHERE u.name > $1 ORDER BY u.name LIMIT $2");
-    OTHER_ADMIN = "SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL AND id <> $1 LIMIT 1";
-    SIGNED_IN = "UPDATE users SET last_sign_in_at = $2 WHERE id = $1 AND disabled_at IS NULL AND password_hash = $3";
+    ADMIN = "SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL LIMIT 1";
+    OTHER_ADMIN = "SELECT id FROM users WHERE role = 'admin' AND disabled_at IS NULL AND suspended_at IS NULL AND id <> $1 LIMIT 1";
+    SUSPENDED = "SELECT id FROM users WHERE suspended_at IS NOT NULL AND disabled_at IS NULL LIMIT 1";
+    SIGNED_IN = "UPDATE users SET last_sign_in_at = $2 WHERE id = $1 AND disabled_at IS NULL AND suspended_at IS NULL AND password_hash = $3";
     /// One more wrong password, unless there are `$2` already.
     COUNT_FAILURE = "UPDATE users SET failed_sign_ins = failed_sign_ins + 1 WHERE name = $1 AND failed_sign_ins < $2 RETURNING id, failed_sign_ins";
     FORGET_FAILURES = "UPDATE users SET failed_sign_ins = 0 WHERE id = $1";
@@ -88,10 +90,19 @@ pub async fn page<'a>(on: impl Into<On<'a>>, after: &str, limit: i64) -> Result<
     q(PAGE).bind(after).bind(limit).fetch_all(on).await?.iter().map(user).collect()
 }
 
+/// Is there an administrator who is not disabled? One who is suspended counts: a restored backup gives no new set-up.
+pub async fn has_admin<'a>(on: impl Into<On<'a>>) -> Result<bool> {
+    Ok(q(ADMIN).fetch_optional(on).await?.is_some())
+}
+
 /// Is there an active administrator besides this one?
-pub async fn other_admin<'a>(on: impl Into<On<'a>>, id: Option<UserId>) -> Result<bool> {
-    let id = id.map_or_else(Vec::new, UserId::to_vec);
-    Ok(q(OTHER_ADMIN).bind(id).fetch_optional(on).await?.is_some())
+pub async fn other_admin<'a>(on: impl Into<On<'a>>, id: UserId) -> Result<bool> {
+    Ok(q(OTHER_ADMIN).bind(id.to_vec()).fetch_optional(on).await?.is_some())
+}
+
+/// Does a user wait to be confirmed since the database was restored?
+pub async fn is_one_suspended<'a>(on: impl Into<On<'a>>) -> Result<bool> {
+    Ok(q(SUSPENDED).fetch_optional(on).await?.is_some())
 }
 
 /// The password before opens nothing any more, also where its row is put back.
@@ -122,7 +133,7 @@ async fn check(tx: &mut Tx, id: UserId) -> Result<()> {
     row.map_or(Ok(()), |row| checker.check(USERS, &row, ""))
 }
 
-/// Notes a sign-in; false when the user was disabled or the password changed since it was read.
+/// Notes a sign-in; false when the user was disabled or suspended or the password changed since it was read.
 pub async fn signed_in<'a>(on: impl Into<On<'a>>, id: UserId, hash: &str, at: Timestamp) -> Result<bool> {
     Ok(q(SIGNED_IN).bind(id.to_vec()).bind(at).bind(hash).execute(on).await? == 1)
 }
@@ -187,6 +198,7 @@ pub(super) fn user(row: &Row) -> Result<User> {
         password_changed_at: row.time("password_changed_at")?,
         last_sign_in_at: row.time_opt("last_sign_in_at")?,
         disabled_at: row.time_opt("disabled_at")?,
+        suspended_at: row.time_opt("suspended_at")?,
         failed_sign_ins: row.get("failed_sign_ins")?,
     })
 }

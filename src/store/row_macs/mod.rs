@@ -127,8 +127,8 @@ impl RowKey {
         values::feed(&mut context, &self.installation);
         values::feed(&mut context, table.name.as_bytes());
         context.update(&version.to_be_bytes());
-        for (column, value) in table.columns.iter().zip(values) {
-            values::feed(&mut context, column.name.as_bytes());
+        for (name, value) in table.covered(values) {
+            values::feed(&mut context, name.as_bytes());
             values::feed_value(&mut context, value);
         }
         context
