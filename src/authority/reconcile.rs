@@ -210,7 +210,7 @@ impl Authority {
         snapshot.issuers.iter().filter(|(_, i)| is_root(&i.issuer.role)).map(|(slug, _)| slug.clone()).collect()
     }
 
-    /// How many tokens, grants and EAB keys wait to be confirmed.
+    /// The users, tokens, grants and EAB keys that wait to be confirmed.
     pub(super) async fn suspended(&self) -> Result<Vec<Suspended>> {
         let now: Timestamp = self.store.now();
         suspensions::list(&self.store, now).await

@@ -12,7 +12,8 @@ use super::output::{self, Format, Table};
 use super::repeated::quoted;
 use super::session::{Context, host_actor};
 use crate::app::App;
-use crate::authority::reconcile::{ReconcileRequest, Reconciliation};
+use crate::authority::reconcile::{Missing, ReconcileRequest, ReconciledCrl, Reconciliation};
+use crate::model::text::counted;
 
 #[derive(Debug, Args)]
 pub struct ReconcileArgs {
@@ -22,7 +23,7 @@ pub struct ReconcileArgs {
     /// The newest published CRL of an issuer: what is revoked there is revoked here; can be given again
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
-    /// A suspended token, grant or EAB key that works again, by its name or id; can be given again
+    /// A suspended user, token, grant or EAB key that works again, by its name or id; can be given again
     #[arg(long, value_name = "NAME")]
     confirm: Vec<String>,
     /// The database was restored from a backup although nothing noticed it
@@ -75,33 +76,27 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
         }
         return tell_suspended(context, done, dry_run);
     };
-    done.findings.iter().for_each(|finding| output::say(&format!("lacks     {finding}")));
+    done.findings.iter().for_each(|finding| output::say(&format!("found     {finding}")));
     let missing = &done.missing;
-    output::say(&format!(
-        "missing   at least {} certificates and {} audit events",
-        missing.certificates, missing.events
-    ));
+    output::say(&format!("missing   {}", told_missing(missing)));
     for crl in &done.crls {
-        output::say(&format!(
-            "CRL       number {} of {}: {} revocations that the database did not have, {} of unknown certificates",
-            crl.number, crl.issuer, crl.revocations, crl.unknown
-        ));
+        output::say(&format!("CRL       {}", told_crl(crl)));
     }
     let unknown: u64 = done.crls.iter().map(|crl| crl.unknown).sum();
     if missing.certificates + unknown > 0 {
         let command = context.command("ca import-certificates PATH…");
         output::say(&format!(
-            "files     {command} takes in certificates that were issued since and are found elsewhere"
+            "files     {command} takes in certificates that were issued after the backup, from files that you find elsewhere"
         ));
     }
-    let would = if dry_run { "would begin" } else { "begun" };
-    output::say(&format!("epoch     {epoch} {would}: CRL numbers go on above every one that was given before"));
+    let begins = if dry_run { "would begin" } else { "has begun" };
+    output::say(&format!("epoch     {epoch} {begins}: the next CRLs have higher numbers than all before"));
     if dry_run {
         output::say(&format!("next      {}", context.command(&format!("reconcile{again}"))));
     } else {
         for slug in &done.roots {
             let command = context.command(&format!("ca crl sign {slug} --root-key FILE"));
-            output::say(&format!("next      {command}, where FILE is root.key"));
+            output::say(&format!("next      {command}, where FILE is the root.key of this installation"));
         }
     }
     tell_suspended(context, done, dry_run)
@@ -115,17 +110,45 @@ fn tell_suspended(context: &Context, done: &Reconciliation, dry_run: bool) -> Re
     if done.suspended.is_empty() {
         return Ok(());
     }
-    output::say(&format!("suspended until you confirm them with {}:", context.command("reconcile --confirm NAME")));
-    let mut table = Table::new(&["KIND", "ID", "NAME"]);
+    let command = context.command("reconcile --confirm NAME");
+    output::say(&format!("suspended until you confirm each by its name or id with {command}:"));
+    let mut table = Table::new(&["KIND", "ID", "NAME", "ROLE"]);
     for one in &done.suspended {
-        table.row(vec![one.kind().to_owned(), one.id(), one.name.clone()]);
+        let role = if one.role.is_empty() { "-" } else { &one.role };
+        table.row(vec![one.kind().to_owned(), one.id(), one.name.clone(), role.to_owned()]);
     }
     Ok(table.print()?)
 }
 
+fn told_missing(missing: &Missing) -> String {
+    let (certificates, events) =
+        (counted(missing.certificates, "certificate"), counted(missing.events, "audit event"));
+    match (missing.certificates, missing.events) {
+        (0, 0) => "no certificate and no audit event is known to be missing".to_owned(),
+        (0, _) => format!("at least {events}; no certificate is known to be missing"),
+        (_, 0) => format!("at least {certificates}"),
+        (_, _) => format!("at least {certificates} and {events}"),
+    }
+}
+
+fn told_crl(crl: &ReconciledCrl) -> String {
+    let (number, issuer) = (crl.number, &crl.issuer);
+    let revocations = match crl.revocations {
+        0 => return format!("number {number} of {issuer} has no revocation that the database lacked"),
+        count => counted(count, "revocation"),
+    };
+    let unknown = match crl.unknown {
+        0 => String::new(),
+        count => format!("; {} among them not in the database", counted(count, "certificate")),
+    };
+    format!("number {number} of {issuer} has {revocations} that the database lacked{unknown}")
+}
+
 fn as_json(done: &Reconciliation, dry_run: bool) -> serde_json::Value {
     let named = |all: &[crate::store::suspensions::Suspended]| {
-        all.iter().map(|one| json!({"kind": one.kind(), "id": one.id(), "name": one.name})).collect::<Vec<_>>()
+        all.iter()
+            .map(|one| json!({"kind": one.kind(), "id": one.id(), "name": one.name, "role": one.role}))
+            .collect::<Vec<_>>()
     };
     let crls: Vec<_> = done
         .crls

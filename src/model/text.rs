@@ -44,6 +44,12 @@ fn escaped(text: &str, hidden: impl Fn(char, Option<char>) -> bool) -> Cow<'_, s
     Cow::Owned(out)
 }
 
+/// A number of things: "1 audit event", "3 audit events".
+pub fn counted(count: impl TryInto<u64>, thing: &str) -> String {
+    let count = count.try_into().unwrap_or_default();
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

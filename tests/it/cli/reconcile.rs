@@ -98,6 +98,14 @@ async fn a_restored_file_is_noticed_by_every_command_and_reconciled_from_the_pub
         let all = told(&output) + &String::from_utf8_lossy(&output.stdout);
         assert!(code(&output) != 0 && all.contains(sentence), "{command:?}: {all}");
     }
+    let shown = server.run(&["reconcile", "--dry-run"]);
+    let all = told(&shown) + &String::from_utf8_lossy(&shown.stdout);
+    assert!(
+        all.contains("found     the newest CRL number of tls-1 is ")
+            && all.contains("missing   at least ")
+            && !all.contains("at least 0"),
+        "{all}"
+    );
     let shown = server.run(&["reconcile", "--dry-run", "-o", "json"]);
     assert_eq!(code(&shown), 0, "{}", told(&shown));
     assert!(json(&shown)["findings"].as_array().unwrap().len() > 1);
@@ -131,6 +139,11 @@ async fn a_restored_file_is_noticed_by_every_command_and_reconciled_from_the_pub
     assert!(shown.contains(&stolen.to_lowercase()) && shown.contains(&lost.to_lowercase()), "{shown}");
     issue(&server, "new.lab.example");
     assert_eq!(code(&server.run(&["reconcile", "--confirm", "ci"])), 0);
+    // a restore of which nothing is known
+    let shown = server.run(&["reconcile", "--restored", "--dry-run"]);
+    let all = told(&shown) + &String::from_utf8_lossy(&shown.stdout);
+    assert!(all.contains("missing   no certificate and no audit event is known to be missing"), "{all}");
+    assert!(!all.contains("at least 0"), "{all}");
     for command in [&["fsck"][..], &["audit", "verify"]] {
         let output = server.run(command);
         assert_eq!(code(&output), 0, "{command:?}: {}", told(&output));
