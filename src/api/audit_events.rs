@@ -15,7 +15,7 @@ use crate::wire::page::{Page, PageQuery};
 
 /// List audit events
 #[utoipa::path(get, path = "/api/v1/audit-events", operation_id = "listAuditEvents", tag = "audit-events", params(PageQuery),
-    responses((status = 200, description = "A page, newest first", body = Page<AuditEvent>), Problems))]
+    responses((status = 200, description = "A page, newest first. An event whose row was changed or cannot be read has a `fault`", body = Page<AuditEvent>), Problems))]
 pub async fn list(
     caller: Caller,
     State(api): State<Api>,
@@ -25,6 +25,6 @@ pub async fn list(
     caller.may(Permission::ReadAudit)?;
     let limit = page::limit(query.limit)?;
     let mut rows = api.authority.audit_events(page::cursor(query.cursor.as_deref())?, limit + 1).await?;
-    let next_cursor = page::cut(&mut rows, limit, |event| event.id);
+    let next_cursor = page::cut(&mut rows, limit, |listed| listed.event.id);
     Ok(page::respond(&uri, Page { items: rows.iter().map(shape::event).collect(), next_cursor }))
 }

@@ -4,7 +4,7 @@ use crate::authority::Authority;
 use crate::authority::checks::{Check, Severity};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::model::audit::ChainedEvent;
+use crate::model::audit::ListedEvent;
 use crate::model::certificate::{Certificate, CertificateStatus};
 use crate::model::eab::EabKey;
 use crate::model::grant::{Grant, Scope};
@@ -129,7 +129,8 @@ pub fn eab_key(record: &EabKey, now: Timestamp) -> wire::acme::EabKey {
     }
 }
 
-pub fn event(record: &ChainedEvent) -> wire::audit::AuditEvent {
+pub fn event(listed: &ListedEvent) -> wire::audit::AuditEvent {
+    let record = &listed.event;
     wire::audit::AuditEvent {
         id: record.id.to_string(),
         at: record.at,
@@ -143,6 +144,7 @@ pub fn event(record: &ChainedEvent) -> wire::audit::AuditEvent {
         lane: record.lane,
         seq: record.seq,
         hash: to_hex(&record.hash),
+        fault: listed.fault.clone(),
     }
 }
 

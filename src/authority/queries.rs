@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Authority;
 use crate::error::Result;
-use crate::model::audit::ChainedEvent;
+use crate::model::audit::ListedEvent;
 use crate::model::certificate::{Certificate, CertificateFilter};
 use crate::model::id::{CertificateId, EventId, OrderId};
 use crate::model::serial::{SerialNumber, parse_hex};
@@ -85,12 +85,12 @@ impl Authority {
         certificates::counts(&self.store).await
     }
 
-    pub async fn audit_events(&self, before: Option<EventId>, limit: u16) -> Result<Vec<ChainedEvent>> {
+    pub async fn audit_events(&self, before: Option<EventId>, limit: u16) -> Result<Vec<ListedEvent>> {
         audit::page(&self.store, before, i64::from(limit)).await
     }
 
     /// The history of one object (`certificate:crt_…`), oldest first.
-    pub async fn events_of(&self, object: &str) -> Result<Vec<ChainedEvent>> {
+    pub async fn events_of(&self, object: &str) -> Result<Vec<ListedEvent>> {
         audit::of_object(&self.store, object, 500).await
     }
 

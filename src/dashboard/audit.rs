@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::http::extract::Query;
 use crate::http::html::page;
 use crate::http::page::{cursor, cut};
-use crate::model::audit::ChainedEvent;
+use crate::model::audit::ListedEvent;
 use crate::model::id::EventId;
 use crate::model::serial::to_hex;
 
@@ -38,10 +38,13 @@ pub struct Event {
     pub detail: String,
     pub request_id: String,
     pub hash: String,
+    /// What is wrong with its row in the database.
+    pub fault: Option<String>,
 }
 
 impl Event {
-    pub fn of(e: &ChainedEvent) -> Self {
+    pub fn of(listed: &ListedEvent) -> Self {
+        let e = &listed.event;
         let detail: serde_json::Value = serde_json::from_str(&e.detail).unwrap_or_default();
         Event {
             at: minute(e.at),
@@ -56,6 +59,7 @@ impl Event {
             detail: clean(&detail.to_string()),
             request_id: clean(&e.request_id),
             hash: to_hex(&e.hash).get(..12).unwrap_or_default().to_owned(),
+            fault: listed.fault.as_deref().map(clean),
         }
     }
 }
@@ -112,7 +116,7 @@ pub async fn list(signed: Signed, State(dash): State<Dash>, Query(asked): Query<
     let object = asked.object.trim();
     let (mut rows, next) = if object.is_empty() {
         let mut rows = dash.authority.audit_events(before, ROWS + 1).await?;
-        let next = cut(&mut rows, ROWS, |e| e.id).map(|c| format!("/audit?cursor={c}"));
+        let next = cut(&mut rows, ROWS, |listed| listed.event.id).map(|c| format!("/audit?cursor={c}"));
         (rows, next)
     } else {
         (dash.authority.events_of(object).await?, None)

@@ -68,6 +68,23 @@ pub struct ChainedEvent {
     pub hash: [u8; 32],
 }
 
+/// An event as lists show it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ListedEvent {
+    /// As far as it can be read.
+    pub event: ChainedEvent,
+    /// What is wrong with its row in the database.
+    pub fault: Option<String>,
+}
+
+impl std::ops::Deref for ListedEvent {
+    type Target = ChainedEvent;
+
+    fn deref(&self) -> &ChainedEvent {
+        &self.event
+    }
+}
+
 impl ChainedEvent {
     /// SHA-256 over every column, each with its length in front, the previous hash included.
     pub fn compute_hash(&self) -> [u8; 32] {

@@ -197,7 +197,8 @@ impl Registration {
     }
 
     async fn events(&self, object: &str) -> Result<Vec<ChainedEvent>> {
-        audit::of_object(&self.store, object, EVENTS).await
+        let events = audit::of_object(&self.store, object, EVENTS).await?;
+        Ok(events.into_iter().filter(|listed| listed.fault.is_none()).map(|listed| listed.event).collect())
     }
 }
 

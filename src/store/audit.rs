@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
-use crate::model::audit::{AuditEvent, ChainedEvent, Outcome};
+use crate::model::audit::{AuditEvent, ChainedEvent, ListedEvent, Outcome};
 use crate::model::id::{EventId, ReplicaId};
 
 macro_rules! columns {
@@ -198,14 +198,75 @@ pub(super) async fn insert(tx: &mut RawTx, events: Vec<ChainedEvent>) -> Result<
 }
 
 /// Newest first, before `before` (exclusive; `None` starts at the newest).
-pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<EventId>, limit: i64) -> Result<Vec<ChainedEvent>> {
+pub async fn page<'a>(on: impl Into<On<'a>>, before: Option<EventId>, limit: i64) -> Result<Vec<ListedEvent>> {
     let before = before.map_or(vec![0xff; 16], EventId::to_vec);
-    q(PAGE).bind(before).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+    if before == [0; 16] {
+        return Ok(Vec::new());
+    }
+    Ok(q(PAGE).bind(before).bind(limit).fetch_all(on).await?.iter().map(listed).collect())
 }
 
 /// Events of one object, oldest first.
-pub async fn of_object<'a>(on: impl Into<On<'a>>, object: &str, limit: i64) -> Result<Vec<ChainedEvent>> {
-    q(OF_OBJECT).bind(object).bind(limit).fetch_all(on).await?.iter().map(event).collect()
+pub async fn of_object<'a>(on: impl Into<On<'a>>, object: &str, limit: i64) -> Result<Vec<ListedEvent>> {
+    Ok(q(OF_OBJECT).bind(object).bind(limit).fetch_all(on).await?.iter().map(listed).collect())
+}
+
+/// One bad row is shown as bad and hides no other.
+fn listed(row: &Row) -> ListedEvent {
+    let fault = |what: &str| {
+        format!(
+            "{what}; somebody changed the database, or its disk fails: run `chancery fsck`, which names every such row"
+        )
+    };
+    match event(row) {
+        Ok(event) if event.hash == event.compute_hash() => ListedEvent { event, fault: None },
+        Ok(event) => {
+            ListedEvent { event, fault: Some(fault("this row of audit_events has not the content of its hash")) }
+        }
+        Err(error) => {
+            let what = format!("this row of audit_events cannot be read: {}", error.detail);
+            ListedEvent { event: readable(row), fault: Some(fault(&what)) }
+        }
+    }
+}
+
+/// What can be read of a row.
+fn readable(row: &Row) -> ChainedEvent {
+    let text = |column| row.get::<String>(column).unwrap_or_default();
+    let octets = |column| row.get::<Vec<u8>>(column).ok().and_then(|bytes| hash(bytes).ok()).unwrap_or_default();
+    ChainedEvent {
+        writer: row.id("writer").unwrap_or(ReplicaId::from_bytes([0; 16])),
+        lane: row.get("lane").unwrap_or_default(),
+        seq: row.get("seq").unwrap_or_default(),
+        id: row.id("id").unwrap_or_else(|_| place_in_list(row)),
+        at: row.time("at").unwrap_or(Timestamp::from_micros(0)),
+        action: text("action"),
+        outcome: text("outcome"),
+        actor: text("actor"),
+        object: text("object"),
+        request_id: text("request_id"),
+        detail: text("detail"),
+        previous: octets("previous"),
+        hash: octets("hash"),
+    }
+}
+
+/// Where the next page goes on after an id that is none; zeros where nothing comes after it.
+fn place_in_list(row: &Row) -> EventId {
+    // SQLite sorts text below all octets
+    let is_text = row.get::<String>("id").is_ok();
+    let mut bytes = if is_text { Vec::new() } else { row.get::<Vec<u8>>("id").unwrap_or_default() };
+    let mut place = [0; 16];
+    if bytes.len() < 16 {
+        // the greatest one below it
+        let last = bytes.iter().rposition(|byte| *byte > 0);
+        bytes.truncate(last.map_or(0, |last| last + 1));
+        let Some(last) = bytes.last_mut() else { return EventId::from_bytes(place) };
+        *last -= 1;
+        bytes.resize(16, 0xff);
+    }
+    place.copy_from_slice(bytes.get(..16).unwrap_or(&[0; 16]));
+    EventId::from_bytes(place)
 }
 
 pub async fn of_object_newest<'a>(on: impl Into<On<'a>>, object: &str) -> Result<Option<ChainedEvent>> {

@@ -29,4 +29,7 @@ pub struct AuditEvent {
     pub seq: i64,
     /// SHA-256 in hex over the event and the one before it.
     pub hash: String,
+    /// What is wrong with the event's row in the database; its other members are then what can be read of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fault: Option<String>,
 }
