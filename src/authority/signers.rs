@@ -37,7 +37,7 @@ pub enum NotSigning {
     Root,
     /// It is prepared, retiring, removed or revoked.
     State(IssuerState),
-    /// Its row was changed in the database.
+    /// Its row was changed in the database, or its key cannot be used.
     Changed(String),
     /// The CA above it, elsewhere, holds its certificate.
     OnHold,
@@ -211,7 +211,8 @@ impl Snapshot {
         };
         let why =
             |i: &Arc<LoadedIssuer>| Some(format!("{} {}", i.issuer.slug, self.may_sign(i, now).err()?.clause()));
-        let found: Vec<_> = self.issuers.values().filter(of_domain).filter_map(why).collect();
+        let mut found: Vec<_> = self.issuers.values().filter(of_domain).filter_map(why).collect();
+        found.extend(self.bad_rows.iter().filter(|bad| bad.table == "issuers").map(ToString::to_string));
         let found = if found.is_empty() { String::new() } else { format!(" ({})", found.join(", ")) };
         match candidates {
             Candidates::Any => {

@@ -19,6 +19,7 @@ use crate::pki::path::IssuingPath;
 use crate::pki::profile::{Profile, ProfileConfig};
 use crate::pki::signer::{KeyStore, SealedKey};
 use crate::pki::tbs::{TbsView, key_identifier, split_certificate};
+use crate::store::bad_rows::BadRow;
 use crate::store::hierarchy::Checked;
 use crate::store::versions::{self, Versions};
 use crate::store::{Store, hierarchy, ocsp_signers, profiles};
@@ -35,6 +36,8 @@ pub struct Snapshot {
     pub profiles: BTreeMap<String, Arc<LoadedProfile>>,
     /// Profiles whose row was changed in the database: the sentence by which each is refused.
     refused_profiles: BTreeMap<String, String>,
+    /// Rows that cannot be used, and so are not among the above.
+    pub bad_rows: Vec<BadRow>,
     /// SHA-256 of the public key of every key that this installation holds: CAs, OCSP responders, audit.
     own_keys: HashSet<[u8; 32]>,
 }
@@ -74,7 +77,7 @@ pub struct LoadedIssuer {
     pub responder: Option<LoadedResponder>,
     /// Under which OCSP clients know the issuer.
     pub hashes: IssuerHashes,
-    /// Why it signs nothing and is in no bundle: its row or its certificate was changed in the database.
+    /// Why it signs nothing: its key cannot be used. Or its row or its certificate was changed in the database, and it is in no bundle.
     pub refused: Option<String>,
 }
 
@@ -131,13 +134,16 @@ impl Snapshot {
     pub(super) async fn load(store: &Store, keys: &dyn KeyStore) -> Result<Snapshot> {
         // the versions are read first: a change in between is read again by the next refresh
         let versions = versions::read(store).await?;
-        let sealed: BTreeMap<_, _> = hierarchy::keys(store).await?.into_iter().map(|k| (k.id.bytes(), k)).collect();
+        let (sealed, mut bad_rows) = hierarchy::all_keys(store).await?;
+        let sealed: BTreeMap<_, _> = sealed.into_iter().map(|k| (k.id.bytes(), k)).collect();
         let own_keys = sealed.values().map(|key| key_policy::sha256(&key.public_key)).collect();
         let checked = hierarchy::checked_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
         let anchors = hierarchy::checked_anchors(store).await?.into_iter().filter(|(_, refused)| refused.is_none());
         let anchors: Vec<Anchor> = anchors.map(|(anchor, _)| anchor).collect();
-        let (all, refused) = without_changed(hierarchy::checked_issuers(store).await?, &checked);
+        let (all, bad_issuers) = hierarchy::checked_issuers(store).await?;
+        bad_rows.extend(bad_issuers);
+        let (all, refused) = without_changed(all, &checked);
         let certificates = usable(checked);
         let revoked = revoked_cas::read(store, &all, &certificates, &anchors).await?;
         let self_signing = ocsp_signers::issuers(store).await?;
@@ -146,9 +152,11 @@ impl Snapshot {
         let mut issuers = BTreeMap::new();
         for mut issuer in all {
             let id = issuer.id;
-            let sealed_key = sealed.get(&issuer.key_id.bytes()).cloned();
-            let sealed_key = sealed_key
-                .ok_or_else(|| Error::inconsistent(format!("the key of issuer {} is missing", issuer.slug)))?;
+            let Some(sealed_key) = sealed.get(&issuer.key_id.bytes()).cloned() else {
+                let missing = Error::inconsistent(format!("its key {} is missing or cannot be read", issuer.key_id));
+                bad_rows.push(BadRow::new("issuers", &issuer.slug, &missing));
+                continue;
+            };
             let of = |from: &[IssuerCertificate]| -> Vec<_> {
                 from.iter().filter(|c| c.issuer_id == issuer.id).cloned().collect()
             };
@@ -177,23 +185,46 @@ impl Snapshot {
                 }
                 None => IssuingPath::default(),
             };
-            let key = match own.first() {
+            let opened = match own.first() {
                 Some(_) if keys.can_open(sealed_key.purpose) && !sealed_key.is_offline() => {
-                    Some(Arc::new(IssuerKey::new(&issuer, path.clone(), keys.open(&sealed_key)?)?))
+                    let opened = keys.open(&sealed_key).and_then(|key| IssuerKey::new(&issuer, path.clone(), key));
+                    opened.map(|key| Some(Arc::new(key)))
                 }
-                _ => None,
+                _ => Ok(None),
+            };
+            let (key, refused) = match opened {
+                Ok(key) => (key, refused),
+                Err(error) => {
+                    let bad = BadRow::new("keys", issuer.key_id.to_string(), &error);
+                    let refused = bad.to_string();
+                    bad_rows.push(bad);
+                    (None, Some(refused))
+                }
             };
             let responder = match responders.iter().find(|r| r.issuer_id == issuer.id) {
                 _ if self_signing.contains(&id) => key.as_deref().map(own_responder).transpose()?,
-                Some(newest) => load_responder(newest, sealed.get(&newest.key_id.bytes()), keys)?,
+                Some(newest) => match load_responder(newest, sealed.get(&newest.key_id.bytes()), keys) {
+                    Ok(responder) => responder,
+                    Err(error) => {
+                        bad_rows.push(BadRow::new("keys", newest.key_id.to_string(), &error));
+                        None
+                    }
+                },
                 None => None,
             };
-            let hashes = hashes(&issuer, own.first(), &sealed_key)?;
+            let named = hashes(&issuer, own.first(), &sealed_key)
+                .and_then(|hashes| Ok((hashes, subject(&issuer, own.first())?)));
+            let (hashes, subject) = match named {
+                Ok(named) => named,
+                Err(error) => {
+                    bad_rows.push(BadRow::new("issuers", &issuer.slug, &error));
+                    continue;
+                }
+            };
             let (chain, chains) = match issuer.role {
                 IssuerRole::Root => (Vec::new(), Vec::new()),
                 IssuerRole::Issuing => (chains.first().map(|usual| usual.ders.clone()).unwrap_or_default(), chains),
             };
-            let subject = subject(&issuer, own.first())?;
             let key_id = key_ids(own.get(..1).unwrap_or_default()).pop().unwrap_or_default();
             // revoked ones too: what was issued under them stays known by its identifier
             let key_ids = key_ids(&of(&certificates));
@@ -221,19 +252,29 @@ impl Snapshot {
         }
         let mut loaded_profiles = BTreeMap::new();
         let mut refused_profiles = BTreeMap::new();
-        for row in profiles::list(store).await? {
+        let (stored, bad_profiles) = profiles::all(store).await?;
+        bad_rows.extend(bad_profiles);
+        for row in stored {
             if let Some(refused) = row.refused {
                 refused_profiles.insert(row.slug, refused);
                 continue;
             }
-            let config: ProfileConfig = serde_json::from_str(&row.config)
-                .map_err(|e| Error::inconsistent(format!("profile {} is not its JSON", row.slug)).because(e))?;
-            let profile = Profile::new(config.clone())?;
-            let loaded = LoadedProfile { profile, config, revision: row.revision, updated_at: row.updated_at };
-            loaded_profiles.insert(row.slug, Arc::new(loaded));
+            match load_profile(&row.config, row.revision, row.updated_at) {
+                Ok(loaded) => drop(loaded_profiles.insert(row.slug, Arc::new(loaded))),
+                Err(error) => bad_rows.push(BadRow::new("profiles", row.slug, &error)),
+            }
         }
         let domains = hierarchy::domains(store).await?;
-        Ok(Snapshot { versions, domains, anchors, issuers, profiles: loaded_profiles, refused_profiles, own_keys })
+        Ok(Snapshot {
+            versions,
+            domains,
+            anchors,
+            issuers,
+            profiles: loaded_profiles,
+            refused_profiles,
+            bad_rows,
+            own_keys,
+        })
     }
 
     /// A certificate for a key of the CA itself would let the holder's name stand for the CA.
@@ -245,10 +286,19 @@ impl Snapshot {
         Err(Error::refused(kind, "key.own", value, "a key of the certificate's own", "make a new key").explained("the request has a public key that this CA holds itself (an issuer's, an OCSP responder's or the audit's)"))
     }
 
+    /// An object whose row cannot be used, in the sentence by which it is refused.
+    fn check_row(&self, table: &str, slug: &str) -> Result<()> {
+        match self.bad_rows.iter().find(|bad| bad.table == table && bad.row == slug) {
+            Some(bad) => Err(Error::inconsistent(bad.to_string())),
+            None => Ok(()),
+        }
+    }
+
     pub fn profile(&self, slug: &str) -> Result<&Arc<LoadedProfile>> {
         if let Some(refused) = self.refused_profiles.get(slug) {
             return Err(Error::new(ErrorKind::Forbidden, refused.clone()));
         }
+        self.check_row("profiles", slug)?;
         self.profiles.get(slug).ok_or_else(|| {
             let known: Vec<_> = self.profiles.keys().map(String::as_str).collect();
             let (value, known) = (format!("profile \"{}\"", crate::model::identifier::shown(slug)), known.join(", "));
@@ -259,6 +309,7 @@ impl Snapshot {
     }
 
     pub fn issuer(&self, slug: &str) -> Result<&Arc<LoadedIssuer>> {
+        self.check_row("issuers", slug)?;
         let known = || self.issuers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
         let missing = || {
             Error::not_found(format!("issuer \"{}\"; name one of {}", crate::model::identifier::shown(slug), known()))
@@ -290,6 +341,13 @@ impl Snapshot {
         let own = issuers.flat_map(|i| i.certificates.iter().map(|c| c.der.as_slice()));
         own.chain(self.anchors.iter().filter(|a| a.domain == domain).map(|a| a.der.as_slice())).collect()
     }
+}
+
+fn load_profile(text: &str, revision: i64, updated_at: Timestamp) -> Result<LoadedProfile> {
+    let config: ProfileConfig =
+        serde_json::from_str(text).map_err(|e| Error::inconsistent("it is not its JSON").because(e))?;
+    let profile = Profile::new(config.clone())?;
+    Ok(LoadedProfile { profile, config, revision, updated_at })
 }
 
 fn subject(issuer: &Issuer, certificate: Option<&IssuerCertificate>) -> Result<Vec<u8>> {

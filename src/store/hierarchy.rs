@@ -1,5 +1,6 @@
 //! The installation, domains, keys, issuers with their certificates, and OCSP responders.
 
+use super::bad_rows::{BadRow, split};
 use super::engine::{On, Row, q, statements};
 use super::row_macs::{self, ANCHORS, ISSUER_CERTIFICATES, ISSUERS, Sealing, mac_columns, sealed, sealed_writes};
 use super::{Store, Tx};
@@ -132,8 +133,13 @@ pub async fn insert_domain<'a>(on: impl Into<On<'a>>, domain: &Domain) -> Result
         .map(drop)
 }
 
+/// Those that can be read.
 pub async fn keys<'a>(on: impl Into<On<'a>>) -> Result<Vec<SealedKey>> {
-    q(KEYS).fetch_all(on).await?.iter().map(key_row).collect()
+    Ok(all_keys(on).await?.0)
+}
+
+pub async fn all_keys<'a>(on: impl Into<On<'a>>) -> Result<(Vec<SealedKey>, Vec<BadRow>)> {
+    Ok(split("keys", &q(KEYS).fetch_all(on).await?, key_row))
 }
 
 pub async fn key<'a>(on: impl Into<On<'a>>, id: KeyId) -> Result<Option<SealedKey>> {
@@ -153,8 +159,9 @@ pub async fn insert_key<'a>(on: impl Into<On<'a>>, key: &SealedKey, now: Timesta
         .map(drop)
 }
 
+/// Those that can be read.
 pub async fn issuers<'a>(on: impl Into<On<'a>>) -> Result<Vec<Issuer>> {
-    q(ISSUERS_LIST).fetch_all(on).await?.iter().map(issuer_row).collect()
+    Ok(split("issuers", &q(ISSUERS_LIST).fetch_all(on).await?, issuer_row).0)
 }
 
 /// The issuer's row, locked until the transaction ends: who builds its CRL owns the number.
@@ -204,10 +211,11 @@ pub async fn issuer_certificates<'a>(on: impl Into<On<'a>>) -> Result<Vec<Issuer
 /// Rows of the hierarchy to act with, each with the sentence by which it is refused: it was changed in the database.
 pub type Checked<T> = Vec<(T, Option<String>)>;
 
-pub async fn checked_issuers(store: &Store) -> Result<Checked<Issuer>> {
+/// With the rows that cannot be read.
+pub async fn checked_issuers(store: &Store) -> Result<(Checked<Issuer>, Vec<BadRow>)> {
     let (on, checker) = Sealing::from(store).into_parts();
     let rows = q(ISSUERS_LIST).fetch_all(on).await?;
-    rows.iter().map(|row| Ok((issuer_row(row)?, checker.refusal(ISSUERS, row)?))).collect()
+    Ok(split("issuers", &rows, |row| Ok((issuer_row(row)?, checker.refusal(ISSUERS, row)?))))
 }
 
 pub async fn checked_certificates(store: &Store) -> Result<Checked<IssuerCertificate>> {

@@ -6,6 +6,7 @@ pub mod acme_lists;
 pub mod attempts;
 pub mod audit;
 pub mod authorizations;
+pub mod bad_rows;
 pub mod blocked_keys;
 mod bulk;
 pub mod certificates;

@@ -1,5 +1,6 @@
 //! Profiles as data with revisions, and ACME directories.
 
+use super::bad_rows::{BadRow, split};
 use super::engine::{On, Row, q, statements};
 use super::row_macs::{self, Checker, DIRECTORIES, PROFILES, Sealing, mac_columns, sealed, sealed_writes};
 use crate::clock::Timestamp;
@@ -50,10 +51,14 @@ pub struct Revision {
     pub created_at: Timestamp,
 }
 
+/// Those that can be read.
 pub async fn list<'a>(on: impl Into<Sealing<'a>>) -> Result<Vec<StoredProfile>> {
+    Ok(all(on).await?.0)
+}
+
+pub async fn all<'a>(on: impl Into<Sealing<'a>>) -> Result<(Vec<StoredProfile>, Vec<BadRow>)> {
     let (on, checker) = on.into().into_parts();
-    let rows = q(LIST).fetch_all(on).await?;
-    rows.iter().map(|row| profile(row, &checker)).collect()
+    Ok(split("profiles", &q(LIST).fetch_all(on).await?, |row| profile(row, &checker)))
 }
 
 pub async fn find<'a>(on: impl Into<Sealing<'a>>, slug: &str) -> Result<Option<StoredProfile>> {

@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Authority;
 use super::row_macs::ToldRows;
-use super::withdrawn::Withdrawn;
+use super::snapshot::Snapshot;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::{CertificateId, IssuerId};
@@ -95,6 +95,10 @@ impl Authority {
         let mut report = Report::default();
         self.report_rollback(&mut report);
         let issuers = report.readable("the table of issuers", hierarchy::issuers(&self.store).await)?;
+        // read anew: a row may have been changed since the last look
+        let fresh = Snapshot::load(&self.store, self.keys.as_ref()).await;
+        let fresh = report.readable("the hierarchy", fresh)?.unwrap_or_default();
+        fresh.bad_rows.iter().for_each(|bad| report.finding(bad.to_string()));
         let keys = self.issuer_keys(&mut report).await?;
         let seen = self.check_certificates(&keys, &mut report).await?;
         self.check_names(&seen, &mut report).await?;
