@@ -9,6 +9,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::audit_coverage::{Coverage, OVERLAP};
+use super::audit_misplaced::{EventRange, Misplacements};
 use crate::clock::{Timestamp, hours};
 use crate::model::audit::{AuditSeal, ChainedEvent, Checkpoint, Head};
 use crate::model::id::{KeyId, ReplicaId};
@@ -57,6 +58,10 @@ pub struct AuditVerdict {
     /// Fingerprint of the key of the notes.
     pub key: Option<String>,
     pub findings: Vec<String>,
+    /// Events that were added later or written after the clock was set back; nobody confirmed them.
+    pub misplaced: Vec<EventRange>,
+    /// What operators said of the clock, as sentences.
+    pub confirmed: Vec<String>,
 }
 
 /// The newest checkpoint whose note verified.
@@ -82,6 +87,7 @@ pub struct AuditCheck {
     hashes: HashSet<String>,
     coverage: Coverage,
     genesis: Option<Genesis>,
+    misplaced: Misplacements,
     previous: Option<ChainedEvent>,
 }
 
@@ -187,23 +193,18 @@ impl AuditCheck {
         if !self.coverage.is_signed(event) {
             self.verdict.unsigned_events += 1;
         }
-        if let Some(why) = self.misplaced(event) {
-            self.finding(format!("audit chain {writer}/{lane} at {seq}: {why}"));
-        }
+        self.judge_time(event);
+        self.misplaced.see(event);
         self.previous = Some(event.clone());
     }
 
-    /// Why the event cannot have been written at its time.
-    fn misplaced(&self, event: &ChainedEvent) -> Option<String> {
-        if let Some(at) = self.coverage.missed_by(event) {
-            let text = format!(
-                "its time is {}, and the checkpoint of {at} does not have it: it was added later, or the clock was set back",
-                event.at.min(event.id.time())
-            );
-            return Some(text);
+    /// Whether the event can have been written at its time.
+    fn judge_time(&mut self, event: &ChainedEvent) {
+        let missed_by = self.coverage.missed_by(event);
+        let is_before = self.keys.founded.is_some_and(|founded| event.at < founded - OVERLAP);
+        if missed_by.is_some() || is_before {
+            self.misplaced.add(event, missed_by);
         }
-        let founded = self.keys.founded.filter(|founded| event.at < *founded - OVERLAP)?;
-        Some(format!("its time is {}, and this CA was founded at {founded}: it was added later", event.at))
     }
 
     /// What only the whole can tell.
@@ -217,6 +218,9 @@ impl AuditCheck {
                 genesis.at
             ));
         }
+        let judged = std::mem::take(&mut self.misplaced).judge(self.keys.founded);
+        judged.findings.into_iter().for_each(|finding| self.finding(finding));
+        (self.verdict.misplaced, self.verdict.confirmed) = (judged.unconfirmed, judged.confirmed);
         self.compare_seal();
         self.compare_known();
         self.verdict.key = self.keys.verifier.as_ref().map(VerifierKey::fingerprint);

@@ -33,10 +33,13 @@ impl Authority {
         tx.raw().lock_installation().await?;
         let now = tx.now();
         let last = checkpoints::latest(&mut tx).await?;
-        if last.as_ref().is_some_and(|last| now.since(last.at) < EVERY) {
+        // events from now on are compared with a checkpoint of their own time
+        let was_set_back = last.as_ref().is_some_and(|last| now < last.at - OVERLAP);
+        if !was_set_back && last.as_ref().is_some_and(|last| now.since(last.at) < EVERY) {
             return Ok(false);
         }
-        let since = last.as_ref().map_or(Timestamp::from_micros(0), |last| last.at - OVERLAP);
+        let usual = last.as_ref().filter(|_| !was_set_back).map(|last| last.at - OVERLAP);
+        let since = usual.unwrap_or(Timestamp::from_micros(0));
         let heads = checkpoints::heads(&mut tx, since).await?;
         let before = last.as_ref().map(Checkpoint::read).transpose()?;
         if heads.iter().all(|head| before.as_ref().is_some_and(|before| before.heads.contains(head))) {
@@ -44,15 +47,20 @@ impl Authority {
         }
         let heads = Heads { previous: last.as_ref().map(|last| to_hex(&last.sha256())), heads };
         let installation = hierarchy::installation(&mut tx).await?;
-        let installation = installation.ok_or_else(|| Error::inconsistent("the installation row is gone"))?.id;
+        let installation = installation.ok_or_else(|| Error::inconsistent("the installation row is gone"))?;
+        let (installation, epoch) = (installation.id, installation.epoch);
         let (key, number) = match self.audit_seal(&mut tx, &installation).await? {
             Some(seal) => {
                 self.check_seal(&mut tx, &seal).await?;
                 (self.sealed_audit_key(&mut tx, &seal).await?, seal.number + 1)
             }
-            None => (self.new_audit_key(&mut tx).await?, 1),
+            None => {
+                self.check_new_audit_key(epoch)?;
+                (self.new_audit_key(&mut tx).await?, 1)
+            }
         };
-        let made = self.signed(now, &heads, &key, &origin(&installation), number).await?;
+        let id = self.id_after(last.as_ref(), now)?;
+        let made = self.signed((id, now), &heads, &key, &origin(&installation), number).await?;
         checkpoints::insert(&mut tx, &made).await?;
         self.set_audit_seal(&mut tx, &installation, &Authority::next_seal(&key, number, &made)).await?;
         tx.commit().await?;
@@ -67,17 +75,24 @@ impl Authority {
         Ok(true)
     }
 
+    /// Checkpoints are walked in the order of their ids, also where the clock was set back.
+    fn id_after(&self, last: Option<&Checkpoint>, now: Timestamp) -> Result<CheckpointId> {
+        let fresh = CheckpointId::new(now, self.store.entropy.as_ref())?;
+        let next =
+            |last: &Checkpoint| CheckpointId::from_bytes((u128::from_be_bytes(last.id.bytes()) + 1).to_be_bytes());
+        Ok(last.map_or(fresh, |last| fresh.max(next(last))))
+    }
+
     /// Signs the row as earlier versions read it, and the note that fixes the row.
     async fn signed(
         &self,
-        at: Timestamp,
+        (id, at): (CheckpointId, Timestamp),
         heads: &Heads,
         key: &SealedKey,
         origin: &str,
         number: u64,
     ) -> Result<Checkpoint> {
         let text = serde_json::to_string(heads).map_err(|e| Error::internal("heads do not serialise", e))?;
-        let id = CheckpointId::new(at, self.store.entropy.as_ref())?;
         let mut made = Checkpoint { id, at, heads: text, key_id: key.id, signature: Vec::new(), note: String::new() };
         let signer = self.keys.open(key)?;
         let failed = |e| Error::internal("the audit checkpoint could not be signed", e);

@@ -1,4 +1,4 @@
-//! `audit list|verify|export|key`: what happened, and whether the record of it is whole.
+//! `audit list|verify|confirm|export|key`: what happened, and whether the record of it is whole.
 
 use std::fs::File;
 use std::io::{BufReader, Write};
@@ -10,10 +10,11 @@ use serde_json::json;
 use super::failure::{Cause, Failure, Result, Trying};
 use super::listing;
 use super::output::{self, Format, Table};
-use super::session::Context;
+use super::session::{Context, host_actor};
 use crate::authority::audit_check::{AuditVerdict, KnownOutside};
 use crate::authority::audit_file;
 use crate::error::Error;
+use crate::model::text::counted;
 use crate::server::settings::Flags;
 
 #[derive(Debug, Subcommand)]
@@ -30,6 +31,18 @@ pub enum AuditCommand {
     /// write a whole audit anew. With the fingerprint that the first start printed, the answer says up to which checkpoint that
     /// key signed it. Checkpoints that were published outside show what was removed after them.
     Verify(VerifyArguments),
+    /// Confirm events that `audit verify` calls added later, because the clock was set back; on the host of the database
+    ///
+    /// The word is an audit event with your name, the next checkpoint signs it, and `audit verify` prints it from then on. It
+    /// covers the events that are there now and none that is added afterwards.
+    Confirm {
+        /// The chains, as `audit verify` names them
+        #[arg(required = true, value_name = "CHAIN")]
+        chains: Vec<String>,
+        /// Why the events have earlier times
+        #[arg(long, value_name = "TEXT")]
+        reason: String,
+    },
     /// Write the whole audit to a file that `chancery audit verify FILE` checks without the database
     Export {
         /// Where to; standard output when not given
@@ -59,6 +72,7 @@ pub async fn run(context: &Context, command: AuditCommand) -> Result<()> {
     match command {
         AuditCommand::List { limit } => list(context, limit).await,
         AuditCommand::Verify(arguments) => verify(context, arguments).await,
+        AuditCommand::Confirm { chains, reason } => confirm(context, &chains, &reason).await,
         AuditCommand::Export { out } => export(context, out.as_deref()).await,
         AuditCommand::Key => key(context).await,
     }
@@ -121,9 +135,11 @@ fn show(context: &Context, verdict: &AuditVerdict) -> Result<()> {
             "audit_events": verdict.events,
             "checkpoints": verdict.checkpoints,
             "findings": verdict.findings,
+            "confirmed": verdict.confirmed,
         }))?);
     }
     verdict.findings.iter().for_each(|finding| output::say(&format!("broken  {finding}")));
+    verdict.confirmed.iter().for_each(|word| output::say(&format!("confirmed  {word}")));
     let sentence = match (whole, verdict.signed.filter(|_| verdict.authenticated)) {
         (false, _) => "the audit is not whole".to_owned(),
         (true, Some(signed)) => {
@@ -144,6 +160,21 @@ fn show(context: &Context, verdict: &AuditVerdict) -> Result<()> {
     };
     let (events, checkpoints) = (verdict.events, verdict.checkpoints);
     Ok(output::data(&format!("checked {events} audit events and {checkpoints} checkpoints: {sentence}\n"))?)
+}
+
+async fn confirm(context: &Context, chains: &[String], reason: &str) -> Result<()> {
+    let what = || "cannot confirm events of the audit".to_owned();
+    context.on_host("audit confirm").trying(what)?;
+    let app = context.local_app(&Flags::new()).await.trying(what)?;
+    let ranges = app.authority.confirm_clock(&host_actor(), chains, reason).await.trying(what)?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&json!({"confirmed": ranges}))?);
+    }
+    for range in &ranges {
+        let (chain, events) = (range.chain(), counted(range.count(), "event"));
+        output::say(&format!("confirmed {events} of chain {chain}, from {} to {}", range.first, range.last));
+    }
+    Ok(())
 }
 
 async fn export(context: &Context, out: Option<&Path>) -> Result<()> {

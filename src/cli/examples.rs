@@ -217,6 +217,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "chancery audit verify audit.jsonl --key 52d1…",
         ],
     ),
+    ("audit confirm", &["chancery audit confirm rep_…/0 --reason \"the clock was an hour ahead until 10:15\""]),
     ("audit export", &["chancery audit export --out audit.jsonl"]),
     ("audit key", &["chancery audit key"]),
     (

@@ -325,6 +325,8 @@ def journey(world):
     go.page("audit", "audit list", "audit export", "audit key")
     key = re.sub(r"[^0-9a-f]", "", json.dumps(world.json("chancery audit key")["fingerprint"]))
     go.page("audit verify", hex=key)
+    # no clock was set back here
+    go.page("audit confirm", works=lambda done: "no chain with events that were added later" in done.stderr, rep="rep_01KB4J3V9GZ6T5QK8V0Y4M7N2P")
     go.page("quickstart", "fsck", "config", "config check", "config show", "config schema", "completion", "man")
     go.page("doctor", works=lambda done: done.returncode in (0, 10))
     go.page("trust", "trust install")

@@ -15,4 +15,6 @@ mod races;
 mod raised;
 mod recovery;
 pub mod rig;
+mod set_back;
+mod tampering;
 mod together;
