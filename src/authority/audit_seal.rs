@@ -28,11 +28,21 @@ impl Authority {
         installation: &[u8],
     ) -> Result<Option<AuditSeal>> {
         let Some(sealed) = checkpoints::seal(on).await? else { return Ok(None) };
-        let opened = self.keys.open_secret(LABEL, installation, &sealed)?;
-        let seal = serde_json::from_slice(&opened);
-        seal.map(Some).map_err(|e| {
+        self.open_audit_seal(installation, &sealed).map(Some)
+    }
+
+    pub(super) fn open_audit_seal(&self, installation: &[u8], sealed: &[u8]) -> Result<AuditSeal> {
+        let opened = self.keys.open_secret(LABEL, installation, sealed)?;
+        serde_json::from_slice(&opened).map_err(|e| {
             Error::inconsistent("the audit's seal in the row of the installation is not JSON").because(e)
         })
+    }
+
+    /// The key that a seal names.
+    pub(super) fn verifier(installation: &[u8], seal: &AuditSeal) -> Result<VerifierKey> {
+        let none = || Error::inconsistent("the audit's key is not an Ed25519 key");
+        let public_key = BASE64.decode(&seal.public_key).map_err(|e| none().because(e))?;
+        VerifierKey::of(&origin(installation), &public_key).map_err(|e| none().because(e))
     }
 
     pub(super) async fn set_audit_seal(&self, tx: &mut Tx, installation: &[u8], seal: &AuditSeal) -> Result<()> {

@@ -3,8 +3,10 @@
 
 mod anchor;
 pub mod audit_check;
+mod audit_confirm;
 mod audit_coverage;
 pub mod audit_file;
+pub mod audit_misplaced;
 mod audit_seal;
 pub mod batch;
 pub mod blocked_keys;
@@ -40,7 +42,7 @@ mod row_macs;
 pub mod signers;
 pub mod snapshot;
 pub mod target_failures;
-mod withdrawn;
+mod trouble;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -57,9 +59,11 @@ pub use dependents::Dependents;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::{CrlId, IssuerId};
+use crate::model::trouble::ServerTrouble;
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
 use anchor::AnchorKeeper;
+pub use anchor::{RemoteAnchor, RemoteText};
 use batch::Batcher;
 use issue::{Intended, IntentRow, OutcomeRow, Writer};
 use ocsp::OcspCache;
@@ -98,6 +102,8 @@ pub struct Authority {
     renewals: ArcSwap<renewal::Rules>,
     /// Set by who publishes checkpoints.
     pub target_failures: target_failures::TargetFailures,
+    /// What the row of this process says of its trouble.
+    told_trouble: tokio::sync::Mutex<ServerTrouble>,
     /// Woken after every revocation of this process: the CRL builder need not wait for its poll.
     pub revoked: Notify,
 }
@@ -109,11 +115,13 @@ pub struct Opening {
     pub crl_backdate: Duration,
     /// The anchor's file; without one nothing is remembered when the process ends.
     pub anchor: Option<PathBuf>,
+    /// Where replicas share the anchor, in place of its file.
+    pub shared_anchor: Option<Arc<dyn RemoteAnchor>>,
 }
 
 impl Default for Opening {
     fn default() -> Self {
-        Opening { crl_backdate: crl::BACKDATE, anchor: None }
+        Opening { crl_backdate: crl::BACKDATE, anchor: None, shared_anchor: None }
     }
 }
 
@@ -148,7 +156,7 @@ impl Authority {
             right_crls: Mutex::default(),
             pages_looked_at: tokio::sync::Mutex::default(),
             crl_backdate: opening.crl_backdate,
-            anchor: AnchorKeeper::at(opening.anchor),
+            anchor: AnchorKeeper::at(opening.anchor, opening.shared_anchor),
             ocsp: OcspCache::default(),
             domain_crls: domain_crl::DomainCrls::default(),
             stuck: recovery::Stuck::default(),
@@ -156,6 +164,7 @@ impl Authority {
             rows_in_audit: tokio::sync::Mutex::default(),
             renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),
             target_failures: target_failures::TargetFailures::default(),
+            told_trouble: tokio::sync::Mutex::default(),
             revoked: Notify::new(),
             own_hosts,
             store,

@@ -54,6 +54,10 @@ pub const WORK: &[PeriodicWork] = &[
     PeriodicWork::of("anchor", SECOND, |app| Box::pin(async move { app.remember().await })).everywhere(),
     PeriodicWork::of("row-macs", ROW_MACS, |app| Box::pin(async move { app.authority.keep_row_macs().await }))
         .everywhere(),
+    PeriodicWork::of("trouble", Duration::from_secs(5), |app| {
+        Box::pin(async move { app.authority.tell_trouble().await })
+    })
+    .everywhere(),
     PeriodicWork::of("refusals", minutes(1), |app| {
         Box::pin(async move {
             app.write_refusals(false).await;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::crl::CrlNumber;
 use super::id::{CheckpointId, EventId, ReplicaId};
+use super::text::counted;
 use crate::clock::Timestamp;
 
 /// The form of the file; a reader refuses others.
@@ -41,13 +42,16 @@ pub struct Figures {
     pub versions: BTreeMap<String, i64>,
     /// By the id of an issuer, or `domain:` and the slug of a trust domain.
     pub crls: BTreeMap<String, CrlFigures>,
-    /// The ends of audit chains, the newest event last.
+    /// The ends of audit chains, the one that moved last at the end.
     pub events: Vec<ChainEnd>,
     /// The newest checkpoint of the audit.
     pub checkpoint: Option<CheckpointFigure>,
     /// How many tables must have a MAC in every row.
     #[serde(default)]
     pub row_macs: i64,
+    /// Fingerprint of the key that signs the audit's checkpoints. It never changes, except by `chancery reconcile`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit_key: Option<String>,
 }
 
 /// The numbers of one series of CRLs.
@@ -110,6 +114,7 @@ pub enum Lack {
     Events { events: u64, chains: usize },
     Checkpoint { id: CheckpointId, changed: bool },
     RowMacs { remembered: i64, found: i64 },
+    AuditKey { remembered: String, found: Option<String> },
 }
 
 impl fmt::Display for Lack {
@@ -120,10 +125,10 @@ impl fmt::Display for Lack {
             }
             Lack::Version { topic, remembered, found } => {
                 let missing = remembered - found;
-                let (change, is) = if missing == 1 { ("change", "is") } else { ("changes", "are") };
+                let (changes, are) = (counted(missing, "change"), are(missing == 1));
                 write!(
                     f,
-                    "{missing} {change} of {topic} {is} missing: its version is {found}, and {remembered} is remembered"
+                    "{changes} of {topic} {are} missing: its version is {found}, and {remembered} is remembered"
                 )
             }
             Lack::Crl { series, remembered, found: None } => {
@@ -133,16 +138,31 @@ impl fmt::Display for Lack {
                 write!(f, "the newest CRL number of {series} is {found}, and {remembered} is remembered")
             }
             Lack::Events { events, chains } => {
-                let (event, is) = if *events == 1 { ("event", "is") } else { ("events", "are") };
-                write!(f, "{events} audit {event} at the end of {chains} chains {is} missing")
+                let (missing, are) = (counted(*events, "audit event"), are(*events == 1));
+                write!(f, "{missing} at the end of {} {are} missing", counted(*chains, "chain"))
             }
             Lack::RowMacs { remembered, found } => {
                 write!(f, "rows must have MACs in {remembered} tables, and the marks of {found} are there")
             }
             Lack::Checkpoint { id, changed: false } => write!(f, "audit checkpoint {id} is missing"),
-            Lack::Checkpoint { id, changed: true } => write!(f, "audit checkpoint {id} is another one"),
+            Lack::Checkpoint { id, changed: true } => {
+                write!(f, "audit checkpoint {id} is not the one that is remembered")
+            }
+            Lack::AuditKey { remembered, found: None } => {
+                write!(
+                    f,
+                    "the audit's key {remembered} is remembered, and its seal in the row of the installation is gone or changed"
+                )
+            }
+            Lack::AuditKey { remembered, found: Some(found) } => {
+                write!(f, "the audit's key is {found}, and {remembered} is remembered")
+            }
         }
     }
+}
+
+fn are(one: bool) -> &'static str {
+    if one { "is" } else { "are" }
 }
 
 impl Anchor {
@@ -222,6 +242,9 @@ impl Figures {
             (_, None) => {}
             (_, Some(theirs)) => self.checkpoint = Some(theirs.clone()),
         }
+        if self.audit_key.is_none() {
+            self.audit_key.clone_from(&other.audit_key);
+        }
     }
 
     /// The CRL numbers alone, whatever the epochs are.
@@ -233,19 +256,23 @@ impl Figures {
         }
     }
 
-    /// Adds ends of chains and keeps the newest.
+    /// Adds ends of chains and keeps those that moved last.
     pub fn add_chains(&mut self, ends: &[ChainEnd]) {
+        let mut ends: Vec<&ChainEnd> = ends.iter().collect();
+        ends.sort_by_key(|end| end.event);
         for end in ends {
-            match self.events.iter_mut().find(|known| (known.writer, known.lane) == (end.writer, end.lane)) {
-                None => self.events.push(end.clone()),
-                Some(known) if known.seq < end.seq => *known = end.clone(),
-                Some(known) if known.seq == end.seq && known.certificates.is_none() => {
-                    known.certificates = end.certificates;
+            let place = self.events.iter().position(|known| (known.writer, known.lane) == (end.writer, end.lane));
+            let known = place.and_then(|place| self.events.get_mut(place)).map(|known| (known.seq, known));
+            match known {
+                Some((seq, _)) if seq > end.seq => {}
+                Some((seq, known)) if seq == end.seq => known.certificates = known.certificates.or(end.certificates),
+                // not by the id: after a clock was set back the newest events have lower ones
+                Some(_) | None => {
+                    self.events.retain(|known| (known.writer, known.lane) != (end.writer, end.lane));
+                    self.events.push(end.clone());
                 }
-                Some(_) => {}
             }
         }
-        self.events.sort_by_key(|end| end.event);
         let over = self.events.len().saturating_sub(CHAINS);
         self.events.drain(..over);
     }
@@ -266,6 +293,7 @@ mod tests {
             events: vec![end(1, 7)],
             checkpoint: Some(CheckpointFigure { id: CheckpointId::from_bytes([4; 16]), sha256: "aa".into() }),
             row_macs: 2,
+            audit_key: Some("ab".into()),
         }
     }
 
@@ -306,7 +334,7 @@ mod tests {
             (|f| f.crls.clear(), "it has no CRLs of domain:tls, and number 9 is remembered"),
             (|f| f.crls.get_mut("domain:tls").unwrap().highest = CrlNumber::from(8), "is 8, and 9 is remembered"),
             (|f| f.checkpoint = None, "is missing"),
-            (|f| f.checkpoint.as_mut().unwrap().sha256 = "bb".into(), "is another one"),
+            (|f| f.checkpoint.as_mut().unwrap().sha256 = "bb".into(), "is not the one that is remembered"),
         ];
         for (change, word) in lower {
             let mut found = figures();
@@ -335,6 +363,8 @@ mod tests {
         assert_eq!(anchor.events, [end(1, 7), end(2, 9)]);
         anchor.rise_to(&Figures { epoch: 2, ..other.clone() });
         assert_eq!(anchor.epoch, 3);
+        anchor.rise_to(&Figures { audit_key: Some("cd".into()), ..other.clone() });
+        assert_eq!(anchor.audit_key.as_deref(), Some("ab"));
         let many: Vec<ChainEnd> = (10..100).map(|seq| end(u8::try_from(seq).unwrap(), seq)).collect();
         anchor.add_chains(&many);
         assert_eq!((anchor.events.len(), anchor.events[63].seq), (CHAINS, 99));

@@ -25,5 +25,6 @@ pub mod serial;
 pub mod text;
 pub mod times;
 pub mod token;
+pub mod trouble;
 pub mod user;
 pub mod validity;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::checkpoint_targets::Target;
+use super::config_map::ConfigMapName;
 use super::proxies::{ListenerName, trusted_network};
 use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, config_error};
 use crate::error::{Error, Result};
@@ -26,7 +27,11 @@ pub struct Config {
     pub must_exist: bool,
     pub unlock_key: PathBuf,
     /// Figures of the database that are kept outside of it.
-    pub anchor: PathBuf,
+    pub anchor: AnchorSetting,
+    /// Where the token of the service account is that patches the anchor's ConfigMap.
+    pub anchor_credentials: PathBuf,
+    /// The API server of the cluster, in a pod.
+    pub api_server: Option<Url>,
     pub external_url: Option<Url>,
     pub status_url: Option<Url>,
     pub listen: Listen,
@@ -48,6 +53,31 @@ pub struct Config {
     pub proxy_protocol: Vec<ListenerName>,
     pub acme: AcmeConfig,
     given: Given,
+}
+
+/// Where figures of the database are kept outside of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnchorSetting {
+    File(PathBuf),
+    ConfigMap(ConfigMapName),
+}
+
+impl AnchorSetting {
+    fn parse(text: &str) -> Result<Self, String> {
+        match ConfigMapName::parse(text) {
+            Some(named) => named.map(AnchorSetting::ConfigMap),
+            None => Ok(AnchorSetting::File(PathBuf::from(text))),
+        }
+    }
+}
+
+impl fmt::Display for AnchorSetting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AnchorSetting::File(path) => write!(f, "{}", path.display()),
+            AnchorSetting::ConfigMap(named) => named.fmt(f),
+        }
+    }
 }
 
 /// An address to listen on, and whether somebody asked for exactly this one.
@@ -99,7 +129,11 @@ impl Config {
             allow_unsafe_database: given.parse("allow_unsafe_database", switch)?.unwrap_or(false),
             must_exist: given.parse("must_exist", switch)?.unwrap_or(false),
             unlock_key,
-            anchor: given.value("anchor").map_or_else(|| data.join("anchor.json"), PathBuf::from),
+            anchor: given
+                .parse("anchor", AnchorSetting::parse)?
+                .unwrap_or_else(|| AnchorSetting::File(data.join("anchor.json"))),
+            anchor_credentials: PathBuf::from(given.value("anchor_credentials").unwrap_or(SERVICE_ACCOUNT)),
+            api_server: api_server(environment),
             external_url: given.parse("external_url", |v| base_url(v, &["https"]))?,
             status_url: given.parse("status_url", |v| base_url(v, &["http", "https"]))?,
             listen: listen(&given, "listen", SocketAddr::from((Ipv6Addr::UNSPECIFIED, 8443)))?,
@@ -148,7 +182,8 @@ impl Config {
             "data" => self.data.display().to_string(),
             "database_url" => self.database.to_string(),
             "unlock_key" => self.unlock_key.display().to_string(),
-            "anchor" => self.anchor.display().to_string(),
+            "anchor" => self.anchor.to_string(),
+            "anchor_credentials" => self.anchor_credentials.display().to_string(),
             "external_url" => url(&self.external_url),
             "status_url" => url(&self.status_url),
             "listen" => self.listen.address.to_string(),
@@ -294,6 +329,16 @@ fn default_data(environment: &Environment) -> PathBuf {
 }
 
 /// systemd's `LoadCredential=unlock-key`.
+/// Where Kubernetes mounts the token of a pod.
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// As Kubernetes names it to every pod.
+fn api_server(environment: &Environment) -> Option<Url> {
+    let (host, port) = (environment.text("KUBERNETES_SERVICE_HOST")?, environment.text("KUBERNETES_SERVICE_PORT")?);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    Url::parse(&format!("https://{host}:{port}")).ok()
+}
+
 fn credential(environment: &Environment) -> Option<PathBuf> {
     environment.path("CREDENTIALS_DIRECTORY").map(|d| d.join("unlock-key")).filter(|p| p.exists())
 }

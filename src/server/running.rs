@@ -1,6 +1,7 @@
 //! A server from bound sockets to its stop: what `serve` runs, and what tests run with their own clock.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tokio::task::JoinHandle;
 use url::Url;
 
 use super::checkpoint_targets::Publisher;
-use super::config::{Config, Only, prepare_data};
+use super::config::{AnchorSetting, Config, Only, prepare_data};
+use super::config_map::{ApiServer, ConfigMap};
 use super::listen::{self, Addresses, Connections, Limits, Sockets, Stop};
 use super::names::fqdn;
 use super::open::{self, Opened};
@@ -22,7 +24,7 @@ use super::{assemble, background, claim, metrics as server_metrics, readiness, s
 use crate::access::Access;
 use crate::acme;
 use crate::app::{App, Urls};
-use crate::authority::{Authority, Opening};
+use crate::authority::{Authority, Opening, RemoteAnchor};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::Result;
@@ -186,6 +188,7 @@ impl Running {
         self.app.write_refusals(true).await;
         // what was committed last; the file is tried again by the next start
         let _ = self.app.authority.remember().await;
+        let _ = self.app.authority.withdraw_trouble().await;
         // rows that stay are old in a few seconds
         let _ = self.app.store.leave_clocks().await;
         let _ = self.app.store.leave_write_proofs().await;
@@ -262,7 +265,8 @@ pub async fn open_app(
 pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addresses) -> Result<Arc<App>> {
     let Opened { store, keys, locked, .. } = opened;
     let own = vec![addresses.https, addresses.http, addresses.ops];
-    let opening = Opening { crl_backdate: config.crl_backdate, anchor: Some(config.anchor.clone()) };
+    let (anchor, shared_anchor) = anchor(config);
+    let opening = Opening { crl_backdate: config.crl_backdate, anchor: Some(anchor), shared_anchor };
     let authority = Authority::open_with(store.clone(), keys.clone(), own_hosts(&urls), opening).await?;
     authority.recall().await?;
     let validator = Arc::new(Validator::new(validation(config), own, store.clock.clone())?);
@@ -279,6 +283,19 @@ pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addres
         urls,
         locked,
     }))
+}
+
+/// The anchor's file, or the ConfigMap in its place; the CRLs that were served last are always beside the file.
+fn anchor(config: &Config) -> (PathBuf, Option<Arc<dyn RemoteAnchor>>) {
+    match &config.anchor {
+        AnchorSetting::File(path) => (path.clone(), None),
+        AnchorSetting::ConfigMap(named) => {
+            let credentials = config.anchor_credentials.clone();
+            let server = config.api_server.clone().map(|url| ApiServer { url, credentials });
+            let shared = Arc::new(ConfigMap::new(named.clone(), server));
+            (config.data.join("anchor.json"), Some(shared))
+        }
+    }
 }
 
 /// Names that only the server itself may have: not localhost, which has a rule of its own.

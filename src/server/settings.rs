@@ -43,7 +43,8 @@ settings! {
     "allow_unsafe_database" "" "CHANCERY_ALLOW_UNSAFE_DATABASE" "" Switch "Start although the Postgres server runs with fsync=off: a crash loses certificates and revocations";
     "must_exist" "must-exist" "CHANCERY_MUST_EXIST" "" Switch "Refuse an empty database instead of making a CA in it: for every start after the first";
     "unlock_key" "unlock-key" "CHANCERY_UNLOCK_KEY" "FILE" Text "The key that unwraps the CA's keys; unlock.key in the data directory";
-    "anchor" "" "CHANCERY_ANCHOR" "FILE" Text "What is remembered of the database outside of it; anchor.json in the data directory";
+    "anchor" "" "CHANCERY_ANCHOR" "FILE" Text "What is remembered of the database outside of it: a file, or configmap:NAMESPACE/NAME in Kubernetes; anchor.json in the data directory";
+    "anchor_credentials" "" "CHANCERY_ANCHOR_CREDENTIALS" "DIR" Text "Folder with token and ca.crt of the service account that patches the anchor's ConfigMap; where Kubernetes mounts them";
     "external_url" "external-url" "CHANCERY_EXTERNAL_URL" "URL" Text "Base of ACME URLs and links, as clients reach this server";
     "status_url" "status-url" "CHANCERY_STATUS_URL" "URL" Text "Base of CRL, OCSP and issuer pointers, fixed in each issuer at its creation";
     "listen" "listen" "CHANCERY_LISTEN" "ADDR" Text "HTTPS: ACME and REST";

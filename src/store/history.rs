@@ -16,7 +16,7 @@ use crate::model::serial::to_hex;
 
 statements! {
     /// All figures and the newest events, whoever wrote them. Each part fills the columns that it has.
-    FIGURES = "SELECT 'installation' AS kind, '' AS name, id, epoch AS n, CAST(0 AS BIGINT) AS m, CAST(NULL AS BYTEA) AS hash, CAST(NULL AS BYTEA) AS event FROM installation \
+    FIGURES = "SELECT 'installation' AS kind, '' AS name, id, epoch AS n, CAST(0 AS BIGINT) AS m, audit_seal AS hash, CAST(NULL AS BYTEA) AS event FROM installation \
         UNION ALL SELECT 'history', findings, NULL, COALESCE(rolled_back_at, 0), COALESCE(anchored_at, 0), NULL, NULL FROM history \
         UNION ALL SELECT 'version', topic, NULL, version, 0, NULL, NULL FROM versions \
         UNION ALL SELECT 'issuer', slug, id, crl_counter, 0, crl_number, NULL FROM issuers \
@@ -68,11 +68,13 @@ pub struct History {
 pub struct FoundHistory {
     /// None before there is an installation.
     pub installation: Option<Vec<u8>>,
+    /// What the installation keeps of its audit under the unlock key; none before the first checkpoint.
+    pub audit_seal: Option<Vec<u8>>,
     pub figures: Figures,
     pub anchored: bool,
     pub rolled_back_at: Option<Timestamp>,
     pub findings: Vec<String>,
-    /// Rows of the audit that make no sense, each with table and row. They are left out of the figures.
+    /// Rows that make no sense, each with table and row. They are left out of the figures.
     pub unreadable: Vec<String>,
 }
 
@@ -186,6 +188,7 @@ pub async fn read(store: &Store, known: Option<&CheckpointFigure>) -> Result<Fou
             "installation" => {
                 found.installation = Some(row.get("id")?);
                 found.figures.epoch = row.get("n")?;
+                found.audit_seal = row.get("hash")?;
             }
             "history" => {
                 found.rolled_back_at = at(row.get("n")?);
@@ -207,7 +210,13 @@ pub async fn read(store: &Store, known: Option<&CheckpointFigure>) -> Result<Fou
                     found.unreadable.push(format!("the row of audit_checkpoints with the id {id}: {}", error.detail));
                 }
             },
-            _ => numbers.push(series(&row)?),
+            _ => match series(&row) {
+                Ok(series) => numbers.push(series),
+                Err(error) => {
+                    let name: String = row.get("name").unwrap_or_default();
+                    found.unreadable.push(format!("the CRL numbers of {name}: {}", error.detail));
+                }
+            },
         }
     }
     // several of them are of one chain

@@ -5,6 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::model::anchor::{Anchor, FORMAT};
 
@@ -24,19 +25,23 @@ pub(super) enum StoredAnchor {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct AnchorFile(PathBuf);
+pub(super) struct AnchorFile {
+    path: PathBuf,
+    /// Held from the reading to the replacing: a write whose caller went away goes on, and must not lower a later one.
+    turn: Arc<Mutex<()>>,
+}
 
 impl AnchorFile {
     pub fn at(path: PathBuf) -> Self {
-        AnchorFile(path)
+        AnchorFile { path, turn: Arc::default() }
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub fn read(&self) -> StoredAnchor {
-        match fs::read(&self.0) {
+        match fs::read(&self.path) {
             Ok(bytes) => parse(&bytes).map_or_else(StoredAnchor::Unreadable, |a| StoredAnchor::Anchor(Box::new(a))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => StoredAnchor::Missing,
             Err(error) => StoredAnchor::Unreadable(error.to_string()),
@@ -45,21 +50,22 @@ impl AnchorFile {
 
     /// Writes the anchor. What another process that shares the file has written is not lowered.
     pub fn raise(&self, anchor: &mut Anchor) -> io::Result<()> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if let StoredAnchor::Anchor(stored) = self.read()
             && stored.installation == anchor.installation
         {
             anchor.figures.rise_to(&stored.figures);
         }
-        replace(&self.0, &serde_json::to_vec_pretty(anchor)?)
+        replace(&self.path, &serde_json::to_vec_pretty(anchor)?)
     }
 
     /// Moves a file that cannot be read out of the way, for whoever wants to look at it.
     pub fn set_aside(&self) -> io::Result<()> {
-        fs::rename(&self.0, self.0.with_extension("unreadable"))
+        fs::rename(&self.path, self.path.with_extension("unreadable"))
     }
 
     fn crls(&self) -> PathBuf {
-        self.0.with_extension("crls")
+        self.path.with_extension("crls")
     }
 
     fn crl(&self, series: &str) -> PathBuf {
@@ -98,7 +104,7 @@ impl AnchorFile {
     }
 }
 
-fn parse(bytes: &[u8]) -> Result<Anchor, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<Anchor, String> {
     let anchor: Anchor = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
     if anchor.format == FORMAT {
         return Ok(anchor);

@@ -1,6 +1,6 @@
 //! The reaction to a restored database, one that is older than this process remembers. The first process that finds it ends
-//! all sessions and suspends tokens, grants and EAB keys, which may have been revoked since; every process puts the CRLs
-//! that it served last back into the database.
+//! all sessions and suspends users, tokens, grants and EAB keys, which may have been disabled or revoked since; every process
+//! puts the CRLs that it served last back into the database.
 
 use serde_json::json;
 

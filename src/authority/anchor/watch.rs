@@ -14,9 +14,9 @@ impl Authority {
     /// Reads the anchor file and compares the database with it; changes neither.
     pub async fn recall(&self) -> Result<()> {
         let _turn = self.anchor.turn.lock().await;
-        let found = history::read(&self.store, None).await?;
+        let found = self.read_history(None).await?;
         let Some(installation) = &found.installation else { return Ok(()) };
-        let (recalled, trouble) = self.anchor.recall(installation)?;
+        let (recalled, trouble) = self.anchor.recall(installation).await?;
         let figures = match &recalled {
             Some(anchor) => anchor.figures.clone(),
             None => self.figures_of_kept(&found.figures),
@@ -50,8 +50,16 @@ impl Authority {
     /// one hides an older database. While another process lives, which remembers too, a new one joins.
     async fn replace_missing(&self) -> Result<()> {
         let Some(trouble) = self.anchor.state().found.clone() else { return Ok(()) };
-        let path = self.anchor.file.as_ref().map(|file| file.path().display().to_string()).unwrap_or_default();
-        if let (FileTrouble::Unreadable(why), Some(file)) = (&trouble, &self.anchor.file) {
+        let path = self.anchor.place().unwrap_or_default();
+        if let FileTrouble::Away(why) = &trouble {
+            tracing::error!(
+                path,
+                why,
+                "the anchor cannot be read; the database is compared with it as soon as it can"
+            );
+            return Ok(());
+        }
+        if let (FileTrouble::Unreadable(why), Some(file), None) = (&trouble, &self.anchor.file, &self.anchor.shared) {
             tracing::error!(path, why, "the anchor cannot be read; it is set aside");
             if let Err(error) = file.set_aside() {
                 tracing::warn!(path, %error, "the anchor that cannot be read could not be set aside");
@@ -92,9 +100,9 @@ impl Authority {
         let _turn = self.anchor.turn.lock().await;
         let Some(memory) = self.anchor.memory() else { return Ok(false) };
         let own = self.store.own_ends();
-        let found = history::read(&self.store, memory.figures.checkpoint.as_ref()).await?;
-        let is_still = memory.figures.epoch == found.figures.epoch && has_all(&memory.figures, &found.figures);
-        let lacks = if is_still { Vec::new() } else { self.lacks(&memory.figures, &found).await? };
+        let found = self.read_history(memory.figures.checkpoint.as_ref()).await?;
+        // always all ends: the newest event by its id is not always the one that was committed last
+        let lacks = self.lacks(&memory.figures, &found).await?;
         let changed = self.conclude(&found, &lacks);
         let is_told = self.anchor.state().marked && found.rolled_back_at.is_some();
         if !lacks.is_empty() && !is_told && self.anchor.writes() {
@@ -133,7 +141,24 @@ impl Authority {
             return Ok(Vec::new());
         }
         let chains = history::chains(&self.store, &remembered.events).await?;
-        Ok(remembered.lacks(&found.figures, &chains))
+        let mut lacks = remembered.lacks(&found.figures, &chains);
+        lacks.extend(self.audit_key_lack(remembered, &found.figures));
+        for lack in &mut lacks {
+            if let Lack::Crl { series, .. } = lack {
+                *series = self.name_of(series);
+            }
+        }
+        Ok(lacks)
+    }
+
+    /// A series of CRLs as people know it: by the slug of its issuer or trust domain.
+    fn name_of(&self, series: &str) -> String {
+        if let Some(domain) = series.strip_prefix("domain:") {
+            return format!("trust domain {domain}");
+        }
+        let snapshot = self.snapshot();
+        let issuer = series.parse().ok().and_then(|id| snapshot.issuer_by_id(id));
+        issuer.map_or_else(|| format!("issuer {series}"), |issuer| issuer.issuer.slug.clone())
     }
 
     /// Sets what is thought of the database. A mark that another process left counts as much as what this one found.
@@ -188,22 +213,4 @@ impl Authority {
         self.remember().await?;
         Ok(self.store.rollback().is_some())
     }
-}
-
-/// Nothing was committed since: the newest events are those that are remembered.
-fn has_all(remembered: &Figures, found: &Figures) -> bool {
-    let numbers =
-        |figures: &Figures| figures.crls.iter().map(|(s, crl)| (s.clone(), crl.highest)).collect::<Vec<_>>();
-    let is_known = |end: &crate::model::anchor::ChainEnd| {
-        let same = |known: &&crate::model::anchor::ChainEnd| {
-            (known.writer, known.lane, known.seq, &known.hash) == (end.writer, end.lane, end.seq, &end.hash)
-        };
-        remembered.events.iter().any(|known| same(&known))
-    };
-    remembered.versions == found.versions
-        && remembered.row_macs == found.row_macs
-        && numbers(remembered) == numbers(found)
-        && remembered.checkpoint == found.checkpoint
-        && found.events.last().is_some_and(is_known)
-        && remembered.events.last().map(|end| end.event) == found.events.last().map(|end| end.event)
 }

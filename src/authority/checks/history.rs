@@ -2,12 +2,15 @@
 
 use super::{Authority, Check, Severity, check};
 use crate::error::Result;
-use crate::store::history;
+use crate::model::text::counted;
+use crate::model::trouble::Failure;
+use crate::store::{history, servers};
 
 impl Authority {
     pub(super) async fn check_history(&self) -> Result<Check> {
         let (mut found, health) = (Vec::new(), self.anchor.health());
-        let path = health.path.map(|path| path.display().to_string()).unwrap_or_default();
+        let is_shared = health.is_shared;
+        let path = health.place.unwrap_or_default();
         if let Some(rollback) = self.store.rollback() {
             let text = format!(
                 "{} (found at {}: {})",
@@ -27,14 +30,27 @@ impl Authority {
         }
         if let Some(why) = health.failure {
             let text = format!(
-                "the anchor {path} cannot be written, so an older database may go unnoticed: {why}; make its directory \
-                 writable, or name a file elsewhere with `anchor` (CHANCERY_ANCHOR)"
+                "the anchor {path} cannot be written, so an older database may go unnoticed: {why}; make it \
+                 writable, or name another place with `anchor` (CHANCERY_ANCHOR)"
+            );
+            found.push((Severity::Critical, text));
+        }
+        for (url, trouble) in servers::troubles_of_others(&self.store).await? {
+            let Some(Failure { place, why }) = trouble.anchor else { continue };
+            let text = format!(
+                "the server {url} cannot write its anchor {place}, so an older database may go unnoticed: {why}; make it \
+                 writable, or name another place with `anchor` (CHANCERY_ANCHOR)"
             );
             found.push((Severity::Critical, text));
         }
         if let Some(why) = health.unreadable {
             let text = format!(
-                "the anchor {path} cannot be read: {why}; a server that starts sets it aside: `chancery serve`"
+                "the anchor {path} cannot be read, so an older database may go unnoticed: {why}; {}",
+                if is_shared {
+                    "it is compared as soon as it can be read"
+                } else {
+                    "a server that starts sets it aside: `chancery serve`"
+                }
             );
             found.push((Severity::Warning, text));
         }
@@ -47,10 +63,14 @@ impl Authority {
         }
         let suspended = self.suspended().await?;
         if !suspended.is_empty() {
+            let kinds = ["user", "token", "grant", "EAB key"]
+                .map(|kind| (kind, suspended.iter().filter(|one| one.kind() == kind).count()));
+            let counts: Vec<String> =
+                kinds.iter().filter(|(_, count)| *count > 0).map(|(kind, count)| counted(*count, kind)).collect();
+            let (counts, verb) = (counts.join(", "), if suspended.len() == 1 { "is" } else { "are" });
             let text = format!(
-                "{} tokens, grants and EAB keys are suspended since the database was restored; `chancery reconcile --dry-run` \
-                 lists them, and `chancery reconcile --confirm NAME` lets one work again",
-                suspended.len()
+                "{counts} {verb} suspended since the database was restored; `chancery reconcile --dry-run` lists what waits, and \
+                 `chancery reconcile --confirm NAME` lets one work again"
             );
             found.push((Severity::Warning, text));
         }

@@ -22,8 +22,10 @@ use crate::model::id::CertificateId;
 use crate::model::identifier::shown;
 use crate::model::issuer::{AnchorStanding, IssuerRole, IssuerState};
 use crate::model::serial::to_hex;
+use crate::model::trouble::Failure;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::signer::KeyPurpose;
+use crate::store::bad_rows::BadRow;
 use crate::store::{certificates, hierarchy, replicas, servers};
 
 /// How bad it is, the worst last.
@@ -98,6 +100,15 @@ impl Authority {
             );
             found.push((Severity::Warning, text));
         }
+        for (url, trouble) in servers::troubles_of_others(&self.store).await? {
+            for Failure { place, why } in trouble.checkpoints {
+                let text = format!(
+                    "audit checkpoints do not reach {place} from the server {url}: {why}; it is tried again, and `checkpoints` \
+                     (CHANCERY_CHECKPOINTS) names the targets"
+                );
+                found.push((Severity::Warning, text));
+            }
+        }
         Ok(check("audit", found, "the newest checkpoint is the one that was signed".to_owned()))
     }
 
@@ -113,6 +124,8 @@ impl Authority {
                             anew within an hour: `chancery serve`";
                 let mut found = if deleted { vec![(Severity::Warning, text.to_owned())] } else { Vec::new() };
                 found.extend(self.write_failure().await.map(|why| (Severity::Critical, why)));
+                let bad = |row: &BadRow| (Severity::Critical, row.to_string());
+                found.extend(self.snapshot().bad_rows.iter().map(bad));
                 check("database", found, format!("{} answers", self.store.db.engine()))
             }
             Err(error) => blind("database", &format!("{}; check --database-url", error.detail)),

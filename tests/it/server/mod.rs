@@ -1,6 +1,8 @@
 //! The running server over its sockets: metrics, health, its own certificate, start and stop.
 
 mod acme_wire;
+mod anchor_config_map;
+mod bad_rows;
 mod checkpoint_targets;
 mod clocks;
 mod connections;
@@ -19,7 +21,9 @@ mod memory;
 mod metrics;
 mod own_certificate;
 mod proxies;
+mod restored_users;
 mod row_macs;
 mod side_by_side;
+mod told_outside;
 mod upgrade;
 mod upgraded_key_ids;
