@@ -302,6 +302,7 @@ async fn make(server: &TestServer, target: Target, n: usize, role: Role, hash: &
                 password_changed_at: now,
                 last_sign_in_at: None,
                 disabled_at: None,
+                suspended_at: None,
                 failed_sign_ins: 0,
             };
             let cookie = format!("{n:064x}");
