@@ -324,7 +324,7 @@ fn drawn(at: Timestamp, seed: u8) -> EventId {
 }
 
 /// Writes an event as somebody would who can write rows.
-pub(super) async fn add(at: &At, mut event: ChainedEvent) -> ChainedEvent {
+async fn add(at: &At, mut event: ChainedEvent) -> ChainedEvent {
     event.hash = event.compute_hash();
     let write = q(plain(
         "INSERT INTO audit_events (writer, lane, seq, id, at, action, outcome, actor, object, request_id, detail, previous, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -348,7 +348,7 @@ async fn findings(rig: &Rig) -> Vec<String> {
 }
 
 /// The last event of the chain that moved last.
-pub(super) async fn newest(at: &At) -> ChainedEvent {
+async fn newest(at: &At) -> ChainedEvent {
     let start = (ReplicaId::from_bytes([0; 16]).to_vec(), -1, -1);
     let rows = audit::chain_rows(&at.store, &start, 1_000).await.unwrap();
     let mut events: Vec<_> = rows.into_iter().map(|ChainRow { event, .. }| event.unwrap()).collect();

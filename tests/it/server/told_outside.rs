@@ -98,6 +98,8 @@ on_both_servers! {
 
     async fn what_a_server_cannot_write_outside_is_told_on_the_host(server) {
         let nowhere = server.data().join("nowhere/anchor.json").display().to_string();
+        // of two starts in one instant nobody knows which was the last
+        server.clock.advance(hours(1));
         server.restart_with(&[("CHANCERY_ANCHOR", &nowhere)]).await;
         let url = server.app().urls.external.to_string();
         server.app().authority.target_failures.set("file:/backup/notes", Some("No space left on device".into()));
