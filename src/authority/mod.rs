@@ -43,6 +43,7 @@ pub mod signers;
 pub mod snapshot;
 pub mod target_failures;
 mod trouble;
+mod withdrawn;
 
 use std::collections::HashMap;
 use std::fmt;

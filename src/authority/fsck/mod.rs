@@ -18,6 +18,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::Authority;
 use super::row_macs::ToldRows;
 use super::snapshot::Snapshot;
+use super::withdrawn::Withdrawn;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::{CertificateId, IssuerId};
