@@ -65,6 +65,41 @@ pub(super) fn of_insert(table: &MacTable, query: &Query) -> Result<Vec<Arg>> {
     table.columns.iter().map(value).collect()
 }
 
+/// The columns of the MAC as an `UPDATE t SET a = $2, b = 'x', c = c + 1 WHERE …` leaves a row that was `before`: what the
+/// statement does not name stays.
+pub(super) fn of_update(table: &MacTable, query: &Query, before: &[Arg]) -> Result<Vec<Arg>> {
+    let text = query.sql().sqlite;
+    let unreadable = || Error::inconsistent(format!("{} is no UPDATE of plain values", query.sql().name));
+    let (_, rest) = text.split_once(" SET ").ok_or_else(unreadable)?;
+    let (set, _) = rest.split_once(" WHERE ").ok_or_else(unreadable)?;
+    let set = set.split(", ").map(|one| one.split_once(" = ").ok_or_else(unreadable)).collect::<Result<Vec<_>>>()?;
+    let value = |(column, old): (&super::tables::Column, &Arg)| {
+        let Some((name, value)) = set.iter().find(|(name, _)| *name == column.name) else { return Ok(old.clone()) };
+        if let (Some(rest), Arg::Int(Some(number))) = (value.strip_prefix(*name), old)
+            && let Some(more) = rest.strip_prefix(" + ").and_then(|more| more.parse::<i64>().ok())
+        {
+            return Ok(Arg::Int(Some(number.saturating_add(more))));
+        }
+        match value.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+            Some(n) => query.args().get(n.wrapping_sub(1)).cloned().ok_or_else(unreadable),
+            None => column.kind.literal(value).ok_or_else(unreadable),
+        }
+    };
+    table.columns.iter().zip(before).map(value).collect()
+}
+
+/// Whether two rows have the same values in the columns of the MAC.
+pub(super) fn same(one: &[Arg], other: &[Arg]) -> bool {
+    let same = |(one, other): (&Arg, &Arg)| match (one, other) {
+        (Arg::Bytes(one), Arg::Bytes(other)) => one == other,
+        (Arg::Int(one), Arg::Int(other)) => one == other,
+        (Arg::Text(one), Arg::Text(other)) => one == other,
+        (Arg::Bool(one), Arg::Bool(other)) => one == other,
+        _ => false,
+    };
+    one.len() == other.len() && one.iter().zip(other).all(same)
+}
+
 /// The members of the first pair of brackets, and what follows it.
 fn group(text: &str) -> Option<(impl Iterator<Item = &str>, &str)> {
     let (_, rest) = text.split_once('(')?;

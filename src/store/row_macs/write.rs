@@ -285,6 +285,8 @@ async fn change(
     if how != Move::Withdraw {
         Checker(Arc::clone(&macs)).check(table, &before, "")?;
     }
+    // what the statement says, not what it leaves: a trigger in the database writes other values
+    let row = values::of_update(table, &query, &values::read(table, &before, "")?)?;
     if query.execute(&mut *tx).await? != 1 {
         return Ok(false);
     }
@@ -298,7 +300,14 @@ async fn change(
     }
     if wrong.is_none() {
         let after = keyed(table.read, &id).fetch_one(&mut *tx).await?;
-        let row = values::read(table, &after, "")?;
+        if !values::same(&row, &values::read(table, &after, "")?) {
+            let object = values::object(table, &before, "");
+            return Err(Error::inconsistent(format!(
+                "the database wrote {object} otherwise than it was told, and the change was taken back: look for triggers and \
+                 rules on the table {}",
+                table.name
+            )));
+        }
         seal(tx, table, &key, vec![(row, version)], true).await?;
     }
     Ok(true)

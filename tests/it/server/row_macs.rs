@@ -401,6 +401,21 @@ fn is_refusal(error: &Error) -> bool {
     error.kind == ErrorKind::Unauthenticated || error.kind == ErrorKind::Forbidden && sentence
 }
 
+/// Who revokes a token makes it an administrator's instead; and the statement that takes this away.
+const TRIGGER_ON_SQLITE: (&[&str], &str) = (
+    &["CREATE TRIGGER lifted AFTER UPDATE OF revoked_at ON tokens BEGIN \
+       UPDATE tokens SET role = 'admin', revoked_at = NULL WHERE id = new.id; END"],
+    "DROP TRIGGER lifted",
+);
+const TRIGGER_ON_POSTGRES: (&[&str], &str) = (
+    &[
+        "CREATE FUNCTION lift() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN new.role := ''admin''; new.revoked_at := NULL; \
+         RETURN new; END'",
+        "CREATE TRIGGER lifted BEFORE UPDATE OF revoked_at ON tokens FOR EACH ROW EXECUTE FUNCTION lift()",
+    ],
+    "DROP TRIGGER lifted ON tokens",
+);
+
 const COPIES: [&str; 6] = [
     "CREATE TABLE kept_tokens AS SELECT * FROM tokens",
     "CREATE TABLE kept_grants AS SELECT * FROM grants",
@@ -496,6 +511,22 @@ on_both_servers! {
         assert_eq!(used(server, Target::Token, &object).await.unwrap_err().kind, ErrorKind::Forbidden);
         let accepted = server.app().authority.accept_row(&operator(), &object.name).await;
         assert_eq!(accepted.unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    async fn what_a_trigger_writes_gets_no_mac(server) {
+        let object = make(server, Target::Token, 1, Role::Viewer, "").await;
+        let db = &server.app().store.db;
+        let (made, gone) = if db.is_postgres() { TRIGGER_ON_POSTGRES } else { TRIGGER_ON_SQLITE };
+        for text in made {
+            sql(server, text, [&[], &[]]).await;
+        }
+        let id = TokenId::try_from(object.id.clone()).unwrap();
+        let revoked = server.app().access.revoke_token(&operator(), id).await.unwrap_err();
+        assert!(revoked.to_string().contains("trigger") || revoked.detail.contains("trigger"), "{revoked:?}");
+        assert_eq!(used(server, Target::Token, &object).await.unwrap(), Some(Role::Viewer));
+        sql(server, gone, [&[], &[]]).await;
+        withdraw(server, Target::Token, &object).await;
+        assert_eq!(used(server, Target::Token, &object).await.unwrap_err().kind, ErrorKind::Unauthenticated);
     }
 
     async fn an_older_row_whose_floor_was_deleted_is_found_by_the_audit(server) {
