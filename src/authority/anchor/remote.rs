@@ -46,11 +46,14 @@ pub(super) struct Written {
     pub outcome: io::Result<Option<Anchor>>,
 }
 
+/// What is in the place, if anything, and its version there.
+type Stored = (Option<Anchor>, String);
+
 #[derive(Debug, Clone)]
 pub(super) struct SharedAnchor {
     place: Arc<dyn RemoteAnchor>,
     /// What is there, with its version; None: unknown. Its holder is the one who writes.
-    known: Arc<tokio::sync::Mutex<Option<(Option<Anchor>, String)>>>,
+    known: Arc<tokio::sync::Mutex<Option<Stored>>>,
     /// Of the write that ended last. Guards only itself.
     ended: Arc<Mutex<Option<Written>>>,
 }
@@ -95,11 +98,7 @@ impl SharedAnchor {
     }
 
     /// What another replica has written is not lowered.
-    async fn raise(
-        &self,
-        known: &mut Option<(Option<Anchor>, String)>,
-        memory: &Anchor,
-    ) -> io::Result<Option<Anchor>> {
+    async fn raise(&self, known: &mut Option<Stored>, memory: &Anchor) -> io::Result<Option<Anchor>> {
         for _ in 0..TRIES {
             let (stored, version) = match known.take() {
                 Some(known) => known,

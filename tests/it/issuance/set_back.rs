@@ -51,7 +51,7 @@ crate::on_both_engines! {
         assert!(found.findings[0].contains(&format!("chancery audit confirm {chain} --reason TEXT")), "{found:?}");
 
         // not before a checkpoint of the present time, which is made at once
-        let early = host.confirm_clock(&operator, &[chain.clone()], "wrong by 3 hours").await.unwrap_err();
+        let early = host.confirm_clock(&operator, std::slice::from_ref(&chain), "wrong by 3 hours").await.unwrap_err();
         assert!(early.kind == ErrorKind::Conflict && early.detail.contains("is still to come"), "{early}");
         let before = host.newest_checkpoint().await.unwrap().unwrap();
         assert!(host.checkpoint_due().await.unwrap());
@@ -72,9 +72,9 @@ crate::on_both_engines! {
             let refused = host.confirm_clock(&operator, &[chains.to_owned()], reason).await.unwrap_err();
             assert_eq!(refused.kind, kind, "{chains} {reason}");
         }
-        let confirmed = host.confirm_clock(&operator, &[chain.clone()], "wrong by 3 hours").await.unwrap();
+        let confirmed = host.confirm_clock(&operator, std::slice::from_ref(&chain), "wrong by 3 hours").await.unwrap();
         assert_eq!(confirmed, found.misplaced);
-        let again = host.confirm_clock(&operator, &[chain.clone()], "wrong by 3 hours").await.unwrap_err();
+        let again = host.confirm_clock(&operator, std::slice::from_ref(&chain), "wrong by 3 hours").await.unwrap_err();
         assert_eq!(again.kind, ErrorKind::NotFound, "nothing is left");
 
         // no alarm from now on, here and in a file, and everybody reads who said so
