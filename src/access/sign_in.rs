@@ -162,8 +162,8 @@ impl Access {
         self.refused().await
     }
 
-    /// The same words for everybody, so that they tell nobody which name exists: a password that was changed after the backup
-    /// looks wrong too.
+    /// Everybody gets the same words, so that nobody learns which names exist. A password that was changed after the backup
+    /// counts as a wrong one, so the words name both causes.
     async fn refused(&self) -> Error {
         match self.waits_for_confirmation().await {
             Ok(true) => Error::new(ErrorKind::Unauthenticated, format!("name or password is wrong, or {WAITING}")),

@@ -68,7 +68,7 @@ pub(super) struct Misplacements {
     confirmations: Vec<(ChainedEvent, ClockConfirmation)>,
 }
 
-/// What is left in the end.
+/// What `audit verify` says of the misplaced events, once the whole audit was read.
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     pub findings: Vec<String>,

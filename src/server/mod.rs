@@ -5,6 +5,7 @@ mod background;
 pub mod checkpoint_targets;
 pub mod claim;
 pub mod config;
+mod config_checks;
 pub mod config_map;
 mod crowd;
 pub mod founded;

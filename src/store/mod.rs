@@ -201,28 +201,23 @@ impl Store {
 
     /// A transaction in the name of `actor`. Its audit events are chained and written when it commits.
     pub async fn begin(&self, actor: &Actor) -> Result<Tx> {
-        let raw = self.db.begin().await?;
-        Ok(Tx {
-            raw,
-            store: self.clone(),
-            actor: actor.clone(),
-            events: Vec::new(),
-            rows: BTreeMap::new(),
-            accounts: false,
-        })
+        Ok(self.transaction(self.db.begin().await?, actor))
     }
 
     /// The same for many rows of one kind (`authority/batch.rs`).
     pub async fn begin_group(&self, actor: &Actor) -> Result<Tx> {
-        let raw = self.db.begin_group().await?;
-        Ok(Tx {
+        Ok(self.transaction(self.db.begin_group().await?, actor))
+    }
+
+    fn transaction(&self, raw: RawTx, actor: &Actor) -> Tx {
+        Tx {
             raw,
             store: self.clone(),
             actor: actor.clone(),
             events: Vec::new(),
             rows: BTreeMap::new(),
             accounts: false,
-        })
+        }
     }
 
     /// How many transactions of one kind are worth having at once: SQLite has one writer.

@@ -197,7 +197,8 @@ impl AnchorKeeper {
         }
     }
 
-    /// What was there while this process could not read it is compared from now on.
+    /// Learns how a write ended. If the place could not be read before, the database is compared from now on with what the
+    /// place held.
     fn take_over(&self, written: Written) {
         let Written { memory, outcome } = written;
         if let Ok(stored) = &outcome {

@@ -40,21 +40,21 @@ pub struct RemoteText {
 /// How a write ended.
 #[derive(Debug)]
 pub(super) struct Written {
-    /// What was to be remembered.
+    /// The memory that this process wanted to write.
     pub memory: Anchor,
-    /// What was there before, if the place answered.
+    /// The anchor that the place held before the write; an error says why the place gave no answer.
     pub outcome: io::Result<Option<Anchor>>,
 }
 
-/// What is in the place, if anything, and its version there.
+/// The anchor that the place holds, if it holds one, and the version that the place gave it.
 type Stored = (Option<Anchor>, String);
 
 #[derive(Debug, Clone)]
 pub(super) struct SharedAnchor {
     place: Arc<dyn RemoteAnchor>,
-    /// What is there, with its version; None: unknown. Its holder is the one who writes.
+    /// What was read or written last; `None` means that the place has to be read again. Whoever holds the lock writes.
     known: Arc<tokio::sync::Mutex<Option<Stored>>>,
-    /// Of the write that ended last. Guards only itself.
+    /// How the last write ended, until a caller takes it. This lock guards nothing else.
     ended: Arc<Mutex<Option<Written>>>,
 }
 

@@ -57,10 +57,7 @@ pub(super) fn of_insert(table: &MacTable, query: &Query) -> Result<Vec<Arg>> {
         let Some((_, value)) = named.iter().find(|(name, _)| *name == column.name) else {
             return Ok(column.kind.null());
         };
-        match value.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
-            Some(n) => query.args().get(n.wrapping_sub(1)).cloned().ok_or_else(unreadable),
-            None => column.kind.literal(value).ok_or_else(unreadable),
-        }
+        written(column, value, query).ok_or_else(unreadable)
     };
     table.columns.iter().map(value).collect()
 }
@@ -80,12 +77,17 @@ pub(super) fn of_update(table: &MacTable, query: &Query, before: &[Arg]) -> Resu
         {
             return Ok(Arg::Int(Some(number.saturating_add(more))));
         }
-        match value.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
-            Some(n) => query.args().get(n.wrapping_sub(1)).cloned().ok_or_else(unreadable),
-            None => column.kind.literal(value).ok_or_else(unreadable),
-        }
+        written(column, value, query).ok_or_else(unreadable)
     };
     table.columns.iter().zip(before).map(value).collect()
+}
+
+/// The value that a statement writes as `$2`, or as it stands in its text.
+fn written(column: &super::tables::Column, value: &str, query: &Query) -> Option<Arg> {
+    match value.strip_prefix('$').and_then(|n| n.parse::<usize>().ok()) {
+        Some(n) => query.args().get(n.wrapping_sub(1)).cloned(),
+        None => column.kind.literal(value),
+    }
 }
 
 /// Whether two rows have the same values in the columns of the MAC.
