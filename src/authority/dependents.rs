@@ -16,8 +16,10 @@ pub struct Dependents {
     pub issuers: Vec<String>,
     /// Profiles that nobody would sign for without these issuers.
     pub profiles: Vec<String>,
-    /// Certificates that are valid now, those of OCSP delegates apart.
+    /// Certificates that are valid now, those of CAs of this installation and of OCSP delegates apart.
     pub valid_certificates: i64,
+    /// A root under which issuers can be made, with valid certificates of its own and no issuer below it that signs.
+    pub stands_alone: bool,
     /// The server's own certificate stands under it.
     pub own_certificate: bool,
     /// Who signs for the server's own names instead.
@@ -34,8 +36,8 @@ impl Dependents {
     pub fn must_confirm(&self, step: IssuerMove, directories: usize) -> bool {
         match (step, self.role) {
             (IssuerMove::Activate | IssuerMove::MakeDefault, _) => false,
-            // a retiring root stays in the bundle, and what is below it goes on
-            (IssuerMove::Retire, IssuerRole::Root) => false,
+            // a retiring root stays in the bundle, and what is below it goes on; but no issuer can be made under it any more
+            (IssuerMove::Retire, IssuerRole::Root) => self.stands_alone,
             (IssuerMove::Retire, IssuerRole::Issuing) => {
                 !self.profiles.is_empty() || directories > 0 || self.own_certificate && self.own_successor.is_none()
             }
@@ -64,16 +66,17 @@ impl Authority {
             IssuerRole::Root => signers.iter().map(|i| i.issuer.slug.clone()).filter(|slug| gone(slug)).collect(),
             IssuerRole::Issuing => Vec::new(),
         };
-        let mut valid = 0;
-        for loaded in below.iter().filter_map(|slug| snapshot.issuers.get(slug)) {
-            if loaded.issuer.role == IssuerRole::Issuing {
-                valid += certificates::count_valid_of(&self.store, loaded.issuer.id, now).await?;
-            }
+        let own = certificates::count_valid_of(&self.store, issuer.issuer.id, now).await?;
+        let is_root = issuer.issuer.role == IssuerRole::Root && issuer.issuer.state.signs();
+        let mut valid = own;
+        for loaded in below.iter().filter(|one| *one != slug).filter_map(|slug| snapshot.issuers.get(slug)) {
+            valid += certificates::count_valid_of(&self.store, loaded.issuer.id, now).await?;
         }
         Ok(Dependents {
             role: issuer.issuer.role,
             profiles,
             valid_certificates: valid,
+            stands_alone: is_root && own > 0 && signing_on.is_empty(),
             own_successor: own_successor.filter(|_| own_certificate).map(|i| i.issuer.slug.clone()),
             own_certificate,
             successor,

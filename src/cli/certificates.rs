@@ -139,7 +139,7 @@ async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Res
     let page = client.get(&format!("/api/v1/certificates?{member}={}", encode(value))).await?;
     let found = page["items"].as_array().map(Vec::as_slice).unwrap_or_default();
     let first = match found {
-        [] => return Err(unknown(selector).into()),
+        [] => return Err(unknown(selector, client.may_hide()).into()),
         [one] => one,
         several => return Err(ambiguous(selector, several).into()),
     };
@@ -147,16 +147,17 @@ async fn only(client: &Client, member: &str, value: &str, selector: &str) -> Res
     Ok(client.get(&format!("/api/v1/certificates/{}", encode(&id))).await?)
 }
 
-fn unknown(selector: &str) -> Error {
+fn unknown(selector: &str, may_be_hidden: bool) -> Error {
+    let hidden = if may_be_hidden { ", or this token may not see it" } else { "" };
     let lost = "one that an issuer here signed before a backup was restored, or elsewhere, comes in with";
     Error::not_found(match Path::new(selector).is_file() {
         true => format!(
-            "record of the certificate in {selector} here; {lost} `chancery ca import-certificates {}`",
+            "record of the certificate in {selector} here; {lost} `chancery ca import-certificates {}`{hidden}",
             quoted(selector)
         ),
         false => format!(
             "certificate {selector} here; `chancery find NAME` lists those of a name, and {lost} \
-             `chancery ca import-certificates FILE`"
+             `chancery ca import-certificates FILE`{hidden}"
         ),
     })
 }

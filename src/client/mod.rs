@@ -27,6 +27,11 @@ pub struct Answer {
 /// What carries a request to a server: TLS to a remote one, or a call within this process.
 pub trait Transport: Send + Sync + fmt::Debug {
     fn send<'a>(&'a self, request: http::Request<Vec<u8>>) -> BoxFuture<'a, Result<Answer>>;
+
+    /// Does the server answer only what the token of the caller may see?
+    fn is_by_token(&self) -> bool {
+        false
+    }
 }
 
 /// Why a call did not do what was asked.
@@ -52,6 +57,11 @@ pub struct Client {
 impl Client {
     pub fn new(transport: impl Transport + 'static) -> Self {
         Client { transport: Box::new(transport) }
+    }
+
+    /// Whether something that is not found may be there and hidden from the token.
+    pub fn may_hide(&self) -> bool {
+        self.transport.is_by_token()
     }
 
     /// GET of a JSON resource.

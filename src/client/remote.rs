@@ -142,6 +142,10 @@ impl Transport for Remote {
             }
         })
     }
+
+    fn is_by_token(&self) -> bool {
+        self.token.is_some()
+    }
 }
 
 fn address(base: &str) -> Result<Url> {

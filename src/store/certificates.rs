@@ -29,6 +29,14 @@ macro_rules! filters {
     };
 }
 
+/// Those of an issuer that are valid at `$2`, `Certificate::is_of_hierarchy` apart.
+macro_rules! valid_of {
+    () => {
+        "issuer_id = $1 AND not_after >= $2 AND status = 'valid' \
+         AND NOT (via = 'internal' AND profile IN ('root', 'issuing', 'ocsp'))"
+    };
+}
+
 statements! {
     RESERVE = "INSERT INTO serials (serial, certificate_id) VALUES ($1, $2)",
         postgres "INSERT INTO serials (serial, certificate_id) SELECT * FROM UNNEST($1::bytea[], $2::bytea[])";
@@ -102,7 +110,8 @@ statements! {
     ENDING = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.not_after >= $1 AND c.not_after < $2 AND c.status = 'valid' ORDER BY c.not_after, c.id LIMIT $3");
     /// Counts stop at a bound, so that a page costs the same whatever the table holds.
     COUNT_ENDING = "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM certificates WHERE not_after >= $1 AND not_after < $2 AND status = 'valid' LIMIT $3) AS bounded";
-    COUNT_VALID_OF = "SELECT COUNT(*) AS n FROM certificates WHERE issuer_id = $1 AND not_after >= $2 AND status = 'valid' AND profile <> 'ocsp'";
+    COUNT_VALID_OF = concat!("SELECT COUNT(*) AS n FROM certificates WHERE ", valid_of!());
+    LAST_VALID_OF = concat!("SELECT MAX(not_after) AS last FROM certificates WHERE ", valid_of!());
     COUNT_NAMED = "SELECT COUNT(*) AS n FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id \
                    WHERE c.issuer_id = $1 AND c.not_after >= $2 AND c.status = 'valid' AND c.via <> 'internal' AND instr(b.der, $3) > 0",
         postgres "SELECT COUNT(*) AS n FROM certificates c JOIN certificate_bodies b ON b.certificate_id = c.id \
@@ -352,9 +361,16 @@ pub async fn count_ending<'a>(on: impl Into<On<'a>>, from: Timestamp, to: Timest
     q(COUNT_ENDING).bind(from).bind(to).bind(bound).fetch_one(on).await?.get("n")
 }
 
-/// How many certificates of an issuer are valid at `now`, those of OCSP delegates apart: a full count, for commands.
+/// How many certificates of an issuer or a root are valid at `now`, those of CAs of this installation and of OCSP delegates
+/// apart: a full count, for commands.
 pub async fn count_valid_of<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<i64> {
     q(COUNT_VALID_OF).bind(issuer.to_vec()).bind(now).fetch_one(on).await?.get("n")
+}
+
+/// When the last of these ends: a full scan, for checks.
+pub async fn last_valid_of<'a>(on: impl Into<On<'a>>, issuer: IssuerId, now: Timestamp) -> Result<Option<Timestamp>> {
+    let row = q(LAST_VALID_OF).bind(issuer.to_vec()).bind(now).fetch_one(on).await?;
+    Ok(row.get::<Option<i64>>("last")?.map(Timestamp::from_micros))
 }
 
 /// How many certificates of an issuer are valid at `now` and name this authority key identifier, those of the CA itself

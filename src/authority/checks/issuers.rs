@@ -11,7 +11,7 @@ use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::{Timestamp, days};
 use crate::error::Result;
 use crate::model::issuer::{IssuerRole, IssuerState};
-use crate::store::hierarchy;
+use crate::store::certificates;
 
 /// How long before a CA expires an operator is warned, each time more urgently.
 const WARNED: [(Duration, &str); 3] =
@@ -73,10 +73,11 @@ impl Authority {
             return Ok(Some((Severity::Critical, format!("trust domain {domain} cannot issue: {why}; {fix}"))));
         }
         let mut last = None;
-        for loaded in issuing {
-            last = last.max(hierarchy::last_end(&self.store, loaded.issuer.id).await?);
+        // certificates of a CA that came from elsewhere may stand under its root
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.domain == domain) {
+            last = last.max(certificates::last_valid_of(&self.store, loaded.issuer.id, now).await?);
         }
-        Ok(Some(match last.filter(|end| *end > now) {
+        Ok(Some(match last {
             Some(end) => {
                 let text = format!(
                     "trust domain {domain} cannot issue, so its certificates cannot be renewed, the last of which expires at \

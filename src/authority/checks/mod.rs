@@ -216,12 +216,14 @@ impl Authority {
         ))
     }
 
-    /// How many certificates are valid below a root that is in no bundle, and what to do about them.
+    /// How many certificates are valid under and below a root that is in no bundle, and what to do about them.
     async fn refused_below(&self, root: &LoadedIssuer) -> Result<Option<String>> {
         let (snapshot, now) = (self.snapshot(), self.store.now());
-        let below = snapshot.issuers.values().filter(|i| snapshot.above(i).any(|up| up.issuer.id == root.issuer.id));
+        let is_below = |i: &LoadedIssuer| {
+            i.issuer.role == IssuerRole::Issuing && snapshot.above(i).any(|up| up.issuer.id == root.issuer.id)
+        };
         let (mut count, mut issuers) = (0, Vec::new());
-        for loaded in below.filter(|i| i.issuer.role == IssuerRole::Issuing) {
+        for loaded in snapshot.issuers.values().filter(|i| i.issuer.id == root.issuer.id || is_below(i)) {
             let valid = certificates::count_valid_of(&self.store, loaded.issuer.id, now).await?;
             count += valid;
             if valid > 0 {

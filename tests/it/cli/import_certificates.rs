@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::process::{code, run, succeeds, told};
+use crate::support::process::{Process, code, run, succeeds, told};
 
 const CONFIG: &str = "[ca]\ndefault_ca=d\n[d]\ndir=.\ndatabase=index.txt\nnew_certs_dir=newcerts\ncertificate=ca.crt\n\
     private_key=private/ca.key\nserial=serial\ndefault_md=sha256\npolicy=p\nx509_extensions=leaf\ncopy_extensions=copy\n\
@@ -190,7 +190,44 @@ fn a_certificate_that_is_not_known_here_is_said_to_be_so() {
     succeeds(at, &command.split(' ').skip(1).collect::<Vec<_>>());
     let (ended, after) = verdict();
     assert!(ended == 0 && after.contains("not revoked (the CA says so)") && !after.contains("no record"), "{after}");
+    // it stands under the root itself, which does not go without being asked
+    for verb in ["retire", "remove"] {
+        let asked = run(at, &["ca", verb, "vpn-root"]);
+        assert!(
+            code(&asked) != 0 && told(&asked).contains("valid       1 certificate\n"),
+            "{verb}: {}",
+            told(&asked)
+        );
+        assert!(told(&asked).contains("--yes"), "{verb}: {}", told(&asked));
+        if verb == "retire" {
+            succeeds(at, &["ca", verb, "vpn-root", "--yes"]);
+        }
+    }
     succeeds(at, &["revoke", "demoCA/newcerts/01.pem"]);
+}
+
+#[test]
+fn a_token_is_told_that_what_is_not_found_may_be_hidden_from_it() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    let server = Process::start(at, &[], &[]);
+    std::fs::write(at.join("root.pem"), server.run(&["ca", "show", "tls-root", "-o", "pem"]).stdout).unwrap();
+    let made = server.run(&["token", "create", "--name", "ci", "--allow-name", "shop.example"]);
+    assert_eq!(code(&made), 0, "{}", told(&made));
+    std::fs::write(at.join("token"), made.stdout).unwrap();
+    let issued = server.run(&["issue", "web.lab.example"]);
+    assert_eq!(code(&issued), 0, "{}", told(&issued));
+    let url = server.ready["https"].as_str().unwrap();
+    let hidden = ", or this token may not see it";
+    for command in
+        [&["renew", "web.lab.example.crt", "--force"][..], &["revoke", "web.lab.example.crt"], &["revoke", "77"]]
+    {
+        let refused = server.run(&[command, &["--url", url, "--root", "root.pem", "--token-file", "token"]].concat());
+        assert_eq!(code(&refused), 4, "{command:?}: {}", told(&refused));
+        assert!(told(&refused).contains(hidden), "{command:?}: {}", told(&refused));
+    }
+    let host = server.run(&["revoke", "77"]);
+    assert!(code(&host) == 4 && !told(&host).contains(hidden), "{}", told(&host));
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use chancery::authority::Authority;
+use chancery::authority::checks::Severity;
 use chancery::authority::hierarchy::import::Import;
 use chancery::authority::imports::{BATCH, Presented, Taken};
 use chancery::clock::{Timestamp, days, hours};
 use chancery::model::certificate::{Certificate, CertificateStatus};
+use chancery::model::issuer::IssuerMove::{Remove, Retire};
 use chancery::model::reason::RevocationReason::{self, CertificateHold, KeyCompromise, Superseded, Unspecified};
 use chancery::model::revocation::NewRevocation;
 use chancery::model::serial::SerialNumber;
@@ -17,6 +19,7 @@ use openssl::hash::MessageDigest;
 use openssl::pkey::{PKey, Private};
 use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
 use openssl::x509::{X509, X509Builder};
+use serde_json::json;
 
 use super::actor;
 use super::corporate::{Ca, List, Shape, ec_key, name};
@@ -286,6 +289,54 @@ on_both_engines! {
 }
 
 on_both_engines! {
+    async fn certificates_under_an_imported_root_itself_depend_on_it(at) {
+        let room = Room::over(at).await;
+        let (authority, ca) = (&room.authority, Ca::root("Old Root", &Shape::default()));
+        import(authority, "old", &ca, None).await;
+        let issuers = async || {
+            let check = authority.checks().await.into_iter().find(|check| check.name == "issuers").unwrap();
+            (check.severity, check.detail)
+        };
+        let unused = "trust domain old cannot issue (it has no issuer), and nobody uses it: no certificate of it is valid";
+        let depends = async || authority.dependents("old-root").await.unwrap();
+        let before = (depends().await, issuers().await);
+        assert_eq!((before.0.valid_certificates, before.0.must_confirm(Retire, 0)), (0, false));
+        assert!(before.1.0 == Severity::Ok && before.1.1.contains(unused), "{}", before.1.1);
+        let gone = leaf(&ca, 4, "four.old.example", &ec_key(), true);
+        let mut all: Vec<_> = (1..4).map(|n| plain(&leaf(&ca, n, "www.old.example", &ec_key(), true))).collect();
+        all.push(revoked(&gone, START - hours(1), Superseded));
+        take(authority, &all).await;
+        let (severity, detail) = issuers().await;
+        assert!(severity == Severity::Warning && detail.contains("trust domain old cannot issue, so its certificates"), "{detail}");
+        assert!(detail.contains("it has no issuer; run `chancery ca create old --under old-root"), "{detail}");
+        let path = "/api/v1/issuers/old-root";
+        let found = room.get(&room.admin, &format!("{path}/dependents")).await.json();
+        assert_eq!((&found["valid_certificates"], &found["confirm_for"]), (&json!(3), &json!(["retiring", "removed", "revoked"])));
+        let change = async |state: &str, confirm: bool| {
+            let head = axum::http::Request::put(format!("{path}/state")).header("authorization", format!("Bearer {}", room.admin));
+            let body = json!({"state": state, "confirm": confirm}).to_string();
+            room.send(head.header("content-type", "application/json").body(body.into()).unwrap()).await
+        };
+        for state in ["retiring", "removed"] {
+            let refused = change(state, false).await.json();
+            assert_eq!(refused["rule"], "issuer.dependents", "{state}: {refused}");
+            assert!(refused["detail"].as_str().unwrap().contains("3 valid certificates depend on old-root"), "{refused}");
+            assert_eq!(change(state, true).await.status.as_u16(), 200, "{state}");
+        }
+        // out of the bundle, as an issuer below a removed root is
+        let bundles = authority.checks().await.into_iter().find(|check| check.name == "bundles").unwrap();
+        assert!(bundles.detail.contains("root old-root is removed") && bundles.detail.contains("(old-root 3)"), "{}", bundles.detail);
+        for state in ["retiring", "active"] {
+            assert_eq!(change(state, false).await.status.as_u16(), 200, "{state} gives it back");
+        }
+        authority.create_issuer(&actor(), &super::wanted("old"), Some("old-root")).await.unwrap();
+        let depends = depends().await;
+        assert_eq!(depends.valid_certificates, 3, "the certificate of the issuer is none of them");
+        // those who trust the root have an issuer: retiring it takes nothing away
+        assert!(!depends.must_confirm(Retire, 0) && depends.must_confirm(Remove, 0));
+        assert_eq!(authority.dependents("old-1").await.unwrap().valid_certificates, 0);
+    }
+
     async fn what_a_restored_database_lacks_is_taken_in(at) {
         let (authority, _) = founded(&at.store).await;
         let issued = super::issue(&authority, "tls-server", None, &["web.lab.example"]).await.unwrap();
