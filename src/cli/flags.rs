@@ -33,9 +33,13 @@ fn argument(setting: &'static Setting) -> Arg {
 /// The settings that have no flag, for the end of a help page: environment variable, key, default and meaning.
 pub fn further_settings() -> String {
     let mut text = String::from("Further settings, in the environment or in the file of --config:\n");
-    // without flags, variables and a file every setting has its default
+    // without flags, settings and a file every setting has its default; where the data directory is, these variables say
+    let process = Environment::of_process();
+    let places = ["STATE_DIRECTORY", "XDG_DATA_HOME", "HOME"];
+    let places: Vec<_> = places.iter().filter_map(|name| Some((*name, process.text(name)?))).collect();
+    let places: Vec<(&str, &str)> = places.iter().map(|(name, value)| (*name, value.as_ref())).collect();
     let defaults =
-        Config::load(&Flags::new(), &Environment::default()).map(|config| config.rows()).unwrap_or_default();
+        Config::load(&Flags::new(), &Environment::of(&places)).map(|config| config.rows()).unwrap_or_default();
     for (setting, default, _) in defaults.into_iter().filter(|(setting, ..)| setting.flag.is_empty()) {
         let default = if default.is_empty() { "none".to_owned() } else { default };
         text.push_str(&format!(

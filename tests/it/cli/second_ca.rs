@@ -6,8 +6,10 @@ use crate::support::postgres::{create_database, drop_database};
 use crate::support::process::{chancery, code, told};
 
 fn run(home: &Path, variables: &[(&str, &str)], arguments: &[&str]) -> (i32, String) {
+    let ports = ["", "_HTTP", "_OPS"].map(|listener| (format!("CHANCERY_LISTEN{listener}"), "127.0.0.1:0"));
     let output = chancery(home)
         .env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true")
+        .envs(ports)
         .envs(variables.iter().copied())
         .args(arguments)
         .output()
