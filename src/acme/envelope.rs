@@ -26,7 +26,6 @@ pub struct Envelope {
     pub directory: Arc<Directory>,
     pub urls: Urls,
     pub origin: Origin,
-    pub accept: Option<String>,
     pub query: Option<String>,
     /// With its query, as it was asked for.
     path: String,
@@ -49,12 +48,10 @@ impl FromRequest<Acme> for Envelope {
         let uri = parts.extensions.get::<OriginalUri>().map_or_else(|| parts.uri.clone(), |o| o.0.clone());
         let path = uri.path_and_query().map_or("/", |p| p.as_str());
         let body = read_of_stranger(&parts, body, MAX_BODY).await?;
-        let text = |name| parts.headers.get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         Ok(Envelope {
             urls: Urls::new(acme, &directory.slug),
             path: path.to_owned(),
             jws: Jws::parse(&body)?,
-            accept: text(header::ACCEPT),
             query: uri.query().map(str::to_owned),
             origin: Origin {
                 address: ClientAddress::text(&parts.extensions),

@@ -16,7 +16,12 @@ pub const REPLAY_NONCE: HeaderName = HeaderName::from_static("replay-nonce");
 
 pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let mut response = if method == Method::OPTIONS { preflight() } else { run(&acme, request, next).await };
+    // other clients trip over headers that they did not ask for, and caches would need Vary
+    let from_a_page = request.headers().contains_key(header::ORIGIN);
+    let mut response = match method == Method::OPTIONS {
+        true => preflight(from_a_page),
+        false => run(&acme, request, next).await,
+    };
     let (directory, endpoint) = parts(&path);
     // only known words become label values: a client cannot grow the metrics
     let known = acme.registration.shared_directory(directory).map_or("unknown", |_| directory);
@@ -35,11 +40,13 @@ pub async fn add(State(acme): State<Acme>, request: Request, next: Next) -> Resp
         link(headers, &url, relation);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    headers.insert(
-        header::ACCESS_CONTROL_EXPOSE_HEADERS,
-        HeaderValue::from_static("Link, Replay-Nonce, Location, Retry-After"),
-    );
+    if from_a_page {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("Link, Replay-Nonce, Location, Retry-After"),
+        );
+    }
     response
 }
 
@@ -86,7 +93,10 @@ fn add_nonce(acme: &Acme, headers: &mut HeaderMap) -> Result<(), Error> {
     Ok(())
 }
 
-fn preflight() -> Response {
+fn preflight(from_a_page: bool) -> Response {
+    if !from_a_page {
+        return StatusCode::NO_CONTENT.into_response();
+    }
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD, POST"),
         (header::ACCESS_CONTROL_ALLOW_HEADERS, "Content-Type"),

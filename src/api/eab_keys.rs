@@ -4,6 +4,7 @@ use axum::Json as Reply;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use zeroize::Zeroizing;
 
 use super::{Api, grants, idempotent, refused, shape};
 use crate::access::grants::NewGrant;
@@ -17,7 +18,7 @@ use crate::model::eab;
 use crate::model::id::EabKeyId;
 use crate::model::identifier::shown;
 use crate::model::times;
-use crate::registration::external_accounts::{Bounds, NewEabKey};
+use crate::registration::external_accounts::{Bounds, GivenKey, NewEabKey};
 use crate::wire::acme::{EabKey, EabKeyRequest, EabKeyRevocation};
 use crate::wire::page::{Page, PageQuery};
 
@@ -57,9 +58,11 @@ pub async fn create(
         return Ok(response);
     }
     let now = api.authority.store().now();
+    let mut asked = asked;
+    let given = GivenKey { kid: asked.kid.take(), hmac_key: asked.hmac_key.take().map(Zeroizing::new) };
     let new = new_key(asked, now)?;
     let told = |key: &eab::EabKey| idempotent::text(&shape::eab_key(key, now));
-    let (key, secret) = api.registration.create_eab_key(caller.actor(), &new, once.as_ref(), told).await?;
+    let (key, secret) = api.registration.take_eab_key(caller.actor(), &new, &given, once.as_ref(), told).await?;
     let mut shape = shape::eab_key(&key, now);
     shape.hmac_key = Some(secret.to_string());
     let location = [(header::LOCATION, format!("/api/v1/acme/eab-keys/{}", key.id))];

@@ -22,11 +22,12 @@ use crate::model::key::KeyAlgorithm;
 use crate::model::validity::RequestedValidity;
 use crate::pki::certificate_facts::{CertificateFacts, extensions_of};
 use crate::pki::key_policy::KeyPolicy;
+use crate::pki::left_out::left_out;
 use crate::pki::name::SubjectFields;
 use crate::pki::oids;
 use crate::pki::pem;
 use crate::pki::profile::Profile;
-use crate::pki::request::CertificateRequest;
+use crate::pki::request::{CertificateRequest, note_version};
 use crate::wire::certificates::{self, ExtensionPreview, IssuePreview, IssueQuery, IssueRequest};
 
 /// Room for a CSR of 32 KB in PEM with its line ends escaped, and little else.
@@ -58,8 +59,9 @@ pub async fn create(
     if query.dry_run {
         return preview(&api, &caller, &issuance).await;
     }
+    let request = issuance.request.der().is_some().then(|| issuance.request.clone());
     let issued = api.authority.issue(caller.actor(), issuance).await?;
-    Ok(answer(&api, &issued, private_key))
+    Ok(answer(&api, &issued, request.as_ref(), private_key))
 }
 
 async fn told_again(api: &Api, id: CertificateId) -> Result<Response> {
@@ -118,6 +120,7 @@ fn source(asked: &IssueRequest) -> Result<Source> {
         (Some(_), None) if asked.key.is_some() => Err(unfit("/key", "a CSR brings its key: leave key out")),
         (Some(csr), None) => {
             let request = CertificateRequest::from_pem_or_der(csr.as_bytes(), &KeyPolicy::with_any_rsa_length())?;
+            note_version(&request, "rest");
             Ok(Source::Csr(Box::new(request)))
         }
         (None, Some(names)) => {
@@ -311,11 +314,18 @@ async fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Resp
     Ok(Reply(shape).into_response())
 }
 
-fn answer(api: &Api, issued: &Issued, private_key: Option<Zeroizing<String>>) -> Response {
+fn answer(
+    api: &Api,
+    issued: &Issued,
+    request: Option<&CertificateRequest>,
+    private_key: Option<Zeroizing<String>>,
+) -> Response {
     let record = &issued.certificate;
     let mut shape = shape::certificate(&api.authority, record);
     shape.certificate = Some(pem::encode(pem::CERTIFICATE, &issued.der));
     shape.chain = Some(shape::chain(&issued.chain));
+    // both were read before: nothing that could be told is lost to an error here
+    shape.left_out = request.and_then(|request| left_out(request, &issued.der).ok()).unwrap_or_default();
     shape.private_key = private_key.map(|pem| pem.to_string());
     let headers = [(header::LOCATION, format!("/api/v1/certificates/{}", record.id))];
     let mut response = (StatusCode::CREATED, headers, Reply(shape)).into_response();

@@ -37,6 +37,7 @@ pub fn certificate(authority: &Authority, record: &Certificate) -> wire::certifi
         action_required: None,
         certificate: None,
         chain: None,
+        left_out: Vec::new(),
         private_key: None,
     }
 }
@@ -114,6 +115,7 @@ fn scope(scope: &Scope) -> wire::tokens::TokenScope {
 pub fn eab_key(record: &EabKey, now: Timestamp) -> wire::acme::EabKey {
     wire::acme::EabKey {
         id: record.id.to_string(),
+        kid: record.kid(),
         name: record.name.clone(),
         directory: record.directory.clone(),
         status: record.status(now).to_owned(),

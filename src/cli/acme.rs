@@ -1,6 +1,8 @@
 //! `acme eab create|list|revoke` and `acme directory list|show|create|set`: who may register, and what is offered; the
 //! other nouns and `explain` stand in files of their own.
 
+use std::path::PathBuf;
+
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -11,6 +13,7 @@ use super::acme_limits::{self, LimitsArgs, ResumeArgs};
 use super::acme_orders::{self, AttemptsArgs, OrdersCommand};
 use super::acme_test::{self, TestArgs};
 use super::failure::{Result, Trying};
+use super::files;
 use super::grant::BoundsArgs;
 use super::named::EAB_KEYS;
 use super::output::{self, Format, Table};
@@ -97,6 +100,12 @@ pub struct CreateArgs {
     /// How many accounts it registers at most
     #[arg(long, value_name = "N")]
     max_accounts: Option<i64>,
+    /// The key id that clients have already, in place of a new one
+    #[arg(long, value_name = "TEXT")]
+    kid: Option<String>,
+    /// A file with the HMAC key that clients have already, in base64url or base64; - reads stdin
+    #[arg(long, value_name = "FILE")]
+    hmac_key_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -216,11 +225,16 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
             body.insert("expires".into(), args.expires.into());
             body.extend(args.grant.map(|id| ("grant".into(), id.into())));
             body.extend(args.max_accounts.map(|n| ("max_accounts".into(), n.into())));
+            body.extend(args.kid.map(|kid| ("kid".into(), kid.into())));
+            if let Some(file) = &args.hmac_key_file {
+                let hmac = files::secret("the HMAC key", file).trying(|| "cannot create the EAB key".into())?;
+                body.insert("hmac_key".into(), Value::from(hmac.trim()));
+            }
             let made = client.post(KEYS, &body).await.trying(|| "cannot create the EAB key".into())?;
             if context.output == Some(Format::Json) {
                 return Ok(output::json(&made)?);
             }
-            let (kid, hmac) = (output::text(&made, "id"), output::text(&made, "hmac_key"));
+            let (kid, hmac) = (output::text(&made, "kid"), output::text(&made, "hmac_key"));
             Ok(output::data(&format!("kid   {kid}\nhmac  {hmac}\n"))?)
         }
         EabCommand::List => {
@@ -229,6 +243,7 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
                 return Ok(output::json(&page)?);
             }
             let mut table = Table::new(&[
+                "ID",
                 "KID",
                 "NAME",
                 "DIRECTORY",
@@ -241,6 +256,7 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
             ]);
             let members = [
                 "id",
+                "kid",
                 "name",
                 "directory",
                 "status",

@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::authority::hierarchy::import::Import;
 use crate::authority::hierarchy::plan::Wanted;
 use crate::error::{Error, ErrorKind};
+use crate::pki::input::{self, Input};
 use crate::pki::name::SubjectFields;
 use crate::pki::{pem, pkcs12, private_key};
 
@@ -195,18 +196,24 @@ pub fn password(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
 }
 
 pub fn read_crl(path: &Path) -> Result<Vec<u8>, Error> {
-    let bytes = read(path)?;
-    let Some(text) = std::str::from_utf8(&bytes).ok().filter(|text| text.contains("-----BEGIN ")) else {
-        return Ok(bytes);
-    };
-    let block = pem::decode_all(text)?.into_iter().find(|block| block.label == "X509 CRL");
-    Ok(block.ok_or_else(|| Error::malformed("the file holds no block of -----BEGIN X509 CRL-----"))?.der)
+    match input::read(&read(path)?)? {
+        Input::Der(der) => Ok(der),
+        Input::Blocks(blocks) => {
+            let block = blocks.into_iter().find(|block| block.label == "X509 CRL");
+            Ok(block.ok_or_else(|| Error::malformed("the file holds no block of -----BEGIN X509 CRL-----"))?.der)
+        }
+    }
 }
 
-/// PEM blocks, or one certificate in DER.
+/// The certificates of a file as programs save them: PEM blocks, one in DER, or a PKCS#7 chain.
 pub fn certificates_of(bytes: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
-    match std::str::from_utf8(bytes).ok().filter(|text| text.contains("-----BEGIN ")) {
-        Some(text) => pem::certificates(text),
-        None => Ok(vec![bytes.to_vec()]),
+    match input::read(bytes)? {
+        Input::Der(der) => Ok(vec![der]),
+        Input::Blocks(blocks) => {
+            let found = blocks.into_iter().filter(|block| block.label == pem::CERTIFICATE).map(|block| block.der);
+            let found: Vec<_> = found.collect();
+            let none = || Error::malformed("the file holds no block of -----BEGIN CERTIFICATE-----");
+            (!found.is_empty()).then_some(found).ok_or_else(none)
+        }
     }
 }

@@ -2,9 +2,11 @@
 //! unless `--force` says so.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind, Result};
 
@@ -13,6 +15,17 @@ pub fn stem(name: &str) -> String {
     let safe = |c: char| if c.is_ascii_alphanumeric() || "._-@".contains(c) { c } else { '_' };
     let stem: String = name.replacen('*', "_wildcard", 1).chars().map(safe).collect();
     if stem.starts_with('.') { format!("_{stem}") } else { stem }
+}
+
+/// A short secret from a file, or from stdin for `-`; it is never an argument, which every process can read.
+pub fn secret(what: &str, file: &Path) -> Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::new());
+    let outcome = match file.to_str() {
+        Some("-") => io::stdin().lock().take(8_192).read_to_string(&mut text).map(drop),
+        _ => File::open(file).and_then(|f| f.take(8_192).read_to_string(&mut text)).map(drop),
+    };
+    outcome.map_err(|e| Error::new(ErrorKind::Config, format!("cannot read {what} from {}: {e}", file.display())))?;
+    Ok(text)
 }
 
 /// Fails early when one of the files is there already.

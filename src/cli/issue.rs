@@ -19,6 +19,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
+use crate::pki::pem;
+use crate::pki::request::csr_from_pem_or_der;
 
 #[derive(Debug, Args)]
 pub struct IssueArgs {
@@ -42,7 +44,7 @@ pub struct IssueArgs {
 
 #[derive(Debug, Args)]
 pub struct SignArgs {
-    /// A CSR in PEM or DER; - reads stdin
+    /// A CSR in PEM, DER or base64; - reads stdin
     csr: String,
     #[command(flatten)]
     wish: Wish,
@@ -166,6 +168,10 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<()> {
         return args.wish.preview(context, &client, &csr).await.trying(what);
     }
     let made = client.post("/api/v1/certificates", &args.wish.body(&csr)).await.trying(what)?;
+    if made["left_out"].is_array() {
+        let left_out = output::text(&made, "left_out").replace(",", ", ");
+        output::say(&format!("note  profile {} leaves out what the CSR asked for: {left_out}", args.wish.profile));
+    }
     match context.output {
         Some(Format::Json) => Ok(output::json(&made)?),
         _ => Ok(output::data(&chain(&made))?),
@@ -220,13 +226,10 @@ fn read_csr(path: &str) -> Result<String, Error> {
     let unreadable = |e: std::io::Error| Error::malformed(format!("cannot read the CSR: {e}"));
     let mut content = Vec::new();
     if path == "-" {
-        std::io::stdin().lock().take(64 * 1024).read_to_end(&mut content).map_err(unreadable)?;
+        std::io::stdin().lock().take(128 * 1024).read_to_end(&mut content).map_err(unreadable)?;
     } else {
         content = std::fs::read(path).map_err(unreadable)?;
     }
-    if content.first() == Some(&0x30) {
-        return pem_rfc7468::encode_string("CERTIFICATE REQUEST", pem_rfc7468::LineEnding::LF, &content)
-            .map_err(|e| Error::malformed(format!("cannot read the CSR: {e}")));
-    }
-    String::from_utf8(content).map_err(|_| Error::malformed("the CSR is neither PEM nor DER"))
+    let der = csr_from_pem_or_der(&content)?;
+    Ok(pem::encode("CERTIFICATE REQUEST", &der))
 }

@@ -8,6 +8,7 @@ use crate::model::reason::RevocationReason;
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::crl_facts::CrlFacts;
+use crate::pki::input::{self, Input};
 use crate::pki::key_policy::KeyPolicy;
 use crate::pki::name::DistinguishedName;
 use crate::pki::ocsp_facts::{OcspAnswer, OcspFacts, OcspSingle, OcspStatus, ResponderId};
@@ -30,12 +31,10 @@ pub fn read(content: &[u8]) -> Result<Vec<Block>> {
 }
 
 fn blocks(content: &[u8]) -> Result<Vec<Block>> {
-    if content.first() == Some(&0x30) {
-        let label = label_of(content)?.to_owned();
-        return Ok(vec![Block { label, der: content.to_vec() }]);
-    }
-    let text = std::str::from_utf8(content).map_err(|_| Error::malformed("the file is neither PEM nor DER"))?;
-    let blocks = pem::decode_all(text)?;
+    let blocks = match input::read(content)? {
+        Input::Der(der) => vec![Block { label: label_of(&der)?.to_owned(), der }],
+        Input::Blocks(blocks) => blocks,
+    };
     match blocks.is_empty() {
         true => Err(Error::malformed("there is nothing in PEM or DER in it")),
         false => Ok(blocks),
@@ -111,7 +110,7 @@ fn csr(request: &CertificateRequest) -> Value {
         "subject": request.subject().to_string(),
         "names": request.san().iter().map(|name| name.value()).collect::<Vec<_>>(),
         "key_algorithm": request.public_key().algorithm().name(),
-        "asked_extensions": request.asked_extensions().iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "asked_extensions": request.asked_extensions().iter().map(|(id, _)| id.to_string()).collect::<Vec<_>>(),
         "signature": "good",
     })
 }

@@ -1,13 +1,12 @@
 //! `user create|list|role|password|sign-in-link|disable|enable` on the host of the server: also the way back in for who forgot.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::failure::{Result, Trying};
+use super::files;
 use super::output::{self, Format, Table};
 use super::session::{Context, host_actor};
 use crate::access::Access;
@@ -173,15 +172,8 @@ fn role(text: &str) -> crate::error::Result<Role> {
     })
 }
 
-/// The first line; a password is never an argument, which every process can read.
+/// The first line.
 fn password(file: &Path) -> crate::error::Result<Password> {
-    let mut text = Zeroizing::new(String::new());
-    let outcome = match file.to_str() {
-        Some("-") => std::io::stdin().lock().take(8_192).read_to_string(&mut text).map(drop),
-        _ => std::fs::File::open(file).and_then(|f| f.take(8_192).read_to_string(&mut text)).map(drop),
-    };
-    outcome.map_err(|e| {
-        Error::new(ErrorKind::Config, format!("cannot read the password from {}: {e}", file.display()))
-    })?;
+    let text = files::secret("the password", file)?;
     Ok(Password::new(text.lines().next().unwrap_or_default()))
 }

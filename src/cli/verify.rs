@@ -127,7 +127,7 @@ async fn gather(context: &Context, args: &VerifyArgs, at: Timestamp) -> Result<C
     // CAs elsewhere between an issuer and its root
     intermediates.extend(pem_of_all(&known, "chain"));
     let roots = match (root, &client) {
-        (Some(file), _) => pem::certificates(&String::from_utf8_lossy(&read(&file)?))?,
+        (Some(file), _) => objects::certificates(&read(&file)?)?,
         (None, Some(client)) => pem_of_all(&items(client, "/api/v1/domains").await?, "bundle"),
         (None, None) => Vec::new(),
     };

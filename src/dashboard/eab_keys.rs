@@ -132,7 +132,7 @@ pub async fn create(State(dash): State<Dash>, Posted { signed, form }: Posted) -
         Ok((key, hmac)) => Ok(page(&Made {
             frame: Frame::of(&signed, "eab"),
             name: clean(&key.name),
-            kid: key.id.to_string(),
+            kid: key.kid(),
             hmac: &hmac,
             directory_url: format!("{}/acme/{}/directory", dash.external_url, key.directory),
             ends: day(key.expires_at),

@@ -6,8 +6,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::bodies::{BodyBudget, BodyFailure, SIGNED_IN, STRANGERS};
 use super::client_address::ClientAddress;
@@ -34,7 +35,7 @@ impl<S: Send + Sync, T: DeserializeOwned, const LIMIT: usize> FromRequest<S> for
 
     async fn from_request(request: Request, _: &S) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        expect_json(&parts.headers)?;
+        expect_json(&parts.method, &parts.headers)?;
         let raw = read(&parts, body, LIMIT).await?;
         Ok(Json { value: parse(&raw)?, raw })
     }
@@ -89,7 +90,26 @@ pub fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T> {
     if raw.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return Err(scan::pointed(ErrorKind::Malformed, String::new(), "a JSON object is expected"));
     }
-    serde_json::from_slice(raw).map_err(|e| told(raw, &e))
+    serde_json::from_slice(raw).or_else(|e| without_nulls(raw).ok_or_else(|| told(raw, &e)))
+}
+
+/// The same body with its null members left out: programs write null for what they do not say, also where a member is a
+/// list, a number or a switch. Where null means something (RFC 7396) the body as it stands was read already.
+fn without_nulls<T: DeserializeOwned>(raw: &[u8]) -> Option<T> {
+    let mut value = serde_json::from_slice(raw).ok()?;
+    leave_nulls_out(&mut value);
+    serde_json::from_value(value).ok()
+}
+
+fn leave_nulls_out(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            members.retain(|_, member| !member.is_null());
+            members.values_mut().for_each(leave_nulls_out);
+        }
+        Value::Array(items) => items.iter_mut().for_each(leave_nulls_out),
+        _ => {}
+    }
 }
 
 fn told(raw: &[u8], error: &serde_json::Error) -> Error {
@@ -110,10 +130,12 @@ fn told(raw: &[u8], error: &serde_json::Error) -> Error {
     }
 }
 
-fn expect_json(headers: &HeaderMap) -> Result<()> {
+/// `application/json`, and for a PATCH what RFC 7396 calls its bodies.
+fn expect_json(method: &Method, headers: &HeaderMap) -> Result<()> {
     let given = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     let media = given.split(';').next().unwrap_or_default().trim();
-    if media.eq_ignore_ascii_case("application/json") {
+    let is_patch = method == Method::PATCH && media.eq_ignore_ascii_case("application/merge-patch+json");
+    if is_patch || media.eq_ignore_ascii_case("application/json") {
         return Ok(());
     }
     let shown = if media.is_empty() { "no Content-Type".to_owned() } else { crate::model::identifier::shown(media) };
@@ -172,6 +194,8 @@ mod tests {
     #[expect(dead_code, reason = "only its shape matters here")]
     struct Inner {
         count: u32,
+        #[serde(default)]
+        more: u32,
     }
 
     fn refusal(text: &str) -> (Option<String>, String) {
@@ -188,6 +212,15 @@ mod tests {
         assert_eq!(refusal("[]").0.as_deref(), Some(""));
         assert_eq!(refusal("").0.as_deref(), Some(""));
         assert_eq!(refusal(r#"{"names":[]"#).0, None);
+    }
+
+    #[test]
+    fn null_is_as_absent() {
+        assert_eq!(parse::<Thing>(br#"{"names":["a"],"inner":null}"#).unwrap().names, ["a"]);
+        let inner = parse::<Thing>(br#"{"names":["a"],"inner":{"count":1,"more":null}}"#).unwrap().inner;
+        assert_eq!(inner.unwrap().more, 0);
+        assert_eq!(refusal(r#"{"names":null}"#).0.as_deref(), Some("/names"));
+        assert_eq!(refusal(r#"{"names":["a",null]}"#).0.as_deref(), Some("/names/1"));
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EabKey {
     pub id: EabKeyId,
+    /// The key id that an operator gave, which clients use in place of the id.
+    pub given_kid: Option<String>,
     pub name: String,
     /// The slug of its directory.
     pub directory: String,
@@ -27,6 +29,11 @@ pub struct EabKey {
 }
 
 impl EabKey {
+    /// What clients call the key id.
+    pub fn kid(&self) -> String {
+        self.given_kid.clone().unwrap_or_else(|| self.id.to_string())
+    }
+
     /// `active`, `used_up`, `expired`, `revoked`, `suspended`.
     pub fn status(&self, now: Timestamp) -> &'static str {
         match (self.revoked_at, self.max_accounts) {

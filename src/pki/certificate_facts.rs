@@ -82,8 +82,13 @@ impl CertificateFacts {
 impl ExtensionFacts {
     /// `keyUsage`, or the dotted identifier of one that we do not know.
     pub fn name(&self) -> String {
-        extension_name(&self.id).map_or_else(|| self.id.to_string(), str::to_owned)
+        name_of(&self.id)
     }
+}
+
+/// `keyUsage`, or the dotted identifier of an extension that we do not know.
+pub fn name_of(id: &ObjectIdentifier) -> String {
+    extension_name(id).map_or_else(|| id.to_string(), str::to_owned)
 }
 
 impl fmt::Display for ExtensionFacts {

@@ -111,6 +111,14 @@ impl DistinguishedName {
         Ok(self.rdns()?.into_iter().map(fold).collect())
     }
 
+    /// The attributes that the other name does not have, as RFC 4514 writes them.
+    pub fn attributes_missing_in(&self, other: &DistinguishedName) -> Result<Vec<String>, DerError> {
+        let theirs: Vec<Attribute> = other.rdns()?.into_iter().flatten().collect();
+        let has = |own: &Attribute| theirs.iter().any(|a| a.id == own.id && a.folded() == own.folded());
+        let missing = self.rdns()?.into_iter().flatten().filter(|own| !has(own));
+        Ok(missing.map(|attribute| attribute.to_string()).collect())
+    }
+
     /// This name with one CN below it.
     pub fn with_common_name(&self, text: &str) -> Result<Self, NameError> {
         let own = DistinguishedName::build(&SubjectFields::common_name(text))?;
@@ -194,6 +202,12 @@ impl fmt::Display for DistinguishedName {
 impl fmt::Debug for DistinguishedName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "DistinguishedName({self})")
+    }
+}
+
+impl fmt::Display for Attribute {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_attribute(f, self)
     }
 }
 

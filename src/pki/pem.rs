@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{der, oids};
+use super::{der, input, oids};
 use crate::error::{Error, Result};
 
 pub const CERTIFICATE: &str = "CERTIFICATE";
@@ -48,36 +48,40 @@ pub fn encoded_length(label: &str, der: usize) -> usize {
     der.div_ceil(3) * 4 + der.div_ceil(LINE) + "-----BEGIN -----\n-----END -----\n".len() + 2 * label.len()
 }
 
-/// Every block of `text`, in order; what stands between them is ignored.
+const BEGIN: &str = "-----BEGIN ";
+const END: &str = "-----END ";
+const DASHES: &str = "-----";
+
+/// Every block of `text`, in order; what stands between them is ignored. Line breaks may be missing.
 pub fn decode_all(text: &str) -> Result<Vec<Block>> {
     let mut blocks = Vec::new();
-    let mut open: Option<(&str, String)> = None;
-    for line in text.lines() {
-        let line = line.trim();
-        let begin = line.strip_prefix("-----BEGIN ").and_then(|l| l.strip_suffix("-----"));
-        let end = line.strip_prefix("-----END ").and_then(|l| l.strip_suffix("-----"));
-        open = match (open, begin, end) {
-            (None, Some(label), _) => Some((label, String::new())),
-            (None, None, _) => None,
-            (Some(_), Some(_), _) => return Err(bad("a block begins inside another one")),
-            (Some((label, body)), None, Some(end)) if end == label => {
-                let der = STANDARD.decode(&body).map_err(|_| bad("a block is not base64"))?;
-                blocks.push(Block { label: label.to_owned(), der });
-                None
-            }
-            (Some(_), None, Some(_)) => return Err(bad("a block ends with another label")),
-            // encapsulated headers of RFC 1421, as in encrypted keys: nothing here reads those
-            (Some(_), None, None) if line.contains(':') => return Err(bad("a block has headers")),
-            (Some((label, mut body)), None, None) => {
-                body.extend(line.chars().filter(|c| !c.is_whitespace()));
-                Some((label, body))
-            }
+    let mut rest = text;
+    while let Some((_, begun)) = rest.split_once(BEGIN) {
+        let Some((label, after)) = begun.split_once(DASHES).filter(|(label, _)| is_label(label)) else {
+            rest = begun;
+            continue;
         };
+        let (body, ended) = after.split_once(END).ok_or_else(|| bad("a block has no END line"))?;
+        if body.contains(BEGIN) {
+            return Err(bad("a block begins inside another one"));
+        }
+        // encapsulated headers of RFC 1421, as in encrypted keys: nothing here reads those
+        if body.contains(':') {
+            return Err(bad("a block has headers"));
+        }
+        rest = ended
+            .strip_prefix(label)
+            .and_then(|rest| rest.strip_prefix(DASHES))
+            .ok_or_else(|| bad("a block ends with another label"))?;
+        let der = input::body(body).ok_or_else(|| bad("a block is not base64"))?;
+        blocks.push(Block { label: label.to_owned(), der });
     }
-    match open {
-        Some(_) => Err(bad("a block has no END line")),
-        None => Ok(blocks),
-    }
+    Ok(blocks)
+}
+
+/// RFC 7468 §3: printable, and on one line.
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && label.len() <= 64 && label.bytes().all(|b| b == b' ' || b.is_ascii_graphic())
 }
 
 fn bad(why: &str) -> Error {

@@ -8,20 +8,22 @@ use ::der::oid::ObjectIdentifier;
 use super::algorithm::{SignatureScheme, VerifyError, verify_with};
 use super::der::{self, Cursor, DerError};
 use super::general_name::{self, GeneralNameError};
+use super::input::{self, Input};
 use super::key_policy::{KeyPolicy, KeyRefusal, PublicKeyInfo};
 use super::name::DistinguishedName;
-use super::{oids, pem};
+use super::oids;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::{Identifier, shown};
 
 /// A key that its holder proved to have, and the names asked for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CertificateRequest {
+    version: u8,
     public_key: PublicKeyInfo,
     san: Vec<Identifier>,
     common_name: Option<String>,
     subject: DistinguishedName,
-    asked_extensions: Vec<ObjectIdentifier>,
+    asked_extensions: Vec<(ObjectIdentifier, Vec<u8>)>,
     der: Option<Vec<u8>>,
 }
 
@@ -41,9 +43,11 @@ impl CertificateRequest {
         outer.finish()?;
 
         let mut body = info.inside();
-        if body.integer()? != [0] {
-            return Err(CsrRefusal::Version);
-        }
+        // RFC 2986 knows v1(0) alone; printers and the libraries behind old ACME clients write 1 or 2 and mean the same
+        let version = match body.integer()? {
+            [version @ 0..=2] => *version,
+            _ => return Err(CsrRefusal::Version),
+        };
         let subject = DistinguishedName::from_der(body.expect(der::SEQUENCE)?.raw)?;
         let spki = body.expect(der::SEQUENCE)?.raw;
         let attributes = body.optional(der::context_constructed(0))?;
@@ -61,13 +65,17 @@ impl CertificateRequest {
             Some(set) => requested_extensions(set.inside())?,
             None => Vec::new(),
         };
-        let asked_extensions = extensions.iter().map(|e| e.id).collect();
+        if extensions.iter().any(|e| e.id == oids::TLS_FEATURE) {
+            return Err(CsrRefusal::MustStaple);
+        }
+        let asked_extensions = extensions.iter().map(|e| (e.id, e.value.to_vec())).collect();
         let san = match extensions.iter().find(|e| e.id == oids::SUBJECT_ALT_NAME) {
             Some(extension) => read_san(extension.value)?,
             None => Vec::new(),
         };
         let common_name = read_common_name(&subject)?;
-        Ok(CertificateRequest { public_key, san, common_name, subject, asked_extensions, der: Some(csr.to_vec()) })
+        let der = Some(csr.to_vec());
+        Ok(CertificateRequest { version, public_key, san, common_name, subject, asked_extensions, der })
     }
 
     /// Reads a CSR in PEM or DER.
@@ -84,7 +92,8 @@ impl CertificateRequest {
             }
         });
         let subject = DistinguishedName::empty();
-        CertificateRequest { public_key, san, common_name: None, subject, asked_extensions: Vec::new(), der: None }
+        let asked_extensions = Vec::new();
+        CertificateRequest { version: 0, public_key, san, common_name: None, subject, asked_extensions, der: None }
     }
 
     /// The names in the subjectAltName and the CN, if that is a DNS name or an address (RFC 8555 §7.4).
@@ -122,8 +131,13 @@ impl CertificateRequest {
         &self.subject
     }
 
-    /// The extensions that were asked for: for reports, never copied into a certificate.
-    pub fn asked_extensions(&self) -> &[ObjectIdentifier] {
+    /// As written: 0 is what RFC 2986 calls version 1.
+    pub fn version(&self) -> u8 {
+        self.version
+    }
+
+    /// The extensions that were asked for, with their values: for reports, never copied into a certificate.
+    pub fn asked_extensions(&self) -> &[(ObjectIdentifier, Vec<u8>)] {
         &self.asked_extensions
     }
 
@@ -133,16 +147,24 @@ impl CertificateRequest {
     }
 }
 
-/// The DER of a CSR that may come in PEM (RFC 7468 §7, or `NEW CERTIFICATE REQUEST` of older tools).
+/// A version that RFC 2986 does not know is accepted and leaves a line in the log.
+pub fn note_version(request: &CertificateRequest, protocol: &str) {
+    if request.version() != 0 {
+        tracing::info!(protocol, version = request.version(), subject = %request.subject(), "a CSR has a version number that RFC 2986 does not know");
+    }
+}
+
+/// The DER of a CSR as people paste it (`input`): PEM (RFC 7468 §7, or `NEW CERTIFICATE REQUEST` of older tools), DER or
+/// base64.
 pub fn csr_from_pem_or_der(csr: &[u8]) -> Result<Vec<u8>, CsrRefusal> {
-    // base64 and its lines add less than half
-    if csr.len() > 2 * CertificateRequest::MAX_OCTETS {
+    // base64 and its lines add less than half, UTF-16 doubles that
+    if csr.len() > 3 * CertificateRequest::MAX_OCTETS {
         return Err(CsrRefusal::TooLarge(csr.len()));
     }
-    let Some(text) = std::str::from_utf8(csr).ok().filter(|t| t.contains("-----BEGIN ")) else {
-        return Ok(csr.to_vec());
+    let blocks = match input::read(csr).map_err(|e| CsrRefusal::Pem(e.detail))? {
+        Input::Der(der) => return Ok(der),
+        Input::Blocks(blocks) => blocks,
     };
-    let blocks = pem::decode_all(text).map_err(|e| CsrRefusal::Pem(e.detail))?;
     let mut requests =
         blocks.into_iter().filter(|b| matches!(b.label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST"));
     match (requests.next(), requests.next()) {
@@ -161,8 +183,12 @@ pub enum CsrRefusal {
     Pem(String),
     #[error("a CSR that is {0}")]
     Der(#[from] DerError),
-    #[error("a CSR of another version than 1")]
+    #[error("a CSR of another version than 1, 2 or 3")]
     Version,
+    #[error("a CSR that asks for OCSP must-staple (the TLS feature extension, RFC 7633)")]
+    MustStaple,
+    #[error("a CSR that asks for the extension {0} with two different values")]
+    Contradiction(ObjectIdentifier),
     #[error("a CSR with the attribute {0} twice")]
     DuplicateAttribute(ObjectIdentifier),
     #[error("a CSR that asks for the extension {0} twice")]
@@ -188,6 +214,8 @@ impl CsrRefusal {
             CsrRefusal::Pem(_) => "csr.pem",
             CsrRefusal::Der(_) => "csr.der",
             CsrRefusal::Version => "csr.version",
+            CsrRefusal::MustStaple => "csr.must_staple",
+            CsrRefusal::Contradiction(_) => "csr.contradiction",
             CsrRefusal::DuplicateAttribute(_) => "csr.duplicate_attribute",
             CsrRefusal::DuplicateExtension(_) => "csr.duplicate_extension",
             CsrRefusal::Signature(_) => "csr.signature",
@@ -207,7 +235,9 @@ impl CsrRefusal {
                 "a signature by the key itself with SHA-256, SHA-384, SHA-512 or Ed25519".into()
             }
             CsrRefusal::San(_) | CsrRefusal::EmptySan => "DNS names, IP addresses, mail addresses and URIs".into(),
-            CsrRefusal::CommonName(_) => "one CN, of readable text".into(),
+            CsrRefusal::CommonName(_) => "a CN of readable text".into(),
+            CsrRefusal::MustStaple => "no TLS feature, which no profile gives".into(),
+            CsrRefusal::Contradiction(_) => "each extension once, or twice with the same value".into(),
             _ => "one PKCS#10 request in strict DER (RFC 2986)".into(),
         }
     }
@@ -222,6 +252,7 @@ impl From<CsrRefusal> for Error {
         };
         let fix = match refusal {
             CsrRefusal::San(_) | CsrRefusal::EmptySan | CsrRefusal::TooManyNames(_) => "make a CSR with such names",
+            CsrRefusal::MustStaple => "make the CSR without must-staple (certbot: leave --must-staple out)",
             _ => {
                 "make the CSR again, for example with `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256`"
             }
@@ -236,24 +267,37 @@ struct Extension<'a> {
     value: &'a [u8],
 }
 
-/// The extensions of the extensionRequest attribute; other attributes are read over, none may come twice.
+/// The extensions of all extensionRequest attributes, PKCS's and the one that Windows wrote before (1.3.6.1.4.1.311.2.1.14).
+/// Some programs write two attributes, or one without a value. Other attributes are read over, none may come twice.
 fn requested_extensions<'a>(mut attributes: Cursor<'a>) -> Result<Vec<Extension<'a>>, CsrRefusal> {
     let mut seen = BTreeSet::new();
-    let mut extensions = Vec::new();
+    let mut extensions: Vec<Extension<'a>> = Vec::new();
     while !attributes.is_empty() {
         let mut attribute = attributes.sequence()?;
         let id = attribute.oid()?;
         let mut values = attribute.expect(der::SET)?.inside();
         attribute.finish()?;
-        if !seen.insert(id) {
+        if id == oids::EXTENSION_REQUEST || id == oids::MS_EXTENSION_REQUEST {
+            while !values.is_empty() {
+                add(&mut extensions, read_extensions(values.sequence()?)?)?;
+            }
+        } else if !seen.insert(id) {
             return Err(CsrRefusal::DuplicateAttribute(id));
-        }
-        if id == oids::EXTENSION_REQUEST {
-            extensions = read_extensions(values.sequence()?)?;
-            values.finish()?;
         }
     }
     Ok(extensions)
+}
+
+/// One extension may be asked for again if it says the same.
+fn add<'a>(all: &mut Vec<Extension<'a>>, more: Vec<Extension<'a>>) -> Result<(), CsrRefusal> {
+    for extension in more {
+        match all.iter().find(|known| known.id == extension.id) {
+            None => all.push(extension),
+            Some(known) if known.value == extension.value => {}
+            Some(_) => return Err(CsrRefusal::Contradiction(extension.id)),
+        }
+    }
+    Ok(())
 }
 
 fn read_extensions<'a>(mut list: Cursor<'a>) -> Result<Vec<Extension<'a>>, CsrRefusal> {
@@ -293,17 +337,15 @@ fn read_san(value: &[u8]) -> Result<Vec<Identifier>, CsrRefusal> {
     }
 }
 
-/// At most one CN, readable and without NUL (CVE-2009-2408).
+/// The last CN, which stands nearest to the thing itself: AD writes the container before it. All are readable and without
+/// NUL (CVE-2009-2408).
 fn read_common_name(subject: &DistinguishedName) -> Result<Option<String>, CsrRefusal> {
     let mut texts =
         subject.texts(&oids::COMMON_NAME).map_err(|_| CsrRefusal::CommonName("is not a readable string"))?;
-    if texts.len() > 1 {
-        return Err(CsrRefusal::CommonName("comes more than once"));
+    if texts.iter().any(|text| text.chars().any(char::is_control)) {
+        return Err(CsrRefusal::CommonName("has NUL or other control characters"));
     }
     match texts.pop() {
-        Some(text) if text.chars().any(char::is_control) => {
-            Err(CsrRefusal::CommonName("has NUL or other control characters"))
-        }
         Some(text) if shown(&text).is_empty() => Ok(None),
         text => Ok(text),
     }

@@ -1,6 +1,7 @@
 //! External account keys (RFC 8555 §7.3.4): made for one directory and one grant, told once, kept sealed, and
 //! checked when an account binds itself to one. Who cannot make the MAC learns nothing about a key.
 
+use std::fmt;
 use std::time::Duration;
 
 use aws_lc_rs::hmac;
@@ -39,6 +40,21 @@ pub struct NewEabKey {
     /// Until when it registers accounts.
     pub expires_in: Option<Duration>,
     pub max_accounts: Option<i64>,
+}
+
+/// Key id and HMAC key that clients have already, in place of new ones.
+#[derive(Clone, Default)]
+pub struct GivenKey {
+    pub kid: Option<String>,
+    /// In base64url or base64, as other CAs show it.
+    pub hmac_key: Option<Zeroizing<String>>,
+}
+
+/// Without the secret.
+impl fmt::Debug for GivenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GivenKey").field("kid", &self.kid).finish_non_exhaustive()
+    }
 }
 
 /// The grant that its accounts act under.
@@ -104,9 +120,26 @@ impl Registration {
         once: Option<&Key>,
         answer: impl FnOnce(&EabKey) -> Result<String>,
     ) -> Result<(EabKey, MacKey)> {
+        self.take_eab_key(actor, new, &GivenKey::default(), once, answer).await
+    }
+
+    /// The same with a key id or an HMAC key that clients have already: whoever moves here from another CA need not give
+    /// every client another key.
+    pub async fn take_eab_key(
+        &self,
+        actor: &Actor,
+        new: &NewEabKey,
+        given: &GivenKey,
+        once: Option<&Key>,
+        answer: impl FnOnce(&EabKey) -> Result<String>,
+    ) -> Result<(EabKey, MacKey)> {
         self.directory(&new.directory).map_err(|_| self.no_directory(&new.directory))?;
         let entropy = self.store.entropy.as_ref();
-        let secret = drawn(entropy)?;
+        let given_kid = given.kid.as_deref().map(checked_kid).transpose()?;
+        let secret = match &given.hmac_key {
+            Some(text) => checked_secret(text)?,
+            None => Zeroizing::new(drawn(entropy)?.to_vec()),
+        };
         let mut tx = self.store.begin(actor).await?;
         let now = tx.now();
         let id = EabKeyId::new(now, entropy)?;
@@ -117,6 +150,7 @@ impl Registration {
         };
         let key = EabKey {
             id,
+            given_kid,
             name: checked_name(&new.name)?,
             directory: new.directory.clone(),
             grant_id: grant.id,
@@ -129,8 +163,8 @@ impl Registration {
             suspended_at: None,
             last_used_at: None,
         };
-        eab_keys::insert(&mut tx, &key, &sealed).await?;
-        let detail = json!({"name": key.name, "directory": key.directory, "grant": grant.id, "scope": grant.scope,
+        eab_keys::insert(&mut tx, &key, &sealed).await.map_err(|error| kid_taken(error, &key))?;
+        let detail = json!({"kid": key.kid(), "name": key.name, "directory": key.directory, "grant": grant.id, "scope": grant.scope,
             "max_accounts": key.max_accounts, "expires_at": key.expires_at});
         tx.audit(AuditEvent::done("eab_key.created", format!("eab_key:{id}"), detail));
         if let Some(once) = once {
@@ -177,11 +211,15 @@ impl Registration {
                 "the external account binding is not good: its \"kid\" or its MAC key is not one of this CA; check both",
             )
         };
-        // one spelling: an id also parses in lower case
+        // one spelling: an id also parses in lower case, and a key with a key id of its own goes by that alone
         let id = asked.kid.parse().ok().filter(|id: &EabKeyId| id.to_string() == asked.kid);
-        let (found, sealed) = match id {
-            Some(id) => (eab_keys::find(&self.store, id).await?, eab_keys::secret(&self.store, id).await?),
-            None => (None, None),
+        let found = match id {
+            Some(id) => eab_keys::find(&self.store, id).await?.filter(|key| key.given_kid.is_none()),
+            None => eab_keys::find_by_kid(&self.store, &asked.kid).await?,
+        };
+        let sealed = match &found {
+            Some(key) => eab_keys::secret(&self.store, key.id).await?,
+            None => None,
         };
         let secret = match (&found, sealed) {
             (Some(key), Some(sealed)) => self.authority.keys.open_secret(LABEL, &key.id.bytes(), &sealed)?,
@@ -235,6 +273,43 @@ fn checked_name(text: &str) -> Result<String> {
     let fix = "name who registers with it";
     Err(Error::refused(ErrorKind::Unprocessable, "eab.name", &value, "1 to 100 printable characters", fix)
         .explained(format!("the name of the key, {value}, is not 1 to 100 printable characters")))
+}
+
+/// Printable ASCII without blanks, as every client sends it, and never one that reads as an id of ours.
+fn checked_kid(text: &str) -> Result<String> {
+    let good = (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic());
+    if good && !text.to_ascii_lowercase().starts_with("eab_") {
+        return Ok(text.to_owned());
+    }
+    let value = format!("\"{}\"", shown(text));
+    let (allowed, fix) =
+        ("1 to 200 printable ASCII characters without blanks, not beginning with eab_", "give another kid");
+    Err(Error::refused(ErrorKind::Unprocessable, "eab.kid", &value, allowed, fix)
+        .explained(format!("kid {value} is not {allowed}")))
+}
+
+fn kid_taken(error: Error, key: &EabKey) -> Error {
+    match (error.kind, &key.given_kid) {
+        (ErrorKind::Conflict, Some(kid)) => {
+            let value = format!("\"{}\"", shown(kid));
+            let sentence = format!("another external account key has the kid {value}; give another one");
+            Error::refused(ErrorKind::Conflict, "eab.kid", value, "a kid that no key has yet", "give another kid")
+                .explained(sentence)
+        }
+        _ => error,
+    }
+}
+
+/// 32 octets or more: a shorter key is weaker than the MAC (RFC 7518 §3.2).
+fn checked_secret(text: &str) -> Result<Zeroizing<Vec<u8>>> {
+    let digits = Zeroizing::new(text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_"));
+    let secret = URL_SAFE_NO_PAD.decode(digits.as_str()).map(Zeroizing::new).ok();
+    secret.filter(|secret| (32..=256).contains(&secret.len())).ok_or_else(|| {
+        let (allowed, fix) =
+            ("32 to 256 octets in base64url or base64", "give the key as the other CA shows it, or a longer one");
+        Error::refused(ErrorKind::Unprocessable, "eab.hmac_key", "this HMAC key", allowed, fix)
+            .explained(format!("the HMAC key cannot be used; it must be {allowed}"))
+    })
 }
 
 fn checked_count(asked: Option<i64>) -> Result<Option<i64>> {

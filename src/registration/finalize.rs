@@ -25,7 +25,7 @@ use crate::model::identifier::Identifier;
 use crate::model::validity::RequestedValidity;
 use crate::pki::key_policy::{KeyPolicy, PublicKeyInfo};
 use crate::pki::name::SubjectFields;
-use crate::pki::request::CertificateRequest;
+use crate::pki::request::{CertificateRequest, note_version};
 use crate::store::authorizations::HeldAuthorization;
 use crate::store::{accounts, authorizations, certificates};
 
@@ -122,6 +122,7 @@ impl Registration {
             error.kind = ErrorKind::BadCsr;
             error
         })?;
+        note_version(&request, "acme");
         same_names(order, &request)?;
         self.check_account_key(request.public_key(), ErrorKind::BadCsr).await?;
         let snapshot = self.authority.snapshot();

@@ -110,6 +110,7 @@ pub struct AcmeConfig {
     pub allow_networks: Vec<IpNetwork>,
     pub deny_networks: Vec<IpNetwork>,
     pub allow_loopback: bool,
+    pub dns_random_case: bool,
 }
 
 impl Config {
@@ -205,6 +206,7 @@ impl Config {
             "acme.http01_port" => self.acme.http01_port.to_string(),
             "acme.tls_alpn01_port" => self.acme.tls_alpn01_port.to_string(),
             "acme.allow_loopback" => self.acme.allow_loopback.to_string(),
+            "acme.dns_random_case" => self.acme.dns_random_case.to_string(),
             // these have no default, or are kept as they were written
             _ => self.given.value(key).unwrap_or_default().to_owned(),
         }
@@ -310,6 +312,7 @@ impl AcmeConfig {
             allow_networks: networks("acme.allow_networks")?,
             deny_networks: networks("acme.deny_networks")?,
             allow_loopback: given.parse("acme.allow_loopback", switch)?.unwrap_or(false),
+            dns_random_case: given.parse("acme.dns_random_case", switch)?.unwrap_or(true),
         })
     }
 }

@@ -312,6 +312,7 @@ fn validation(config: &Config) -> ValidationConfig {
         allow_networks: acme.allow_networks.clone(),
         deny_networks: acme.deny_networks.clone(),
         allow_loopback: acme.allow_loopback,
+        random_case: acme.dns_random_case,
         ..ValidationConfig::default()
     }
 }

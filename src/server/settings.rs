@@ -67,6 +67,7 @@ settings! {
     "acme.allow_networks" "" "CHANCERY_ACME__ALLOW_NETWORKS" "CIDR,…" List "Networks that validation may connect to";
     "acme.deny_networks" "" "CHANCERY_ACME__DENY_NETWORKS" "CIDR,…" List "Networks that validation never connects to";
     "acme.allow_loopback" "" "CHANCERY_ACME__ALLOW_LOOPBACK" "" Switch "Let validation connect to loopback ports";
+    "acme.dns_random_case" "" "CHANCERY_ACME__DNS_RANDOM_CASE" "" Switch "Change letter case in DNS questions at random (0x20); false for DNS servers that compare names letter by letter";
 }
 
 impl Setting {

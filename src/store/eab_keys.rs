@@ -11,7 +11,7 @@ use crate::model::id::{EabKeyId, GrantId};
 macro_rules! columns {
     () => {
         concat!(
-            "id, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, revoked_at, suspended_at, last_used_at, ",
+            "id, kid, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, revoked_at, suspended_at, last_used_at, ",
             mac_columns!("eab_keys", "eab_keys", "", "id")
         )
     };
@@ -20,13 +20,14 @@ macro_rules! columns {
 statements! {
     FIND = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id = $1");
     SEALED_SECRET = "SELECT sealed FROM eab_keys WHERE id = $1";
+    FIND_BY_KID = concat!("SELECT ", columns!(), " FROM eab_keys WHERE kid = $1");
     PAGE = concat!("SELECT ", columns!(), " FROM eab_keys WHERE id < $1 ORDER BY id DESC LIMIT $2");
     OF_GRANT = "SELECT id FROM eab_keys WHERE grant_id = $1 AND revoked_at IS NULL";
 }
 
 sealed_writes! {
-    INSERT = "INSERT INTO eab_keys (id, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, \
-              count_version, count_mac, row_version, row_mac) VALUES ($1, $2, $3, $4, $5, $6, 0, $7, $8, $9, 1, $10, 1, $11)";
+    INSERT = "INSERT INTO eab_keys (id, kid, name, directory, grant_id, sealed, max_accounts, used_accounts, created_by, created_at, expires_at, \
+              count_version, count_mac, row_version, row_mac) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, 1, $11, 1, $12)";
     USE = "UPDATE eab_keys SET used_accounts = used_accounts + 1, count_version = $2, count_mac = $3, last_used_at = $4 WHERE id = $1 \
            AND revoked_at IS NULL AND suspended_at IS NULL AND expires_at > $4 AND (max_accounts IS NULL OR used_accounts < max_accounts)";
     REVOKE = "UPDATE eab_keys SET revoked_at = $2 WHERE id = $1 AND revoked_at IS NULL";
@@ -37,6 +38,7 @@ pub async fn insert<'a>(on: impl Into<Sealing<'a>>, key: &EabKey, secret: &[u8])
     let count = on.first(EAB_KEY_COUNTS, &[key.id.to_vec().into(), 0i64.into()])?;
     let query = sealed(INSERT)
         .bind(key.id.to_vec())
+        .bind(key.given_kid.as_deref())
         .bind(&key.name)
         .bind(&key.directory)
         .bind(key.grant_id.to_vec())
@@ -53,6 +55,15 @@ pub async fn insert<'a>(on: impl Into<Sealing<'a>>, key: &EabKey, secret: &[u8])
 pub async fn find<'a>(on: impl Into<Sealing<'a>>, id: EabKeyId) -> Result<Option<EabKey>> {
     let (on, checker) = on.into().into_parts();
     let Some(found) = q(FIND).bind(id.to_vec()).fetch_optional(on).await? else { return Ok(None) };
+    checker.check(EAB_KEYS, &found, "")?;
+    row(&found).map(Some)
+}
+
+/// The key with this key id, which an operator gave: refused when it was changed in the database. The key id itself is
+/// under no MAC: it only finds the row, whose HMAC key the client must have.
+pub async fn find_by_kid<'a>(on: impl Into<Sealing<'a>>, kid: &str) -> Result<Option<EabKey>> {
+    let (on, checker) = on.into().into_parts();
+    let Some(found) = q(FIND_BY_KID).bind(kid).fetch_optional(on).await? else { return Ok(None) };
     checker.check(EAB_KEYS, &found, "")?;
     row(&found).map(Some)
 }
@@ -94,6 +105,7 @@ pub async fn revoke_of_grant(tx: &mut Tx, grant: GrantId, at: Timestamp) -> Resu
 fn row(row: &Row) -> Result<EabKey> {
     Ok(EabKey {
         id: row.id("id")?,
+        given_kid: row.get("kid")?,
         name: row.get("name")?,
         directory: row.get("directory")?,
         grant_id: row.id("grant_id")?,

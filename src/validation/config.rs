@@ -24,6 +24,8 @@ pub struct ValidationConfig {
     pub deny_networks: Vec<IpNetwork>,
     /// Connect to 127.0.0.0/8 and ::1, except to our own listeners and the database.
     pub allow_loopback: bool,
+    /// Change the letter case of names in DNS questions at random, which makes answers harder to forge.
+    pub random_case: bool,
     pub timeouts: Timeouts,
     pub concurrency: Concurrency,
 }
@@ -37,6 +39,7 @@ impl Default for ValidationConfig {
             allow_networks: Vec::new(),
             deny_networks: Vec::new(),
             allow_loopback: false,
+            random_case: true,
             timeouts: Timeouts::default(),
             concurrency: Concurrency::default(),
         }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts, ServerOrderingStrategy,
+    ConnectionConfig, NameServerConfig, ProtocolConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    ServerOrderingStrategy,
 };
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
@@ -53,6 +54,14 @@ pub struct Resolved {
 pub struct Resolver {
     servers: Vec<SocketAddr>,
     timeout: Duration,
+    random_case: bool,
+}
+
+/// Clients for one name.
+struct Dns {
+    usual: TokioResolver,
+    /// Asks by TCP with the name as it stands, where the usual one changes its letters.
+    exact: Option<TokioResolver>,
 }
 
 /// A CAA record (RFC 8659 §4.1) as it stands.
@@ -69,17 +78,23 @@ const MAX_ADDRESSES: usize = 8;
 const MAX_TEXTS: usize = 100;
 /// A chain of aliases that is longer leads nowhere; the resolver follows 8.
 const MAX_ALIASES: usize = 8;
+/// The part of the time for one name that an exact question may take, since some resolvers answer nothing by TCP.
+const EXACT_SHARE: u32 = 5;
 /// Queries sent again to the same servers when nothing came back.
 const RETRIES: u32 = 2;
 
 impl Resolver {
     pub fn new(config: &ValidationConfig) -> Self {
-        Resolver { servers: config.resolvers.clone(), timeout: config.timeouts.resolve }
+        Resolver {
+            servers: config.resolvers.clone(),
+            timeout: config.timeouts.resolve,
+            random_case: config.random_case,
+        }
     }
 
     /// The same asking other servers.
     pub fn asking(&self, servers: &[SocketAddr]) -> Self {
-        Resolver { servers: servers.to_vec(), timeout: self.timeout }
+        Resolver { servers: servers.to_vec(), ..*self }
     }
 
     /// The TXT records of a name, the strings of each joined. No record is no failure of DNS, and an empty list.
@@ -95,8 +110,8 @@ impl Resolver {
             let mut name = Name::from_ascii(name).map_err(|_| DnsFailure::BadName)?;
             name.set_fqdn(true);
             let client = self.client().await?;
-            let found = query(&client, &name, RecordType::CAA).await?;
-            if found.is_empty() && !ends(&client, &name).await? {
+            let found = self.query(&client, &name, RecordType::CAA).await?;
+            if found.is_empty() && !self.ends(&client, &name).await? {
                 return Err(DnsFailure::BadAnswer);
             }
             Ok(found.iter().filter_map(caa).collect())
@@ -120,7 +135,7 @@ impl Resolver {
         let look_up = async {
             let mut name = Name::from_ascii(name).map_err(|_| DnsFailure::BadName)?;
             name.set_fqdn(true);
-            query(&self.client().await?, &name, kind).await
+            self.query(&self.client().await?, &name, kind).await
         };
         tokio::time::timeout(self.timeout, look_up).await.unwrap_or(Err(DnsFailure::Timeout))
     }
@@ -147,7 +162,15 @@ impl Resolver {
         let mut name = Name::from_ascii(host).map_err(|_| DnsFailure::BadName)?;
         name.set_fqdn(true);
         let dns = self.client().await?;
-        let (v6, v4) = tokio::join!(ips(&dns, &name, RecordType::AAAA), ips(&dns, &name, RecordType::A));
+        let (mut v6, mut v4) =
+            tokio::join!(ips(&dns.usual, &name, RecordType::AAAA), ips(&dns.usual, &name, RecordType::A));
+        // most names have no AAAA records: the exact question is only asked when there is nothing at all
+        if let (Some(exact), true) = (&dns.exact, is_negative(&v6) && is_negative(&v4)) {
+            let again = async { tokio::join!(ips(exact, &name, RecordType::AAAA), ips(exact, &name, RecordType::A)) };
+            if let Ok((exact_v6, exact_v4)) = tokio::time::timeout(self.timeout / EXACT_SHARE, again).await {
+                (v6, v4) = (better(v6, exact_v6), better(v4, exact_v4));
+            }
+        }
         let found = match (v6, v4) {
             (Ok(v6), Ok(v4)) => [v6, v4].concat(),
             (Ok(some), Err(_)) | (Err(_), Ok(some)) if !some.is_empty() => some,
@@ -158,18 +181,74 @@ impl Resolver {
         if found.is_empty() { Err(DnsFailure::NoAddress) } else { Ok(in_turns(found, self.asked().await)) }
     }
 
-    /// A client for one name: no cache, no shared query, no memory of which server was slow.
-    async fn client(&self) -> Result<TokioResolver, DnsFailure> {
-        let config = if self.servers.is_empty() {
+    /// Clients for one name: no cache, no shared query, no memory of which server was slow. Letter case in questions is random
+    /// (draft-vixie-dnsext-dns0x20); a server that folds it is asked by TCP.
+    async fn client(&self) -> Result<Dns, DnsFailure> {
+        let servers = if self.servers.is_empty() {
             // the search list is left out on purpose
-            ResolverConfig::from_name_servers(system_servers().await?)
+            system_servers().await?
         } else {
-            ResolverConfig::from_name_servers(self.servers.iter().map(|s| name_server(*s)).collect())
+            self.servers.iter().map(|s| name_server(*s)).collect()
         };
-        let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-        limit(builder.options_mut(), self.timeout);
-        builder.build().map_err(|_| DnsFailure::Unreachable)
+        let build = |servers: Vec<NameServerConfig>, random_case: bool| {
+            let config = ResolverConfig::from_name_servers(servers);
+            let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+            limit(builder.options_mut(), self.timeout);
+            builder.options_mut().case_randomization = random_case;
+            builder.build().map_err(|_| DnsFailure::Unreachable)
+        };
+        let exact = match self.random_case {
+            true => Some(build(servers.iter().cloned().map(by_tcp).collect(), false)?),
+            false => None,
+        };
+        Ok(Dns { usual: build(servers, self.random_case)?, exact })
     }
+
+    /// A server that compares names letter by letter knows none whose letters were changed: it says that there is nothing.
+    /// The name is then asked as it stands, by TCP, since without random letters a forged UDP answer is easier to guess.
+    async fn query(&self, dns: &Dns, name: &Name, kind: RecordType) -> Result<Vec<Record>, DnsFailure> {
+        let found = query(&dns.usual, name, kind).await;
+        let Some(exact) = dns.exact.as_ref().filter(|_| is_negative(&found)) else { return found };
+        match tokio::time::timeout(self.timeout / EXACT_SHARE, query(exact, name, kind)).await {
+            Ok(again) => better(found, again),
+            Err(_) => found,
+        }
+    }
+
+    /// Do the aliases of a name lead anywhere? The resolver gives up a circle with the same words as "no record", which
+    /// would let everybody issue.
+    async fn ends(&self, dns: &Dns, name: &Name) -> Result<bool, DnsFailure> {
+        let mut at = name.clone();
+        for _ in 0..MAX_ALIASES {
+            let found = self.query(dns, &at, RecordType::CNAME).await?;
+            let next = found.iter().find_map(|record| match &record.data {
+                RData::CNAME(to) => Some(to.0.clone()),
+                _ => None,
+            });
+            match next {
+                None => return Ok(true),
+                Some(next) => at = next,
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn is_negative<T>(found: &Result<Vec<T>, DnsFailure>) -> bool {
+    match found {
+        Ok(records) => records.is_empty(),
+        Err(failure) => *failure == DnsFailure::NxDomain,
+    }
+}
+
+/// The second answer, if it has records.
+fn better<T>(first: Result<Vec<T>, DnsFailure>, second: Result<Vec<T>, DnsFailure>) -> Result<Vec<T>, DnsFailure> {
+    if second.as_ref().is_ok_and(|records| !records.is_empty()) { second } else { first }
+}
+
+fn by_tcp(mut server: NameServerConfig) -> NameServerConfig {
+    server.connections.retain(|connection| matches!(connection.protocol, ProtocolConfig::Tcp));
+    server
 }
 
 fn limit(options: &mut ResolverOpts, whole: Duration) {
@@ -182,8 +261,6 @@ fn limit(options: &mut ResolverOpts, whole: Duration) {
     options.num_concurrent_reqs = 1;
     // aliases are kept, so that it is seen which records belong to the name
     options.preserve_intermediates = true;
-    // random letter case in questions (draft-vixie-dnsext-dns0x20); a server that folds it is asked by TCP
-    options.case_randomization = true;
 }
 
 fn server(address: &SocketAddr) -> String {
@@ -234,24 +311,6 @@ async fn query(dns: &TokioResolver, name: &Name, kind: RecordType) -> Result<Vec
             other => Err(other),
         },
     }
-}
-
-/// Do the aliases of a name lead anywhere? The resolver gives up a circle with the same words as "no record", which
-/// would let everybody issue.
-async fn ends(dns: &TokioResolver, name: &Name) -> Result<bool, DnsFailure> {
-    let mut at = name.clone();
-    for _ in 0..MAX_ALIASES {
-        let found = query(dns, &at, RecordType::CNAME).await?;
-        let next = found.iter().find_map(|record| match &record.data {
-            RData::CNAME(to) => Some(to.0.clone()),
-            _ => None,
-        });
-        match next {
-            None => return Ok(true),
-            Some(next) => at = next,
-        }
-    }
-    Ok(false)
 }
 
 /// Of an answer's records those of the name, or of the name that its aliases lead to: what else a server puts in

@@ -41,6 +41,20 @@ fn client(protocol: &[u8], signed: bool) -> Result<Arc<ClientConfig>> {
     Ok(Arc::new(config))
 }
 
+/// RSA first, as the validators of Boulder and Pebble offer it. A server that has certificates of both kinds chooses by this
+/// order, and Apache's mod_md answers for the wrong one when ECDSA comes first.
+const OFFERED: [SignatureScheme; 9] = [
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ED25519,
+    SignatureScheme::RSA_PSS_SHA384,
+    SignatureScheme::RSA_PSS_SHA512,
+    SignatureScheme::RSA_PKCS1_SHA256,
+    SignatureScheme::RSA_PKCS1_SHA384,
+    SignatureScheme::RSA_PKCS1_SHA512,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+];
+
 #[derive(Debug)]
 struct AnyCertificate {
     provider: Arc<CryptoProvider>,
@@ -106,6 +120,8 @@ impl ServerCertVerifier for AnyCertificate {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let known = self.provider.signature_verification_algorithms.supported_schemes();
+        let rest = known.iter().filter(|scheme| !OFFERED.contains(scheme));
+        OFFERED.iter().filter(|scheme| known.contains(scheme)).chain(rest).copied().collect()
     }
 }

@@ -18,6 +18,12 @@ pub struct EabKeyRequest {
     /// The one directory where it works; absent is `default`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<String>,
+    /// The key id that clients have already; the id of the new key when absent. Unique, 1 to 200 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kid: Option<String>,
+    /// The HMAC key that clients have already, 32 to 256 octets in base64url or base64; a new one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hmac_key: Option<String>,
     /// An existing grant in place of the lists below.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grant: Option<String>,
@@ -45,10 +51,12 @@ pub struct EabKeyRequest {
     pub max_accounts: Option<i64>,
 }
 
-/// An external account key. `id` is what clients call the key id or kid.
+/// An external account key.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EabKey {
     pub id: String,
+    /// What clients call the key id: the id, unless an operator gave another.
+    pub kid: String,
     pub name: String,
     pub directory: String,
     /// `active`, `used_up`, `expired`, `revoked` or, after a restore, `suspended`.

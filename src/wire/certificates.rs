@@ -148,6 +148,10 @@ pub struct Certificate {
     /// The intermediates in PEM, nearest first, without the root. Not in lists.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chain: Option<String>,
+    /// What the CSR asked for and the certificate does not have: attributes of the subject, and extensions other than names.
+    /// In the answer to the request alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_out: Vec<String>,
     /// PKCS#8 in PEM of a key made by the server: this once, it is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<String>,

@@ -7,6 +7,7 @@ use crate::authority::own::OWN_DOMAIN;
 use crate::cli::session::{Context, Target};
 use crate::client::anchor::{self, Fingerprint};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pki::input::{self, Input};
 use crate::pki::pem;
 use crate::server::settings::Flags;
 
@@ -113,11 +114,15 @@ pub(in crate::cli) async fn with_bundle(url: &str, root: Root, known: Vec<Root>)
 pub(in crate::cli) fn from_file(path: &Path) -> Result<Vec<Root>> {
     let bytes = std::fs::read(path)
         .map_err(|e| Error::malformed(format!("cannot read the root from {}: {e}", path.display())))?;
-    let blocks = std::str::from_utf8(&bytes).ok().and_then(|text| pem::decode_all(text).ok()).unwrap_or_default();
-    let certificates: Vec<_> = blocks.into_iter().filter(|b| b.label == pem::CERTIFICATE).collect();
+    let certificates: Vec<_> = match input::read(&bytes)? {
+        Input::Der(der) => vec![der],
+        Input::Blocks(blocks) => {
+            blocks.into_iter().filter(|b| b.label == pem::CERTIFICATE).map(|block| block.der).collect()
+        }
+    };
     match certificates.is_empty() {
-        true => Ok(vec![Root::new(bytes)?]),
-        false => certificates.into_iter().map(|block| Root::new(block.der)).collect(),
+        true => Err(Error::malformed(format!("{} holds no certificate", path.display()))),
+        false => certificates.into_iter().map(Root::new).collect(),
     }
 }
 

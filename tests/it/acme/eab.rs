@@ -8,8 +8,9 @@ use chancery::clock::days;
 use chancery::model::actor::Actor;
 use chancery::model::id::EabKeyId;
 use chancery::registration::DirectoryConfig;
-use chancery::registration::external_accounts::{Bounds, NewEabKey};
+use chancery::registration::external_accounts::{Bounds, GivenKey, NewEabKey};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 use super::client::{Client, Key, Reply, b64, csr, url};
 use super::world::{World, worlds};
@@ -413,5 +414,56 @@ async fn x5_an_operator_grants_an_account_that_is_there() {
         assert_eq!(error.kind, chancery::error::ErrorKind::Conflict);
         let alive = Client::register(&world).await.kid.rsplit('/').next().unwrap().parse().unwrap();
         assert!(registration.grant_account(&admin(), alive, lab).await.is_err());
+    }
+}
+
+#[tokio::test]
+async fn x7_clients_keep_the_key_id_and_the_hmac_key_that_they_have() {
+    use base64::Engine;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    for world in worlds().await {
+        require(&world, DirectoryConfig::default()).await;
+        let secret = vec![0xfb; 40];
+        let take = async |kid: &str, hmac_key: &str| {
+            let given = GivenKey { kid: Some(kid.into()), hmac_key: Some(Zeroizing::new(hmac_key.into())) };
+            world
+                .registration
+                .take_eab_key(&admin(), &new_key(&["lab.example"]), &given, None, |_| Ok(String::new()))
+                .await
+        };
+        let kid = "old-ca:Kid/1";
+        let (key, told) = take(kid, &STANDARD.encode(&secret)).await.unwrap();
+        assert_eq!((key.kid(), told.as_str()), (kid.to_owned(), URL_SAFE_NO_PAD.encode(&secret).as_str()));
+        let external = External { id: key.id, secret: secret.clone() };
+        let with = |kid: &str| json!({"alg": "HS256", "kid": kid, "url": url("new-account")});
+        let client = stranger(&world);
+        for wrong in [key.id.to_string().as_str(), "old-ca:kid/1", "old-ca:Kid/1 ", "other"] {
+            let binding = external.jws(&with(wrong), &client.key.jwk().to_string());
+            let reply = bind(&client, &binding).await;
+            assert!((400..500).contains(&reply.status), "{wrong}: {}", reply.text);
+        }
+        bind(&client, &external.jws(&with(kid), &client.key.jwk().to_string())).await.expect(201);
+
+        let rule = |error: chancery::error::Error| error.rule.map(|rule| rule.name).unwrap_or_default();
+        let good = URL_SAFE_NO_PAD.encode(&secret);
+        assert_eq!(rule(take(kid, &good).await.unwrap_err()), "eab.kid", "twice");
+        let long = "x".repeat(201);
+        for wrong in ["", "a b", "eab_1", "EAB_1", "k\u{e9}y", "a\nb", long.as_str()] {
+            assert_eq!(rule(take(wrong, &good).await.unwrap_err()), "eab.kid", "{wrong:?}");
+        }
+        let (short, huge) = (URL_SAFE_NO_PAD.encode([1; 31]), URL_SAFE_NO_PAD.encode([1; 257]));
+        for wrong in ["", "!!!", short.as_str(), huge.as_str(), "a=b"] {
+            assert_eq!(rule(take("another", wrong).await.unwrap_err()), "eab.hmac_key", "{wrong}");
+        }
+        // two at once: one of them has it
+        let (one, two) = tokio::join!(take("raced", &good), take("raced", &good));
+        assert_eq!([one.is_ok(), two.is_ok()].iter().filter(|ok| **ok).count(), 1);
+        // the keys that are there keep their ids
+        let own = world
+            .registration
+            .create_eab_key(&admin(), &new_key(&["lab.example"]), None, |_| Ok(String::new()))
+            .await;
+        let (own, _) = own.unwrap();
+        assert_eq!(own.kid(), own.id.to_string());
     }
 }

@@ -184,6 +184,17 @@ async fn t8_scripts_of_other_origins_may_read_what_they_need() {
                 assert!(exposed.contains(name), "{exposed}");
             }
         }
+        // a client that is no page gets none of it
+        for (method, path, status) in
+            [("GET", "directory", 200), ("HEAD", "new-nonce", 200), ("OPTIONS", "new-order", 204)]
+        {
+            let reply = with_headers(&world, method, &url(path), &[], Vec::new()).await.expect(status);
+            assert!(
+                reply.headers.keys().all(|name| !name.as_str().starts_with("access-control")),
+                "{:?}",
+                reply.headers
+            );
+        }
         let asked = [
             ("origin", "https://app.example"),
             ("access-control-request-method", "POST"),

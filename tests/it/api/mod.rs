@@ -5,6 +5,7 @@ mod bad_bodies;
 mod bad_input;
 mod bounded;
 mod certificates;
+mod csrs;
 mod document;
 mod examples;
 mod grants;

@@ -281,3 +281,30 @@ fn completions_and_manual_pages_name_every_command() {
     assert!(page.contains(".TH") && page.contains("24"), "{page}");
     assert_eq!(code(&run(at, &["completion", "tcl"])), 2);
 }
+
+/// Files as Windows tools and web forms leave them, and chains as AD CS exports them.
+#[test]
+fn files_are_read_as_programs_save_them() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    succeeds(at, &["init"]);
+    for name in ["iis-bom", "iis-utf16", "iis-oneline", "iis-bare-base64", "ms-oldext", "epson-v2"] {
+        let file = format!("{}/tests/data/csr/{name}.csr", env!("CARGO_MANIFEST_DIR"));
+        let signed = run(at, &["sign", &file]);
+        assert_eq!(code(&signed), 0, "{name}: {}", told(&signed));
+        assert!(told(&signed).contains("leaves out what the CSR asked for: "), "{name}: {}", told(&signed));
+        assert_eq!(X509::stack_from_pem(&signed.stdout).unwrap().len(), 2, "{name}");
+    }
+    succeeds(at, &["issue", "web.lab.example"]);
+    let text = std::fs::read_to_string(at.join("web.lab.example.crt")).unwrap();
+    let chain: Vec<_> = X509::stack_from_pem(text.as_bytes()).unwrap().iter().map(|c| c.to_der().unwrap()).collect();
+    let backwards: Vec<&[u8]> = chain.iter().rev().map(Vec::as_slice).collect();
+    std::fs::write(at.join("chain.p7b"), chancery::pki::pem::p7b(&backwards)).unwrap();
+    let utf16: Vec<u8> = text.replace('\n', "\r\n").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    std::fs::write(at.join("utf16.crt"), [&[0xff, 0xfe][..], &utf16].concat()).unwrap();
+    let whole = object(at, &["inspect", "web.lab.example.crt"]);
+    for file in ["chain.p7b", "utf16.crt"] {
+        assert_eq!(object(at, &["inspect", file]), whole, "{file}");
+        assert_eq!(printed(at, &["verify", file]).0, 0, "{file}");
+    }
+}

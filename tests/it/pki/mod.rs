@@ -11,5 +11,6 @@ mod keys;
 mod kubernetes;
 mod lint;
 mod ocsp;
+mod pasted;
 mod requests;
 mod support;

@@ -159,6 +159,8 @@ pub fn config(leaf: &Leaf, manner: &Manner) -> Arc<ServerConfig> {
 pub struct Heard {
     pub server_name: Option<String>,
     pub protocols: Vec<String>,
+    /// Signatures by RSA keys stand before those by ECDSA keys.
+    pub rsa_first: bool,
     /// Bytes of application data.
     pub data: usize,
     /// It said goodbye, so that the end was no accident.
@@ -203,6 +205,9 @@ pub async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, config: Arc<Serv
     let hello = start.client_hello();
     heard.server_name = hello.server_name().map(str::to_owned);
     heard.protocols = hello.alpn().into_iter().flatten().map(|p| String::from_utf8_lossy(p).into_owned()).collect();
+    let schemes: Vec<_> = hello.signature_schemes().iter().map(|scheme| format!("{scheme:?}")).collect();
+    let first = |kind: &str| schemes.iter().position(|scheme| scheme.starts_with(kind));
+    heard.rsa_first = first("RSA_").zip(first("ECDSA_")).is_some_and(|(rsa, ecdsa)| rsa < ecdsa);
     let Ok(mut tls) = start.into_stream(config).await else { return heard };
     if manner.chatter {
         let _ = tls.write_all(b"CANARY").await;

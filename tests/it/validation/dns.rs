@@ -55,6 +55,29 @@ async fn each_dns_failure_is_named() {
     }
 }
 
+/// Test harnesses and small servers look names up letter by letter, so that a question in random letters finds nothing.
+#[tokio::test]
+async fn a_server_that_compares_letter_by_letter_is_asked_for_the_name_as_it_stands() {
+    let target = Target::answering(|_| ok(&key_authorization())).await;
+    let name = "a-long-name-with-many-letters.example.test";
+    for nothing in [|| Dns::Addresses(vec![]), || Dns::Code(3)] {
+        let exact = move |asked: &str, _: u16, _: usize| match asked == name {
+            true => Dns::Addresses(vec![LOOPBACK]),
+            false => nothing(),
+        };
+        let dns = DnsServer::letter_by_letter(exact).await;
+        let outcome = attempt(&validator(with_dns(target.port(), &dns)), name).await;
+        assert_eq!(outcome.result, Ok(()));
+        // forged answers have to guess the letters: the exact name is asked after the random one, and by TCP
+        let asked = dns.asked();
+        assert!(asked.iter().take(2).all(|(asked, _)| asked != name), "{asked:?}");
+        let off = ValidationConfig { random_case: false, ..with_dns(target.port(), &dns) };
+        let before = dns.asked().len();
+        assert_eq!(attempt(&validator(off), name).await.result, Ok(()));
+        assert!(dns.asked()[before..].iter().all(|(asked, _)| asked == name), "{:?}", dns.asked());
+    }
+}
+
 #[tokio::test]
 async fn a_dns_server_that_is_not_there_is_no_answer() {
     let dns = DnsServer::answering(|_, _, _| Dns::Silence).await;

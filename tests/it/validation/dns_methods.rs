@@ -247,5 +247,7 @@ async fn dns_persist_01_asks_a_bounded_number_of_names() {
     let dns = DnsServer::answering(|_, _, _| Dns::Code(3)).await;
     let deep = format!("{}test", "a.".repeat(60));
     ask(Method::DnsPersist01, &dns, &deep).await.result.unwrap_err();
-    assert!(dns.asked().len() <= 9, "{}", dns.asked().len());
+    let names: std::collections::BTreeSet<_> = dns.asked().into_iter().collect();
+    assert!(names.len() <= 9, "{names:?}");
+    assert!(dns.asked().len() <= 2 * names.len(), "each at most twice: {:?}", dns.asked());
 }

@@ -246,10 +246,29 @@ impl DnsServer {
         DnsServer::on(socket, listener, answer)
     }
 
+    /// One that gets names as they were written.
+    pub async fn letter_by_letter(answer: impl Fn(&str, u16, usize) -> Dns + Send + Sync + 'static) -> DnsServer {
+        let (socket, listener) = sockets().await;
+        DnsServer::start(socket, listener, question, answer)
+    }
+
     /// On sockets of the caller's, which have one address.
     pub fn on(
         socket: UdpSocket,
         listener: TcpListener,
+        answer: impl Fn(&str, u16, usize) -> Dns + Send + Sync + 'static,
+    ) -> DnsServer {
+        let in_lower_case = |packet: &[u8]| {
+            let (name, kind, end) = question(packet);
+            (name.to_lowercase(), kind, end)
+        };
+        DnsServer::start(socket, listener, in_lower_case, answer)
+    }
+
+    fn start(
+        socket: UdpSocket,
+        listener: TcpListener,
+        question: fn(&[u8]) -> (String, u16, usize),
         answer: impl Fn(&str, u16, usize) -> Dns + Send + Sync + 'static,
     ) -> DnsServer {
         let address = socket.local_addr().unwrap();
@@ -300,7 +319,7 @@ fn question(packet: &[u8]) -> (String, u16, usize) {
     let (mut at, mut labels) = (12, Vec::new());
     while packet[at] != 0 {
         let length = usize::from(packet[at]);
-        labels.push(String::from_utf8(packet[at + 1..at + 1 + length].to_vec()).unwrap().to_lowercase());
+        labels.push(String::from_utf8(packet[at + 1..at + 1 + length].to_vec()).unwrap());
         at += length + 1;
     }
     (labels.join("."), u16::from_be_bytes([packet[at + 1], packet[at + 2]]), at + 5)

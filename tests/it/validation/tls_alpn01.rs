@@ -66,6 +66,7 @@ async fn l1_l3_one_handshake_for_the_name_with_one_protocol_and_no_data() {
         let expected = Heard {
             server_name: Some(NAME.to_owned()),
             protocols: vec!["acme-tls/1".to_owned()],
+            rsa_first: true,
             data: 0,
             closed_cleanly: true,
         };
