@@ -90,9 +90,15 @@ pub(super) fn asked_name(value: &Value) -> Option<AskedName> {
     Some(AskedName { kind: part("type")?, value: part("value")?, ancestor })
 }
 
+/// Programs in Go write a time that nobody gave as the first second of year 1: step sends one with every order, and
+/// step-ca takes it for none.
 fn time(members: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>> {
     let Some(text) = string(members, name, WHAT)? else { return Ok(None) };
-    times::moment(text).map(Some).map_err(|e| Error::malformed(format!("{name} cannot be read: {}", e.detail)))
+    match times::moment(text) {
+        Ok(at) if at == times::YEAR_ONE => Ok(None),
+        Ok(at) => Ok(Some(at)),
+        Err(e) => Err(Error::malformed(format!("{name} cannot be read: {}", e.detail))),
+    }
 }
 
 /// `Location` stands on finalize too: several clients poll there.

@@ -11,6 +11,9 @@ use super::identifier::shown;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 
+/// 0001-01-01T00:00:00Z, Go's time of nothing.
+pub const YEAR_ONE: Timestamp = Timestamp::from_secs(-62_135_596_800);
+
 /// A text that says how long, or until when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spelled {
