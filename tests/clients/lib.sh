@@ -290,3 +290,6 @@ revoked() {
   check "$1: OCSP gives the reason $4" ocsp_reason "$4" "$2" "$3"
   check_fails "$1: openssl verify -crl_check refuses it" 'certificate revoked' verify_crl "$2" "$3"
 }
+
+# step-ca and step, which several scripts run: prints their folder, or why they cannot be had
+step_programs() { "$CLIENTS/go-build.sh" step step-ca=github.com/smallstep/certificates/cmd/step-ca step=github.com/smallstep/cli/cmd/step; }

@@ -337,7 +337,7 @@ responders() {
 }
 
 judges() {
-  [ -n "${JUDGED:-}" ] || { NO_JUDGES=$("$CLIENTS/profiles/build.sh"); JUDGED=$?; }
+  [ -n "${JUDGED:-}" ] || { NO_JUDGES=$("$CLIENTS/go-build.sh" profiles kube=./kube notation=./notation sigstore=./sigstore); JUDGED=$?; }
   case $JUDGED in
     0) ;;
     3) return 1 ;;

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Other CAs' own programs make, sign and revoke; then Chancery takes the CA and its certificates over: `openssl ca`, Debian's
-# easy-rsa with an encrypted key, and step-ca on Postgres with the step command line, which `step-build.sh` builds once. Vault
+# easy-rsa with an encrypted key, and step-ca on Postgres with the step command line, which `go-build.sh` builds once. Vault
 # is not run: its answers to `list` and `read` are written around certificates of `openssl ca`. What openssl says of the OCSP
 # answers and CRLs is the judge.
 . "$(dirname "$0")/lib.sh"
@@ -213,7 +213,7 @@ if [ -n "${HAS_EASYRSA:-}" ]; then
   for one in web late; do cp "$OLD/easyrsa/pki/issued/$one.old.test.crt" "$OLD/easyrsa/flat/$one.crt"; done
   cp "$(find "$OLD/easyrsa/pki/revoked" -name '*.crt' | head -n 1)" "$OLD/easyrsa/flat/mail.crt"
 fi
-if BUILT=$("$CLIENTS/step-build.sh"); then
+if BUILT=$(step_programs); then
   STEP=$BUILT/step STEP_CA=$BUILT/step-ca
   if [ -z "${CHANCERY_TEST_POSTGRES_URL:-}" ]; then skip step-ca "CHANCERY_TEST_POSTGRES_URL is not set"
   else check "step-ca on Postgres: three certificates, one revoked" step_makes && HAS_STEP=1; fi
