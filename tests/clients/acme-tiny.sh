@@ -4,30 +4,18 @@
 . "$(dirname "$0")/lib.sh"
 
 # tiny NAMES… : signed.pem holds leaf and chain.
-tiny() { SSL_CERT_FILE=$ROOT_PEM acme-tiny --quiet --disable-check --directory-url "$ACME" --account-key "$DIR/account.key" --csr "$1" --acme-dir "$DIR/www/.well-known/acme-challenge" --contact mailto:ops@$ZONE >"$DIR/$2.full.pem"; }
-
-web_server() {
-  mkdir -p "$DIR/www/.well-known/acme-challenge"
-  /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$DIR/www" "$HTTP01_PORT" >"$DIR/www.log" 2>&1 &
-  PIDS+=($!)
-  WWW=$!
-  within 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$HTTP01_PORT" 2>/dev/null
-}
-
-split() {
-  openssl x509 -in "$DIR/$1.full.pem" -out "$DIR/$1.pem" && awk '/BEGIN/ { n++ } n > 1' "$DIR/$1.full.pem" >"$DIR/$1.chain.pem"
-}
+tiny() { SSL_CERT_FILE=$ROOT_PEM acme-tiny --quiet --disable-check --directory-url "$ACME" --account-key "$DIR/account.key" --csr "$1" --acme-dir "$CHALLENGES" --contact mailto:ops@$ZONE >"$DIR/$2.full.pem"; }
 
 journey() {
   start_server && web_server || return
   openssl genrsa -out "$DIR/account.key" 2048 2>/dev/null
   openssl req -new -newkey rsa:2048 -nodes -keyout "$DIR/tiny.key" -out "$DIR/tiny.csr" -subj "/" -addext "subjectAltName=DNS:tiny.$ZONE,DNS:www.tiny.$ZONE" 2>/dev/null
   check "obtain for two names" tiny "$DIR/tiny.csr" first || return
-  split first
+  split "$DIR/first"
   check "it has exactly the names asked for" test "$(names_of "$DIR/first.pem")" = "tiny.$ZONE www.tiny.$ZONE "
   good "obtained" "$DIR/first.pem" "$DIR/first.chain.pem"
   check "renew with the same account and key" tiny "$DIR/tiny.csr" second
-  split second
+  split "$DIR/second"
   check "the renewed one has another serial" test "$(serial_of "$DIR/first.pem")" != "$(serial_of "$DIR/second.pem")"
   good "renewed" "$DIR/second.pem" "$DIR/second.chain.pem"
   check "revoke by the certificate's key" revoke_by_key "$DIR/second.pem" "$DIR/tiny.key" superseded
@@ -35,7 +23,7 @@ journey() {
   openssl req -new -newkey rsa:2048 -nodes -keyout "$DIR/gone.key" -out "$DIR/gone.csr" -subj "/" -addext "subjectAltName=DNS:x.gone.$ZONE" 2>/dev/null
   check_fails "a name that does not resolve is refused with the reason" "x.gone.$ZONE" tiny "$DIR/gone.csr" none
   check "fsck beside the running server" chancery fsck
-  kill "$WWW"
+  kill "$WEB_SERVER"
 }
 
 engines journey

@@ -282,14 +282,59 @@ good() {
   check "$1: OCSP says good" ocsp_says good "$2" "$3"
 }
 
-# revoked NAME CERT CHAIN REASON : within 5 s of now OCSP and CRL say so, and openssl refuses it.
+# revoked NAME CERT CHAIN [REASON] : within 5 s of now OCSP and CRL say so, and openssl refuses it.
 revoked() {
   local until=$(($(date +%s) + 5))
   check "$1: OCSP says revoked within 5 s" within 5 ocsp_says revoked "$2" "$3"
   check "$1: the CRL lists it within 5 s" within $((until - $(date +%s) + 1)) crl_lists "$2"
-  check "$1: OCSP gives the reason $4" ocsp_reason "$4" "$2" "$3"
+  [ -z "${4:-}" ] || check "$1: OCSP gives the reason $4" ocsp_reason "$4" "$2" "$3"
   check_fails "$1: openssl verify -crl_check refuses it" 'certificate revoked' verify_crl "$2" "$3"
 }
 
+# ---- the journey that every client walks
+
+# web_server : serves $WWW on the port of http-01, for clients that write into a web server's folder.
+web_server() {
+  WWW="$DIR/www" CHALLENGES="$DIR/www/.well-known/acme-challenge"
+  mkdir -p "$CHALLENGES"
+  /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$WWW" "$HTTP01_PORT" >"$DIR/www.log" 2>&1 &
+  WEB_SERVER=$!
+  PIDS+=("$WEB_SERVER")
+  within 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$HTTP01_PORT" 2>/dev/null
+}
+
+# split OUT : OUT.full.pem has leaf and chain; OUT.pem and OUT.chain.pem have one each.
+split() {
+  openssl x509 -in "$1.full.pem" -out "$1.pem" && awk '/BEGIN/ { n++ } n > 1' "$1.full.pem" >"$1.chain.pem"
+}
+
+# walk CLIENT [REASON] : the client obtains, renews and revokes by its functions CLIENT_obtain OUT NAME…, CLIENT_renew OUT
+# NAME… (each makes OUT.full.pem) and CLIENT_revoke CERT, unless CLIENT_ready says on its output why it cannot be had. HERE is
+# a folder of its own. REASON is what it revokes for.
+walk() {
+  local client=$1 names=("$1.$ZONE" "www.$1.$ZONE") why
+  why=$("${client}_ready" 2>&1) || { skip "$client" "$(tail -n 1 <<<"$why")"; return 1; }
+  HERE="$DIR/$client"
+  mkdir -p "$HERE"
+  check "$client: obtain for two names" "${client}_obtain" "$HERE/first" "${names[@]}" && split "$HERE/first" || return
+  check "$client: it has exactly the names asked for" test "$(names_of "$HERE/first.pem")" = "${names[*]} "
+  good "$client: obtained" "$HERE/first.pem" "$HERE/first.chain.pem"
+  check "$client: renew" "${client}_renew" "$HERE/second" "${names[@]}" && split "$HERE/second" || return
+  check "$client: the renewed one has another serial" test "$(serial_of "$HERE/first.pem")" != "$(serial_of "$HERE/second.pem")"
+  good "$client: renewed" "$HERE/second.pem" "$HERE/second.chain.pem"
+  check "$client: revoke" "${client}_revoke" "$HERE/second.pem" || return
+  revoked "$client: revoked" "$HERE/second.pem" "$HERE/second.chain.pem" "${2:-}"
+  good "$client: the first one beside it" "$HERE/first.pem" "$HERE/first.chain.pem"
+  check_fails "$client: a name that does not resolve is refused with the reason" "x\.gone\.$ZONE" "${client}_obtain" "$HERE/none" "x.gone.$ZONE"
+}
+
+# has PROGRAM PACKAGE : or says that Debian's package is not installed
+has() { command -v "$1" >/dev/null || { echo "$1 is not installed (Debian's $2)"; return 1; }; }
+
 # step-ca and step, which several scripts run: prints their folder, or why they cannot be had
 step_programs() { "$CLIENTS/go-build.sh" step step-ca=github.com/smallstep/certificates/cmd/step-ca step=github.com/smallstep/cli/cmd/step; }
+
+# program COMMAND… : a program of ours that calls a library: `obtain OUT NAME…` and `revoke CERT REASON`.
+program() {
+  DIRECTORY=$ACME ROOT=$ROOT_PEM KEY="$HERE/account.pem" CHALLENGES=$CHALLENGES "$@"
+}
