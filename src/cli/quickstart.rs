@@ -14,7 +14,7 @@ use super::session::Context;
 use super::trust::root::{self, Root};
 use crate::client::anchor;
 use crate::error::{Error, ErrorKind};
-use crate::model::identifier::Identifier;
+use crate::model::identifier::{Identifier, shown};
 use crate::server::settings::Flags;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -24,6 +24,7 @@ pub enum Program {
     CertManager,
     Git,
     Docker,
+    KubeApiserver,
     Kubectl,
     Nginx,
 }
@@ -33,7 +34,8 @@ pub struct QuickstartArgs {
     /// The program to connect
     #[arg(value_enum)]
     program: Program,
-    /// The host to connect: the name of the certificate, the git server, the registry or the cluster
+    /// The host to connect: the name of the certificate, the git server, the registry or the cluster; for cert-manager the
+    /// name of the ClusterIssuer [default: chancery]
     #[arg(long, value_name = "HOST")]
     name: Option<String>,
     /// The ACME directory that the program is to use
@@ -45,8 +47,13 @@ pub struct QuickstartArgs {
     eab_kid: Option<String>,
 }
 
+/// The profile and the user of API servers towards kubelets.
+const KUBELET_CLIENT: &str = "kube-apiserver-kubelet-client";
 /// Where the scripts put the root.
 const ROOT: &str = "/etc/ssl/chancery-root.pem";
+
+/// Of 253 octets that Kubernetes allows, without what the names of Secrets end in.
+const LONGEST_NAME: usize = 230;
 
 struct Facts {
     url: String,
@@ -67,15 +74,19 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => context.local_app(&Flags::new()).await.trying(what)?.urls.external.to_string(),
     };
-    let name = named(&args, &url).trying(what)?;
+    let host = named(&args, &url).trying(what)?;
     let acme = format!("/acme/{}/directory", args.directory);
     let program = args.program;
-    if matches!(program, Program::Kubectl) {
+    if matches!(program, Program::Kubectl | Program::KubeApiserver) {
         with_domain(&url, root, "kubernetes").await.trying(what)?;
     }
     if args.eab_kid.is_none() && matches!(program, Program::Certbot | Program::Caddy | Program::CertManager) {
-        without_key(&url, root, &acme, &name).await.trying(what)?;
+        without_key(&url, root, &acme, &host).await.trying(what)?;
     }
+    let name = match program {
+        Program::CertManager => object_name(args.name.as_deref()).trying(what)?,
+        _ => host,
+    };
     let facts =
         Facts { acme: format!("{url}{acme}"), url, roots, name, kid: args.eab_kid, repeated: context.repeated() };
     let text = match program {
@@ -84,11 +95,12 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
         Program::CertManager => cert_manager(&facts),
         Program::Git => git(&facts),
         Program::Docker => docker(&facts),
+        Program::KubeApiserver => kube_apiserver(&facts),
         Program::Kubectl => kubectl(&facts),
         Program::Nginx => nginx(&facts),
     };
     Ok(output::data(&match program {
-        Program::CertManager => text,
+        Program::CertManager | Program::KubeApiserver => text,
         _ => stopping(&text),
     })?)
 }
@@ -113,7 +125,9 @@ fn named(args: &QuickstartArgs, url: &str) -> Result<String, Error> {
     };
     let host = url::Url::parse(url).ok().and_then(|u| u.host_str().map(str::to_owned)).unwrap_or_default();
     let beside = host.split_once('.').filter(|_| host.parse::<std::net::Ipv4Addr>().is_err()).map(|(_, zone)| zone);
-    let name = args.name.clone().unwrap_or_else(|| format!("{first}.{}", beside.unwrap_or("lab.example")));
+    // what cert-manager has a name for is no host
+    let given = args.name.clone().filter(|_| !matches!(args.program, Program::CertManager));
+    let name = given.unwrap_or_else(|| format!("{first}.{}", beside.unwrap_or("lab.example")));
     let (host, port) = name.split_once(':').unwrap_or((&name, "1"));
     let address = host.parse::<std::net::Ipv4Addr>().is_ok();
     let ok = port.parse::<u16>().is_ok() && (address || (Identifier::dns(host).is_ok() && !host.contains('*')));
@@ -122,6 +136,23 @@ fn named(args: &QuickstartArgs, url: &str) -> Result<String, Error> {
     } else {
         Err(Error::malformed(format!("--name \"{name}\" is no host: give a DNS name, as HOST or HOST:PORT")))
     }
+}
+
+/// The ClusterIssuer's name, which its Secrets begin with: two of them on one cluster need two names.
+fn object_name(given: Option<&str>) -> Result<String, Error> {
+    let name = given.unwrap_or("chancery");
+    let is_word = |label: &str| {
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        !label.is_empty() && label.chars().all(inner) && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if name.len() <= LONGEST_NAME && name.split('.').all(is_word) {
+        return Ok(name.to_owned());
+    }
+    Err(Error::malformed(format!(
+        "--name \"{}\" is no name for a ClusterIssuer: give at most {LONGEST_NAME} lower-case letters, digits, hyphens and dots, \
+         beginning and ending with a letter or a digit",
+        shown(name)
+    )))
 }
 
 /// The script needs this trust domain. A server that is out of reach is not asked.
@@ -300,25 +331,45 @@ fn kubectl(f: &Facts) -> String {
     )
 }
 
+/// The right of an API server to ask kubelets, for clusters that nobody gave it to.
+fn kube_apiserver(f: &Facts) -> String {
+    let issue = f.repeated.command(&format!("issue --profile {KUBELET_CLIENT} --force"));
+    format!(
+        "# chancery quickstart kube-apiserver | kubectl apply -f -\n\
+         # kubeadm from 1.36.1 makes such a binding itself; every other cluster needs it once for certificates of this profile\n\
+         # certificate and key for --kubelet-client-certificate and --kubelet-client-key of kube-apiserver: {issue}\n\
+         {}# check: kubectl auth can-i get nodes/proxy --as {KUBELET_CLIENT}\n\
+         # undo: kubectl delete clusterrolebinding {KUBELET_CLIENT}\n\
+         apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata:\n  name: {KUBELET_CLIENT}\n\
+         roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: system:kubelet-api-admin\n\
+         subjects:\n  - apiGroup: rbac.authorization.k8s.io\n    kind: User\n    name: {KUBELET_CLIENT}\n",
+        note(f)
+    )
+}
+
 /// YAML for `kubectl apply -f -`: comments are comments there too.
 fn cert_manager(f: &Facts) -> String {
     let bundle = base64::engine::general_purpose::STANDARD.encode(f.roots.iter().map(Root::pem).collect::<String>());
     let prints: Vec<String> = f.roots.iter().map(|root| root.fingerprint.to_string()).collect();
-    let (acme, fingerprint) = (&f.acme, prints.join(" and "));
+    let (acme, name, fingerprint) = (&f.acme, &f.name, prints.join(" and "));
     let how = match &f.kid {
         Some(kid) => format!(
-            "    # kubectl -n cert-manager create secret generic chancery-eab --from-literal=hmac=HMAC_KEY\n    \
-             externalAccountBinding:\n      keyID: {kid}\n      keySecretRef: {{ name: chancery-eab, key: hmac }}\n    \
+            "    # kubectl -n cert-manager create secret generic {name}-eab --from-literal=hmac=HMAC_KEY\n    \
+             externalAccountBinding:\n      keyID: {kid}\n      keySecretRef: {{ name: {name}-eab, key: hmac }}\n    \
              # names inside the key's grant need no solver\n    solvers: []\n"
         ),
         None => "    solvers:\n      - http01:\n          ingress: { ingressClassName: nginx }\n".to_owned(),
     };
+    let print = match name.as_str() {
+        "chancery" => "chancery quickstart cert-manager".to_owned(),
+        name => format!("chancery quickstart cert-manager --name {name}"),
+    };
     format!(
-        "# chancery quickstart cert-manager | kubectl apply -f -\n\
-         # check: kubectl wait --for condition=Ready clusterissuer/chancery\n\
-         # undo: kubectl delete clusterissuer chancery\n\
-         apiVersion: cert-manager.io/v1\nkind: ClusterIssuer\nmetadata:\n  name: chancery\nspec:\n  acme:\n    server: {acme}\n    \
+        "# {print} | kubectl apply -f -\n\
+         # check: kubectl wait --for condition=Ready clusterissuer/{name}\n\
+         # undo: kubectl delete clusterissuer {name}\n\
+         apiVersion: cert-manager.io/v1\nkind: ClusterIssuer\nmetadata:\n  name: {name}\nspec:\n  acme:\n    server: {acme}\n    \
          # the root with the fingerprint {fingerprint}\n    caBundle: {bundle}\n    \
-         privateKeySecretRef: {{ name: chancery-acme-account }}\n{how}"
+         privateKeySecretRef: {{ name: {name}-acme-account }}\n{how}"
     )
 }

@@ -141,6 +141,7 @@ impl IssuerKey {
         let names = distinct(names);
         let key = request.public_key();
         profile.check_key(key.algorithm())?;
+        profile.check_groups(request.subject())?;
         let subject = policy::subject(profile, &self.path, ask, &names)?;
         let validity = self.choose_validity(profile, &names, ask)?;
         let template = Template {

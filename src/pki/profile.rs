@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use ::der::oid::ObjectIdentifier;
 
-use super::name::SubjectFields;
+use super::name::{DistinguishedName, SubjectFields};
+use super::oids;
 pub use super::profile_config::*;
 use super::profile_rules;
 pub use super::profile_shipped::shipped;
@@ -165,6 +166,26 @@ impl Profile {
                 None => format!("profile {} takes one {attribute}, and none was asked for", self.config.name),
             })),
         }
+    }
+
+    /// Refuses a CSR that asks for a group of Kubernetes that this profile does not give: whoever asks for one and gets a
+    /// certificate without it would learn that from a cluster's refusals at best.
+    pub fn check_groups(&self, asked: &DistinguishedName) -> Result<()> {
+        // an organization that cannot be read is no group, and is never copied
+        let asked = asked.texts(&oids::ORGANIZATION).unwrap_or_default();
+        let given = &self.config.subject.organization;
+        let Some(group) = asked.iter().find(|group| group.starts_with("system:") && !given.contains(group)) else {
+            return Ok(());
+        };
+        let allowed = match given.is_empty() {
+            true => format!("no organization of system:* by profile {}", self.config.name),
+            false => format!("{} by profile {}", shown(&given.join(", ")), self.config.name),
+        };
+        let (group, name) = (shown(group), &self.config.name);
+        let fix = "make the CSR without that organization, or ask for a profile that gives it";
+        Err(Error::refused(ErrorKind::Refused, "subject.organization", format!("\"{group}\""), allowed, fix).explained(
+            format!("the CSR asks for O={group}, a group that Kubernetes keeps for itself, and profile {name} does not give it"),
+        ))
     }
 
     /// The lifetime when none was asked for.

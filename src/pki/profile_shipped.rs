@@ -62,13 +62,13 @@ fn kubernetes() -> Vec<ProfileConfig> {
                 ],
             )
             .required(&["dns", "ip"]),
-        client(
-            "kube-apiserver-kubelet-client",
-            "kube-apiserver-kubelet-client",
-            "kubeadm:cluster-admins",
-            "90d",
-            "397d",
-        ),
+        ProfileConfig {
+            description:
+                "Kubernetes: client certificate of the API server towards kubelets; its user needs the ClusterRole \
+                          system:kubelet-api-admin (`chancery quickstart kube-apiserver`)"
+                    .into(),
+            ..client("kube-apiserver-kubelet-client", "kube-apiserver-kubelet-client", "", "90d", "397d")
+        },
         client("kube-admin", "kubernetes-admin", "kubeadm:cluster-admins", "7d", "90d"),
         client("kube-super-admin", "kubernetes-super-admin", "system:masters", "1d", "30d"),
         client("kube-controller-manager", "system:kube-controller-manager", "", "90d", "397d"),

@@ -123,6 +123,11 @@ impl Registration {
             error
         })?;
         note_version(&request, "acme");
+        let groups = self.authority.snapshot().profile(&order.profile)?.profile.check_groups(request.subject());
+        groups.map_err(|mut error| {
+            error.kind = ErrorKind::BadCsr;
+            error
+        })?;
         same_names(order, &request)?;
         self.check_account_key(request.public_key(), ErrorKind::BadCsr).await?;
         let snapshot = self.authority.snapshot();

@@ -74,7 +74,10 @@ pub async fn first_run(
     for (what, words) in NEXT {
         lines.push(format!("      {what:<25}{}", command(words)));
     }
-    lines.push("      (quickstart knows caddy, cert-manager, git, docker, kubectl and nginx, too)".to_owned());
+    lines.push(
+        "      (quickstart knows caddy, cert-manager, git, docker, kube-apiserver, kubectl and nginx, too)"
+            .to_owned(),
+    );
     Ok(lines)
 }
 

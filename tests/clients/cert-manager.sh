@@ -36,6 +36,7 @@ by_grant() {
     { not_ok "acme eab create" "$(tail -n 3 "$WORK/eab.log")"; return 1; }
   chancery quickstart cert-manager >"$DIR/keyless.yaml" 2>"$WORK/quickstart.log" || cat "$WORK/quickstart.log"
   check "quickstart cert-manager without a key is a ClusterIssuer too" k apply --dry-run=server -f "$DIR/keyless.yaml"
+  check "a second one has its own name" k apply --dry-run=server -f <(chancery quickstart cert-manager --name lab-staging)
   check "the directory default requires EAB and offers dns-01" chancery acme directory set default --eab-required true --challenges dns-01
   check "the directory says so" within 6 asks_for_eab
   check "a ClusterIssuer with our root as caBundle, without EAB" k apply -f <(issuer without)

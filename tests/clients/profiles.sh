@@ -132,7 +132,7 @@ kubernetes() {
   # user PROFILE CN GROUP… : a client certificate of a component
   user() { has "$1" "$1" && accepted "$1" "kube-apiserver's authenticator, as $2" as_client "$1" "${@:2}"; }
   has apiserver kube-apiserver "${services[@]}" 10.96.0.1 && accepted kube-apiserver "a client as client-go makes it" as_server apiserver "${services[@]}" 10.96.0.1
-  user kube-apiserver-kubelet-client kube-apiserver-kubelet-client kubeadm:cluster-admins
+  user kube-apiserver-kubelet-client kube-apiserver-kubelet-client
   user kube-admin kubernetes-admin kubeadm:cluster-admins
   user kube-super-admin kubernetes-super-admin system:masters
   user kube-controller-manager system:kube-controller-manager

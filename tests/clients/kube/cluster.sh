@@ -102,6 +102,9 @@ components() {
   check "a node is in system:nodes" is_user kubelet-client system:node:node1 system:nodes
   check "the front proxy speaks for a user" front_proxy alice
   check_fails "an administrator is no front proxy: the header counts for nothing" 'it is kubernetes-admin' front_proxy alice admin
+  check "the API server's right to ask kubelets, by quickstart kube-apiserver" k apply -f <(chancery quickstart kube-apiserver)
+  check "is given" k auth can-i get nodes/proxy --as kube-apiserver-kubelet-client
+  check_fails "and no more than that" '^no' k auth can-i list secrets --as kube-apiserver-kubelet-client
   kubelet_endpoint
   webhook
 }

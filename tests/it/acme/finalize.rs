@@ -66,6 +66,21 @@ fn with_extensions(
     request.build().to_der().unwrap()
 }
 
+/// A CSR whose subject is an organization.
+fn in_group(key: &PKey<Private>, group: &str, name: &str) -> Vec<u8> {
+    let mut request = X509ReqBuilder::new().unwrap();
+    request.set_pubkey(key).unwrap();
+    let mut subject = X509Name::builder().unwrap();
+    subject.append_entry_by_nid(Nid::ORGANIZATIONNAME, group).unwrap();
+    request.set_subject_name(&subject.build()).unwrap();
+    let san = SubjectAlternativeName::new().dns(name.trim_start_matches("DNS:")).build(&request.x509v3_context(None));
+    let mut extensions = Stack::new().unwrap();
+    extensions.push(san.unwrap()).unwrap();
+    request.add_extensions(&extensions).unwrap();
+    request.sign(key, MessageDigest::sha256()).unwrap();
+    request.build().to_der().unwrap()
+}
+
 #[tokio::test]
 async fn f1_a_request_that_is_none_is_refused_and_the_order_stays_ready() {
     for world in worlds().await {
@@ -91,6 +106,7 @@ async fn f1_a_request_that_is_none_is_refused_and_the_order_stays_ready() {
             ("MD5", openssl_csr(&rsa(2048), MessageDigest::md5(), "", &names)),
             ("RSA 1024", openssl_csr(&rsa(1024), MessageDigest::sha256(), "", &names)),
             ("secp256k1", openssl_csr(&koblitz, MessageDigest::sha256(), "", &names)),
+            ("a group of Kubernetes", in_group(&key, "system:masters", names[0])),
         ] {
             let reply = finalize(&client, &order, &der).await;
             assert_eq!((reply.status, reply.problem().as_str()), (400, "badCSR"), "{what}: {}", reply.text);
