@@ -13,6 +13,16 @@ ldd "$binary" | grep -o '/[^ ]*' | sort -u | while read -r library; do
   mkdir -p "$root$(dirname "$library")"
   cp -L "$library" "$root$library"
 done
+# licences: ours, those of the crates in the binary, and those of the libraries beside it
+docs=$root/usr/share/doc/chancery
+mkdir -p "$docs"
+here=$(cd "$(dirname "$0")" && pwd)
+install -m 0644 "$here/../LICENSE" "$docs/LICENSE"
+python3 "$here/notices.py" >"$docs/THIRD-PARTY-NOTICES"
+for package in libc6 libgcc-s1; do
+  copyright=/usr/share/doc/$package/copyright
+  [ ! -e "$copyright" ] || cp -L "$copyright" "$docs/$package.copyright"
+done
 # names of hosts: files and DNS, which glibc has built in
 echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
 echo 'chancery:x:65532:65532::/var/lib/chancery:/' >"$root/etc/passwd"

@@ -1,4 +1,5 @@
-//! Logs and metrics. Logs go to stderr: text on a terminal, JSON lines elsewhere; `CHANCERY_LOG` is a filter.
+//! Logs and metrics. Logs go to stderr: text on a terminal, JSON lines elsewhere; `CHANCERY_LOG` is a filter, and
+//! `CHANCERY_LOG_FORMAT` json or text.
 //! Every metric family of what exists is described and stands at zero from the first scrape, with the labels that
 //! its live series have.
 
@@ -24,13 +25,49 @@ pub const REQUESTS: &str = "chancery::request";
 const LIBRARIES: &str = "sqlx=warn,hyper=warn,hyper_util=warn,h2=warn,rustls=error,hickory_resolver=error,hickory_proto=error,tower_http=warn";
 const QUIET: &str = "info,chancery::request=warn";
 
+/// How the log's lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere; what is said besides is text.
+    Usual,
+    Text,
+    /// Every line on stderr is a JSON object.
+    Json,
+}
+
+impl LogFormat {
+    pub fn parse(text: Option<&str>) -> Result<LogFormat> {
+        match text {
+            None => Ok(LogFormat::Usual),
+            Some("text") => Ok(LogFormat::Text),
+            Some("json") => Ok(LogFormat::Json),
+            Some(other) => {
+                let shown = other.escape_debug();
+                Err(Error::new(
+                    ErrorKind::Config,
+                    format!("CHANCERY_LOG_FORMAT \"{shown}\" is neither json nor text"),
+                ))
+            }
+        }
+    }
+}
+
 /// Starts logging for this process, to stderr by way of `writer`. A second call changes nothing.
-pub fn start_logs<W: io::Write>(filter: Option<&str>, writer: impl Fn() -> W + Send + Sync + 'static) -> Result<()> {
+pub fn start_logs<W: io::Write>(
+    filter: Option<&str>,
+    format: LogFormat,
+    writer: impl Fn() -> W + Send + Sync + 'static,
+) -> Result<()> {
     let levels = levels(filter.unwrap_or(QUIET))?;
     // no colours: their escapes cannot be told from those that a name brings along
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
     // fails only when a subscriber is set already, which is the state that was asked for
-    let _ = if std::io::stderr().is_terminal() {
+    let is_text = match format {
+        LogFormat::Usual => std::io::stderr().is_terminal(),
+        LogFormat::Text => true,
+        LogFormat::Json => false,
+    };
+    let _ = if is_text {
         registry().with(levels).with(lines.with_target(false)).try_init()
     } else {
         registry().with(levels).with(lines.json().flatten_event(true).with_span_list(false)).try_init()

@@ -2,10 +2,12 @@
 //! elsewhere; JSON is what REST answers.
 
 use std::io::{IsTerminal, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::ValueEnum;
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, Result};
 use crate::model::text::{printable, printable_lines};
 
@@ -46,9 +48,36 @@ pub fn object(format: Option<Format>, value: &Value) -> super::failure::Result<(
     Ok(table.print()?)
 }
 
+/// Whether stderr is to hold nothing but lines of JSON.
+static JSON_LINES: AtomicBool = AtomicBool::new(false);
+
+/// From here on what is said on stderr is one JSON object a message, as the log's lines are.
+pub fn say_in_json() {
+    JSON_LINES.store(true, Ordering::Relaxed);
+}
+
+pub fn says_json() -> bool {
+    JSON_LINES.load(Ordering::Relaxed)
+}
+
 /// Talk for people.
 pub fn say(line: &str) {
-    eprintln!("{}", printable_lines(line));
+    say_all("INFO", &[line]);
+}
+
+/// One message of several lines.
+pub fn say_all(level: &str, lines: &[impl AsRef<str>]) {
+    if !says_json() {
+        lines.iter().for_each(|line| eprintln!("{}", printable_lines(line.as_ref())));
+        return;
+    }
+    let text: Vec<&str> = lines.iter().map(|line| line.as_ref().trim_end()).collect();
+    let text = text.join("\n");
+    if !text.trim().is_empty() {
+        let now = SystemClock.now().to_string();
+        let line = json!({"timestamp": now, "level": level, "message": text.trim(), "target": "chancery"});
+        eprintln!("{}", printable_lines(&line.to_string()));
+    }
 }
 
 /// Stderr for the log, whose lines may hold what others wrote.

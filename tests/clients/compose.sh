@@ -17,8 +17,9 @@ journey() {
   check "the commands before the first start work" before
   set -a; . "$DIR/.env"; set +a
   MAPS=("@postgres:5432=@$at" "/run/secrets/unlock_key=$DIR/unlock.key" "/var/lib/chancery=$DIR/data"
-    "0.0.0.0:8443=127.0.0.1:$https" "0.0.0.0:8080=127.0.0.1:$http" "127.0.0.1:9464=127.0.0.1:$ops"
+    "0.0.0.0:8443=127.0.0.1:$https" "0.0.0.0:8080=127.0.0.1:$http" "0.0.0.0:9464=127.0.0.1:$ops"
     "/127.0.0.1/9464=/127.0.0.1/$ops" ":8443=:$https" ":8080=:$http")
+  as_owner || return
   mapfile -t settings < <(part environment)
   mapfile -t command < <(part command)
   mapfile -d '' -t health < <(part health)
@@ -27,6 +28,8 @@ journey() {
   check_fails "not healthy before it runs" . "${health[@]}"
 
   start || return
+  check "metrics are there, for this machine alone" metrics
+  check "every line of its log is JSON" jq -e . "$DIR/stderr"
   check "healthy within 20 s" within 20 quietly "${health[@]}"
   curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem"
   ROOT_PEM="$DIR/root.pem" HTTPS="https://localhost:$https"
@@ -46,7 +49,7 @@ journey() {
 }
 
 start() {
-  env "${settings[@]}" "$BIN" "${command[@]}" >"$DIR/stdout" 2>>"$DIR/stderr" &
+  env "${settings[@]}" "${AS[@]}" "$BIN" "${command[@]}" >"$DIR/stdout" 2>>"$DIR/stderr" &
   SERVER=$!
   PIDS+=("$SERVER")
   within 20 serves && return
@@ -58,6 +61,17 @@ serves() { curl -fsSk -o /dev/null "https://127.0.0.1:$https/livez" 2>/dev/null 
 before() {
   (cd "$DIR" && PATH="$PATH" bash -euc "$("$CLIENTS/compose.py" "$FILE" before)") &&
     [ "$(stat -c %a "$DIR/unlock.key" "$DIR/.env" | sort -u)" = 600 ]
+}
+# The image's user is the owner of unlock.key, so the server runs as that one here too.
+AS=()
+as_owner() {
+  check "unlock.key has an owner who is not root, and .env says who" test "$CHANCERY_UID" != 0 -a "$CHANCERY_UID" = "$(stat -c %u "$DIR/unlock.key")" || return
+  [ "$(id -u)" -eq 0 ] || return 0
+  AS=(setpriv --reuid "$CHANCERY_UID" --regid "$CHANCERY_UID" --clear-groups)
+  chmod 0711 "$WORK" "$DIR" && chown -R "$CHANCERY_UID" "$DIR/data" && install -m 0755 "$BIN" "$DIR/chancery" && BIN="$DIR/chancery"
+}
+metrics() {
+  curl -fsS "http://127.0.0.1:$ops/metrics" | grep -q '^chancery_build_info' && grep -qF '"127.0.0.1:9464:9464"' "$FILE"
 }
 part() { "$CLIENTS/compose.py" "$FILE" "$1" "${MAPS[@]}"; }
 quietly() { "$@" >/dev/null 2>&1; }

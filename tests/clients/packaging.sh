@@ -81,6 +81,7 @@ image() {
   DIR="$WORK/packaging/image" && mkdir -p "$DIR"
   local image="$DIR/root"
   check "what the image copies is laid out" "$ROOT/deploy/image-root.sh" "$BIN" "$image" || return
+  check "it carries our licence and those of every crate and library in it" licences "$image/usr/share/doc/chancery"
   check "no shell, no package manager: one program" test "$(find "$image" -type f -perm -u+x ! -name '*.so*' -printf '%P ')" = "usr/local/bin/chancery "
   check "the Dockerfile copies just that, on nothing" dockerfile
   [ "$(id -u)" -eq 0 ] || { skip "the server in the image's file system" "chroot needs root"; return; }
@@ -96,6 +97,91 @@ image() {
   check "it wrote in its data directory alone" test -z "$(find "$image" -newer "$DIR/laid-out" -type f ! -path "$image/var/lib/chancery/*")"
   check "its command line works in there" env -i CHANCERY_DATA=/var/lib/chancery /usr/sbin/chroot --userspec=65532:65532 "$image" /usr/local/bin/chancery ca list
   stop_server
+}
+
+# licences FOLDER : every crate that cargo links is named with a licence.
+licences() {
+  cmp "$ROOT/LICENSE" "$1/LICENSE" && [ -s "$1/libc6.copyright" ] || { echo "LICENSE or the C library's copyright is missing"; return 1; }
+  (cd "$ROOT" && cargo tree --locked -e normal --prefix none --format '{p}') | awk 'NF > 1 && $1 != "chancery" { sub(/^v/, "", $2); print $1, $2 }' |
+    sort -u >"$DIR/crates"
+  [ "$(wc -l <"$DIR/crates")" -gt 100 ] || { echo "cargo named few crates"; return 1; }
+  grep -A1 -xFf "$DIR/crates" "$1/THIRD-PARTY-NOTICES" | grep -c '^Licence: .' >"$DIR/licensed"
+  [ "$(cat "$DIR/licensed")" -ge "$(wc -l <"$DIR/crates")" ] || { echo "$(cat "$DIR/licensed") of $(wc -l <"$DIR/crates") crates have a licence"; return 1; }
+}
+
+# deploy/image.sh with an engine that writes down what it is asked for.
+recipe() {
+  DIR="$WORK/packaging/recipe" && mkdir -p "$DIR/deploy" "$DIR/bin"
+  cp "$ROOT/deploy/image.sh" "$ROOT/deploy/Dockerfile" "$DIR/deploy/" && cp "$ROOT/Cargo.toml" "$DIR/"
+  local digest version
+  digest="sha256:$(printf 'a%.0s' {1..64})"
+  version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$ROOT/Cargo.toml" | head -n 1)
+  printf '#!/bin/sh\necho "$*" >>%q\n[ "$1 $2" != "image inspect" ] || echo "x@%s"\n' "$DIR/asked" "$digest" >"$DIR/bin/engine"
+  chmod +x "$DIR/bin/engine"
+  check "it builds, tags and pushes" test "$(ENGINE="$DIR/bin/engine" "$DIR/deploy/image.sh" registry.test/chancery push 2>"$DIR/log" | tail -n 1)" = "x@$digest"
+  check "on the base image by its digest" grep -q "^build .*-t registry.test/chancery:$version .*BUILD_IMAGE=rust:[^ ]*@$digest" "$DIR/asked"
+  check "and pushes what it tagged" grep -qx "push registry.test/chancery:$version" "$DIR/asked"
+  : >"$DIR/asked"
+  ENGINE="$DIR/bin/engine" "$DIR/deploy/image.sh" registry.test/chancery >"$DIR/log" 2>&1
+  check "a digest that is written down is not asked for again" test -z "$(grep '^pull' "$DIR/asked")"
+  check_fails "another word is refused" 'neither push nor refresh' "$DIR/deploy/image.sh" registry.test/chancery publish
+}
+
+# chancery-on-host hands a command to the manager as the unit describes the service; a stand-in for the manager does what
+# systemd.exec(5) says of those properties.
+on_host() {
+  DIR="$WORK/packaging/on-host" && mkdir -p "$DIR/bin" "$DIR/state"
+  cat >"$DIR/bin/systemd-run" <<'END'
+#!/bin/bash
+environment=(PATH=/usr/bin:/bin HOME=/nonexistent)
+while [ "$1" != -- ]; do
+  case $1 in
+    --property=EnvironmentFile=*) file=${1#*File=}; file=$STAND_IN/$(basename "${file#-}"); [ ! -e "$file" ] || mapfile -t -O "${#environment[@]}" environment <"$file" ;;
+    --property=StateDirectory=*) environment+=("STATE_DIRECTORY=$STAND_IN/state") ;;
+  esac
+  shift
+done
+[ "$2" = /usr/bin/chancery ] && exec env -i "${environment[@]}" "$STAND_IN_BIN" "${@:3}"
+END
+  chmod +x "$DIR/bin/systemd-run"
+  local line
+  for line in User Group StateDirectory StateDirectoryMode EnvironmentFile UMask; do
+    check "it has the unit's $line" grep -qF -- "--property=$(grep "^$line=" "$UNIT")" "$ROOT/deploy/systemd/chancery-on-host"
+  done
+  check "the unit says to use it" grep -qx '#   chancery-on-host doctor' "$UNIT"
+  # the database of the service is elsewhere, as its environment file says
+  echo "CHANCERY_DATABASE_URL=sqlite://$DIR/service.db" >"$DIR/chancery.env"
+  check "an installation of the service" env -i STATE_DIRECTORY="$DIR/state" CHANCERY_DATABASE_URL="sqlite://$DIR/service.db" "$BIN" init
+  check "doctor looks at it" env PATH="$DIR/bin:$PATH" STAND_IN="$DIR" STAND_IN_BIN="$BIN" "$ROOT/deploy/systemd/chancery-on-host" doctor
+  check "and makes no database of its own" test ! -e "$DIR/state/chancery.db"
+}
+
+# What deploy/kubernetes says of metrics and of a CA for the database.
+manifests() {
+  check "a Service leads to the metrics of each Deployment, whether its pods are ready or not" /usr/bin/python3 - "$ROOT" <<'END'
+import pathlib, sys, yaml
+folder = pathlib.Path(sys.argv[1]) / "deploy" / "kubernetes"
+objects = [o for f in sorted(folder.glob("*.yaml")) for o in yaml.safe_load_all(f.read_text())]
+def name(o): return o["metadata"]["name"]
+[policy] = [o for o in objects if o["kind"] == "NetworkPolicy"]
+[ops] = [rule for rule in policy["spec"]["ingress"] if rule["ports"] == [{"port": "ops"}]]
+assert ops["from"][0]["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "monitoring"}
+chosen = policy["spec"]["podSelector"]["matchExpressions"][0]["values"]
+deployments = [o for o in objects if o["kind"] == "Deployment"]
+assert {name(d) for d in deployments} == set(chosen)
+for deployment in deployments:
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    pod = deployment["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+    services = [o for o in objects if o["kind"] == "Service" and o["spec"]["selector"] == labels]
+    [metrics] = [s for s in services if any(p["targetPort"] == "ops" for p in s["spec"]["ports"])]
+    assert metrics["spec"]["publishNotReadyAddresses"] and ports["ops"] == 9464, name(metrics)
+    mounts = {m["name"]: m["mountPath"] for m in container["volumeMounts"]}
+    [secret] = [v["secret"] for v in pod["volumes"] if v["name"] == "database-ca"]
+    assert secret["optional"] and secret["items"] == [{"key": "ca.crt", "path": "ca.crt"}]
+    assert f"sslrootcert={mounts['database-ca']}/ca.crt" in (folder / "README.md").read_text()
+END
 }
 
 dockerfile() {
@@ -160,6 +246,9 @@ unit
 (system_calls; finish) || BAD=1
 notify
 image
+recipe
+on_host
+manifests
 replicas
 skip "docker build" "no container engine here: the recipe's steps were run one by one instead"
 finish

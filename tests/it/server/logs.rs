@@ -54,6 +54,54 @@ async fn a_request_has_one_line_without_secrets() {
     }
 }
 
+/// What a collector of logs reads line by line: the receipt, a later start, a warning and a start that fails are in it.
+#[test]
+fn where_json_is_asked_for_every_line_on_stderr_is_json() {
+    let home = tempfile::tempdir().unwrap();
+    let environment = [("CHANCERY_LOG_FORMAT", "json"), ("CHANCERY_LOG", "info")];
+    let lines = |text: &str| -> Vec<Value> {
+        let read = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        let lines: Vec<Value> = text.lines().map(read).collect();
+        for line in &lines {
+            for member in ["timestamp", "level", "message"] {
+                assert!(line[member].is_string(), "{member} in {line}");
+            }
+        }
+        lines
+    };
+    let mut said = Vec::new();
+    for url in ["https://ca.lab.example", "https://other.lab.example"] {
+        let mut process = Process::start(home.path(), &["--external-url", url], &environment);
+        process.signal(libc::SIGTERM);
+        assert_eq!(process.ended(), Some(0));
+        said.push(lines(&process.stderr()));
+    }
+    let count = |lines: &[Value], part: &str| {
+        lines.iter().filter(|line| line["message"].as_str().unwrap().contains(part)).count()
+    };
+    assert_eq!((count(&said[0], "new installation"), count(&said[0], "Root fingerprint")), (1, 1), "{:?}", said[0]);
+    assert_eq!(
+        (count(&said[1], "ACME directory"), count(&said[1], "external_url is https://other")),
+        (1, 1),
+        "{:?}",
+        said[1]
+    );
+    let fails = |arguments: &[&str]| {
+        let mut command = crate::support::process::chancery(home.path());
+        command.envs(environment).arg("serve").args(arguments).output().unwrap()
+    };
+    let output = fails(&["--database-url", "mysql://x"]);
+    let failed = lines(&told(&output));
+    assert!(code(&output) == 2 && failed.len() == 1 && failed[0]["level"] == "ERROR", "{failed:?}");
+    // a command beside it talks to people
+    let mut beside = crate::support::process::chancery(home.path());
+    let beside = beside.envs(environment).args(["find", "nobody"]).output().unwrap();
+    assert!(told(&beside).lines().all(|line| !line.starts_with('{')), "{}", told(&beside));
+    let mut wrong = crate::support::process::chancery(home.path());
+    let wrong = wrong.env("CHANCERY_LOG_FORMAT", "xml").arg("serve").output().unwrap();
+    assert!(code(&wrong) == 2 && told(&wrong).contains("neither json nor text"), "{}", told(&wrong));
+}
+
 #[test]
 fn a_filter_that_is_none_is_a_wrong_setting() {
     let home = tempfile::tempdir().unwrap();
