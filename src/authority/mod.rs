@@ -30,6 +30,7 @@ pub mod key_ids;
 pub mod ocsp;
 mod ocsp_signer;
 pub mod own;
+pub mod own_url;
 mod profiles;
 mod queries;
 pub mod reconcile;

@@ -243,10 +243,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         Ok(()) => 0,
         Err(failure) => {
             let lines = failure.lines();
-            lines.iter().for_each(|line| output::say(&repeated.in_text(line)));
-            if let Some(note) = repeated.note_on(&lines) {
-                output::say(&format!("  note   {note}"));
-            }
+            let note = repeated.note_on(&lines).map(|note| format!("  note   {note}"));
+            let lines: Vec<String> = lines.iter().map(|line| repeated.in_text(line)).chain(note).collect();
+            output::say_all("ERROR", &lines);
             failure.exit_code()
         }
     }

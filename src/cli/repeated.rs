@@ -2,6 +2,7 @@
 //! installation or its server.
 
 use super::session::RemoteArgs;
+use crate::model::postgres::PostgresUrl;
 use crate::server::settings::{Environment, Flags, Setting};
 
 /// The flags of this command line that name an installation or a server, as a shell takes them.
@@ -74,9 +75,8 @@ impl Repeated {
 }
 
 fn has_password(url: &str) -> bool {
-    // what is no URL is not printed either
-    url::Url::parse(url)
-        .map_or(true, |url| url.password().is_some() || url.query_pairs().any(|(key, _)| key == "password"))
+    // what cannot be read is not printed either
+    !url.starts_with("sqlite:") && PostgresUrl::parse(url).map_or(true, |url| url.has_password())
 }
 
 /// One word for a shell.
@@ -109,7 +109,9 @@ mod tests {
         let repeated = Repeated::of(&Flags::new(), &RemoteArgs::default(), &prefixed);
         assert_eq!(repeated.command("doctor"), "chancery --data D --database-url postgres://ca@db/ca doctor");
         assert_eq!(repeated.note(), None);
-        for secret in ["postgres://ca:hunter2@db/ca", "postgres://ca@db/ca?password=hunter2"] {
+        for secret in
+            ["postgres://ca:hunter2@db/ca", "postgres://ca@db/ca?password=hunter2", "host=db password=hunter2"]
+        {
             let secret = Environment::of(&[("CHANCERY_DATABASE_URL", secret)]);
             let repeated = Repeated::of(&Flags::new(), &RemoteArgs::default(), &secret);
             assert_eq!(repeated.command("doctor"), "chancery doctor");

@@ -18,12 +18,17 @@ use crate::server::notify::Notify;
 use crate::server::settings::Environment;
 use crate::server::shutdown::Signals;
 use crate::server::startup::Startup;
-use crate::server::{limits, open, receipt, running};
-use crate::telemetry;
+use crate::server::{limits, open, own_url, receipt, running};
+use crate::telemetry::{self, LogFormat};
 
 pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     context.on_host("serve")?;
-    telemetry::start_logs(Environment::of_process().text("CHANCERY_LOG").as_deref(), || output::Log)?;
+    let environment = Environment::of_process();
+    let format = LogFormat::parse(environment.text("CHANCERY_LOG_FORMAT").as_deref())?;
+    if format == LogFormat::Json {
+        output::say_in_json();
+    }
+    telemetry::start_logs(environment.text("CHANCERY_LOG").as_deref(), format, || output::Log)?;
     limits::raise_open_files();
     limits::give_back_large_blocks();
     let mut signals = Signals::listen()?;
@@ -42,27 +47,24 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     let json = context.output == Some(Format::Json);
     if running.first_run {
         let (link, command) = (link_for_terminal(&running.app).await?, |words: &str| context.command(words));
-        receipt::first_run(&running.app, &config, keys_before, link.as_deref(), command)
-            .await?
-            .iter()
-            .for_each(|line| output::say(line));
-        say_note(context);
-        output::say("");
-        output::say(&receipt::listening(&running.addresses));
+        let mut lines = receipt::first_run(&running.app, &config, keys_before, link.as_deref(), command).await?;
+        lines.extend(context.repeated().note().map(|note| format!("      ({note})")));
+        lines.extend([String::new(), receipt::listening(&running.addresses)]);
+        output::say_all("INFO", &lines);
         if json {
             output::data(&format!("{}\n", receipt::first_run_event(&running.app, &config).await?))?;
         }
     } else {
-        receipt::started(&running.app, &running.addresses).await?.iter().for_each(|line| output::say(line));
+        output::say_all("INFO", &receipt::started(&running.app, &running.addresses).await?);
     }
     if let Some(before) = &running.moved_from {
         let told = receipt::moved(before, &running.app.urls.external);
         tracing::warn!(before = %before, external_url = %running.app.urls.external, "{told}");
-        output::say(&format!("WARNING: {told}"));
+        warn(&told);
     }
     if let Some(told) = receipt::status_moved(&running.app).filter(|_| running.addresses.web) {
         tracing::warn!(status_url = %running.app.urls.status, "{told}");
-        output::say(&format!("WARNING: {told}"));
+        warn(&told);
     }
     if json {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
@@ -81,6 +83,13 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     Ok(())
 }
 
+/// Beside the log's line, which a person may not see.
+fn warn(told: &str) {
+    if !output::says_json() {
+        output::say(&format!("WARNING: {told}"));
+    }
+}
+
 pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     let what = || "cannot make the CA".to_owned();
     context.on_host("init").trying(what)?;
@@ -93,10 +102,21 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
     let store = open::open_migrated(&config, clock, entropy, &Startup::default()).await.trying(what)?;
     let opened = open::open_or_found(&config, store, &urls.status).await.trying(what)?;
     let first_run = opened.first_run;
+    let urls = own_url::on_host(&config, &opened, urls).await.trying(what)?;
     let app = running::app(&config, opened, urls, &addresses).await.trying(what)?;
     if !first_run {
         output::say("this database holds a CA already; nothing was changed");
+        if let Some(kept) = own_url::other_than_given(&config, &app).await.trying(what)? {
+            let change = context.command(&format!("serve --external-url {}", app.urls.external));
+            output::say(&format!(
+                "its external URL stays {kept}; to change it start the server with the new one: `{change}`"
+            ));
+        }
         return Ok(());
+    }
+    if config.external_url.is_some() {
+        // a server that is started without the setting takes it from there
+        own_url::keep(&config, &app).await;
     }
     // the receipt names the key of the audit
     app.authority.checkpoint_due().await.trying(what)?;
@@ -121,7 +141,7 @@ fn say_note(context: &Context) {
 
 /// The set-up link, when a person reads stderr and not a log.
 async fn link_for_terminal(app: &App) -> crate::error::Result<Option<String>> {
-    if !std::io::stderr().is_terminal() {
+    if !std::io::stderr().is_terminal() || output::says_json() {
         return Ok(None);
     }
     setup_link::make(app).await.map(|made| Some(made.url))

@@ -28,7 +28,7 @@ use crate::model::actor::Actor;
 use crate::server::config::Config;
 use crate::server::listen::Addresses;
 use crate::server::settings::{Environment, Flags};
-use crate::server::{open, running};
+use crate::server::{open, own_url, running};
 
 /// Variables that name an installation of this host.
 const LOCAL_VARIABLES: &[&str] = &["CHANCERY_DATA", "CHANCERY_DATABASE_URL", "CHANCERY_CONFIG"];
@@ -197,7 +197,7 @@ impl Context {
         let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let opened = open::open_with_root(&config, store, root_key).await?;
         let addresses = Addresses::configured(&config);
-        let urls = running::urls_on_host(&config, &addresses, &opened.store).await?;
+        let urls = own_url::on_host(&config, &opened, running::urls(&config, &addresses)).await?;
         running::app(&config, opened, urls, &addresses).await
     }
 
@@ -215,7 +215,7 @@ impl Context {
         let store = open::open_store(&config, Arc::new(SystemClock), Arc::new(SystemEntropy::new())).await?;
         let opened = open::open_existing(&config, store).await?;
         let addresses = Addresses::configured(&config);
-        let urls = running::urls_on_host(&config, &addresses, &opened.store).await?;
+        let urls = own_url::on_host(&config, &opened, running::urls(&config, &addresses)).await?;
         running::app(&config, opened, urls, &addresses).await
     }
 }

@@ -18,6 +18,7 @@ pub mod key;
 pub mod limits;
 pub mod names;
 pub mod network;
+pub mod postgres;
 pub mod reason;
 pub mod renewal;
 pub mod revocation;

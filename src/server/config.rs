@@ -10,6 +10,7 @@ use url::Url;
 
 use super::checkpoint_targets::Target;
 use super::config_map::ConfigMapName;
+pub use super::database_url::DatabaseUrl;
 use super::proxies::{ListenerName, trusted_network};
 use super::settings::{Environment, Flags, Given, Origin, SETTINGS, Setting, config_error};
 use crate::error::{Error, Result};
@@ -83,8 +84,8 @@ impl fmt::Display for AnchorSetting {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Listen {
     pub address: SocketAddr,
-    /// A default `[::]` may fall back to IPv4 on a machine without IPv6.
-    pub is_default: bool,
+    /// `[::]` by default, or for `:PORT`, may fall back to IPv4 on a machine without IPv6.
+    pub may_fall_back: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,85 +224,6 @@ impl Config {
     }
 }
 
-/// A database URL. It prints without its password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct DatabaseUrl(String);
-
-impl DatabaseUrl {
-    /// The URL with its secrets, for the driver alone.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The file of a SQLite URL.
-    pub fn sqlite_path(&self) -> Result<PathBuf> {
-        let rest = self.0.strip_prefix("sqlite:").unwrap_or(&self.0);
-        let path = rest.strip_prefix("//").unwrap_or(rest);
-        let path = path.split('?').next().unwrap_or_default();
-        if path.is_empty() || path == ":memory:" {
-            return Err(config_error("the database URL names no file; write it as sqlite:///path/to/chancery.db"));
-        }
-        Ok(PathBuf::from(path))
-    }
-
-    pub fn is_postgres(&self) -> bool {
-        self.0.starts_with("postgres")
-    }
-
-    fn from_given(given: &Given, data: &Path) -> Result<DatabaseUrl> {
-        let Some((text, origin)) = given.get("database_url") else {
-            return Ok(DatabaseUrl(format!("sqlite://{}", data.join("chancery.db").display())));
-        };
-        if text.starts_with("sqlite:") {
-            return Ok(DatabaseUrl(text.to_owned()));
-        }
-        let mut url =
-            Url::parse(text).ok().filter(|u| matches!(u.scheme(), "postgres" | "postgresql")).ok_or_else(|| {
-                config_error("the database URL is neither postgres://user@host/name nor sqlite:///path/to/file")
-            })?;
-        if origin == Origin::Flag && url.password().is_some() {
-            return Err(config_error(
-                "--database-url holds a password, which every user of this machine could read in the process list; \
-                 give the URL in CHANCERY_DATABASE_URL, or the password in PGPASSWORD or ~/.pgpass",
-            ));
-        }
-        if !url.query_pairs().any(|(k, _)| k == "sslmode" || k == "ssl-mode") && !is_local(&url) {
-            url.query_pairs_mut().append_pair("sslmode", "verify-full");
-        }
-        Ok(DatabaseUrl(url.into()))
-    }
-}
-
-/// A socket directory, or a loopback host: nobody listens in between.
-fn is_local(url: &Url) -> bool {
-    if url.query_pairs().any(|(k, v)| k == "host" && v.starts_with('/')) {
-        return true;
-    }
-    match url.host_str() {
-        None | Some("" | "localhost") => true,
-        Some(host) if host.starts_with("%2F") || host.starts_with("%2f") => true,
-        Some(host) => host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback()),
-    }
-}
-
-impl fmt::Display for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match Url::parse(&self.0) {
-            Ok(mut url) if url.password().is_some() => {
-                let hidden = url.set_password(Some("***")).is_ok();
-                f.write_str(if hidden { url.as_str() } else { "postgres://***" })
-            }
-            _ => f.write_str(&self.0),
-        }
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl AcmeConfig {
     fn from_given(given: &Given) -> Result<AcmeConfig> {
         let networks = |key: &str| given.parse(key, networks).map(Option::unwrap_or_default);
@@ -357,13 +279,14 @@ fn own_certificate(given: &Given) -> Result<Option<OwnCertificate>> {
 
 fn listen(given: &Given, key: &str, default: SocketAddr) -> Result<Listen> {
     let asked = given.parse(key, address)?;
-    Ok(Listen { address: asked.unwrap_or(default), is_default: asked.is_none() })
+    let is_open = given.value(key).is_none_or(|text| text.starts_with(':'));
+    Ok(Listen { address: asked.unwrap_or(default), may_fall_back: is_open })
 }
 
 fn listen_or_off(text: &str) -> Result<Option<Listen>, String> {
     match text {
         "off" => Ok(None),
-        other => address(other).map(|address| Some(Listen { address, is_default: false })),
+        other => address(other).map(|address| Some(Listen { address, may_fall_back: false })),
     }
 }
 
@@ -533,25 +456,6 @@ mod tests {
         let (_dir, path) = file("[acme]\nhttp_port = 80\n");
         assert!(refusal(&[("config", &path)], &[]).contains("unknown key \"acme.http_port\""));
         assert!(refusal(&[], &[("CHANCERY_LISTN", "x")]).ends_with("did you mean CHANCERY_LISTEN?"));
-    }
-
-    #[test]
-    fn a_password_in_an_argument_is_refused_and_in_the_environment_is_not() {
-        let url = "postgres://u:hunter2@localhost/db";
-        assert!(refusal(&[("database_url", url)], &[]).contains("process list"));
-        let config = load(&[], &[("CHANCERY_DATABASE_URL", url)]).unwrap();
-        assert_eq!(config.database.expose(), url);
-        assert!(!format!("{config:?} {}", config.database).contains("hunter2"));
-    }
-
-    #[test]
-    fn postgres_is_verified_unless_it_is_local_or_says_otherwise() {
-        let of = |url: &str| load(&[("database_url", url)], &[]).unwrap().database.expose().to_owned();
-        assert!(of("postgres://u@db.example/c").ends_with("sslmode=verify-full"));
-        assert!(!of("postgres://u@127.0.0.1/c").contains("sslmode"));
-        assert!(!of("postgres://u@[::1]/c").contains("sslmode"));
-        assert!(!of("postgres:///c?host=/run/postgresql").contains("verify"));
-        assert!(of("postgres://u@db.example/c?sslmode=require").ends_with("sslmode=require"));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What is wrong with settings that are each well-formed: a name that the server's own certificate cannot carry, files that
 //! cannot be read, one address twice.
 
+use url::Url;
+
 use super::config::{Config, Listen};
 use super::settings::config_error;
 use crate::error::Result;
@@ -9,8 +11,12 @@ use crate::model::identifier::Identifier;
 impl Config {
     /// Refuses an external URL whose name the server's own certificate cannot carry.
     pub fn check_own_name(&self) -> Result<()> {
-        let (Some(url), None) = (&self.external_url, &self.tls) else { return Ok(()) };
-        let Some(url::Host::Domain(name)) = url.host() else { return Ok(()) };
+        self.external_url.as_ref().map_or(Ok(()), |url| self.check_name(url))
+    }
+
+    /// The same for an external URL that the settings do not name.
+    pub fn check_name(&self, url: &Url) -> Result<()> {
+        let (Some(url::Host::Domain(name)), None) = (url.host(), &self.tls) else { return Ok(()) };
         let Err(error) = Identifier::dns(name) else { return Ok(()) };
         Err(config_error(format!(
             "the server's own certificate cannot carry the name of external_url: {}; give the server another name, or a \

@@ -115,7 +115,7 @@ async fn bind(listen: Listen, what: &str, flag: &str) -> Result<TcpListener> {
     let mut outcome = TcpListener::bind(listen.address).await;
     let without_ipv6 =
         |e: &io::Error| e.kind() == io::ErrorKind::AddrNotAvailable || e.raw_os_error() == Some(libc::EAFNOSUPPORT);
-    if listen.is_default && listen.address.is_ipv6() && outcome.as_ref().is_err_and(without_ipv6) {
+    if listen.may_fall_back && listen.address.is_ipv6() && outcome.as_ref().is_err_and(without_ipv6) {
         outcome = TcpListener::bind((Ipv4Addr::UNSPECIFIED, listen.address.port())).await;
     }
     outcome.map_err(|e| {

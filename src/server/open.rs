@@ -15,7 +15,7 @@ use crate::keys::seal::KeyMaterial;
 use crate::keys::store::Keys;
 use crate::keys::unlock::{self, KeyFile};
 use crate::model::id::ReplicaId;
-use crate::store::engine::Db;
+use crate::store::engine::{Db, Sessions};
 use crate::store::hierarchy::{Installation, installation};
 use crate::store::{Store, durability, migrate, replicas};
 
@@ -48,6 +48,7 @@ pub async fn open_migrated(
         std::mem::replace(&mut may_found, Ok(()))?;
     }
     let db = open_database(config, replica).await?;
+    check_sessions(&db).await?;
     check_durability(config, &db).await?;
     if migrate::schema(&db).await?.applied == 0 {
         may_found?;
@@ -110,14 +111,13 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
     };
     let shown = &config.database;
     db.map_err(|error| match error.kind {
+        ErrorKind::Unavailable if shown.is_postgres() => {
+            let text = format!("the database {shown} cannot be reached: {}", error.detail);
+            Error::new(ErrorKind::Unavailable, text)
+        }
         ErrorKind::Unavailable => {
-            let fix = if shown.is_postgres() {
-                "start it or check --database-url"
-            } else {
-                "check the file and its directory"
-            };
-            Error::new(ErrorKind::Unavailable, format!("the database {shown} cannot be reached; {fix}"))
-                .because(error)
+            let text = format!("the database {shown} cannot be reached; check the file and its directory");
+            Error::new(ErrorKind::Unavailable, text).because(error)
         }
         _ => error,
     })
@@ -143,6 +143,26 @@ pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> R
     let (keys, locked) = open_keys(config, &store, &row)?;
     founded::remember(config, &row.id);
     Ok(Opened { store, keys: Arc::new(keys), first_run, locked })
+}
+
+/// Locks, settings and prepared statements belong to a session. Behind a pooler that gives each transaction another one,
+/// they would be lost or somebody else's.
+async fn check_sessions(db: &Db) -> Result<()> {
+    let mode = match db.sessions().await {
+        Ok(Sessions::Own) => return Ok(()),
+        Ok(Sessions::SharedByTransaction) => "transaction",
+        Ok(Sessions::SharedByStatement) => "statement",
+        Err(error) => {
+            tracing::warn!(error = %error.chain(), "whether a pooler lies before the database could not be found out");
+            return Ok(());
+        }
+    };
+    let detail = format!(
+        "the database is behind a connection pooler in {mode} mode, where connections share sessions, and a CA needs locks and \
+         settings that last as long as its session; set pool_mode = session for this database in PgBouncer, or connect to \
+         Postgres itself"
+    );
+    Err(Error::new(ErrorKind::Config, detail))
 }
 
 /// A server that acknowledges what a crash may take back is no place for a CA.

@@ -20,7 +20,7 @@ use super::own_certificate::{Source, own_names};
 use super::proxies::{ListenerName, Proxies};
 use super::startup::Startup;
 use super::tls::{self, HotCertificate};
-use super::{assemble, background, claim, metrics as server_metrics, readiness, shutdown};
+use super::{assemble, background, claim, metrics as server_metrics, own_url, readiness, shutdown};
 use crate::access::Access;
 use crate::acme;
 use crate::app::{App, Urls};
@@ -31,7 +31,6 @@ use crate::error::Result;
 use crate::http::hsts::Hsts;
 use crate::model::identifier::Identifier;
 use crate::registration::Registration;
-use crate::store::Store;
 use crate::store::servers::{self, ServerProcess};
 use crate::telemetry;
 use crate::validation::{ValidationConfig, Validator};
@@ -87,8 +86,7 @@ pub async fn start_telling(
     let (app, first_run) = open_app(config, clock, entropy, urls, &addresses, startup).await?;
     let mut moved_from = None;
     if addresses.web {
-        let last = servers::newest(&app.store.db).await?.into_iter().next();
-        moved_from = last.map(|server| server.external_url).filter(|url| *url != *app.urls.external);
+        moved_from = own_url::keep(config, &app).await;
         let server = ServerProcess {
             replica: app.store.replica(),
             external_url: app.urls.external.to_string(),
@@ -216,6 +214,7 @@ fn hsts(config: &Config, app: &App) -> Option<Hsts> {
     made
 }
 
+/// What the settings alone say.
 pub fn urls(config: &Config, addresses: &Addresses) -> Urls {
     let fqdn = fqdn();
     Urls {
@@ -224,18 +223,7 @@ pub fn urls(config: &Config, addresses: &Addresses) -> Urls {
     }
 }
 
-/// The same for a command on the host: unless its own settings say where clients reach the server, what the server says
-/// that started last.
-pub async fn urls_on_host(config: &Config, addresses: &Addresses, store: &Store) -> Result<Urls> {
-    let own = urls(config, addresses);
-    if config.external_url.is_some() {
-        return Ok(own);
-    }
-    let last = servers::newest(&store.db).await?.into_iter().next();
-    Ok(Urls { external: last.map_or(own.external, |server| server.external_url.into()), ..own })
-}
-
-/// Opens or founds what a server serves, and begins to remember it: a server without its listeners.
+/// Opens or founds what a server serves, under the URLs that it has by its settings or its installation, and begins to remember it: a server without its listeners.
 pub async fn open_app(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -247,6 +235,7 @@ pub async fn open_app(
     let store = open::open_migrated(config, clock, entropy, startup).await?;
     let opened = open::open_or_found(config, store, &urls.status).await?;
     let first_run = opened.first_run;
+    let urls = own_url::of_server(config, &opened, urls).await?;
     let app = app(config, opened, urls, addresses).await?;
     if first_run {
         // the receipt names the key of the audit

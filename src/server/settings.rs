@@ -39,7 +39,7 @@ macro_rules! settings {
 settings! {
     "config" "config" "CHANCERY_CONFIG" "FILE" Text "Read settings from this TOML file; none is read unless named";
     "data" "data" "CHANCERY_DATA" "DIR" Text "Directory for the database, keys and the server's own certificate";
-    "database_url" "database-url" "CHANCERY_DATABASE_URL" "URL" Text "Where the database is; SQLite in the data directory when not given";
+    "database_url" "database-url" "CHANCERY_DATABASE_URL" "URL" Text "Where the database is: a URL, or key=value pairs of Postgres; SQLite in the data directory when not given";
     "allow_unsafe_database" "" "CHANCERY_ALLOW_UNSAFE_DATABASE" "" Switch "Start although the Postgres server runs with fsync=off: a crash loses certificates and revocations";
     "must_exist" "must-exist" "CHANCERY_MUST_EXIST" "" Switch "Refuse an empty database instead of making a CA in it: for every start after the first";
     "unlock_key" "unlock-key" "CHANCERY_UNLOCK_KEY" "FILE" Text "The key that unwraps the CA's keys; unlock.key in the data directory";
@@ -194,6 +194,7 @@ const OTHER_VARIABLES: &[&str] = &[
     "CHANCERY_ROOT",
     "CHANCERY_CONTEXT",
     "CHANCERY_LOG",
+    "CHANCERY_LOG_FORMAT",
     "CHANCERY_TEST_POSTGRES_URL",
 ];
 

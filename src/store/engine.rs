@@ -3,11 +3,10 @@
 //! begin IMMEDIATE; a unique violation is `Conflict`; a lost connection is `Unavailable`.
 
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::postgres::PgRow;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
 use sqlx::{ConnectOptions, Database, Executor, Postgres, Row as _, Sqlite};
 
@@ -52,10 +51,14 @@ macro_rules! bound {
 }
 
 // they use the macros above
+mod hosts;
 mod large;
 mod migrating;
 mod sweep;
+mod unusable;
 
+pub use hosts::Sessions;
+use hosts::{Hosts, Kind};
 pub use large::{LARGE_VALUE, LargeRow, write_large};
 pub use migrating::{MigrationConnection, waited_in_vain};
 pub use sweep::sweep;
@@ -155,43 +158,36 @@ impl Db {
         Ok(Db::Lite { write: Pool::new(write, NO_END, &faults), read: Pool::new(read, NO_END, &faults) })
     }
 
-    /// Postgres by URL; `verify-full` unless the host is loopback or a socket or the URL says otherwise is the
-    /// business of the configuration. `volatile` commits without waiting for the disk: nonces only. The server calls
-    /// the connections by `name`, by which other processes see that this one lives.
+    /// Postgres by URL or key=value pairs (`model/postgres.rs`); `verify-full` unless the host is loopback or a socket or the
+    /// URL says otherwise. `volatile` commits without waiting for the disk: nonces only. The server calls the connections
+    /// by `name`, by which other processes see that this one lives.
     pub async fn open_postgres(url: &str, connections: u32, name: &str) -> Result<Db> {
-        let options = PgConnectOptions::from_str(url)
-            .map_err(|e| Error::new(ErrorKind::Config, "the database URL cannot be read").because(e))?
-            .application_name(name)
-            .options([
-                ("statement_timeout", "30000"),
-                ("lock_timeout", "4000"),
-                ("idle_in_transaction_session_timeout", "60000"),
-            ])
-            // a process whose machine is gone holds no locks and is known to have ended after half a minute
-            .options([("tcp_keepalives_idle", "15"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3")])
-            .disable_statement_logging();
-        let pool = durable()
-            .max_connections(connections)
-            .acquire_timeout(CONNECTION_WAIT)
-            .connect_with(options.clone())
-            .await
-            .map_err(unreachable_db)?;
-        // statements over arrays of keys would be planned anew each time, which costs more than running them; elsewhere
-        // the planner looks at the values (a range that is nearly empty, a filter that is not given)
-        let groups = durable()
-            .max_connections(connections.min(GROUPS))
-            .acquire_timeout(CONNECTION_WAIT)
-            .connect_lazy_with(options.clone().options(KEYED));
-        let volatile = PgPoolOptions::new()
-            .max_connections(4)
-            .acquire_timeout(CONNECTION_WAIT)
-            .connect_lazy_with(options.options(KEYED).options([("synchronous_commit", "off")]));
-        let faults = Arc::default();
-        Ok(Db::Pg {
-            pool: Pool::new(pool, SILENCE, &faults),
-            groups: Pool::new(groups, SILENCE, &faults),
-            volatile: Pool::new(volatile, SILENCE, &faults),
-        })
+        let hosts = Hosts::of(url, name)?;
+        let usual = hosts.pool(Kind::Usual).max_connections(connections);
+        let pool = if hosts.is_plain() {
+            match usual.connect_with(hosts.first()?).await {
+                Ok(pool) => pool,
+                Err(error) => return Err(hosts.why(error).await),
+            }
+        } else {
+            usual.connect_lazy_with(hosts.choose().await?)
+        };
+        let options = (*pool.connect_options()).clone();
+        let groups =
+            hosts.pool(Kind::Keyed).max_connections(connections.min(GROUPS)).connect_lazy_with(options.clone());
+        let volatile = hosts.pool(Kind::Volatile).max_connections(4).connect_lazy_with(options);
+        let (faults, look) = (Arc::default(), Arc::clone(&hosts.look));
+        hosts.follow(vec![pool.clone(), groups.clone(), volatile.clone()]);
+        let ours = |inner| Pool::new(inner, SILENCE, &faults).telling(&look);
+        Ok(Db::Pg { pool: ours(pool), groups: ours(groups), volatile: ours(volatile) })
+    }
+
+    /// Whether connections have sessions of their own, which locks, settings and prepared statements need.
+    pub async fn sessions(&self) -> Result<Sessions> {
+        match self {
+            Db::Pg { pool, .. } => hosts::sessions(&pool.connect_options()).await.map_err(convert),
+            Db::Lite { .. } => Ok(Sessions::Own),
+        }
     }
 
     pub fn is_postgres(&self) -> bool {
@@ -306,13 +302,8 @@ impl Db {
     }
 }
 
-/// Connections whose commits are on the disk before they are answered, whatever the server, the database or the role has
-/// set. A stronger setting (`remote_apply`) stays.
-fn durable() -> PgPoolOptions {
-    PgPoolOptions::new()
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(RAISE_DURABILITY).await.map(drop) }))
-}
-
+/// Commits are on the disk before they are answered, whatever the server, the database or the role has set. A stronger
+/// setting (`remote_apply`) stays.
 const RAISE_DURABILITY: &str = "SELECT set_config('synchronous_commit', 'on', false) \
                                 WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write')";
 
@@ -320,7 +311,7 @@ fn sum(a: (u32, usize), b: (u32, usize)) -> (u32, usize) {
     (a.0 + b.0, a.1 + b.1)
 }
 
-/// How long a statement waits for a lock (`lock_timeout` below says the same), and how long it waits for a connection
+/// How long a statement waits for a lock (`lock_timeout` in `engine/hosts.rs` says the same), and how long it waits for a connection
 /// before: together less than the ten seconds that a client waits at most.
 pub const LOCK_WAIT: Duration = Duration::from_secs(4);
 const CONNECTION_WAIT: Duration = Duration::from_secs(5);
@@ -329,17 +320,6 @@ const CONNECTION_WAIT: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(35);
 /// SQLite runs in this process and is never cut off.
 const NO_END: Duration = Duration::from_secs(86_400);
-
-/// Statements that look each of their keys up by an index, planned once. A planner that saw a table when it was empty
-/// would read all of it, and a prepared plan stays: under load a new installation was several times as slow. What
-/// reads whole tables runs on the other connections, by the plan that is best for that.
-const KEYED: [(&str, &str); 5] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_hashjoin", "off"),
-    ("enable_mergejoin", "off"),
-    ("jit", "off"),
-];
 
 /// Connections for group commits (two lanes of intents and of outcomes, one of each kind of ACME) and for what is
 /// looked up by keys besides.

@@ -32,6 +32,8 @@ macro_rules! key_columns {
 statements! {
     INSTALLATION = "SELECT id, created_at, key_check, status_key, epoch FROM installation";
     INSERT_INSTALLATION = "INSERT INTO installation (one, id, created_at, key_check, status_key, epoch) VALUES (1, $1, $2, $3, $4, 0)";
+    EXTERNAL_URL = "SELECT external_url FROM installation";
+    SET_EXTERNAL_URL = "UPDATE installation SET external_url = $1";
     DOMAINS = "SELECT id, slug, name, created_at FROM domains ORDER BY slug";
     INSERT_DOMAIN = "INSERT INTO domains (id, slug, name, created_at) VALUES ($1, $2, $3, $4)";
     KEYS = concat!("SELECT ", key_columns!(), " FROM keys");
@@ -106,6 +108,18 @@ pub async fn insert_installation<'a>(on: impl Into<On<'a>>, row: &Installation) 
         .execute(on)
         .await
         .map(drop)
+}
+
+/// What the row of the installation keeps as its external URL.
+pub async fn external_url<'a>(on: impl Into<On<'a>>) -> Result<Option<Vec<u8>>> {
+    match q(EXTERNAL_URL).fetch_optional(on).await? {
+        Some(row) => row.get("external_url"),
+        None => Ok(None),
+    }
+}
+
+pub async fn set_external_url<'a>(on: impl Into<On<'a>>, sealed: Vec<u8>) -> Result<()> {
+    q(SET_EXTERNAL_URL).bind(sealed).execute(on).await.map(drop)
 }
 
 pub async fn domains<'a>(on: impl Into<On<'a>>) -> Result<Vec<Domain>> {

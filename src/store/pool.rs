@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use sqlx::Database;
 use sqlx::pool::PoolConnection;
 use sqlx_core::transaction::TransactionManager;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 use super::faults::Statements;
 use super::{outages, patience};
@@ -22,6 +22,8 @@ const KEPT_FOR: Duration = Duration::from_secs(600);
 /// Less than `statement_timeout`: a commit that waits for a synchronous standby is then ended by PostgreSQL with a warning
 /// and success, although no standby has it.
 const COMMIT_WAIT: Duration = Duration::from_secs(25);
+/// How long a connection opens before another server is looked for.
+const SLOW: Duration = Duration::from_millis(250);
 /// How long a rollback may take.
 const UNDONE_WITHIN: Duration = Duration::from_secs(4);
 
@@ -39,6 +41,8 @@ pub struct Pool<D: Database> {
     /// Why a statement could not be stored: kept until a write succeeds that shows otherwise.
     trouble: Arc<Mutex<Option<&'static str>>>,
     faults: Arc<Statements>,
+    /// Told when a connection fails, or takes long to open.
+    look: Arc<Notify>,
 }
 
 #[derive(Debug)]
@@ -57,6 +61,7 @@ impl<D: Database> Clone for Pool<D> {
             rested: Arc::clone(&self.rested),
             trouble: Arc::clone(&self.trouble),
             faults: Arc::clone(&self.faults),
+            look: Arc::clone(&self.look),
         }
     }
 }
@@ -71,7 +76,13 @@ impl<D: Database> Pool<D> {
             rested: Arc::default(),
             trouble: Arc::default(),
             faults: Arc::clone(faults),
+            look: Arc::default(),
         }
+    }
+
+    /// Tells `look` of connections that fail or take long to open.
+    pub fn telling(self, look: &Arc<Notify>) -> Self {
+        Pool { look: Arc::clone(look), ..self }
     }
 
     /// What tests break.
@@ -87,7 +98,7 @@ impl<D: Database> Pool<D> {
         let (connection, taken, rested_before) = match self.at_hand() {
             Some(found) => (found.connection, found.taken, true),
             None => {
-                let opened = patience::wait(whole.saturating_sub(started.elapsed()), self.inner.acquire()).await;
+                let opened = patience::wait(whole.saturating_sub(started.elapsed()), self.open()).await;
                 (opened.unwrap_or(Err(sqlx::Error::PoolTimedOut))?, monotonic(), false)
             }
         };
@@ -99,11 +110,24 @@ impl<D: Database> Pool<D> {
             rested: Arc::clone(&self.rested),
             trouble: Arc::clone(&self.trouble),
             faults: Arc::clone(&self.faults),
+            look: Arc::clone(&self.look),
             sound: false,
             broken: false,
             copying: false,
             place: Some(place),
         })
+    }
+
+    /// One that takes long may lead to a server that is gone.
+    async fn open(&self) -> Result<PoolConnection<D>, sqlx::Error> {
+        let mut opening = std::pin::pin!(self.inner.acquire());
+        match tokio::time::timeout(SLOW, &mut opening).await {
+            Ok(opened) => opened.inspect_err(|_| self.look.notify_one()),
+            Err(_slow) => {
+                self.look.notify_one();
+                opening.await
+            }
+        }
     }
 
     fn at_hand(&self) -> Option<Rested<D>> {
@@ -172,6 +196,7 @@ pub struct Held<D: Database> {
     rested: Arc<Mutex<Vec<Rested<D>>>>,
     trouble: Arc<Mutex<Option<&'static str>>>,
     faults: Arc<Statements>,
+    look: Arc<Notify>,
     sound: bool,
     /// Nobody knows in which state an error or an interrupted commit left the transaction: SQLite, for one, rolls back
     /// by itself when its disk is full, and would run what follows outside of any transaction.
@@ -196,7 +221,10 @@ impl<D: Database> Held<D> {
     /// Keeps what the outcome of a statement says about the connection.
     pub fn note<T>(&mut self, outcome: &Result<T, sqlx::Error>) {
         let Err(error) = outcome else { return };
-        self.broken |= outages::breaks_connection(error);
+        if outages::breaks_connection(error) {
+            self.broken = true;
+            self.look.notify_one();
+        }
         if let Some(trouble) = outages::write_trouble(error) {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(trouble);
         }

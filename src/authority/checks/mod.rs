@@ -5,6 +5,7 @@
 mod durability;
 mod history;
 mod issuers;
+mod profiles;
 mod publication;
 mod remedies;
 mod versions;
@@ -71,7 +72,9 @@ impl Authority {
             self.check_versions().await.unwrap_or_else(|e| blind("versions", &e.detail)),
             self.check_history().await.unwrap_or_else(|e| blind("history", &e.detail)),
             self.check_unlock_key().await.unwrap_or_else(|e| blind("unlock key", &e.detail)),
+            self.check_external_url().await.unwrap_or_else(|e| blind("external_url", &e.detail)),
             self.check_issuers().await.unwrap_or_else(|e| blind("issuers", &e.detail)),
+            self.check_profiles(),
             self.check_bundles().await.unwrap_or_else(|e| blind("bundles", &e.detail)),
             self.check_crls().await.unwrap_or_else(|e| blind("crls", &e.detail)),
             self.check_pending_revocations().await.unwrap_or_else(|e| blind("revocations", &e.detail)),

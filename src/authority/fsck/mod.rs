@@ -112,6 +112,7 @@ impl Authority {
         if let Some(why) = self.store.row_macs().lost() {
             report.finding(format!("rows that grant something cannot be checked: {why}"));
         }
+        self.external_url_finding().await?.into_iter().for_each(|finding| report.finding(finding));
         for (object, changed) in self.changed_rows(Some(&told.rows), super::row_macs::Look::All).await? {
             report.finding(format!("{object} {}", changed.what));
         }

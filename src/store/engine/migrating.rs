@@ -5,12 +5,14 @@ use sqlx::migrate::{Migrate, MigrateError, Migrator};
 use sqlx::postgres::PgConnection;
 use sqlx::{ConnectOptions, Connection, Executor, Row as _, Sqlite};
 
+use super::hosts::begin_session;
 use super::{Db, RAISE_DURABILITY};
 use crate::store::pool::Held;
 
-/// How long a step waits for a table: a session that waits for an exclusive lock keeps everybody who comes after it
-/// waiting, an older server's requests too.
-const TABLE_WAIT_MILLIS: &str = "500";
+/// A step takes as long as it takes. It waits half a second for a table: a session that waits for an exclusive lock keeps
+/// everybody who comes after it waiting, an older server's requests too.
+const AT_LENGTH: &str =
+    "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = 500";
 
 /// Holds the lock of migrations from `Db::begin_migration` to `end`, or until its process dies.
 #[derive(Debug)]
@@ -30,12 +32,9 @@ impl Db {
             let Db::Lite { write, .. } = self else { unreachable!("there are two engines") };
             return Ok(MigrationConnection::Lite(write.take().await?));
         };
-        let options = pool.connect_options().options([
-            ("statement_timeout", "0"),
-            ("idle_in_transaction_session_timeout", "0"),
-            ("lock_timeout", TABLE_WAIT_MILLIS),
-        ]);
-        let mut connection = options.connect().await?;
+        let mut connection = pool.connect_options().connect().await?;
+        begin_session(&mut connection).await?;
+        connection.execute(AT_LENGTH).await?;
         connection.execute(RAISE_DURABILITY).await?;
         loop {
             // sqlx's own lock: older versions wait for it too. It is asked again and again, because a statement that waits

@@ -8,6 +8,7 @@ mod help;
 mod hints;
 mod import_certificates;
 mod migrate;
+mod own_url;
 mod quickstart;
 mod reconcile;
 mod remedies;

@@ -20,6 +20,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod own_certificate;
+mod poolers;
 mod proxies;
 mod restored_users;
 mod row_macs;

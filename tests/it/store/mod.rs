@@ -10,4 +10,5 @@ mod large_rows;
 mod migrations;
 mod orders;
 mod outages;
+mod postgres;
 mod tokens;

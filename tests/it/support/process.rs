@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -54,6 +55,15 @@ impl Process {
     pub fn start(home: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> Process {
         let serve = [&["serve", "-o", "json"], arguments].concat();
         Process::spawn(home, chancery(home).args(serve), environment)
+    }
+
+    /// The same on a machine whose kernel has no IPv6.
+    pub fn start_without_ipv6(home: &Path, arguments: &[&str]) -> Process {
+        let mut command = chancery(home);
+        command.args(["serve", "-o", "json"]).args(arguments);
+        // SAFETY: between fork and exec it makes system calls alone
+        unsafe { command.pre_exec(refuse_ipv6) };
+        Process::spawn(home, &mut command, &[])
     }
 
     /// The same with a file system of its own at the folder `disk`, of so many KiB: it goes with the process.
@@ -174,4 +184,28 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Lets the kernel answer EAFNOSUPPORT to sockets of IPv6, by a filter of system calls (seccomp(2)).
+fn refuse_ipv6() -> std::io::Result<()> {
+    let step = |code: u32, jt, jf, k| libc::sock_filter { code: u16::try_from(code).unwrap_or(0), jt, jf, k };
+    let (load, is_equal, answer) =
+        (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, libc::BPF_RET);
+    let number = u32::try_from(libc::SYS_socket).unwrap_or(u32::MAX);
+    let mut filter = [
+        step(load, 0, 0, 0),
+        step(is_equal, 0, 3, number),
+        // the first argument, on machines that are little-endian
+        step(load, 0, 0, 16),
+        step(is_equal, 0, 1, libc::AF_INET6 as u32),
+        step(answer, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32),
+        step(answer, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: 6, filter: filter.as_mut_ptr() };
+    // SAFETY: both calls read their arguments, which live until they return
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1_u64, 0_u64, 0_u64, 0_u64) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, u64::from(libc::SECCOMP_MODE_FILTER), &raw const program) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
