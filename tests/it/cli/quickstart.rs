@@ -104,7 +104,7 @@ fn two_cluster_issuers_have_names_of_their_own() {
     assert!(!second.contains("name: chancery"), "{second}");
     let long = "a".repeat(231);
     for bad in ["Lab", "lab_1", "-lab", "lab-", "a..b", "", "a b", "a\nb", long.as_str()] {
-        let (ended, said, why) = printed(&["--name", bad]);
+        let (ended, said, why) = printed(&[&format!("--name={bad}")]);
         assert!(
             ended == 2 && said.is_empty() && why.contains("no name for a ClusterIssuer"),
             "{bad:?}: {ended} {why}"

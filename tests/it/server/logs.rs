@@ -81,7 +81,7 @@ fn where_json_is_asked_for_every_line_on_stderr_is_json() {
     };
     assert_eq!((count(&said[0], "new installation"), count(&said[0], "Root fingerprint")), (1, 1), "{:?}", said[0]);
     assert_eq!(
-        (count(&said[1], "ACME directory"), count(&said[1], "external_url is https://other")),
+        (count(&said[1], "valid certificates"), count(&said[1], "external_url is https://other")),
         (1, 1),
         "{:?}",
         said[1]
