@@ -68,7 +68,7 @@ pub enum AcmeCommand {
 #[derive(Debug, Subcommand)]
 pub enum EabCommand {
     /// Make a key and print its id and its HMAC key, which is not shown again
-    Create(CreateArgs),
+    Create(Box<CreateArgs>),
     /// List keys; HMAC keys are never shown again
     List,
     /// Revoke a key, so that no further account registers with it
@@ -219,6 +219,7 @@ const DIRECTORIES: &str = "/api/v1/acme/directories";
 async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<()> {
     match command {
         EabCommand::Create(args) => {
+            let args = *args;
             let mut body = args.bounds.members();
             body.insert("name".into(), args.name.into());
             body.insert("directory".into(), args.directory.into());

@@ -80,7 +80,6 @@ impl fmt::Debug for DatabaseUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::server::config::Config;
     use crate::server::settings::Environment;
 
