@@ -11,6 +11,7 @@ use super::session::Context;
 use crate::clock::{Clock, SystemClock};
 use crate::entropy::SystemEntropy;
 use crate::model::id::ReplicaId;
+use crate::server::founded::{self, Emptiness};
 use crate::server::{claim, open};
 use crate::store::engine::Db;
 use crate::store::migrate::{self, Schema};
@@ -40,7 +41,12 @@ pub async fn run(context: &Context, args: MigrateArgs) -> Result<()> {
     let _claim = if args.run { claim::database(&config).trying(what)? } else { None };
     let schema = migrate::schema(&db).await.trying(what)?;
     let shown = config.database.to_string();
-    let outcome = if args.run { apply(&db, &schema).await } else { Ok(()) };
+    let may_fill = if schema.applied == 0 { founded::check_may_found(&config, Emptiness::Empty) } else { Ok(()) };
+    let outcome = match may_fill {
+        Ok(()) if args.run => apply(&db, &schema).await,
+        Err(error) if args.run => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    };
     db.close().await;
     outcome.trying(what)?;
     say(context, &schema, &shown, args.run)

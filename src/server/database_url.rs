@@ -38,10 +38,14 @@ impl DatabaseUrl {
         self.postgres.is_some()
     }
 
+    /// Is it the file that is used where no database is named?
+    pub fn is_default_of(&self, data: &Path) -> bool {
+        self.text == default_url(data)
+    }
+
     pub(super) fn from_given(given: &Given, data: &Path) -> Result<DatabaseUrl> {
         let Some((text, origin)) = given.get("database_url") else {
-            let text = format!("sqlite://{}", data.join("chancery.db").display());
-            return Ok(DatabaseUrl { text, postgres: None });
+            return Ok(DatabaseUrl { text: default_url(data), postgres: None });
         };
         if text.starts_with("sqlite:") {
             return Ok(DatabaseUrl { text: text.to_owned(), postgres: None });
@@ -61,6 +65,10 @@ impl DatabaseUrl {
         }
         Ok(DatabaseUrl { text: text.to_owned(), postgres: Some(url) })
     }
+}
+
+fn default_url(data: &Path) -> String {
+    format!("sqlite://{}", data.join("chancery.db").display())
 }
 
 impl fmt::Display for DatabaseUrl {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::config::{Config, prepare_data};
-use super::founded;
+use super::founded::{self, Emptiness};
 use super::startup::Startup;
 use crate::authority::hierarchy::{self as founding, Founding};
 use crate::clock::Clock;
@@ -42,7 +42,7 @@ pub async fn open_migrated(
     let replica = ReplicaId::new(clock.now(), entropy.as_ref())?;
     config.check_own_name()?;
     // read before the database: whoever founds at the same time leaves its traces once an installation stands
-    let mut may_found = founded::check_may_found(config);
+    let mut may_found = founded::check_may_found(config, Emptiness::Empty);
     if !config.database.is_postgres() && is_empty(&config.database.sqlite_path()?) {
         // before the driver makes or changes the file
         std::mem::replace(&mut may_found, Ok(()))?;
@@ -50,9 +50,12 @@ pub async fn open_migrated(
     let db = open_database(config, replica).await?;
     check_sessions(&db).await?;
     check_durability(config, &db).await?;
-    if migrate::schema(&db).await?.applied == 0 {
+    let is_new = migrate::schema(&db).await?.applied == 0;
+    if is_new {
         may_found?;
     }
+    // of two first starts at once on SQLite the second finds the tables of the first
+    let _claim = if is_new { founded::claim_keys(config).await } else { None };
     let outcome = migrate::run_telling(&db, &|doing| startup.migrating(doing)).await;
     startup.migrated();
     outcome?;
@@ -126,7 +129,7 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers
 /// keep.
 pub async fn open_or_found(config: &Config, store: Store, status_url: &str) -> Result<Opened> {
-    let may_found = founded::check_may_found(config);
+    let may_found = founded::check_may_found(config, Emptiness::WithoutCa);
     let first_run = match installation(&store).await? {
         Some(_) => false,
         None if may_found.is_ok() && config.locked => {
@@ -211,14 +214,21 @@ pub async fn open_with_root(config: &Config, store: Store, root_key: Option<&Pat
 }
 
 fn no_installation(config: &Config) -> Error {
-    let detail = format!("the database {} holds no CA yet; run `chancery init` or `chancery serve`", config.database);
-    Error::new(ErrorKind::Conflict, detail)
+    let yet = || format!("the database {} holds no CA yet; run `chancery init` or `chancery serve`", config.database);
+    Error::new(ErrorKind::Conflict, founded::lost_database(config).unwrap_or_else(yet))
 }
 
 /// Key files first, then the database: after a crash in between, the next start finds keys without a hierarchy and
 /// uses them. Of two replicas that race one founds; the other's new files are taken away again.
 async fn found(config: &Config, store: &Store, status_url: &str) -> Result<bool> {
     prepare_data(&config.data)?;
+    let _claim = founded::claim_keys(config).await;
+    // another start with these keys may have made a CA meanwhile, here or in another database
+    let may_found = founded::check_may_found(config, Emptiness::WithoutCa);
+    if installation(store).await?.is_some() {
+        return Ok(false);
+    }
+    may_found?;
     let entropy = store.entropy.clone();
     let root_path = config.data.join(KeyFile::Root.file_name());
     let fresh: Vec<_> = [&config.unlock_key, &root_path].into_iter().filter(|p| !p.exists()).cloned().collect();
@@ -226,11 +236,21 @@ async fn found(config: &Config, store: &Store, status_url: &str) -> Result<bool>
     let root = unlock::read_or_create(KeyFile::Root, &root_path, entropy.as_ref())?;
     let (keys, founding) = founder(&entropy, &unlock, &root, status_url)?;
     let won = founding::initialise(store, &keys, &founding).await?;
+    if let Some(row) = installation(store).await?.filter(|_| won) {
+        founded::remember(config, &row.id);
+    }
     if !won {
-        for path in fresh {
-            if let Err(error) = std::fs::remove_file(&path) {
+        for path in &fresh {
+            if let Err(error) = std::fs::remove_file(path) {
                 tracing::warn!(%error, path = %path.display(), "a key file that nothing needs could not be removed");
             }
+        }
+        if fresh.contains(&config.unlock_key) {
+            let detail = format!(
+                "another process made this CA at the same moment; put its unlock key into {}, then start again",
+                config.unlock_key.display()
+            );
+            return Err(Error::new(ErrorKind::Conflict, detail));
         }
     }
     Ok(won)

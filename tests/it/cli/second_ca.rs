@@ -103,6 +103,84 @@ fn an_installation_from_before_learns_which_key_it_has_and_a_key_that_was_there_
 }
 
 #[test]
+fn what_is_left_of_a_ca_beside_its_keys_founds_no_other() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(run(home.path(), &[], &["init"]).0, 0);
+    let data = home.path().join(".local/share/chancery");
+    for left in ["root.key", "anchor.json"] {
+        let other = tempfile::tempdir().unwrap();
+        let place = other.path().join(".local/share/chancery");
+        std::fs::create_dir_all(&place).unwrap();
+        std::fs::copy(data.join("root.key"), place.join(left)).unwrap();
+        for command in [&["init"][..], &["serve"], &["find", "x.example"]] {
+            let (code, told) = run(other.path(), &[], command);
+            assert_eq!(code, 7, "{left}, {command:?}: {told}");
+            assert!(told.contains(left) && told.contains("backup"), "{left}, {command:?}: {told}");
+        }
+        assert!(!place.join("chancery.db").exists(), "{left}");
+    }
+    // a link to nothing is a trace too
+    let other = tempfile::tempdir().unwrap();
+    let place = other.path().join(".local/share/chancery");
+    std::fs::create_dir_all(&place).unwrap();
+    std::os::unix::fs::symlink("/nowhere/at/all", place.join("unlock.key.installation")).unwrap();
+    assert_eq!(run(other.path(), &[], &["init"]).0, 7);
+}
+
+#[test]
+fn a_file_that_names_no_installation_is_told_as_what_it_is() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(run(home.path(), &[], &["init"]).0, 0);
+    let mark = home.path().join(".local/share/chancery/unlock.key.installation");
+    let known = std::fs::read_to_string(&mark).unwrap();
+    for garbage in ["", "\n", "garbage", &known[..31], &format!("{}00", known.trim())] {
+        std::fs::write(&mark, garbage).unwrap();
+        let (code, told) = run(home.path(), &[], &["find", "x.example"]);
+        assert_eq!(code, 2, "{garbage:?}: {told}");
+        assert!(told.contains("32 hexadecimal digits") && told.contains("remove the file"), "{garbage:?}: {told}");
+    }
+    std::fs::write(&mark, known.to_uppercase()).unwrap();
+    let (code, told) = run(home.path(), &[], &["find", "x.example"]);
+    assert_eq!(code, 0, "{told}");
+}
+
+#[test]
+fn of_two_first_starts_at_once_one_makes_the_ca_and_the_other_finds_it() {
+    let home = tempfile::tempdir().unwrap();
+    let starts: Vec<_> = std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..2).map(|_| scope.spawn(|| run(home.path(), &[], &["init"]))).collect();
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    for (code, told) in &starts {
+        assert_eq!(*code, 0, "{told}");
+    }
+    assert_eq!(run(home.path(), &[], &["find", "x.example"]).0, 0);
+    // with one unlock key and two databases one makes its CA, and the other is refused
+    let (keys, first, second) =
+        (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let key = keys.path().join("unlock.key").display().to_string();
+    let starts: Vec<_> = std::thread::scope(|scope| {
+        let start = |home: &Path| run(home, &[("CHANCERY_UNLOCK_KEY", key.as_str())], &["init"]).0;
+        let starts = [first.path(), second.path()].map(|home| scope.spawn(move || start(home)));
+        starts.into_iter().map(|start| start.join().unwrap()).collect()
+    });
+    assert!(matches!(starts[..], [0, 7] | [7, 0]), "{starts:?}");
+}
+
+#[tokio::test]
+async fn a_migration_that_must_find_a_ca_fills_no_empty_database() {
+    let url = create_database().await;
+    let home = tempfile::tempdir().unwrap();
+    let variables = [("CHANCERY_DATABASE_URL", url.as_str()), ("CHANCERY_MUST_EXIST", "true")];
+    let (code, told) = run(home.path(), &variables, &["migrate", "--run"]);
+    assert_eq!(code, 7, "{told}");
+    assert!(told.contains("must_exist"), "{told}");
+    let (code, told) = run(home.path(), &variables[..1], &["migrate", "--check"]);
+    assert!(code == 10 && !told.contains("error"), "it is empty still: {told}");
+    drop_database(&url).await;
+}
+
+#[test]
 fn a_name_that_no_certificate_carries_is_no_external_url() {
     let home = tempfile::tempdir().unwrap();
     for host in ["ca_server.lab", "-ca.lab", "a..b", &format!("{}.lab", "a".repeat(64))] {
