@@ -93,8 +93,11 @@ impl Authority {
         let missing = || Error::not_found(format!("blocked key {key}"));
         let blocked = blocked_keys::find(&mut tx, key).await?.ok_or_else(missing)?;
         if blocked.certificates > 0 {
-            let value =
-                format!("{} certificates here have key {key}, and were revoked with it", blocked.certificates);
+            // a job revokes them after the block
+            let value = format!(
+                "{} certificates here have key {key} and are revoked within seconds of its block",
+                blocked.certificates
+            );
             let fix = "make a new key";
             let sentence = format!("{value}, so it stays blocked; {fix}");
             let allowed = "a key that no certificate here has";

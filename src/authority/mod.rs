@@ -1,6 +1,7 @@
 //! The CA's decisions: choose an issuer, issue, revoke, hierarchy, CRL, OCSP, recovery, audit. Knows the traits
 //! `Signer` and `KeyStore`, never `keys`.
 
+pub mod accepted_rows;
 mod anchor;
 pub mod audit_check;
 mod audit_confirm;
@@ -34,12 +35,14 @@ pub mod own_url;
 mod profiles;
 mod queries;
 pub mod reconcile;
+pub mod reconciled_rows;
 pub mod recovery;
 pub mod renewal;
 pub mod responders;
 pub mod revoke;
 mod revoked_cas;
 mod row_macs;
+mod shortened;
 pub mod signers;
 pub mod snapshot;
 pub mod target_failures;
@@ -86,6 +89,8 @@ pub struct Authority {
     publication: tokio::sync::Mutex<()>,
     /// When the CRL for later of a large list was signed. Guards only itself.
     ready_signed: Mutex<HashMap<IssuerId, Timestamp>>,
+    /// Series of CRLs that were found changed in the database and are published anew. Guards only itself.
+    wanted_anew: Mutex<std::collections::BTreeSet<String>>,
     /// CRLs in force that name the key identifier of their issuer. Guards only itself.
     right_crls: Mutex<HashMap<IssuerId, CrlId>>,
     /// Until when it need not be looked whether the database file holds what was deleted.
@@ -155,6 +160,7 @@ impl Authority {
             served: crl::ServedCrls::default(),
             publication: tokio::sync::Mutex::default(),
             ready_signed: Mutex::default(),
+            wanted_anew: Mutex::default(),
             right_crls: Mutex::default(),
             pages_looked_at: tokio::sync::Mutex::default(),
             crl_backdate: opening.crl_backdate,

@@ -153,7 +153,9 @@ impl Authority {
         let archive_cutoff = issuer.issuer.crl_retained_since;
         let mut answers = Vec::with_capacity(request.certificates.len());
         for id in &request.certificates {
-            let status = self.status_of(issuer.issuer.id, id).await?;
+            let Some(status) = self.status_of(issuer.issuer.id, id).await? else {
+                return Ok(unsigned(TRY_LATER, "try_later"));
+            };
             answers.push(SingleAnswer { cert_id: id.raw, status, this_update, next_update, archive_cutoff });
         }
         // what was issued or revoked in the time that is missing is not known
@@ -173,25 +175,36 @@ impl Authority {
         Ok(OcspAnswer { der: signed.into(), status, fresh })
     }
 
-    /// Good only if issued by this issuer; an intent without outcome is unknown until recovery has revoked it.
-    async fn status_of(&self, issuer: IssuerId, id: &CertId<'_>) -> Result<CertStatus> {
-        let Some(serial) = &id.serial else { return Ok(CertStatus::Unknown) };
+    /// Good only if issued by this issuer, and if no place says that it is revoked; an intent without outcome is unknown until
+    /// recovery has revoked it. None: two rows claim the serial, so nothing can be said.
+    async fn status_of(&self, issuer: IssuerId, id: &CertId<'_>) -> Result<Option<CertStatus>> {
+        let Some(serial) = &id.serial else { return Ok(Some(CertStatus::Unknown)) };
+        // one of an imported CA's earlier life stands here alone; and a row that was copied hides no revocation
+        if let Some(r) = revocations::find(&self.store, issuer, serial).await? {
+            return Ok(Some(CertStatus::Revoked { at: r.revoked_at, reason: r.reason }));
+        }
         let found = planted!(
             "ocsp-answers-for-another-issuer",
-            certificates::find_by_serial(&self.store, serial).await?,
-            certificates::find_by_serial_of(&self.store, issuer, serial).await?
+            certificates::find_by_serial(&self.store, serial).await?.into_iter().collect(),
+            certificates::holders(&self.store, issuer, serial).await?
         );
-        Ok(match found.map(|c| c.status) {
-            Some(CertificateStatus::Valid) => CertStatus::Good,
-            Some(CertificateStatus::Revoked { at, reason, .. }) => CertStatus::Revoked { at, reason },
-            Some(CertificateStatus::Intended) => {
-                planted!("ocsp-good-for-an-intent", CertStatus::Good, CertStatus::Unknown)
+        let revoked = found.iter().find_map(|c| match c.status {
+            CertificateStatus::Revoked { at, reason, .. } => Some(CertStatus::Revoked { at, reason }),
+            CertificateStatus::Valid | CertificateStatus::Intended => None,
+        });
+        Ok(match (revoked, found.as_slice()) {
+            (Some(revoked), _) => Some(revoked),
+            (None, []) => Some(planted!("ocsp-good-for-an-unknown-serial", CertStatus::Good, CertStatus::Unknown)),
+            (None, [one]) if one.serial != *serial => {
+                tracing::error!(%serial, certificate = %one.id, "a serial was given to another certificate in the database");
+                None
             }
-            // one of an imported CA's earlier life may stand on the CRL that came with it
-            None => match revocations::find(&self.store, issuer, serial).await? {
-                Some(r) => CertStatus::Revoked { at: r.revoked_at, reason: r.reason },
-                None => planted!("ocsp-good-for-an-unknown-serial", CertStatus::Good, CertStatus::Unknown),
-            },
+            (None, [one]) if one.status == CertificateStatus::Valid => Some(CertStatus::Good),
+            (None, [_]) => Some(planted!("ocsp-good-for-an-intent", CertStatus::Good, CertStatus::Unknown)),
+            (None, _) => {
+                tracing::error!(%serial, "two certificates of one issuer have the same serial in the database");
+                None
+            }
         })
     }
 }

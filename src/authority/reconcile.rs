@@ -5,7 +5,8 @@
 use serde_json::json;
 
 use super::Authority;
-use super::hierarchy::published::{Published, restore_crl};
+use super::hierarchy::published::{Merged, Published, restore_crl, take_late};
+use super::reconciled_rows::{ReconciledRows, RowsAfter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -15,9 +16,10 @@ use crate::model::crl::CrlNumber;
 use crate::model::identifier::shown;
 use crate::model::issuer::IssuerRole;
 use crate::store::history::{self, Mark};
+use crate::store::row_macs::ALL_TABLES;
 use crate::store::suspensions::{self, Suspended, SuspendedId};
 use crate::store::versions::{self, Topic};
-use crate::store::{Tx, hierarchy};
+use crate::store::{Tx, audit, hierarchy};
 
 /// Epochs are Unix seconds or a little more. A number above is one that an imported CA chose.
 const EPOCHS: i64 = 1 << 40;
@@ -31,6 +33,8 @@ pub struct ReconcileRequest {
     pub confirm: Vec<String>,
     /// The database was restored although nothing that is remembered says so.
     pub restored: bool,
+    /// Every row that grants something is accepted as it stands.
+    pub accept_rows: bool,
     /// Show it and change nothing.
     pub dry_run: bool,
 }
@@ -44,9 +48,12 @@ pub struct Reconciliation {
     pub epoch: Option<i64>,
     pub missing: Missing,
     pub crls: Vec<ReconciledCrl>,
+    pub rows: ReconciledRows,
     /// What does not work until it is confirmed.
     pub suspended: Vec<Suspended>,
     pub confirmed: Vec<Suspended>,
+    /// What was to be confirmed and works already.
+    pub working: Vec<Suspended>,
     /// Roots whose CRLs have to be signed anew.
     pub roots: Vec<String>,
 }
@@ -68,15 +75,26 @@ pub struct ReconciledCrl {
     pub revocations: u64,
     /// The part of `revocations` whose certificate is not in the database.
     pub unknown: u64,
+    /// It was kept beside the anchor.
+    pub kept: bool,
+}
+
+impl ReconciledCrl {
+    fn of(issuer: String, number: CrlNumber, merged: Merged) -> Self {
+        ReconciledCrl { issuer, number, revocations: merged.revocations, unknown: merged.unknown, kept: false }
+    }
 }
 
 impl Authority {
     pub async fn reconcile(&self, actor: &Actor, request: &ReconcileRequest) -> Result<Reconciliation> {
         self.store.check_clock()?;
-        let found = history::read(&self.store, None).await?;
-        let needed =
-            self.store.rollback().is_some() || request.restored || self.anchor.health().replaced_at.is_some();
-        if !needed && !request.crls.is_empty() {
+        let found = self.read_history(None).await?;
+        let is_lost = self.store.row_macs().lost().is_some();
+        let needed = self.store.rollback().is_some()
+            || request.restored
+            || self.anchor.health().replaced_at.is_some()
+            || request.accept_rows && is_lost;
+        if !needed && !request.crls.is_empty() && found.figures.epoch == 0 {
             let detail = "the database is not older than what is remembered of it, so no published CRL is taken in; if a \
                           backup was restored that nobody noticed, add --restored";
             return Err(Error::new(ErrorKind::Conflict, detail));
@@ -86,15 +104,29 @@ impl Authority {
         let own = self.anchor.memory().unwrap_or_else(fresh);
         let mut done =
             Reconciliation { missing: self.missing(&own.figures, &found.figures).await?, ..Default::default() };
-        let mut tx = self.store.begin(actor).await?;
-        if needed && found.figures.row_macs < own.figures.row_macs {
-            // a database of an earlier version: a server gives its rows MACs when it starts
+        if needed || request.accept_rows {
+            done.rows = self.decide_rows(&own.figures, &found.figures, request.accept_rows).await?;
+        }
+        if done.rows.after == RowsAfter::Accepted && !request.dry_run {
+            self.accept_all_rows().await?;
+        } else if done.rows.after == RowsAfter::Accepted {
+            // what is written here is taken back
             self.store.row_macs().forget();
+        }
+        let mut tx = self.store.begin(actor).await?;
+        if done.rows.after == RowsAfter::MarkedAgain {
+            self.mark_tables(&mut tx, ALL_TABLES).await?;
         }
         if needed {
             self.begin_again(&mut tx, &own, &found.figures, request, &mut done).await?;
+        } else {
+            for der in &request.crls {
+                let published = self.published(der)?;
+                let merged = take_late(&mut tx, &published).await?;
+                done.crls.push(ReconciledCrl::of(published.slug.clone(), published.number, merged));
+            }
         }
-        done.confirmed = confirm(&mut tx, &request.confirm).await?;
+        (done.confirmed, done.working) = confirm(&mut tx, &request.confirm).await?;
         let now = tx.now();
         done.suspended = suspensions::list(&mut tx, now).await?;
         if request.dry_run {
@@ -127,10 +159,17 @@ impl Authority {
             numbers.push(taken.number);
             done.crls.push(taken);
         }
+        for kept in self.take_kept(tx).await? {
+            numbers.push(kept.number);
+            if done.crls.iter().all(|crl| (&crl.issuer, crl.number) != (&kept.issuer, kept.number)) {
+                done.crls.push(kept);
+            }
+        }
         let epochs = numbers.iter().filter_map(CrlNumber::epoch).filter(|epoch| *epoch < EPOCHS);
         let highest = epochs.chain([found.epoch, remembered.figures.epoch, tx.now().secs()]).max();
-        let epoch = highest.unwrap_or(0) + 1;
+        let epoch = highest.unwrap_or(0).saturating_add(1);
         history::begin_epoch(tx, epoch).await?;
+        self.prove_epoch(tx, epoch).await?;
         self.raise_imported(tx, &remembered.figures, &done.crls).await?;
         history::mark(tx, &Mark::default()).await?;
         for topic in [Topic::Hierarchy, Topic::Revocations, Topic::Access] {
@@ -140,6 +179,7 @@ impl Authority {
         done.epoch = Some(epoch);
         let crls: Vec<_> = done.crls.iter().map(|crl| json!({"issuer": crl.issuer, "number": crl.number})).collect();
         let detail = json!({"epoch": epoch, "findings": done.findings, "crls": crls,
+            "row_macs": done.rows.after.name(),
             "missing_certificates": done.missing.certificates, "missing_events": done.missing.events});
         tx.audit(AuditEvent::done("history.reconciled", "", detail));
         Ok(())
@@ -161,10 +201,7 @@ impl Authority {
 
     /// Only the newest CRL of an issuer: an older one lists holds that were lifted.
     async fn take_published(&self, tx: &mut Tx, remembered: &Figures, der: &[u8]) -> Result<ReconciledCrl> {
-        let snapshot = self.snapshot();
-        let none =
-            || Error::malformed("the CRL is of no issuer of this CA; name the published CRL of one of its issuers");
-        let published = Published::read(&snapshot, der)?.ok_or_else(none)?;
+        let published = self.published(der)?;
         let served = remembered.crls.get(&published.issuer.to_string()).and_then(|crl| crl.served);
         let (slug, number) = (published.slug.clone(), published.number);
         if let Some(served) = served.filter(|served| *served > number) {
@@ -177,7 +214,34 @@ impl Authority {
             return Err(refused.saying(sentence));
         }
         let merged = restore_crl(tx, &published).await?.unwrap_or_default();
-        Ok(ReconciledCrl { issuer: slug, number, revocations: merged.revocations, unknown: merged.unknown })
+        Ok(ReconciledCrl::of(slug, number, merged))
+    }
+
+    fn published<'a>(&self, der: &'a [u8]) -> Result<Published<'a>> {
+        let none =
+            || Error::malformed("the CRL is of no issuer of this CA; name the published CRL of one of its issuers");
+        Published::read(&self.snapshot(), der)?.ok_or_else(none)
+    }
+
+    /// The CRLs that were served last, as they are kept beside the anchor. A server that found the older database has taken
+    /// them in already.
+    async fn take_kept(&self, tx: &mut Tx) -> Result<Vec<ReconciledCrl>> {
+        let mut taken = Vec::new();
+        for issuer in hierarchy::issuers(&mut *tx).await? {
+            let Some(der) = self.anchor.kept(&issuer.id.to_string()) else { continue };
+            let published = match Published::read(&self.snapshot(), &der) {
+                Ok(Some(published)) if published.issuer == issuer.id => published,
+                Ok(_) => continue,
+                Err(error) => {
+                    tracing::warn!(issuer = %issuer.slug, error = %error.chain(), "a kept CRL could not be read");
+                    continue;
+                }
+            };
+            let merged = restore_crl(tx, &published).await?.unwrap_or_default();
+            let crl = ReconciledCrl::of(published.slug.clone(), published.number, merged);
+            taken.push(ReconciledCrl { kept: true, ..crl });
+        }
+        Ok(taken)
     }
 
     /// Series whose numbers are above every epoch go on above what was published, by as much as the time is: so a second
@@ -217,16 +281,28 @@ impl Authority {
     }
 }
 
-/// Lets what is named work again, with the grant that it acts under.
-async fn confirm(tx: &mut Tx, names: &[String]) -> Result<Vec<Suspended>> {
+/// Lets what is named work again, with the grant that it acts under. Returns that, and what worked already.
+async fn confirm(tx: &mut Tx, names: &[String]) -> Result<(Vec<Suspended>, Vec<Suspended>)> {
     let now = tx.now();
     let all = suspensions::list(&mut *tx, now).await?;
-    let mut confirmed: Vec<Suspended> = Vec::new();
+    let (mut confirmed, mut working) = (Vec::<Suspended>::new(), Vec::new());
     for name in names {
-        let one = named(&all, name)?;
+        let one = match named(&all, name) {
+            Ok(one) => one,
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                let works = suspensions::working(&mut *tx, name, now).await?;
+                if works.is_empty() {
+                    return Err(error);
+                }
+                working.extend(works);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let with_grant = |other: &&Suspended| matches!(other.id, SuspendedId::Grant(id) if Some(id) == one.grant);
         for suspended in [one].into_iter().chain(all.iter().filter(with_grant)) {
             if confirmed.iter().all(|known| known.id != suspended.id) {
+                check_not_revoked(tx, suspended).await?;
                 suspensions::confirm(tx, suspended.id).await?;
                 tx.audit(AuditEvent::done("suspension.ended", suspended.object(), json!({"name": suspended.name})));
                 confirmed.push(suspended.clone());
@@ -236,7 +312,24 @@ async fn confirm(tx: &mut Tx, names: &[String]) -> Result<Vec<Suspended>> {
     if !confirmed.is_empty() {
         versions::bump(tx, Topic::Access).await?;
     }
-    Ok(confirmed)
+    Ok((confirmed, working))
+}
+
+/// The audit of a backup is as old as its rows. One that tells of a revocation which the row does not have was not made by a
+/// backup.
+async fn check_not_revoked(tx: &mut Tx, suspended: &Suspended) -> Result<()> {
+    let object = suspended.object();
+    let action = format!("{}.revoked", object.split(':').next().unwrap_or_default());
+    if !audit::has_done(&mut *tx, &object, &action).await? {
+        return Ok(());
+    }
+    let detail = format!(
+        "the audit says that {} {} ({}) was revoked, and its row was changed in the database; it stays suspended, so make a new one",
+        suspended.kind(),
+        suspended.name,
+        suspended.id()
+    );
+    Err(Error::new(ErrorKind::Conflict, detail))
 }
 
 /// By id, or by a name that one token or key has. The grant of a token often has the token's name.

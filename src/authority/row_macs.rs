@@ -11,22 +11,23 @@ use serde_json::{Value, json};
 
 use super::Authority;
 use super::checks::{Check, Severity, check};
+use super::shortened::EndsLookedAt;
 use super::withdrawn::Withdrawn;
 use crate::clock::hours;
 use crate::entropy::random;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
 use crate::model::id::{AuthorizationId, EventId};
 use crate::model::serial::to_hex;
 use crate::pki::signer::{KeyPurpose, KeyStore};
 use crate::store::row_macs::{self, ALL_TABLES, AUTHORIZATION_LIFE, ChangedRow, FoundRow, MacTable, ROWS, RowKey};
-use crate::store::versions::{self, Topic};
-use crate::store::{Store, audit, hierarchy, replicas, secrets};
+use crate::store::{Store, Tx, audit, hierarchy, replicas, secrets};
 
 /// Names of the shared secrets, and labels of their seals.
 const KEY: &str = "row-macs";
 const PUBLIC_KEY: &str = "public-row-macs";
+const NO_KEY: &str = "their key is missing";
 const MARK: &str = secrets::ROW_MACS_REQUIRED;
 /// Other processes know the key by then, and what they began without it has ended.
 const LEARNED_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
@@ -53,18 +54,26 @@ pub(super) type ToldRows = HashMap<String, (i64, String)>;
 pub(super) struct RowsInAudit {
     rows: ToldRows,
     withdrawn: Withdrawn,
+    ends: EndsLookedAt,
     after: Option<EventId>,
 }
 
 /// Reads the key and the mark. Without either, rows have no MACs until a server has sealed them.
 pub(super) async fn open(store: &Store, keys: &dyn KeyStore) -> Result<()> {
     let macs = store.row_macs();
-    if macs.is_required() && macs.lost().is_none() {
-        return Ok(());
-    }
+    if macs.is_required() && macs.lost().is_none() { Ok(()) } else { reopen(store, keys).await }
+}
+
+/// The same for a process that has read them before.
+pub(super) async fn reopen(store: &Store, keys: &dyn KeyStore) -> Result<()> {
+    let macs = store.row_macs();
     let Some(installation) = hierarchy::installation(store).await? else { return Ok(()) };
-    let (key, marks) = (secrets::find(store, KEY).await?, secrets::beginning(store, MARK).await?);
-    let required: BTreeSet<String> = marks.iter().map(|(table, _)| table.clone()).collect();
+    let (key, mut marks) = (secrets::find(store, KEY).await?, secrets::beginning(store, MARK).await?);
+    let mut required: BTreeSet<String> = marks.iter().map(|(table, _)| table.clone()).collect();
+    if macs.insists() {
+        required.extend(ALL_TABLES.iter().map(|table| table.name.to_owned()));
+        marks.clear();
+    }
     let public = secrets::find(store, PUBLIC_KEY).await?;
     let public = public.and_then(|sealed| keys.open_status(PUBLIC_KEY, &installation.id, sealed).ok());
     macs.open_public(public.map(|key| RowKey::new(&key, &installation.id, required.clone())));
@@ -75,8 +84,10 @@ pub(super) async fn open(store: &Store, keys: &dyn KeyStore) -> Result<()> {
         return Ok(());
     }
     let Some(key) = key else {
-        if !required.is_empty() {
-            macs.lose("their key is missing");
+        if required.is_empty() {
+            macs.forget();
+        } else {
+            macs.lose(NO_KEY);
         }
         return Ok(());
     };
@@ -129,7 +140,7 @@ impl Look {
 }
 
 /// What is wrong with a row, by its MAC and by what the audit says was written last.
-fn changed(row: &FoundRow, told: Option<&(i64, String)>) -> Option<ChangedRow> {
+pub(super) fn changed(row: &FoundRow, told: Option<&(i64, String)>) -> Option<ChangedRow> {
     if let Some(fault) = row.fault {
         return Some(ChangedRow { what: fault.words().to_owned(), has_good_mac: false });
     }
@@ -175,10 +186,11 @@ impl Authority {
         if others.any && made.is_none_or(|at| self.store.now() < at + LEARNED_AFTER) {
             return Ok(());
         }
-        self.seal_rows().await
+        let tables: Vec<_> = ALL_TABLES.iter().copied().filter(|table| !macs.requires(table)).collect();
+        self.seal_rows(&tables).await.map(drop)
     }
 
-    async fn make_row_key(&self) -> Result<()> {
+    pub(super) async fn make_row_key(&self) -> Result<()> {
         let installation = hierarchy::installation(&self.store).await?;
         let Some(installation) = installation else { return Ok(()) };
         let key = random::<32>(self.store.entropy.as_ref())?;
@@ -191,16 +203,17 @@ impl Authority {
         open(&self.store, self.keys.as_ref()).await
     }
 
-    /// Gives every row a MAC, table by table, then marks the tables.
-    async fn seal_rows(&self) -> Result<()> {
+    /// Gives every row of these tables a MAC that has none that fits, then marks the tables. Returns the number of rows.
+    pub(super) async fn seal_rows(&self, tables: &[&MacTable]) -> Result<u64> {
         let actor = Actor::system("row MACs");
-        let tables: Vec<_> = ALL_TABLES.iter().filter(|table| !self.store.row_macs().requires(table)).collect();
-        for table in &tables {
+        let mut sealed = 0;
+        for table in tables {
             let mut after = Vec::new();
             loop {
                 let mut tx = self.store.begin(&actor).await?;
                 let page = if table.is_told { PAGE } else { LOOK_PAGE };
-                let next = row_macs::seal_page(&mut tx, table, &after, page).await?;
+                let (rows, next) = row_macs::seal_page(&mut tx, table, &after, page).await?;
+                sealed += rows;
                 if tx.wrote_rows() {
                     tx.audit(AuditEvent::done("rows.sealed", "", json!({"table": table.name})));
                 }
@@ -209,19 +222,36 @@ impl Authority {
                 after = next;
             }
         }
-        let installation = hierarchy::installation(&self.store).await?;
-        let Some(installation) = installation else { return Ok(()) };
         let mut tx = self.store.begin(&actor).await?;
+        self.mark_tables(&mut tx, tables).await?;
+        tx.commit().await?;
+        reopen(&self.store, self.keys.as_ref()).await?;
+        Ok(sealed)
+    }
+
+    /// Writes the marks of these tables that are missing. A mark that was made up gives way.
+    pub(super) async fn mark_tables(&self, tx: &mut Tx, tables: &[&MacTable]) -> Result<()> {
+        let Some(installation) = hierarchy::installation(&mut *tx).await? else { return Ok(()) };
+        for (table, mark) in secrets::beginning(&mut *tx, MARK).await? {
+            let name = format!("{MARK}{table}");
+            if self.keys.open_secret(&name, &installation.id, &mark).is_err() {
+                secrets::delete(&mut *tx, &name).await?;
+            }
+        }
         let now = tx.now();
-        for table in &tables {
+        for table in tables {
             let name = format!("{MARK}{}", table.name);
             let mark = self.keys.seal_secret(&name, &installation.id, b"required")?;
-            secrets::insert(&mut tx, &name, &mark, now).await?;
+            secrets::insert(&mut *tx, &name, &mark, now).await?;
         }
         let names: Vec<_> = tables.iter().map(|table| table.name).collect();
         tx.audit(AuditEvent::done("rows.macs_required", "", json!({"tables": names})));
-        tx.commit().await?;
-        open(&self.store, self.keys.as_ref()).await
+        Ok(())
+    }
+
+    /// Is the key of the MACs in the database?
+    pub(super) async fn has_row_key(&self) -> Result<bool> {
+        Ok(secrets::find(&self.store, KEY).await?.is_some())
     }
 
     /// One event for each changed row that this process found.
@@ -265,6 +295,10 @@ impl Authority {
         told.rows.retain(|object, _| authorization(object).is_none_or(|id| id >= oldest));
         let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
         found.extend(self.missing_withdrawals(&told.withdrawn).await?);
+        if self.store.rollback().is_none() {
+            found.extend(self.look_at_crls().await?);
+            found.extend(self.look_at_ends(&mut told.ends).await?);
+        }
         drop(told);
         self.store.row_macs().set_changed(found);
         self.tell_changed_rows().await
@@ -315,21 +349,6 @@ impl Authority {
             found.insert(object.clone(), ChangedRow { what, has_good_mac: false });
         }
         Ok(found)
-    }
-
-    /// Takes a row as it stands now, by the decision of an operator on the host.
-    pub async fn accept_row(&self, actor: &Actor, object: &str) -> Result<()> {
-        let mut tx = self.store.begin(actor).await?;
-        if !row_macs::accept(&mut tx, object).await? {
-            return Err(Error::not_found(format!("{object} with a MAC")));
-        }
-        for topic in [Topic::Hierarchy, Topic::Profiles, Topic::Access, Topic::Directories] {
-            versions::bump(&mut tx, topic).await?;
-        }
-        tx.audit(AuditEvent::done("row.accepted", object, json!({})));
-        tx.commit().await?;
-        self.store.row_macs().accepted(object);
-        Ok(())
     }
 
     pub(super) async fn check_rows(&self) -> Result<Check> {

@@ -10,6 +10,7 @@ use super::flags::ServeFlags;
 use super::output::{self, Format, Table};
 use super::session::Context;
 use crate::app::App;
+use crate::authority::accepted_rows::AcceptedRow;
 use crate::authority::checks::{Check, Severity};
 use crate::client::{anchor, reach};
 use crate::model::issuer::{Issuer, IssuerState};
@@ -120,14 +121,33 @@ async fn status_urls(app: &App) -> Check {
     }
 }
 
+/// What the row says that works from now on: whoever reads it can still revoke it.
+fn tell_accepted(row: &AcceptedRow) {
+    output::say(&format!("accepted      {}, which {}; it says:", row.object, row.what));
+    for (name, value) in &row.columns {
+        output::say(&format!("              {name}: {value}"));
+    }
+}
+
+fn accepted_as_json(row: &AcceptedRow) -> serde_json::Value {
+    let says: serde_json::Map<_, _> =
+        row.columns.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
+    json!({"object": row.object, "was": row.what, "says": says})
+}
+
 /// 0 when everything agrees, 11 with one line for each disagreement.
 pub async fn fsck(context: &Context, accept: &[String]) -> Result<()> {
     let what = || "cannot check the installation".to_owned();
     context.on_host("fsck").trying(what)?;
     let app = context.local_app(&Flags::new()).await.trying(what)?;
+    let mut accepted = Vec::new();
     for object in accept {
         let what = || format!("cannot accept {object}");
-        app.authority.accept_row(&super::session::host_actor(), object).await.trying(what)?;
+        let row = app.authority.accept_row(&super::session::host_actor(), object).await.trying(what)?;
+        if context.output != Some(Format::Json) {
+            tell_accepted(&row);
+        }
+        accepted.push(row);
     }
     let report = app.authority.fsck().await.trying(what)?;
     if context.output == Some(Format::Json) {
@@ -139,6 +159,7 @@ pub async fn fsck(context: &Context, accept: &[String]) -> Result<()> {
             "crls": report.crls,
             "crls_due": report.crls_due,
             "findings": report.findings,
+            "accepted": accepted.iter().map(accepted_as_json).collect::<Vec<_>>(),
         }))?;
     } else {
         report.findings.iter().for_each(|finding| output::say(&format!("inconsistent  {finding}")));

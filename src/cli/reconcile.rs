@@ -13,6 +13,7 @@ use super::repeated::quoted;
 use super::session::{Context, host_actor};
 use crate::app::App;
 use crate::authority::reconcile::{Missing, ReconcileRequest, ReconciledCrl, Reconciliation};
+use crate::authority::reconciled_rows::{ReconciledRows, RowsAfter};
 use crate::model::text::counted;
 
 #[derive(Debug, Args)]
@@ -29,6 +30,9 @@ pub struct ReconcileArgs {
     /// The database was restored from a backup although nothing noticed it
     #[arg(long)]
     restored: bool,
+    /// Accept every row that grants something as it stands, also those that were changed in the database
+    #[arg(long)]
+    accept_rows: bool,
     #[command(flatten)]
     root: RootKey,
 }
@@ -39,7 +43,13 @@ pub async fn run(context: &Context, args: ReconcileArgs) -> Result<()> {
     let app = context.local_app_with_root(args.root.root_key.as_deref()).await.trying(what)?;
     let again = again(&args);
     let crls = args.crl.iter().map(|path| read_crl(path)).collect::<Result<Vec<_>, _>>().trying(what)?;
-    let request = ReconcileRequest { crls, confirm: args.confirm, restored: args.restored, dry_run: args.dry_run };
+    let request = ReconcileRequest {
+        crls,
+        confirm: args.confirm,
+        restored: args.restored,
+        accept_rows: args.accept_rows,
+        dry_run: args.dry_run,
+    };
     let mut done = app.authority.reconcile(&host_actor(), &request).await.trying(what)?;
     if done.epoch.is_some() && !args.dry_run {
         sign_roots(&app, &mut done).await;
@@ -51,7 +61,8 @@ pub async fn run(context: &Context, args: ReconcileArgs) -> Result<()> {
 fn again(args: &ReconcileArgs) -> String {
     let crls = args.crl.iter().map(|path| format!(" --crl {}", quoted(&path.display().to_string())));
     let restored = args.restored.then(|| " --restored".to_owned());
-    crls.chain(restored).chain([args.root.repeated()]).collect()
+    let accept = args.accept_rows.then(|| " --accept-rows".to_owned());
+    crls.chain(restored).chain(accept).chain([args.root.repeated()]).collect()
 }
 
 /// The CRLs of roots whose key is at hand; the others stay in the list.
@@ -71,9 +82,11 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
         return Ok(output::json(&as_json(done, dry_run))?);
     }
     let Some(epoch) = done.epoch else {
-        if done.confirmed.is_empty() {
+        done.crls.iter().for_each(|crl| output::say(&format!("CRL       {}", told_crl(crl))));
+        if done.confirmed.is_empty() && done.working.is_empty() && done.crls.is_empty() {
             output::say("the database is not older than what is remembered of it: there is nothing to reconcile");
         }
+        tell_rows(context, &done.rows, dry_run);
         return tell_suspended(context, done, dry_run);
     };
     done.findings.iter().for_each(|finding| output::say(&format!("found     {finding}")));
@@ -82,6 +95,12 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
     for crl in &done.crls {
         output::say(&format!("CRL       {}", told_crl(crl)));
     }
+    if done.crls.iter().all(|crl| crl.kept) {
+        let command = context.command("reconcile --crl FILE");
+        output::say(&format!(
+            "CRLs      {command} revokes again what a published CRL lists: give the newest one of each issuer, now or later"
+        ));
+    }
     let unknown: u64 = done.crls.iter().map(|crl| crl.unknown).sum();
     if missing.certificates + unknown > 0 {
         let command = context.command("ca import-certificates PATH…");
@@ -89,6 +108,7 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
             "files     {command} takes in certificates that were issued after the backup, from files that you find elsewhere"
         ));
     }
+    tell_rows(context, &done.rows, dry_run);
     let begins = if dry_run { "would begin" } else { "has begun" };
     output::say(&format!("epoch     {epoch} {begins}: the next CRLs have higher numbers than all before"));
     if dry_run {
@@ -102,10 +122,52 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
     tell_suspended(context, done, dry_run)
 }
 
+/// Rows that are named at once; `chancery fsck` names all.
+const ROWS_SHOWN: usize = 20;
+
+fn tell_rows(context: &Context, rows: &ReconciledRows, dry_run: bool) {
+    let said = match rows.after {
+        RowsAfter::Compared => None,
+        RowsAfter::MarkedAgain => Some(
+            "the marks that every row which grants something must have a MAC were missing, and are written again: a backup has them, so somebody may have taken them away to change rows",
+        ),
+        RowsAfter::BeforeMacs => Some(
+            "this database is of a time before rows had MACs, so nothing can tell whether somebody changed them: look at every user, token, grant, profile and issuer before you confirm; a server that starts gives the rows MACs as they stand",
+        ),
+        RowsAfter::Accepted => {
+            Some("every row is accepted as it stands; stop all servers of this installation and start them again")
+        }
+    };
+    if let Some(said) = said {
+        output::say(&format!("rows      {said}"));
+    }
+    let verb = match (rows.after == RowsAfter::Accepted, dry_run) {
+        (true, true) => "would be accepted",
+        (true, false) => "accepted",
+        (false, _) => "refused",
+    };
+    for (object, what) in rows.refused.iter().take(ROWS_SHOWN) {
+        output::say(&format!("{verb:<9} {object} {what}"));
+    }
+    if rows.refused.len() > ROWS_SHOWN {
+        let more = rows.refused.len() - ROWS_SHOWN;
+        output::say(&format!("{verb:<9} {more} more; {} names all", context.command("fsck")));
+    }
+    if let Some((object, _)) = rows.refused.first().filter(|_| rows.after != RowsAfter::Accepted) {
+        let (accept, all) = (context.command(&format!("fsck --accept {object}")), "--accept-rows");
+        output::say(&format!(
+            "next      restore or revoke the rows that are refused; {accept} accepts one, and {all} accepts all"
+        ));
+    }
+}
+
 fn tell_suspended(context: &Context, done: &Reconciliation, dry_run: bool) -> Result<()> {
     let verb = if dry_run { "would work again" } else { "works again" };
     for one in &done.confirmed {
         output::say(&format!("confirmed {} {} ({}) {verb}", one.kind(), one.name, one.id()));
+    }
+    for one in &done.working {
+        output::say(&format!("confirmed {} {} ({}) works already", one.kind(), one.name, one.id()));
     }
     if done.suspended.is_empty() {
         return Ok(());
@@ -117,7 +179,11 @@ fn tell_suspended(context: &Context, done: &Reconciliation, dry_run: bool) -> Re
         let role = if one.role.is_empty() { "-" } else { &one.role };
         table.row(vec![one.kind().to_owned(), one.id(), one.name.clone(), role.to_owned()]);
     }
-    Ok(table.print()?)
+    table.print()?;
+    output::say(
+        "to refuse one for good: chancery token revoke ID, grant revoke ID, acme eab revoke ID, or user disable NAME",
+    );
+    Ok(())
 }
 
 fn told_missing(missing: &Missing) -> String {
@@ -133,6 +199,7 @@ fn told_missing(missing: &Missing) -> String {
 
 fn told_crl(crl: &ReconciledCrl) -> String {
     let (number, issuer) = (crl.number, &crl.issuer);
+    let issuer = if crl.kept { format!("{issuer}, which was kept beside the anchor,") } else { issuer.clone() };
     let revocations = match crl.revocations {
         0 => return format!("number {number} of {issuer} has no revocation that the database lacked"),
         count => counted(count, "revocation"),
@@ -155,9 +222,11 @@ fn as_json(done: &Reconciliation, dry_run: bool) -> serde_json::Value {
         .iter()
         .map(|crl| {
             json!({"issuer": crl.issuer, "number": crl.number, "revocations": crl.revocations,
-                "of_unknown_certificates": crl.unknown})
+                "of_unknown_certificates": crl.unknown, "kept": crl.kept})
         })
         .collect();
+    let refused: Vec<_> =
+        done.rows.refused.iter().map(|(object, what)| json!({"object": object, "what": what})).collect();
     json!({
         "dry_run": dry_run,
         "epoch": done.epoch,
@@ -165,6 +234,8 @@ fn as_json(done: &Reconciliation, dry_run: bool) -> serde_json::Value {
         "missing": {"certificates": done.missing.certificates, "audit_events": done.missing.events},
         "crls": crls,
         "confirmed": named(&done.confirmed),
+        "working": named(&done.working),
+        "rows": {"after": done.rows.after.name(), "refused": refused},
         "suspended": named(&done.suspended),
         "roots_to_sign": done.roots,
     })

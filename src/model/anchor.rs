@@ -108,13 +108,40 @@ impl FoundChain {
 /// A figure that the database lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lack {
-    Epoch { remembered: i64, found: i64 },
-    Version { topic: String, remembered: i64, found: i64 },
-    Crl { series: String, remembered: CrlNumber, found: Option<CrlNumber> },
-    Events { events: u64, chains: usize },
-    Checkpoint { id: CheckpointId, changed: bool },
-    RowMacs { remembered: i64, found: i64 },
-    AuditKey { remembered: String, found: Option<String> },
+    Epoch {
+        remembered: i64,
+        found: i64,
+    },
+    /// A higher epoch that `chancery reconcile` did not begin.
+    UnprovedEpoch {
+        found: i64,
+    },
+    Version {
+        topic: String,
+        remembered: i64,
+        found: i64,
+    },
+    Crl {
+        series: String,
+        remembered: CrlNumber,
+        found: Option<CrlNumber>,
+    },
+    Events {
+        events: u64,
+        chains: usize,
+    },
+    Checkpoint {
+        id: CheckpointId,
+        changed: bool,
+    },
+    RowMacs {
+        remembered: i64,
+        found: i64,
+    },
+    AuditKey {
+        remembered: String,
+        found: Option<String>,
+    },
 }
 
 impl fmt::Display for Lack {
@@ -123,13 +150,14 @@ impl fmt::Display for Lack {
             Lack::Epoch { remembered, found } => {
                 write!(f, "its epoch is {found}, and {remembered} is remembered")
             }
+            Lack::UnprovedEpoch { found } => {
+                write!(f, "its epoch was raised to {found} by something other than `chancery reconcile`")
+            }
             Lack::Version { topic, remembered, found } => {
                 let missing = remembered - found;
                 let (changes, are) = (counted(missing, "change"), are(missing == 1));
-                write!(
-                    f,
-                    "{changes} of {topic} {are} missing: its version is {found}, and {remembered} is remembered"
-                )
+                let what = in_words(topic);
+                write!(f, "the newest {changes} to {what} {are} missing (it has {found} of {remembered})")
             }
             Lack::Crl { series, remembered, found: None } => {
                 write!(f, "it has no CRLs of {series}, and number {remembered} is remembered")
@@ -158,6 +186,17 @@ impl fmt::Display for Lack {
                 write!(f, "the audit's key is {found}, and {remembered} is remembered")
             }
         }
+    }
+}
+
+/// The topic of a version as people call it.
+fn in_words(topic: &str) -> &str {
+    match topic {
+        "hierarchy" => "issuers and trust domains",
+        "access" => "users, tokens, grants and EAB keys",
+        "directories" => "ACME directories",
+        "renewals" => "rules of renewals",
+        other => other,
     }
 }
 
@@ -329,7 +368,7 @@ mod tests {
             (|f| f.epoch = 2, "its epoch is 2, and 3 is remembered"),
             (
                 |f| *f.versions.get_mut("revocations").unwrap() = 4,
-                "1 change of revocations is missing: its version is 4",
+                "the newest 1 change to revocations is missing (it has 4 of 5)",
             ),
             (|f| f.crls.clear(), "it has no CRLs of domain:tls, and number 9 is remembered"),
             (|f| f.crls.get_mut("domain:tls").unwrap().highest = CrlNumber::from(8), "is 8, and 9 is remembered"),

@@ -26,6 +26,12 @@ macro_rules! ids {
                 Self(bytes)
             }
 
+            /// When it was drawn, to the millisecond. Ids of one process only rise, also when its clock is set back.
+            pub fn time(self) -> Timestamp {
+                let millis = u128::from_be_bytes(self.0) >> 80;
+                Timestamp::from_micros(i64::try_from(millis * 1_000).unwrap_or(i64::MAX))
+            }
+
             pub const fn from_bytes(bytes: [u8; 16]) -> Self {
                 Self(bytes)
             }
@@ -124,12 +130,6 @@ impl EventId {
         let mut bytes = [0; 16];
         bytes[..6].copy_from_slice(&millisecond(at));
         Self(bytes)
-    }
-
-    /// When it was drawn, to the millisecond. Ids of one process only rise, also when its clock is set back.
-    pub fn time(self) -> Timestamp {
-        let millis = u128::from_be_bytes(self.0) >> 80;
-        Timestamp::from_micros(i64::try_from(millis * 1_000).unwrap_or(i64::MAX))
     }
 }
 

@@ -136,7 +136,8 @@ fn validity(view: &TbsView<'_>, profile: &Profile, above: &Above<'_>, ask: &Ask)
 fn start_bounds(profile: &Profile, ask: &Ask) -> (Timestamp, Timestamp) {
     match ask.validity.asked_at.filter(|_| ask.validity.not_before.is_some()) {
         Some(made) => {
-            ((made.min(ask.now) - profile.backdate().max(START_SKEW) - START_SKEW).truncated(), made + START_SKEW)
+            let made = made.min(ask.now);
+            ((made - profile.backdate().max(START_SKEW) - START_SKEW).truncated(), made + START_SKEW)
         }
         None => (
             (ask.now - profile.backdate().max(hours(1))).truncated(),

@@ -12,11 +12,12 @@ use super::attempts::Tried;
 use super::limits::{name_set, own_set};
 use super::orders::{OrderView, refusal};
 use super::under_grant::check_client_auth;
-use super::{Directory, Origin, Registration};
+use super::{Directory, ORDER_LIFETIME, Origin, Registration};
 use crate::authority::chain::Chain;
 use crate::authority::guard::{Guard, NameSet};
 use crate::authority::issue::Issuance;
 use crate::authority::recovery::Processing;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result, Subproblem};
 use crate::model::acme::{Account, Authorization, AuthorizationStatus, Order, OrderStatus};
 use crate::model::certificate::Certificate;
@@ -147,7 +148,7 @@ impl Registration {
                 not_after: order.not_after,
                 ttl: None,
                 like_before: None,
-                asked_at: Some(order.created_at),
+                asked_at: Some(self.placed_at(order)),
             },
             guard: Guard {
                 order: Some(order.id),
@@ -161,6 +162,12 @@ impl Registration {
                 ..Guard::default()
             },
         })
+    }
+
+    /// When an order was placed. The row bears no MAC: it says no earlier time than its id, and none that is longer ago than an
+    /// order lives.
+    fn placed_at(&self, order: &Order) -> Timestamp {
+        order.created_at.max(order.id.time()).max(self.store.now() - ORDER_LIFETIME)
     }
 
     /// No account's key is certified, on any surface (RFC 8555 §11.1): whoever has it would speak for the account.

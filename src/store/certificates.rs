@@ -72,6 +72,9 @@ statements! {
     /// One that was imported may share its serial with one of another issuer, and is then not in `serials`.
     BY_SERIAL_OF = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1 AND c.issuer_id = $2 \
         UNION ALL SELECT ", columns!(), " FROM certificates c WHERE c.serial = $1 AND c.issuer_id = $2 AND c.via = 'import' LIMIT 1");
+    /// The same, to see whether there are several.
+    HOLDERS = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1 AND c.issuer_id = $2 \
+        UNION SELECT ", columns!(), " FROM certificates c WHERE c.serial = $1 AND c.issuer_id = $2 AND c.via = 'import' LIMIT 2");
     ALL_BY_SERIAL = concat!("SELECT ", columns!(), " FROM serials s JOIN certificates c ON c.id = s.certificate_id WHERE s.serial = $1 \
         UNION SELECT ", columns!(), " FROM certificates c WHERE c.serial = $1 AND c.via = 'import' ORDER BY 1 DESC");
     BY_FINGERPRINT = concat!("SELECT ", columns!(), " FROM certificates c WHERE c.fingerprint = $1");
@@ -229,6 +232,11 @@ pub async fn find_by_serial_of<'a>(
     serial: &SerialNumber,
 ) -> Result<Option<Certificate>> {
     one(q(BY_SERIAL_OF).bind(serial.octets()).bind(issuer.to_vec()).fetch_optional(on).await?)
+}
+
+/// The certificate of an issuer with this serial, and a second one where somebody wrote it into the database.
+pub async fn holders<'a>(on: impl Into<On<'a>>, issuer: IssuerId, serial: &SerialNumber) -> Result<Vec<Certificate>> {
+    q(HOLDERS).bind(serial.octets()).bind(issuer.to_vec()).fetch_all(on).await?.iter().map(row).collect()
 }
 
 /// Every certificate with this serial, newest first: several only where CAs were imported that used the same one.

@@ -56,6 +56,11 @@ statements! {
                   WHERE c.status = 'revoked' AND c.id IN (VALUES ($1))",
         postgres "SELECT c.id FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
                   WHERE c.status = 'revoked' AND c.id = ANY($1::bytea[])";
+    /// With what was signed, after an issuer and a serial.
+    ENDED = "SELECT r.issuer_id, r.serial, r.certificate_id, r.not_after, b.tbs, b.der FROM revocations r \
+             LEFT JOIN certificate_bodies b ON b.certificate_id = r.certificate_id \
+             WHERE (r.issuer_id, r.serial) > ($1, $2) AND r.not_after < $3 ORDER BY r.issuer_id, r.serial LIMIT $4";
+    LENGTHEN = "UPDATE revocations SET not_after = $3 WHERE issuer_id = $1 AND serial = $2 AND not_after < $3";
     FIND = concat!("SELECT ", columns!(), " FROM revocations WHERE issuer_id = $1 AND serial = $2");
     BLOCK = "INSERT INTO blocked_keys (spki_sha256, reason, blocked_at, actor) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING";
     BLOCKED = "SELECT reason FROM blocked_keys WHERE spki_sha256 = $1";
@@ -87,6 +92,53 @@ pub struct Revocation {
     pub not_after: Timestamp,
     /// RFC 5280 §5.3.2.
     pub invalidity_date: Option<Timestamp>,
+}
+
+/// A revocation whose certificate is said to have expired.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    pub issuer_id: IssuerId,
+    pub serial: SerialNumber,
+    pub certificate_id: CertificateId,
+    pub not_after: Timestamp,
+    /// To-be-signed bytes, and the DER if it was signed, of the certificate that it names.
+    pub body: Option<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+/// In the order of issuers and serials, after `after`, those whose certificate is said to have ended before `now`.
+pub async fn ended(
+    store: &Store,
+    (issuer, serial): &(Vec<u8>, Vec<u8>),
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Ended>> {
+    let query = q(ENDED).bind(issuer.clone()).bind(serial.clone()).bind(now).bind(limit);
+    let mut ended = Vec::new();
+    for row in query.fetch_all(store).await? {
+        let tbs: Option<Vec<u8>> = row.get("tbs")?;
+        ended.push(Ended {
+            issuer_id: row.id("issuer_id")?,
+            serial: SerialNumber::from_octets(&row.get::<Vec<u8>>("serial")?)?,
+            certificate_id: row.id("certificate_id")?,
+            not_after: row.time("not_after")?,
+            body: match tbs {
+                Some(tbs) => Some((tbs, row.get("der")?)),
+                None => None,
+            },
+        });
+    }
+    Ok(ended)
+}
+
+/// Gives a revocation the end of its certificate, where it says an earlier one. The caller calls `note_change` in the same
+/// transaction.
+pub async fn lengthen<'a>(
+    on: impl Into<On<'a>>,
+    issuer: IssuerId,
+    serial: &SerialNumber,
+    end: Timestamp,
+) -> Result<()> {
+    q(LENGTHEN).bind(issuer.to_vec()).bind(serial.octets()).bind(end).execute(on).await.map(drop)
 }
 
 pub async fn insert<'a>(on: impl Into<On<'a>>, issuer: IssuerId, r: &Revocation) -> Result<()> {

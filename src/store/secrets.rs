@@ -11,6 +11,7 @@ statements! {
     BEGINNING = "SELECT name, sealed FROM shared_secrets WHERE SUBSTR(name, 1, LENGTH($1)) = $1";
     MADE_AT = "SELECT created_at FROM shared_secrets WHERE name = $1";
     FIND = "SELECT sealed FROM shared_secrets WHERE name = $1";
+    DELETE = "DELETE FROM shared_secrets WHERE name = $1";
     INSERT = "INSERT INTO shared_secrets (name, sealed, created_at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
 }
 
@@ -32,4 +33,9 @@ pub async fn made_at<'a>(on: impl Into<On<'a>>, name: &str) -> Result<Option<Tim
 /// Keeps the first of several: who inserts reads again.
 pub async fn insert<'a>(on: impl Into<On<'a>>, name: &str, sealed: &[u8], now: Timestamp) -> Result<()> {
     q(INSERT).bind(name).bind(sealed.to_vec()).bind(now).execute(on).await.map(drop)
+}
+
+/// Takes one out that cannot be opened.
+pub async fn delete<'a>(on: impl Into<On<'a>>, name: &str) -> Result<()> {
+    q(DELETE).bind(name).execute(on).await.map(drop)
 }

@@ -18,6 +18,11 @@ statements! {
             UNION ALL SELECT 'grant', id, name, id, '' FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
             UNION ALL SELECT 'user', id, name, NULL, role FROM users WHERE suspended_at IS NOT NULL AND disabled_at IS NULL \
             ORDER BY kind, name, id";
+    /// Those that work, of a name or an id.
+    WORKING = "SELECT 'token' AS kind, id, name, grant_id, role FROM tokens WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND (name = $2 OR id = $3) \
+               UNION ALL SELECT 'EAB key', id, name, grant_id, '' FROM eab_keys WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND (name = $2 OR id = $3) \
+               UNION ALL SELECT 'grant', id, name, id, '' FROM grants WHERE suspended_at IS NULL AND revoked_at IS NULL AND (name = $2 OR id = $3) \
+               UNION ALL SELECT 'user', id, name, NULL, role FROM users WHERE suspended_at IS NULL AND disabled_at IS NULL AND (name = $2 OR id = $3)";
 }
 
 sealed_writes! {
@@ -94,7 +99,7 @@ pub async fn suspend_all(tx: &mut Tx) -> Result<u64> {
         for found in q(working).bind(now).fetch_all(&mut *tx).await? {
             let id: Vec<u8> = found.get("id")?;
             let query = sealed(suspend).bind(id.clone()).bind(now);
-            suspended += u64::from(row_macs::withdraw(tx, table, &id, query).await?);
+            suspended += u64::from(row_macs::suspend(tx, table, &id, query).await?);
         }
     }
     sessions::end_all(tx).await?;
@@ -103,6 +108,15 @@ pub async fn suspend_all(tx: &mut Tx) -> Result<u64> {
 
 pub async fn list<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<Suspended>> {
     q(LIST).bind(now).fetch_all(on).await?.iter().map(suspended).collect()
+}
+
+/// What of this name or id works.
+pub async fn working<'a>(on: impl Into<On<'a>>, name: &str, now: Timestamp) -> Result<Vec<Suspended>> {
+    let id = name.parse::<TokenId>().map(TokenId::to_vec).ok();
+    let id = id.or_else(|| name.parse::<GrantId>().map(GrantId::to_vec).ok());
+    let id = id.or_else(|| name.parse::<EabKeyId>().map(EabKeyId::to_vec).ok());
+    let id = id.or_else(|| name.parse::<UserId>().map(UserId::to_vec).ok()).unwrap_or_default();
+    q(WORKING).bind(now).bind(name).bind(id).fetch_all(on).await?.iter().map(suspended).collect()
 }
 
 /// Lets one work again.

@@ -9,7 +9,7 @@ use crate::store::history::{self, FoundHistory};
 
 impl Authority {
     /// The figures of the database, with the fingerprint of the audit's key where the unlock key is at hand.
-    pub(super) async fn read_history(&self, known: Option<&CheckpointFigure>) -> Result<FoundHistory> {
+    pub(in crate::authority) async fn read_history(&self, known: Option<&CheckpointFigure>) -> Result<FoundHistory> {
         let mut found = history::read(&self.store, known).await?;
         found.figures.audit_key = self.fingerprint_of_seal(&found);
         Ok(found)

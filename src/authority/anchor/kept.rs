@@ -31,7 +31,7 @@ impl AnchorKeeper {
         }
     }
 
-    pub(super) fn kept(&self, series: &str) -> Option<Bytes> {
+    pub(in crate::authority) fn kept(&self, series: &str) -> Option<Bytes> {
         self.file.as_ref()?.kept_crl(series).map(Bytes::from)
     }
 }

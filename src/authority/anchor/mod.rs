@@ -4,6 +4,7 @@
 //! `chancery reconcile`, which begins a new epoch. Running it twice is harmless: figures only rise.
 
 mod audit_key;
+mod epoch;
 mod file;
 mod kept;
 mod remote;
@@ -105,18 +106,13 @@ impl AnchorKeeper {
         self.state().memory.clone()
     }
 
-    /// In how many tables every row must have a MAC, as it is remembered.
-    pub fn remembered_row_macs(&self) -> i64 {
-        self.state().memory.as_ref().map_or(0, |anchor| anchor.figures.row_macs)
-    }
-
     /// The epoch that is remembered.
     pub fn epoch(&self) -> i64 {
         self.state().memory.as_ref().map_or(0, |anchor| anchor.figures.epoch)
     }
 
     /// The number of this series that was served last.
-    fn served(&self, series: &str) -> Option<CrlNumber> {
+    pub fn served(&self, series: &str) -> Option<CrlNumber> {
         self.state().memory.as_ref()?.figures.crls.get(series)?.served
     }
 

@@ -3,10 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use super::FileTrouble;
-use crate::authority::Authority;
+use crate::authority::{Authority, row_macs};
 use crate::error::Result;
 use crate::model::anchor::{Anchor, Figures, Lack};
 use crate::model::crl::CrlNumber;
+use crate::pki::signer::KeyPurpose;
 use crate::store::history::{self, FoundHistory, Rollback};
 use crate::store::{replicas, servers};
 
@@ -28,9 +29,7 @@ impl Authority {
         state.written.clone_from(&recalled);
         state.memory = Some(recalled.unwrap_or_else(fresh));
         drop(state);
-        if self.anchor.remembered_row_macs() > found.figures.row_macs {
-            self.store.row_macs().lose("marks are missing that every row must have one");
-        }
+        self.heed_marks(&lacks, false).await?;
         self.conclude(&found, &lacks);
         Ok(())
     }
@@ -103,18 +102,42 @@ impl Authority {
         let found = self.read_history(memory.figures.checkpoint.as_ref()).await?;
         // always all ends: the newest event by its id is not always the one that was committed last
         let lacks = self.lacks(&memory.figures, &found).await?;
+        // a locked process cannot tell who raised the epoch
+        let raised = found.figures.epoch > memory.figures.epoch;
+        let is_known = !raised || self.keys.can_open(KeyPurpose::Internal);
+        self.heed_marks(&lacks, raised && is_known && lacks.is_empty()).await?;
         let changed = self.conclude(&found, &lacks);
         let is_told = self.anchor.state().marked && found.rolled_back_at.is_some();
-        if !lacks.is_empty() && !is_told && self.anchor.writes() {
+        if !lacks.is_empty() && self.store.row_macs().lost().is_some() {
+            // nothing can be suspended and nothing works: `chancery reconcile` marks the database when rows can be written
+            if !std::mem::replace(&mut self.anchor.state().marked, true) && self.anchor.writes() {
+                self.publish_kept().await;
+            }
+        } else if !lacks.is_empty() && !is_told && self.anchor.writes() {
             let findings: Vec<String> = lacks.iter().map(ToString::to_string).collect();
             self.mark_rollback(&memory, &findings).await?;
             self.anchor.state().marked = true;
         }
-        if self.store.rollback().is_none() {
+        if self.store.rollback().is_none() && is_known {
             self.rise(&found, &own);
             self.anchor.write().await;
         }
         Ok(changed)
+    }
+
+    /// Marks that are remembered count as if they were there. After `chancery reconcile` the key and the marks are read anew.
+    async fn heed_marks(&self, lacks: &[Lack], begun: bool) -> Result<()> {
+        let insists = lacks.iter().any(|lack| matches!(lack, Lack::RowMacs { .. }));
+        let changed = self.store.row_macs().insist(insists);
+        if changed && insists {
+            row_macs::open(&self.store, self.keys.as_ref()).await?;
+        } else if changed || begun {
+            row_macs::reopen(&self.store, self.keys.as_ref()).await?;
+        } else {
+            return Ok(());
+        }
+        // rows of bundles may have been read without a look at their MACs
+        self.reload().await
     }
 
     /// Takes over the figures of a database that lacks nothing.
@@ -137,12 +160,16 @@ impl Authority {
     }
 
     async fn lacks(&self, remembered: &Figures, found: &FoundHistory) -> Result<Vec<Lack>> {
-        if found.figures.epoch > remembered.epoch {
-            return Ok(Vec::new());
+        let (mut figures, mut lacks) = (found.figures.clone(), Vec::new());
+        if figures.epoch > remembered.epoch {
+            let installation = found.installation.as_deref().unwrap_or_default();
+            let Some(lack) = self.epoch_lack(installation, figures.epoch).await? else { return Ok(lacks) };
+            lacks.push(lack);
+            figures.epoch = remembered.epoch;
         }
         let chains = history::chains(&self.store, &remembered.events).await?;
-        let mut lacks = remembered.lacks(&found.figures, &chains);
-        lacks.extend(self.audit_key_lack(remembered, &found.figures));
+        lacks.extend(remembered.lacks(&figures, &chains));
+        lacks.extend(self.audit_key_lack(remembered, &figures));
         for lack in &mut lacks {
             if let Lack::Crl { series, .. } = lack {
                 *series = self.name_of(series);
@@ -158,7 +185,10 @@ impl Authority {
         }
         let snapshot = self.snapshot();
         let issuer = series.parse().ok().and_then(|id| snapshot.issuer_by_id(id));
-        issuer.map_or_else(|| format!("issuer {series}"), |issuer| issuer.issuer.slug.clone())
+        issuer.map_or_else(
+            || format!("an issuer that this database does not know ({series})"),
+            |issuer| issuer.issuer.slug.clone(),
+        )
     }
 
     /// Sets what is thought of the database. A mark that another process left counts as much as what this one found.
@@ -205,12 +235,17 @@ impl Authority {
         self.anchor.keep(series, der).await;
     }
 
-    /// Was a CRL of a higher number served than this one? Then the database is looked at before anything else is said.
-    pub(in crate::authority) async fn is_behind_served(&self, series: &str, number: CrlNumber) -> Result<bool> {
-        if self.anchor.served(series).is_none_or(|served| served <= number) {
+    /// Was a CRL of a higher number served than this one, or is none left? Then the database is looked at before anything else
+    /// is said: after `chancery reconcile` nothing was served yet.
+    pub(in crate::authority) async fn is_behind_served(
+        &self,
+        series: &str,
+        number: Option<CrlNumber>,
+    ) -> Result<bool> {
+        if !self.is_behind(series, number) {
             return Ok(false);
         }
         self.remember().await?;
-        Ok(self.store.rollback().is_some())
+        Ok(self.is_behind(series, number))
     }
 }

@@ -2,9 +2,10 @@
 
 use super::{Authority, Check, Severity, check};
 use crate::error::Result;
+use crate::model::issuer::IssuerRole;
 use crate::model::text::counted;
 use crate::model::trouble::Failure;
-use crate::store::{history, servers};
+use crate::store::{crls, history, servers};
 
 impl Authority {
     pub(super) async fn check_history(&self) -> Result<Check> {
@@ -27,6 +28,20 @@ impl Authority {
                  from a backup"
             );
             found.push((Severity::Critical, text));
+        }
+        for (slug, loaded) in self.snapshot().issuers.iter().filter(|(_, loaded)| loaded.signs_crls()) {
+            let id = loaded.issuer.id;
+            let number = crls::in_force(&self.store, id, self.store.now()).await?.map(|crl| crl.number);
+            if self.is_gone(id, number).await? {
+                let text = format!(
+                    "the CRL of {slug} that was served last is gone from the database, which somebody changed; {}",
+                    match loaded.issuer.role {
+                        IssuerRole::Root => format!("sign it anew with `chancery ca crl sign {slug}`"),
+                        _ => "a server that runs unlocked publishes it anew: `chancery serve`".to_owned(),
+                    }
+                );
+                found.push((Severity::Critical, text));
+            }
         }
         if let Some(why) = health.failure {
             let text = format!(

@@ -65,6 +65,17 @@ const LOCKED: &str = "CRLs, OCSP answers and bundles are served on, with what wa
 impl Authority {
     /// All checks, in the order in which an operator reads them. A check that cannot look is critical itself.
     pub async fn checks(&self) -> Vec<Check> {
+        let mut checks = self.all_checks().await;
+        if self.store.rollback().is_some() {
+            let signs = |check: &&mut Check| check.name != "history" && check.severity != Severity::Ok;
+            for check in checks.iter_mut().filter(signs) {
+                check.detail = format!("before anything else run `chancery reconcile`; then: {}", check.detail);
+            }
+        }
+        checks
+    }
+
+    async fn all_checks(&self) -> Vec<Check> {
         vec![
             self.check_database().await,
             self.check_durability().await.unwrap_or_else(|e| blind("durability", &e.detail)),

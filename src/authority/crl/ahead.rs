@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::rows::SKEW;
 use crate::authority::Authority;
 use crate::clock::{Timestamp, hours};
 use crate::error::{Error, Result};
@@ -20,8 +21,6 @@ use crate::store::hierarchy;
 pub(super) const LABEL: &str = "crl";
 /// How soon it is tried again to write a file anew.
 const AGAIN: Duration = hours(1);
-/// Clocks of replicas may differ by this much.
-const SKEW: Duration = Duration::from_secs(30);
 
 impl Authority {
     /// Seals CRLs of later that an older binary left in clear, and withdraws those that were signed in the future.

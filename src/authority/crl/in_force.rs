@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::model::crl::CrlNumber;
 use crate::model::id::{CrlId, IssuerId};
 use crate::model::serial::to_hex;
+use crate::pki::crl_facts::CrlFacts;
 use crate::store::crls::{self, CrlHead};
 
 /// How long a request waits for the database while there is one to serve.
@@ -170,10 +171,12 @@ impl Authority {
         let (last, series) = (slot.last(), issuer.to_string());
         // a CRL may be pruned between the two reads
         for _ in 0..3 {
-            let Some((head, modified)) = self.head(issuer, last.is_some()).await? else { return Ok(None) };
-            if self.is_behind_served(&series, head.number).await? {
-                return self.last_of_newer(last.as_ref(), head.number);
+            let found = self.head(issuer, last.is_some()).await?;
+            let number = found.as_ref().map(|(head, _)| head.number);
+            if self.is_behind_served(&series, number).await? && self.is_gone(issuer, number).await? {
+                return self.last_of_newer(issuer, slot, number);
             }
+            let Some((head, modified)) = found else { return Ok(None) };
             if let Some(known) = last.as_ref().filter(|known| known.id == head.id) {
                 return Ok(Some(Arc::clone(known)));
             }
@@ -188,10 +191,16 @@ impl Authority {
             }
             let der = match signed {
                 Some(der) => der,
-                None => match self.crl_bytes(&head).await? {
-                    Some(der) => der.into(),
-                    None => continue,
-                },
+                None => {
+                    let Some(der) = self.crl_bytes(&head).await? else { continue };
+                    let der = Bytes::from(der);
+                    if let Some(why) = self.fault_of_stored(&head, &der).await? {
+                        tracing::error!(series, number = %head.number, why, "a CRL was changed in the database and is not served");
+                        self.want_anew(&series);
+                        return self.last_of_newer(issuer, slot, None);
+                    }
+                    der
+                }
             };
             let crl = Arc::new(served(&head, der, modified));
             self.remember_served(&series, crl.number, &crl.der).await;
@@ -202,14 +211,44 @@ impl Authority {
         Err(Error::new(ErrorKind::Unavailable, "the CRL changes too fast").retry_after(Duration::from_secs(1)))
     }
 
-    /// Returns the CRL to serve while the database holds an older one than this process served before. That is the newer
-    /// CRL from memory: the older one lacks revocations that clients already know.
-    fn last_of_newer(&self, last: Option<&Arc<Crl>>, than: CrlNumber) -> Result<Option<Arc<Crl>>> {
-        let newer = last.filter(|crl| crl.number > than && crl.next_update > self.store.now());
-        match newer {
-            Some(crl) => Ok(Some(Arc::clone(crl))),
+    /// Returns the CRL to serve while the database holds an older one than was served before, or one that was changed. That
+    /// is the newer CRL from memory, or the one that is kept beside the anchor: the older one lacks revocations that clients
+    /// already know.
+    fn last_of_newer(&self, issuer: IssuerId, slot: &Slot, than: Option<CrlNumber>) -> Result<Option<Arc<Crl>>> {
+        let is_newer = |crl: &Crl| than.is_none_or(|than| crl.number > than) && crl.next_update > self.store.now();
+        if let Some(last) = slot.last().filter(|last| is_newer(last)) {
+            return Ok(Some(last));
+        }
+        let kept = self.anchor.kept(&issuer.to_string()).and_then(|der| self.read_kept(issuer, der));
+        match kept.filter(is_newer) {
+            Some(crl) => {
+                let crl = Arc::new(crl);
+                *hold(&slot.last) = Some(Arc::clone(&crl));
+                Ok(Some(crl))
+            }
             None => self.store.check_history().map(|()| None),
         }
+    }
+
+    /// A CRL from beside the anchor, if it is one of this issuer.
+    fn read_kept(&self, issuer: IssuerId, der: Bytes) -> Option<Crl> {
+        let snapshot = self.snapshot();
+        let facts = CrlFacts::parse(&der).ok()?;
+        facts.verify(&snapshot.issuer_by_id(issuer)?.sealed_key.public_key).ok()?;
+        let head = CrlHead {
+            // no row has it
+            id: CrlId::from_bytes([0; 16]),
+            issuer_id: issuer,
+            number: facts.crl_number()?,
+            this_update: facts.this_update,
+            next_update: facts.next_update?,
+            entries: i64::try_from(facts.count).ok()?,
+            created_at: facts.this_update,
+            size: i64::try_from(der.len()).ok()?,
+            sealed: false,
+            starts_at: facts.this_update,
+        };
+        Some(served(&head, der.clone(), None))
     }
 
     async fn head(&self, issuer: IssuerId, hurried: bool) -> Result<Option<(CrlHead, Option<Timestamp>)>> {

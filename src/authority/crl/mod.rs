@@ -7,6 +7,7 @@
 mod ahead;
 mod growth;
 mod in_force;
+mod rows;
 mod series;
 
 use std::time::Duration;
@@ -26,6 +27,7 @@ use crate::store::{Tx, hierarchy, revocations};
 use growth::Basis;
 pub use in_force::Crl;
 pub(super) use in_force::ServedCrls;
+pub(super) use rows::{SKEW, other_than_its_row};
 pub use series::{Publishing, Reader, collect, sign_first, sign_root_series};
 use series::{SignedCrl, sign_last, store_signed};
 pub(super) use series::{Window, counter_after, push_listed, seal};
@@ -107,12 +109,13 @@ impl Authority {
     async fn publish_if_due(&self, issuer: &Issuer, key: &IssuerKey) -> Result<bool> {
         let now = self.store.now();
         let last = crls::in_force(&self.store, issuer.id, now).await?;
+        let is_dirty = issuer.crl_dirty || self.renew_changed(issuer, last.as_ref()).await?;
         let due = is_due(last.as_ref(), now);
-        if !issuer.crl_dirty && due && self.has_ended(issuer, key).await? {
+        if !is_dirty && due && self.has_ended(issuer, key).await? {
             return self.publish_last(issuer, key, last.as_ref()).await;
         }
         let large = last.as_ref().is_some_and(|crl| crl.entries > LARGE);
-        let signs = match (issuer.crl_dirty || due, large) {
+        let signs = match (is_dirty || due, large) {
             (true, false) => Signs::Both,
             (true, true) if last.as_ref().is_some_and(|crl| too_soon(crl.entries, crl.created_at, now)) => {
                 return Ok(false);

@@ -28,6 +28,7 @@ use crate::model::key::SignatureAlgorithm;
 use crate::pki::crl::{CrlEntries, CrlInput, CrlScope, prepare_crl};
 use crate::pki::issuer::IssuerKey;
 use crate::store::domain_crls::{self, DomainCrlAhead, DomainCrlHead};
+use crate::store::history::domain_series;
 use crate::store::{hierarchy, versions};
 
 pub use served::DomainCrl;
@@ -118,7 +119,8 @@ impl Authority {
         version: (i64, i64),
     ) -> Result<bool> {
         let now = self.store.now();
-        let young = before.filter(|head| {
+        let is_wanted = self.take_wanted(&domain_series(domain));
+        let young = before.filter(|_| !is_wanted).filter(|head| {
             head.issuer_id == signer.issuer.id && head.created_at <= now && now.since(head.created_at) < CRL_EVERY
         });
         let waits = young.is_some_and(|head| self.wants_ready_list(head, now));

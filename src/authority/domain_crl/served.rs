@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::{DomainCrls, LABEL, hold, list_number, seal_id};
 use crate::authority::Authority;
+use crate::authority::crl::SKEW;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
@@ -74,13 +75,9 @@ impl Authority {
             let place = (head.counter, ahead.is_some());
             // that of the one in force or of the one that stands ready, which a later one exceeds
             let highest = list_number(self.anchor.epoch(), head.counter);
-            if self.is_behind_served(&series, highest).await? {
-                let newer =
-                    known.filter(|known| known.counter > head.counter && known.next_update > self.store.now());
-                return match newer {
-                    Some(known) => Ok(Arc::clone(known)),
-                    None => self.store.check_history().and_then(|()| Err(missing())),
-                };
+            if self.is_behind_served(&series, Some(highest)).await? {
+                let newer = known.filter(|known| known.counter > head.counter);
+                return self.last_of_list(&series, newer)?.ok_or_else(missing);
             }
             if let Some(known) = known.filter(|known| (known.counter, known.stood_ready) == place) {
                 return Ok(Arc::clone(known));
@@ -91,12 +88,37 @@ impl Authority {
                 return Ok(known);
             }
             let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
+            let number = CrlFacts::parse(&der).ok().and_then(|facts| facts.crl_number());
+            let comes = ahead.is_none() && head.taken_over_by(self.store.now() + SKEW).is_some();
+            if !comes && self.is_behind_served(&series, number).await? {
+                tracing::error!(
+                    domain,
+                    ?number,
+                    "the list of a trust domain was changed in the database and is not served"
+                );
+                self.want_anew(&series);
+                return self.last_of_list(&series, known)?.ok_or_else(missing);
+            }
             let crl = Arc::new(served(&head, ahead, der.into()));
             self.remember_list(domain, &crl.der).await;
             hold(&self.domain_crls.served).insert(domain.to_owned(), Arc::clone(&crl));
             return Ok(crl);
         }
         Err(Error::new(ErrorKind::Unavailable, "the list changes too fast").retry_after(Duration::from_secs(1)))
+    }
+
+    /// The list to serve while the database holds an older one than was served before: from memory, or as it is kept beside
+    /// the anchor.
+    fn last_of_list(&self, series: &str, known: Option<&Arc<DomainCrl>>) -> Result<Option<Arc<DomainCrl>>> {
+        let now = self.store.now();
+        if let Some(known) = known.filter(|known| known.next_update > now) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let kept = self.anchor.kept(series).and_then(read_kept).filter(|kept| kept.next_update > now);
+        match kept {
+            Some(kept) => Ok(Some(Arc::new(kept))),
+            None => self.store.check_history().map(|()| None),
+        }
     }
 
     /// The bytes of a domain's list, opened if it was sealed. None when it was replaced meanwhile.
@@ -131,4 +153,13 @@ fn served(head: &DomainCrlHead, ahead: Option<DomainCrlAhead>, der: Bytes) -> Do
         this_update,
         next_update,
     }
+}
+
+/// The file beside the anchor is not the database: it is taken as it is.
+fn read_kept(der: Bytes) -> Option<DomainCrl> {
+    let facts = CrlFacts::parse(&der).ok()?;
+    let hash = to_hex(digest(&SHA256, &der).as_ref());
+    let (this_update, next_update) = (facts.this_update, facts.next_update?);
+    let tag = hash.get(..32).unwrap_or_default().to_owned();
+    Some(DomainCrl { counter: 0, stood_ready: false, der: der.clone(), tag, this_update, next_update })
 }

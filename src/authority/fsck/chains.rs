@@ -35,7 +35,12 @@ impl Authority {
         Ok(told)
     }
 
-    async fn read_audit(&self, known: KnownOutside, mut see: impl FnMut(&ChainedEvent)) -> Result<AuditVerdict> {
+    /// Reads all of the audit, giving each event to `see`.
+    pub(in crate::authority) async fn read_audit(
+        &self,
+        known: KnownOutside,
+        mut see: impl FnMut(&ChainedEvent),
+    ) -> Result<AuditVerdict> {
         let mut report = Report::default();
         let mut check = AuditCheck::new(self.audit_keys(&mut report).await?, known);
         let read = |row: AuditRow| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Key, PAGE, Report, database_failed};
 use crate::authority::Authority;
+use crate::authority::crl::other_than_its_row;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::id::IssuerId;
@@ -13,7 +14,7 @@ use crate::model::reason::RevocationReason;
 use crate::model::serial::SerialNumber;
 use crate::pki::crl_facts::CrlFacts;
 use crate::pki::signer::KeyPurpose;
-use crate::store::crls::{self, CrlHead};
+use crate::store::crls;
 use crate::store::{hierarchy, revocations};
 
 /// A revocation is on the CRL within 5 s.
@@ -141,15 +142,4 @@ impl Authority {
             serials.extend(page.into_iter().map(|r| r.serial));
         }
     }
-}
-
-fn other_than_its_row(crl: &CrlHead, facts: &CrlFacts<'_>) -> Option<String> {
-    let agree = [
-        ("number", facts.crl_number() == Some(crl.number)),
-        ("thisUpdate", facts.this_update == crl.this_update.truncated()),
-        ("nextUpdate", facts.next_update == Some(crl.next_update.truncated())),
-        ("count of entries", i64::try_from(facts.count).is_ok_and(|count| count == crl.entries)),
-    ];
-    let (what, _) = agree.into_iter().find(|(_, agree)| !agree)?;
-    Some(format!("its {what} is not that of its row"))
 }

@@ -1,7 +1,7 @@
 //! CRLs of ours that were published and that the database does not have: it was restored from a backup. They are read,
 //! verified and put back with the revocations that they list.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::json;
 
@@ -15,11 +15,13 @@ use crate::model::audit::AuditEvent;
 use crate::model::crl::CrlNumber;
 use crate::model::id::{CrlId, IssuerId};
 use crate::model::issuer::Issuer;
+use crate::model::reason::RevocationReason;
+use crate::model::serial::SerialNumber;
 use crate::pki::crl_facts::CrlFacts;
 use crate::store::crls::{self, NewCrl};
 use crate::store::domain_crls::{self, DomainCrlHead};
 use crate::store::versions::{self, Topic};
-use crate::store::{Tx, hierarchy};
+use crate::store::{Tx, audit, certificates, hierarchy};
 
 /// A complete CRL that one of our issuers signed.
 pub(in crate::authority) struct Published<'a> {
@@ -85,7 +87,7 @@ pub(in crate::authority) async fn restore_crl(tx: &mut Tx, published: &Published
     if newest.is_some_and(|number| number >= published.number) || published.facts.this_update > now + minutes(5) {
         return Ok(None);
     }
-    let merged = merge(tx, &issuer, published).await?;
+    let merged = merge(tx, &issuer, published, &HashSet::new()).await?;
     if published.facts.next_update.is_some_and(|end| end > now) {
         store(tx, &issuer, published, now).await?;
     }
@@ -96,10 +98,34 @@ pub(in crate::authority) async fn restore_crl(tx: &mut Tx, published: &Published
     Ok(Some(merged))
 }
 
-async fn merge(tx: &mut Tx, issuer: &Issuer, published: &Published<'_>) -> Result<Merged> {
+/// Takes what a published CRL lists that is older than the one in force, after `chancery reconcile` has begun a new epoch. A
+/// hold that was lifted since does not return.
+pub(in crate::authority) async fn take_late(tx: &mut Tx, published: &Published<'_>) -> Result<Merged> {
+    let issuer = hierarchy::lock_issuer(&mut *tx, published.issuer).await?;
+    let issuer = issuer.ok_or_else(|| Error::inconsistent("the issuer of the CRL is gone"))?;
+    let mut lifted = HashSet::new();
+    for entry in published.facts.entries().filter(|e| e.reason == Some(RevocationReason::CertificateHold.code())) {
+        let serial = SerialNumber::from_octets(entry.serial)?;
+        let held = certificates::find_by_serial_of(&mut *tx, issuer.id, &serial).await?;
+        let Some(held) = held else { continue };
+        let newest = audit::of_object_newest(&mut *tx, &held.object()).await?;
+        if newest.is_some_and(|event| event.action == "certificate.hold_lifted") {
+            lifted.insert(entry.serial.to_vec());
+        }
+    }
+    let merged = merge(tx, &issuer, published, &lifted).await?;
+    hierarchy::mark_crl_dirty(&mut *tx, issuer.id).await?;
+    versions::bump(&mut *tx, Topic::Revocations).await?;
+    let detail = json!({"issuer": issuer.slug, "number": published.number.to_string(),
+        "revocations": merged.revocations, "of_unknown_certificates": merged.unknown});
+    tx.audit(AuditEvent::done("crl.restored", format!("issuer:{}", issuer.id), detail));
+    Ok(merged)
+}
+
+async fn merge(tx: &mut Tx, issuer: &Issuer, published: &Published<'_>, lifted: &HashSet<Vec<u8>>) -> Result<Merged> {
     let known: HashMap<Vec<u8>, Option<u8>> = listed_by(tx, issuer.id).await?;
     let mut merged = Merged::default();
-    for entry in published.facts.entries() {
+    for entry in published.facts.entries().filter(|entry| !lifted.contains(entry.serial)) {
         let before = known.get(entry.serial);
         // a reason that is the same, or was left out, says no more than what is known
         if before

@@ -11,6 +11,7 @@ mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
@@ -28,9 +29,10 @@ pub(in crate::store) use tables::{
     ISSUER_CERTIFICATES, ISSUERS, PROFILES, SESSIONS, SETUP_LINKS, TOKENS, USERS, authorization_values, mac_columns,
 };
 pub use tables::{ALL_TABLES, AUTHORIZATION_LIFE, MacTable};
-pub use write::{FoundRow, accept, living, seal_page, walk};
+pub use write::{FoundRow, accept, find, living, seal_page, walk};
 pub(in crate::store) use write::{
-    NewRow, SealedSql, count, insert, replace, sealed, sealed_writes, update, withdraw, withdraw_all, write_all,
+    NewRow, SealedSql, count, insert, replace, sealed, sealed_writes, suspend, update, withdraw, withdraw_all,
+    write_all,
 };
 
 /// The member of an audit event's detail that names the rows of its transaction.
@@ -68,6 +70,8 @@ pub struct RowMacs {
     /// The key of rows that make up bundles and chains (`MacTable::is_public`), which are served while the server is locked:
     /// it lies under the status key. Guards only itself.
     public: RwLock<Option<Arc<RowKey>>>,
+    /// More marks are remembered outside of the database than it has: every table counts as marked.
+    insists: AtomicBool,
     /// By object, rows that were refused since the last look at every row, and those that it found. Guards only itself.
     changed: Mutex<BTreeMap<String, ChangedRow>>,
     /// Objects whose event was written. Guards only itself.
@@ -178,6 +182,15 @@ impl RowMacs {
 
     pub fn lock(&self) {
         self.set(State::Locked);
+    }
+
+    /// Takes every table as marked, whatever marks the database has. Says whether that is new.
+    pub fn insist(&self, insists: bool) -> bool {
+        self.insists.swap(insists, Ordering::AcqRel) != insists
+    }
+
+    pub fn insists(&self) -> bool {
+        self.insists.load(Ordering::Acquire)
     }
 
     /// Begins as with a database of an earlier version.

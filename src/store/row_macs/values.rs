@@ -4,6 +4,8 @@ use aws_lc_rs::hmac;
 
 use super::tables::{ColumnKind, MacTable};
 use crate::error::{Error, Result};
+use crate::model::serial::to_hex;
+use crate::model::text::printable;
 use crate::store::engine::{Arg, Query, Row};
 
 /// Length first, so that no border can be moved.
@@ -43,6 +45,31 @@ pub(super) fn read(table: &MacTable, row: &Row, prefix: &str) -> Result<Vec<Arg>
         })
     };
     table.columns.iter().map(value).collect()
+}
+
+/// Columns that hold a secret, or a hash of one.
+const SECRET: [&str; 3] = ["password_hash", "secret_sha256", "sealed"];
+/// Characters of one column that are shown.
+const SHOWN: usize = 200;
+
+/// The columns of a row as an operator reads them: without secrets, and without those that are empty.
+pub(super) fn in_words(table: &MacTable, row: &Row) -> Vec<(&'static str, String)> {
+    let shown = |column: &super::tables::Column| {
+        let said = match column.kind {
+            ColumnKind::Bytes => row.get::<Option<Vec<u8>>>(column.name).ok()?.map(|octets| to_hex(&octets))?,
+            ColumnKind::Int if column.name.ends_with("_at") || column.name.starts_with("not_") => {
+                row.time_opt(column.name).ok()??.to_string()
+            }
+            ColumnKind::Int => row.get::<Option<i64>>(column.name).ok()??.to_string(),
+            ColumnKind::Text => row.get::<Option<String>>(column.name).ok()??,
+            ColumnKind::Bool => row.get::<bool>(column.name).ok()?.to_string(),
+        };
+        let said = printable(&said).into_owned();
+        let cut = said.chars().count() > SHOWN;
+        let said: String = said.chars().take(SHOWN).collect();
+        (!said.is_empty()).then(|| (column.name, if cut { said + "…" } else { said }))
+    };
+    table.columns.iter().filter(|column| !SECRET.contains(&column.name)).filter_map(shown).collect()
 }
 
 /// The columns of the MAC as an `INSERT INTO t (a, b) VALUES ($1, 0)` writes them: a column that it does not name is NULL.

@@ -100,6 +100,17 @@ pub(in crate::store) async fn withdraw(
     change(tx, table, id.into(), query, Move::Withdraw).await
 }
 
+/// The same for a statement that takes power away for a time. A row that was changed in the database is refused already:
+/// it is suspended and gets no MAC, so that an operator can still accept it.
+pub(in crate::store) async fn suspend(
+    tx: &mut Tx,
+    table: &MacTable,
+    id: impl Into<RowId>,
+    query: SealedQuery,
+) -> Result<bool> {
+    change(tx, table, id.into(), query, Move::Suspend).await
+}
+
 /// The same for a statement that gives the row other power in place of what it had: an older version counts no more, and a
 /// row that was changed in the database stays refused.
 pub(in crate::store) async fn replace(
@@ -269,6 +280,14 @@ enum Move {
     Change,
     Replace,
     Withdraw,
+    Suspend,
+}
+
+impl Move {
+    /// It takes power away, so it works on any row.
+    const fn takes_away(self) -> bool {
+        matches!(self, Move::Withdraw | Move::Suspend)
+    }
 }
 
 async fn change(
@@ -282,13 +301,16 @@ async fn change(
     let Some(key) = macs.writing(table)? else { return Ok(query.execute(tx).await? == 1) };
     let Some(before) = keyed(table.read, &id).fetch_optional(&mut *tx).await? else { return Ok(false) };
     let wrong = fault(&key, table, &before, "").filter(|_| key.requires(table));
-    if how != Move::Withdraw {
+    if !how.takes_away() {
         Checker(Arc::clone(&macs)).check(table, &before, "")?;
     }
     // what the statement says, not what it leaves: a trigger in the database writes other values
     let row = values::of_update(table, &query, &values::read(table, &before, "")?)?;
     if query.execute(&mut *tx).await? != 1 {
         return Ok(false);
+    }
+    if how == Move::Suspend && wrong.is_some() {
+        return Ok(true);
     }
     let version = before.get::<i64>("row_version")?.saturating_add(1);
     if how != Move::Change {
@@ -353,13 +375,15 @@ pub async fn walk(store: &Store, table: &MacTable, after: &[Arg], limit: i64) ->
     Ok((found, last))
 }
 
-/// Gives a page of rows MACs where they have none that fits, and says where to go on; `None` at the end. What stands there
-/// now is taken to be right.
-pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64) -> Result<Option<Vec<Arg>>> {
-    let Some(key) = tx.store.row_macs.key_of(table)? else { return Ok(None) };
+/// Gives a page of rows MACs where they have none that fits. Returns how many it gave, and where to go on; `None` at the
+/// end. What stands there now is taken to be right.
+pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64) -> Result<(u64, Option<Vec<Arg>>)> {
+    let Some(key) = tx.store.row_macs.key_of(table)? else { return Ok((0, None)) };
     let now = tx.now();
     let rows = bound(table.hold, table, after, now).bind(limit).fetch_all(&mut *tx).await?;
-    let Some(last) = rows.last().map(|row| table.key_of_row(row, "")) else { return Ok(None) };
+    let Some(last) = rows.last().map(|row| table.key_of_row(row, "")) else {
+        return Ok((0, None));
+    };
     let mut sealed = Vec::new();
     for row in &rows {
         if matches!(fault(&key, table, row, ""), Some(RowFault::NoMac | RowFault::Changed)) {
@@ -367,8 +391,28 @@ pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64)
             sealed.push((values::read(table, row, "")?, row.get::<i64>("row_version")?.max(least).saturating_add(1)));
         }
     }
+    let count = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
     seal(tx, table, &key, sealed, table.is_told).await?;
-    Ok((!last.is_empty()).then_some(last))
+    Ok((count, (!last.is_empty()).then_some(last)))
+}
+
+/// The row that the audit calls `object`, with what is wrong with it, and its columns in words.
+pub async fn find(store: &Store, object: &str) -> Result<Option<(FoundRow, Vec<(&'static str, String)>)>> {
+    for table in ALL_TABLES.iter().filter(|table| object.split(':').next() == Some(table.object)) {
+        let Some(key) = store.row_macs.key_of(table)? else { return Ok(None) };
+        let mut after = Vec::new();
+        loop {
+            let rows = bound(table.walk, table, &after, store.now()).bind(500i64).fetch_all(store).await?;
+            if let Some(row) = rows.iter().find(|row| values::object(table, row, "") == object) {
+                return Ok(Some((found(&key, table, row), values::in_words(table, row))));
+            }
+            after = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
+            if after.is_empty() {
+                break;
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Takes the row that the audit calls `object` as it stands now. False: there is no such row.

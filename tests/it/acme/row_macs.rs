@@ -260,6 +260,14 @@ const ATTACKS: &[Attack] = &[
         &[KEPT_PROOF, "UPDATE acme_orders SET status = 'ready', error = NULL WHERE id = {ready}"],
     ),
     attack(
+        "an order was placed a day ago and asks for a start then",
+        Then::FinalizeReady(OWN),
+        "",
+        &[
+            "UPDATE acme_orders SET created_at = created_at - 86400000000, not_before = created_at - 86400000000 WHERE id = {ready}",
+        ],
+    ),
+    attack(
         "an order is of another account",
         Then::FinalizeTheirs,
         "",

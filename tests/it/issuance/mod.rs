@@ -2,6 +2,7 @@
 
 mod accounts;
 mod batches;
+mod changed_lists;
 mod checkpoints;
 mod compromise;
 mod crl_windows;

@@ -100,7 +100,13 @@ crate::on_both_servers! {
         status_ready(server).await;
         without_crls(server, "DELETE FROM crls WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'tls-1')").await;
         without_crls(server, "DELETE FROM crls_ahead WHERE issuer_id IN (SELECT id FROM issuers WHERE slug = 'tls-1')").await;
-        // a probe beside another look-up is answered from memory
+        // what was served last goes on from memory, and from beside the anchor after a restart
+        assert_eq!(server.http("/crl/tls-1.crl").await.status, 200);
+        server.restart().await;
+        assert_eq!(server.http("/crl/tls-1.crl").await.status, 200);
+        server.stop().await;
+        std::fs::remove_dir_all(server.data().join("anchor.crls")).unwrap();
+        server.start_again().await;
         let reply = wait::until("/readyz/status answers 503", async || {
             let reply = server.ops("/readyz/status").await;
             (reply.status == 503).then_some(reply)

@@ -22,6 +22,7 @@ mod metrics;
 mod own_certificate;
 mod poolers;
 mod proxies;
+mod reconciled_rows;
 mod restored_users;
 mod row_macs;
 mod side_by_side;

@@ -495,13 +495,17 @@ on_both_servers! {
         assert_eq!(refused.status, 403);
         let said = refused.text();
         assert!(said.contains(&format!("{} was changed in the database", object.name)), "{said}");
-        server.app().authority.accept_row(&operator(), &object.name).await.unwrap();
+        let accepted = server.app().authority.accept_row(&operator(), &object.name).await.unwrap();
+        assert!(accepted.columns.contains(&("role", "auditor".to_owned())), "{accepted:?}");
+        assert!(accepted.columns.iter().all(|(name, _)| !name.contains("secret")), "{accepted:?}");
         server.app().access.forget();
         let taken = server.https("GET", "/api/v1/certificates", &[("Authorization", &bearer)], b"").await;
         assert_eq!(taken.status, 200);
         assert!(server.app().authority.fsck().await.unwrap().findings.is_empty());
         let unknown = server.app().authority.accept_row(&operator(), "token:tok_0").await.unwrap_err();
         assert_eq!(unknown.kind, ErrorKind::NotFound);
+        let good = server.app().authority.accept_row(&operator(), &object.name).await.unwrap_err();
+        assert_eq!(good.kind, ErrorKind::Conflict, "{}", good.detail);
     }
 
     async fn a_changed_row_can_be_revoked_and_is_accepted_no_more(server) {
@@ -511,6 +515,22 @@ on_both_servers! {
         assert_eq!(used(server, Target::Token, &object).await.unwrap_err().kind, ErrorKind::Forbidden);
         let accepted = server.app().authority.accept_row(&operator(), &object.name).await;
         assert_eq!(accepted.unwrap_err().kind, ErrorKind::Conflict);
+    }
+
+    async fn a_revoked_token_that_was_put_back_is_not_accepted(server) {
+        let object = make(server, Target::Token, 1, Role::Admin, "").await;
+        sql(server, COPIES[0], [&[], &[]]).await;
+        withdraw(server, Target::Token, &object).await;
+        sql(server, "DELETE FROM tokens WHERE id = $1", [&object.id, &[]]).await;
+        sql(server, "INSERT INTO tokens SELECT * FROM kept_tokens WHERE id = $1", [&object.id, &[]]).await;
+        for floor_too in [false, true] {
+            if floor_too {
+                sql(server, "DELETE FROM row_floors WHERE row_id = $1", [&object.id, &[]]).await;
+            }
+            let accepted = server.app().authority.accept_row(&operator(), &object.name).await.unwrap_err();
+            assert_eq!(accepted.kind, ErrorKind::Conflict);
+            assert!(accepted.detail.contains("was revoked or disabled"), "{}", accepted.detail);
+        }
     }
 
     async fn what_a_trigger_writes_gets_no_mac(server) {

@@ -8,6 +8,7 @@ use chancery::clock::{Clock, ManualClock, SystemClock, Timestamp};
 use chancery::entropy::SystemEntropy;
 use chancery::jobs;
 use chancery::server::config::Config;
+use chancery::server::listen::Addresses;
 use chancery::server::open;
 use chancery::server::running::{self, Running};
 use chancery::server::settings::Environment;
@@ -225,6 +226,16 @@ impl TestServer {
         let store = open::open_store(&config, clock, Arc::new(SystemEntropy::new())).await.unwrap();
         let opened = open::open_with_root(&config, store, None).await.unwrap();
         let addresses = self.running().addresses;
+        running::app(&config, opened, running::urls(&config, &addresses), &addresses).await.unwrap()
+    }
+
+    /// The same while no server runs.
+    pub async fn host_of_stopped(&self) -> Arc<App> {
+        let config = self.config();
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let store = open::open_store(&config, clock, Arc::new(SystemEntropy::new())).await.unwrap();
+        let opened = open::open_with_root(&config, store, None).await.unwrap();
+        let addresses = Addresses::configured(&config);
         running::app(&config, opened, running::urls(&config, &addresses), &addresses).await.unwrap()
     }
 
