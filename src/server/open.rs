@@ -50,12 +50,13 @@ pub async fn open_migrated(
     let db = open_database(config, replica).await?;
     check_sessions(&db).await?;
     check_durability(config, &db).await?;
-    let is_new = migrate::schema(&db).await?.applied == 0;
-    if is_new {
+    let schema = migrate::schema(&db).await?;
+    if schema.applied == 0 {
         may_found?;
     }
-    // of two first starts at once on SQLite the second finds the tables of the first
-    let _claim = if is_new { founded::claim_keys(config).await } else { None };
+    // Postgres has a lock of its own: of two starts at once on SQLite the second finds the tables of the first
+    let races = !config.database.is_postgres() && !schema.pending.is_empty();
+    let _claim = if races { founded::claim_keys(config).await } else { None };
     let outcome = migrate::run_telling(&db, &|doing| startup.migrating(doing)).await;
     startup.migrated();
     outcome?;
