@@ -183,7 +183,6 @@ mod tests {
 
     #[derive(Debug, serde::Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[expect(dead_code, reason = "only its shape matters here")]
     struct Thing {
         names: Vec<String>,
         inner: Option<Inner>,
