@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use zeroize::Zeroizing;
 
 use super::idempotent::Claim;
+use super::made_key::KeyForm;
 use super::{Api, idempotent, made_key, refused, shape, subject};
 use crate::access::Caller;
 use crate::access::caller::Wish;
@@ -55,13 +56,18 @@ pub async fn create(
         Claim::Done(id) => return told_again(&api, id).await,
         Claim::Go(claim) => claim,
     };
+    let form = KeyForm::of(&asked)?;
     let (issuance, private_key) = read(&api, &caller, asked, claim).await?;
     if query.dry_run {
         return preview(&api, &caller, &issuance).await;
     }
     let request = issuance.request.der().is_some().then(|| issuance.request.clone());
     let issued = api.authority.issue(caller.actor(), issuance).await?;
-    Ok(answer(&api, &issued, request.as_ref(), private_key))
+    let mut shape = shape_of(&api, &issued, request.as_ref());
+    if let Some(pem) = private_key {
+        form.give(&api, &issued, pem, &mut shape).await;
+    }
+    Ok(answer(&issued, shape))
 }
 
 async fn told_again(api: &Api, id: CertificateId) -> Result<Response> {
@@ -314,20 +320,17 @@ async fn preview(api: &Api, caller: &Caller, issuance: &Issuance) -> Result<Resp
     Ok(Reply(shape).into_response())
 }
 
-fn answer(
-    api: &Api,
-    issued: &Issued,
-    request: Option<&CertificateRequest>,
-    private_key: Option<Zeroizing<String>>,
-) -> Response {
-    let record = &issued.certificate;
-    let mut shape = shape::certificate(&api.authority, record);
+fn shape_of(api: &Api, issued: &Issued, request: Option<&CertificateRequest>) -> certificates::Certificate {
+    let mut shape = shape::certificate(&api.authority, &issued.certificate);
     shape.certificate = Some(pem::encode(pem::CERTIFICATE, &issued.der));
     shape.chain = Some(shape::chain(&issued.chain));
     // both were read before: nothing that could be told is lost to an error here
     shape.left_out = request.and_then(|request| left_out(request, &issued.der).ok()).unwrap_or_default();
-    shape.private_key = private_key.map(|pem| pem.to_string());
-    let headers = [(header::LOCATION, format!("/api/v1/certificates/{}", record.id))];
+    shape
+}
+
+fn answer(issued: &Issued, shape: certificates::Certificate) -> Response {
+    let headers = [(header::LOCATION, format!("/api/v1/certificates/{}", issued.certificate.id))];
     let mut response = (StatusCode::CREATED, headers, Reply(shape)).into_response();
     // it may hold a private key
     response.headers_mut().insert(header::CACHE_CONTROL, axum::http::HeaderValue::from_static("no-store"));

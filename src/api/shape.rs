@@ -39,6 +39,8 @@ pub fn certificate(authority: &Authority, record: &Certificate) -> wire::certifi
         chain: None,
         left_out: Vec::new(),
         private_key: None,
+        pkcs12: None,
+        pkcs12_password: None,
     }
 }
 

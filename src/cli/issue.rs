@@ -14,6 +14,7 @@ use super::failure::{Result, Trying};
 use super::files;
 use super::output::{self, Format};
 use super::pair::{Layout, Pair};
+use super::pkcs12_file::Pkcs12Args;
 use super::session::Context;
 use crate::client::Client;
 use crate::error::{Error, ErrorKind};
@@ -37,6 +38,8 @@ pub struct IssueArgs {
     /// How chain and key lie on the disk, which `renew` keeps
     #[arg(long, value_enum, value_name = "LAYOUT", default_value_t)]
     layout: Layout,
+    #[command(flatten)]
+    pkcs12: Pkcs12Args,
     /// Replace files that exist
     #[arg(long)]
     force: bool,
@@ -122,9 +125,10 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
     }
     let _until_both_are_there = pair.lock();
     files::refuse_existing(&[&pair.certificate, &pair.key], args.force).trying(what)?;
+    let pkcs12 = args.pkcs12.prepare(&pair, args.force).trying(what)?;
     let pem = Zeroizing::new(key.serialize_pem());
     pair.stage(&pem).map_err(elsewhere).trying(what)?;
-    let made = match client.post("/api/v1/certificates", &args.wish.body(&csr)).await {
+    let mut made = match client.post("/api/v1/certificates", &args.wish.body(&csr)).await {
         Ok(made) => made,
         Err(refusal) => {
             pair.discard();
@@ -132,10 +136,21 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
         }
     };
     pair.switch(&chain(&made), Some(&pem)).map_err(elsewhere).trying(what)?;
-    match context.output {
-        Some(Format::Json) => output::json(&made)?,
-        Some(Format::Pem) => output::data(&chain(&made))?,
-        Some(Format::Table) | None => tell(&made, &pair),
+    if let Some(file) = &pkcs12 {
+        file.write(&chain(&made), &key).trying(what)?;
+    }
+    match (context.output, &pkcs12) {
+        (Some(Format::Json), file) => {
+            file.iter().for_each(|file| file.tell_json(&mut made));
+            output::json(&made)?;
+        }
+        (format, file) => {
+            match format {
+                Some(Format::Pem) => output::data(&chain(&made))?,
+                _ => tell(&made, &pair),
+            }
+            file.iter().try_for_each(|file| file.tell(format))?;
+        }
     }
     Ok(())
 }

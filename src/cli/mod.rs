@@ -38,6 +38,7 @@ mod objects;
 mod output;
 mod pair;
 mod peer;
+mod pkcs12_file;
 mod profile;
 mod quickstart;
 mod reconcile;

@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 use super::failure::{Result, Trying};
 use super::output::{self, Format};
 use super::pair::{self, Pair};
+use super::pkcs12_file::{self, Pkcs12Args};
 use super::session::Context;
 use super::{certificates, issue, objects};
 use crate::client::{Client, encode};
@@ -36,6 +37,8 @@ pub struct RenewArgs {
     /// How long from now, such as 90d, 1h30m or 30s, or until when; as long as the old one when not given
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
+    #[command(flatten)]
+    pkcs12: Pkcs12Args,
 }
 
 pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
@@ -62,13 +65,14 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
         };
         output::say(&format!("due now  {}: {why}", args.file.display()));
     }
+    let pkcs12 = args.pkcs12.prepare(&pair, true).trying(what)?;
     let key = key(&args, &pair.key, &old).trying(what)?;
     let body = body(&args, &old, &known, &key).trying(what)?;
     let pem = (!args.reuse_key).then(|| Zeroizing::new(key.serialize_pem()));
     if let Some(pem) = &pem {
         pair.stage(pem).trying(what)?;
     }
-    let made = match client.post("/api/v1/certificates", &body).await {
+    let mut made = match client.post("/api/v1/certificates", &body).await {
         Ok(made) => made,
         Err(refusal) => {
             pair.discard();
@@ -76,19 +80,31 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
         }
     };
     pair.switch(&issue::chain(&made), pem.as_ref().map(|pem| pem.as_str())).trying(what)?;
+    if let Some(file) = &pkcs12 {
+        file.write(&issue::chain(&made), &key).trying(what)?;
+    }
+    let left = pkcs12_file::beside(&args.file);
+    if pkcs12.is_none() && left.exists() {
+        let (left, file) = (left.display(), args.file.display());
+        output::say(&format!(
+            "note  {left} still holds the old certificate; `chancery renew {file} --force --pkcs12` writes it anew"
+        ));
+    }
     if context.output == Some(Format::Json) {
+        pkcs12.iter().for_each(|file| file.tell_json(&mut made));
         return Ok(output::json(&made)?);
     }
     let (names, until, serial) =
         (super::certificates::named(&made), output::text(&made, "not_after"), output::text(&made, "serial"));
     output::say(&format!("renewed  {names}   until {until}   serial {serial}"));
     issue::where_it_is(&pair, if args.reuse_key { "kept" } else { "new" });
-    Ok(())
+    Ok(pkcs12.iter().try_for_each(|file| file.tell(context.output))?)
 }
 
 fn read(file: &Path) -> Result<CertificateFacts, Error> {
     let content =
         std::fs::read(file).map_err(|e| Error::malformed(format!("cannot read {}: {e}", file.display())))?;
+    pkcs12_file::refuse(file, &content)?;
     let leaf = objects::certificates(&content)?.into_iter().next().unwrap_or_default();
     CertificateFacts::parse(&leaf).map_err(|e| Error::malformed(format!("the certificate cannot be read: {e}")))
 }

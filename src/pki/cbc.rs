@@ -1,5 +1,6 @@
-//! Decryption in CBC mode with padding (RFC 5652 §6.3), for encrypted private keys that are read to be taken over. Triple DES
-//! is among the ciphers because easy-rsa and `openssl genrsa -des3` encrypt with it; nothing is encrypted by it here.
+//! CBC mode with padding (RFC 5652 §6.3): decryption of private keys that are read to be taken over. Triple DES is among the
+//! ciphers because easy-rsa and `openssl genrsa -des3` encrypt with it, and because old Windows and Java read nothing else in
+//! PKCS#12.
 
 use aws_lc_rs::cipher::{
     AES_128, AES_192, AES_256, Algorithm, DecryptionContext, PaddedBlockDecryptingKey, UnboundCipherKey,
@@ -38,7 +39,15 @@ impl Cipher {
             Cipher::Aes128 => aes(&AES_128, key, iv, ciphertext),
             Cipher::Aes192 => aes(&AES_192, key, iv, ciphertext),
             Cipher::Aes256 => aes(&AES_256, key, iv, ciphertext),
-            Cipher::TripleDes => triple_des(key.try_into().ok()?, iv.try_into().ok()?, ciphertext),
+            Cipher::TripleDes => triple_des(Way::Decrypt, key, iv, ciphertext),
+        }
+    }
+
+    /// None when a length does not fit, or for AES, which `pbes2` encrypts with.
+    pub fn encrypt(self, key: &[u8], iv: &[u8], plain: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Cipher::Aes128 | Cipher::Aes192 | Cipher::Aes256 => None,
+            Cipher::TripleDes => triple_des(Way::Encrypt, key, iv, plain).map(|sealed| sealed.to_vec()),
         }
     }
 }
@@ -54,22 +63,28 @@ fn aes(algorithm: &'static Algorithm, key: &[u8], iv: &[u8], ciphertext: &[u8]) 
 
 const TRIPLE_DES_BLOCK: usize = 8;
 
-fn triple_des(key: &[u8; 24], iv: &[u8; TRIPLE_DES_BLOCK], ciphertext: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let length = i32::try_from(ciphertext.len()).ok()?;
-    let mut text = Zeroizing::new(vec![0; ciphertext.len() + TRIPLE_DES_BLOCK]);
+#[derive(Debug, Clone, Copy)]
+enum Way {
+    Decrypt = 0,
+    Encrypt = 1,
+}
+
+fn triple_des(way: Way, key: &[u8], iv: &[u8], input: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    let (key, iv): (&[u8; 24], &[u8; TRIPLE_DES_BLOCK]) = (key.try_into().ok()?, iv.try_into().ok()?);
+    let length = i32::try_from(input.len()).ok()?;
+    let mut text = Zeroizing::new(vec![0; input.len() + 2 * TRIPLE_DES_BLOCK]);
     let (mut body, mut last) = (0, 0);
     // SAFETY: `context` is made here, checked for null, used by this call alone and freed once. Key and IV have the lengths that
-    // the cipher reads. `text` has room for the whole input and one block more, which is the most that both calls write.
+    // the cipher reads. `text` has room for the whole input and two blocks more, and both calls write at most one block more.
     let is_done = unsafe {
         let context = aws_lc_sys::EVP_CIPHER_CTX_new();
-        let cipher = aws_lc_sys::EVP_des_ede3_cbc();
+        let (cipher, engine) = (aws_lc_sys::EVP_des_ede3_cbc(), std::ptr::null_mut());
         let is_done = !context.is_null()
-            && aws_lc_sys::EVP_DecryptInit_ex(context, cipher, std::ptr::null_mut(), key.as_ptr(), iv.as_ptr()) == 1
-            && aws_lc_sys::EVP_DecryptUpdate(context, text.as_mut_ptr(), &raw mut body, ciphertext.as_ptr(), length)
-                == 1
+            && aws_lc_sys::EVP_CipherInit_ex(context, cipher, engine, key.as_ptr(), iv.as_ptr(), way as i32) == 1
+            && aws_lc_sys::EVP_CipherUpdate(context, text.as_mut_ptr(), &raw mut body, input.as_ptr(), length) == 1
             && match text.get_mut(usize::try_from(body).unwrap_or(usize::MAX)..) {
                 Some(rest) if rest.len() >= TRIPLE_DES_BLOCK => {
-                    aws_lc_sys::EVP_DecryptFinal_ex(context, rest.as_mut_ptr(), &raw mut last) == 1
+                    aws_lc_sys::EVP_CipherFinal_ex(context, rest.as_mut_ptr(), &raw mut last) == 1
                 }
                 Some(_) | None => false,
             };
@@ -93,6 +108,7 @@ mod tests {
         let sealed = crate::model::serial::from_hex("02ca37780b1dcded12a9569668ac36aa").unwrap();
         let opened = Cipher::TripleDes.decrypt(&key, &iv, &sealed);
         assert_eq!(opened.unwrap().as_slice(), b"a private key");
+        assert_eq!(Cipher::TripleDes.encrypt(&key, &iv, b"a private key").unwrap(), sealed);
         for cut in 0..sealed.len() {
             assert_eq!(Cipher::TripleDes.decrypt(&key, &iv, &sealed[..cut]), None, "{cut}");
         }

@@ -47,21 +47,34 @@ pub fn decrypt(algorithm: &[u8], ciphertext: &[u8], password: &[u8]) -> Result<Z
 
 /// EncryptedPrivateKeyInfo (RFC 5958 §3) with AES-256-CBC and PBKDF2-HMAC-SHA256.
 pub fn encrypt(pkcs8: &[u8], password: &[u8], salt: &[u8; 16], iv: [u8; 16]) -> Result<Vec<u8>> {
+    let (algorithm, ciphertext) = seal(pkcs8, password, salt, iv, ITERATIONS)?;
+    Ok(der::sequence(&[&algorithm, &der::octet_string(&ciphertext)]))
+}
+
+/// The AlgorithmIdentifier and the ciphertext of AES-256-CBC and PBKDF2-HMAC-SHA256.
+pub(super) fn seal(
+    plain: &[u8],
+    password: &[u8],
+    salt: &[u8; 16],
+    iv: [u8; 16],
+    iterations: u32,
+) -> Result<(Vec<u8>, Vec<u8>)> {
     let failed = |_| Error::new(ErrorKind::Internal, "encrypting by a password failed");
     let mut key = Zeroizing::new([0; 32]);
-    let iterations = NonZeroU32::new(ITERATIONS).unwrap_or(NonZeroU32::MIN);
-    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, iterations, salt, password, key.as_mut_slice());
+    let rounds = NonZeroU32::new(iterations).unwrap_or(NonZeroU32::MIN);
+    pbkdf2::derive(pbkdf2::PBKDF2_HMAC_SHA256, rounds, salt, password, key.as_mut_slice());
     let unbound = UnboundCipherKey::new(&AES_256, key.as_slice()).map_err(failed)?;
     let cipher = PaddedBlockEncryptingKey::cbc_pkcs7(unbound).map_err(failed)?;
-    let mut text = Zeroizing::new(pkcs8.to_vec());
-    cipher.less_safe_encrypt(&mut *text, EncryptionContext::Iv128(iv.into())).map_err(failed)?;
+    // it is encrypted where it lies
+    let mut text = plain.to_vec();
+    cipher.less_safe_encrypt(&mut text, EncryptionContext::Iv128(iv.into())).map_err(failed)?;
     let prf = der::sequence(&[&der::oid(&oids::HMAC_SHA256), &der::null()]);
-    let count = der::unsigned(&ITERATIONS.to_be_bytes());
+    let count = der::unsigned(&iterations.to_be_bytes());
     let parameters = der::sequence(&[&der::octet_string(salt), &count, &prf]);
     let kdf = der::sequence(&[&der::oid(&oids::PBKDF2), &parameters]);
     let aes = der::sequence(&[&der::oid(&oids::AES_256_CBC), &der::octet_string(&iv)]);
     let algorithm = der::sequence(&[&der::oid(&oids::PBES2), &der::sequence(&[&kdf, &aes])]);
-    Ok(der::sequence(&[&algorithm, &der::octet_string(&text)]))
+    Ok((algorithm, text))
 }
 
 /// The PKCS#8 key inside an EncryptedPrivateKeyInfo.

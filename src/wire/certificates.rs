@@ -47,6 +47,28 @@ pub struct IssueRequest {
     /// The kind of a key made by the server: P-256 (default), P-384, P-521, Ed25519, RSA-2048, RSA-3072, RSA-4096.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
+    /// Give key and chain as PKCS#12, in place of `private_key`. Not with `csr`, whose private key the server does not have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs12: Option<Pkcs12Request>,
+}
+
+/// How key and chain are put into a PKCS#12 file.
+#[derive(Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(example = json!({"legacy": true}))]
+pub struct Pkcs12Request {
+    /// 1 to 200 printable ASCII characters; one is made and answered as `pkcs12_password` when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// Triple DES and SHA-1, for Windows Server 2016 and Java before 8u301, in place of AES-256 and SHA-256.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub legacy: bool,
+}
+
+impl std::fmt::Debug for Pkcs12Request {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pkcs12Request").field("legacy", &self.legacy).finish_non_exhaustive()
+    }
 }
 
 /// The subject as asked; each attribute is issued as given or refused.
@@ -155,6 +177,12 @@ pub struct Certificate {
     /// PKCS#8 in PEM of a key made by the server: this once, it is not stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private_key: Option<String>,
+    /// Where `pkcs12` was asked for: key and chain as PKCS#12 in base64, this once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs12: Option<String>,
+    /// The password of `pkcs12`, where the request gave none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs12_password: Option<String>,
 }
 
 /// Which CA above a certificate is revoked, and since when.

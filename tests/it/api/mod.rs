@@ -13,6 +13,7 @@ mod idempotency;
 mod keys;
 mod limits;
 mod pages;
+mod pkcs12;
 mod profiles;
 mod renewals;
 pub mod room;

@@ -1,14 +1,14 @@
-//! PKCS#12 (RFC 7292) as OpenSSL 3, Java 17 and Windows with AES write it: one private key and its certificates. The MAC
-//! is verified before anything is decrypted; files of older schemes are refused with the command that rewrites them.
+//! Files as OpenSSL 3, Java 17 and Windows with AES write them. The MAC is verified before anything is decrypted; files of
+//! older schemes are refused with the command that rewrites them.
 
 use ::der::oid::ObjectIdentifier;
-use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::hmac;
 use zeroize::Zeroizing;
 
-use super::der::{self, Cursor, DerError};
-use super::{oids, pbes2};
+use super::kdf::{self, Purpose, derive};
 use crate::error::{Error, ErrorKind, Result};
+use crate::pki::der::{self, Cursor, DerError};
+use crate::pki::{oids, pbes2};
 
 /// What an importer takes from the file.
 pub struct Pkcs12 {
@@ -117,22 +117,22 @@ fn verify_mac(mut mac: Cursor<'_>, safe: &[u8], password: &[u8]) -> Result<()> {
     let salt = mac.expect(der::OCTET_STRING).map_err(crooked)?.content;
     let iterations = if mac.is_empty() { 1 } else { mac.small_integer().map_err(crooked)? };
     let id = algorithm.oid().map_err(crooked)?;
-    let (hash, block, keyed) = match id {
-        oids::SHA1 => (&digest::SHA1_FOR_LEGACY_USE_ONLY, 64, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
-        oids::SHA256 => (&digest::SHA256, 64, hmac::HMAC_SHA256),
-        oids::SHA384 => (&digest::SHA384, 128, hmac::HMAC_SHA384),
-        oids::SHA512 => (&digest::SHA512, 128, hmac::HMAC_SHA512),
+    let (hash, keyed) = match id {
+        oids::SHA1 => (kdf::SHA1, hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+        oids::SHA256 => (kdf::SHA256, hmac::HMAC_SHA256),
+        oids::SHA384 => (kdf::SHA384, hmac::HMAC_SHA384),
+        oids::SHA512 => (kdf::SHA512, hmac::HMAC_SHA512),
         other => return Err(unsupported(&other)),
     };
     if iterations == 0 || iterations > 10_000_000 {
         return Err(crooked(DerError("an iteration count is out of range")));
     }
     let text = std::str::from_utf8(password).map_err(|_| Error::malformed("the password is not UTF-8"))?;
-    // a BMPString with two zero octets at its end; some programs write an empty password as no octets at all
-    let bmp = Zeroizing::new(text.encode_utf16().chain([0]).flat_map(u16::to_be_bytes).collect::<Vec<u8>>());
+    // some programs write an empty password as no octets at all
+    let bmp = super::bmp(text);
     let forms: &[&[u8]] = if text.is_empty() { &[&bmp, &[]] } else { &[&bmp] };
     let opens = |password: &&[u8]| {
-        let key = mac_key(hash, block, salt, iterations, password);
+        let key = derive(hash, Purpose::Mac, password, salt, iterations, hash.algorithm.output_len());
         hmac::verify(&hmac::Key::new(keyed, &key), safe, tag).is_ok()
     };
     forms.iter().any(opens).then_some(()).ok_or_else(|| {
@@ -146,27 +146,6 @@ fn verify_mac(mut mac: Cursor<'_>, safe: &[u8], password: &[u8]) -> Result<()> {
         )
         .explained("the password does not open this file, or the file was changed")
     })
-}
-
-/// RFC 7292 App. B.2 for as many octets as the hash has, which is what a MAC key takes: one round.
-fn mac_key(
-    hash: &'static digest::Algorithm,
-    block: usize,
-    salt: &[u8],
-    iterations: u32,
-    password: &[u8],
-) -> Zeroizing<Vec<u8>> {
-    let fill = |bytes: &[u8]| -> Vec<u8> {
-        let length = bytes.len().div_ceil(block) * block;
-        bytes.iter().copied().cycle().take(length).collect()
-    };
-    const FOR_MACS: u8 = 3;
-    let input = Zeroizing::new([vec![FOR_MACS; block], fill(salt), fill(password)].concat());
-    let mut key = Zeroizing::new(digest(hash, &input).as_ref().to_vec());
-    for _ in 1..iterations {
-        key = Zeroizing::new(digest(hash, &key).as_ref().to_vec());
-    }
-    key
 }
 
 fn unsupported(id: &ObjectIdentifier) -> Error {
