@@ -18,8 +18,10 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::http::extract::Json;
 use crate::model::identifier::shown;
-use crate::model::issuer::{self, OcspSigner};
+use crate::model::issuer::{self, IssuerRole, OcspSigner};
 use crate::model::serial::to_hex;
+use crate::model::status_lifetimes::{LifetimesChange, parse_crl, parse_ocsp};
+use crate::model::times::shown_duration;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::pem;
 use crate::wire::hierarchy::{AlternateChain, Anchor, Domain, Issuer, IssuerChange, IssuerRequest, Profile};
@@ -58,6 +60,10 @@ pub async fn change_issuer(
     Json { value: asked, .. }: Json<IssuerChange>,
 ) -> Result<Reply<Issuer>> {
     refused(&api, &caller, "issuer.refused", &slug, caller.may_manage_hierarchy()).await?;
+    // both are read before the first is set
+    let crl = asked.crl_lifetime.as_ref().map(|text| text.as_deref().map(parse_crl).transpose()).transpose()?;
+    let ocsp = asked.ocsp_lifetime.as_ref().map(|text| text.as_deref().map(parse_ocsp).transpose()).transpose()?;
+    let change = (crl.is_some() || ocsp.is_some()).then_some(LifetimesChange { crl, ocsp });
     if let Some(name) = &asked.ocsp_signer {
         let signer = OcspSigner::from_name(name).ok_or_else(|| {
             let all: Vec<_> = OcspSigner::ALL.into_iter().map(OcspSigner::name).collect();
@@ -72,6 +78,10 @@ pub async fn change_issuer(
             .explained(format!("{value} does not exist; there are {}", all.join(" and ")))
         })?;
         api.authority.set_ocsp_signer(caller.actor(), &slug, signer).await?;
+    }
+    if let Some(change) = change {
+        let set = api.authority.set_lifetimes(caller.actor(), &slug, change).await;
+        refused(&api, &caller, "issuer.refused", &slug, set).await?;
     }
     let snapshot = api.authority.snapshot();
     issuer_shape(&snapshot, snapshot.issuer(&slug)?, api.authority.store().now()).map(Reply)
@@ -208,6 +218,10 @@ fn wanted(asked: IssuerRequest) -> Result<Wanted> {
         unconstrained: asked.unconstrained,
         years: asked.years,
         status_url: asked.status_url,
+        lifetimes: LifetimesChange {
+            crl: asked.crl_lifetime.as_deref().map(parse_crl).transpose()?.map(Some),
+            ocsp: asked.ocsp_lifetime.as_deref().map(parse_ocsp).transpose()?.map(Some),
+        },
     })
 }
 
@@ -254,6 +268,8 @@ pub(super) fn issuer_shape(snapshot: &Snapshot, loaded: &LoadedIssuer, now: Time
         crl_url: issuer.crl_url(),
         ocsp_url: issuer.ocsp_url(),
         ocsp_signer: loaded.ocsp_signer.name().to_owned(),
+        crl_lifetime: (issuer.role == IssuerRole::Issuing).then(|| shown_duration(loaded.lifetimes.crl)),
+        ocsp_lifetime: shown_duration(loaded.lifetimes.ocsp),
         sha256: to_hex(&fingerprint(&certificate.der)),
         certificate: pem::encode(pem::CERTIFICATE, &certificate.der),
         chain: shape::chain(&snapshot.chain(issuer.id)),

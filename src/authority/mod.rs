@@ -45,6 +45,7 @@ mod row_macs;
 mod shortened;
 pub mod signers;
 pub mod snapshot;
+mod status_lifetimes;
 pub mod target_failures;
 mod trouble;
 mod withdrawn;

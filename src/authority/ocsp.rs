@@ -8,17 +8,17 @@ use std::time::Duration;
 
 use super::Authority;
 use super::snapshot::LoadedIssuer;
-use crate::clock::{Timestamp, hours};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::certificate::CertificateStatus;
 use crate::model::id::IssuerId;
+use crate::model::status_lifetimes::StatusLifetimes;
 use crate::pki::ocsp_request::{CertId, OcspRequest};
 use crate::pki::ocsp_response::{CertStatus, MALFORMED_REQUEST, SingleAnswer, TRY_LATER, UNAUTHORIZED};
 use crate::store::{certificates, revocations, versions};
 
-pub const OCSP_LIFE: Duration = hours(12);
-/// A cached answer is signed anew after this, so that its times stay young.
-const KEPT: Duration = hours(1);
+/// How long an answer is valid where no operator set it.
+pub const OCSP_LIFE: Duration = StatusLifetimes::DEFAULT.ocsp;
 const STALE: Duration = Duration::from_secs(10);
 const MAX_CACHED: usize = 100_000;
 
@@ -107,7 +107,9 @@ impl Authority {
             }
             let known = key.as_ref().and_then(|k| cache.answers.get(k));
             if let Some(answer) = known.filter(|a| {
-                a.fresh.is_some_and(|f| planted!("ocsp-answers-grow-old", true, now.since(f.produced_at) < KEPT))
+                // one of before is signed anew, so that its times stay young
+                let kept = issuer.lifetimes.ocsp_cached();
+                a.fresh.is_some_and(|f| planted!("ocsp-answers-grow-old", true, now.since(f.produced_at) < kept))
             }) {
                 return Ok(answer.clone());
             }
@@ -146,8 +148,8 @@ impl Authority {
         {
             return Ok(unsigned(UNAUTHORIZED, "unauthorized"));
         }
-        let next_update =
-            planted!("ocsp-outlives-its-delegate", now + OCSP_LIFE, (now + OCSP_LIFE).min(responder.not_after));
+        let end = now + issuer.lifetimes.ocsp;
+        let next_update = planted!("ocsp-outlives-its-delegate", end, end.min(responder.not_after));
         // the status is read after `now`; a verifier whose clock is behind must not find it in its future
         let this_update = (now - self.crl_backdate).max(issuer.certificate()?.not_before).min(now);
         let archive_cutoff = issuer.issuer.crl_retained_since;

@@ -10,6 +10,7 @@ use crate::model::id::IssuerId;
 use crate::model::issuer::{
     Anchor, Domain, Issuer, IssuerCertificate, IssuerRole, IssuerState, OcspSigner, Responder,
 };
+use crate::model::status_lifetimes::StatusLifetimes;
 use crate::pki::ca_certificate::CaCertificate;
 use crate::pki::issuer::IssuerKey;
 use crate::pki::key_policy;
@@ -22,7 +23,7 @@ use crate::pki::tbs::{TbsView, key_identifier, split_certificate};
 use crate::store::bad_rows::BadRow;
 use crate::store::hierarchy::Checked;
 use crate::store::versions::{self, Versions};
-use crate::store::{Store, hierarchy, ocsp_signers, profiles};
+use crate::store::{Store, hierarchy, ocsp_signers, profiles, status_lifetimes};
 
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -52,6 +53,7 @@ pub struct LoadedIssuer {
     /// Its certificate with every CA above it: what they permit together.
     pub path: IssuingPath,
     pub ocsp_signer: OcspSigner,
+    pub lifetimes: StatusLifetimes,
     /// Since when every certificate of this issuer is revoked. `issuer.state` is then `revoked`, whoever revoked them.
     pub revoked_at: Option<Timestamp>,
     /// The CA elsewhere that revoked them; it may take that back.
@@ -147,6 +149,7 @@ impl Snapshot {
         let certificates = usable(checked);
         let revoked = revoked_cas::read(store, &all, &certificates, &anchors).await?;
         let self_signing = ocsp_signers::issuers(store).await?;
+        let lifetimes = status_lifetimes::all(store).await?;
         let live: Vec<_> = certificates.iter().filter(|c| !revoked.contains_key(&c.id)).cloned().collect();
         let above = chain::Above::read(&all, &live, &anchors, store.now());
         let mut issuers = BTreeMap::new();
@@ -232,6 +235,7 @@ impl Snapshot {
                 certificates: own,
                 path,
                 ocsp_signer: if self_signing.contains(&id) { OcspSigner::Issuer } else { OcspSigner::Delegate },
+                lifetimes: lifetimes.get(&id).copied().unwrap_or_default(),
                 revoked_at: revocation.as_ref().map(|revocation| revocation.at),
                 revoked_by: revocation.and_then(|revocation| revocation.by),
                 on_hold,

@@ -78,6 +78,21 @@ pub enum CaCommand {
         #[arg(long, value_name = "WHO", value_parser = ["delegate", "issuer"])]
         sign_by: String,
     },
+    /// Set how long the CRLs and the OCSP answers of an issuer are valid
+    ///
+    /// A new CRL is published at once, and then after a quarter of the lifetime, at least every week. CRLs and answers of
+    /// before are good until they expire.
+    #[command(group(clap::ArgGroup::new("what").required(true).multiple(true)))]
+    Set {
+        /// The issuer, such as tls-1
+        name: String,
+        /// How long a CRL is valid: 1h to 365d, or default (24h)
+        #[arg(long, value_name = "TIME", group = "what")]
+        crl_lifetime: Option<String>,
+        /// How long an OCSP answer is valid: 15m to 30d, or default (12h)
+        #[arg(long, value_name = "TIME", group = "what")]
+        ocsp_lifetime: Option<String>,
+    },
     /// Let an issuer or a root sign that is prepared or was retired
     ///
     /// An issuer that was prepared becomes the default of its trust domain, and so does one that was the default before it
@@ -123,6 +138,12 @@ pub struct CreateArgs {
     /// How many years the issuer is valid
     #[arg(long, value_name = "N")]
     years: Option<u32>,
+    /// How long a CRL of the new issuer is valid: 1h to 365d [default: 24h]
+    #[arg(long, value_name = "TIME")]
+    crl_lifetime: Option<String>,
+    /// How long an OCSP answer of the new issuer is valid: 15m to 30d [default: 12h]
+    #[arg(long, value_name = "TIME")]
+    ocsp_lifetime: Option<String>,
     #[command(flatten)]
     root: RootKey,
 }
@@ -156,6 +177,9 @@ pub async fn run(context: &Context, command: CaCommand) -> Result<()> {
         CaCommand::Crl { command } => ca_root::crl(context, command).await,
         CaCommand::Renew { name, years, root } => ca_root::renew(context, &name, years, &root).await,
         CaCommand::Ocsp { name, sign_by } => ocsp(context, &name, &sign_by).await,
+        CaCommand::Set { name, crl_lifetime, ocsp_lifetime } => {
+            set(context, &name, [("crl_lifetime", crl_lifetime), ("ocsp_lifetime", ocsp_lifetime)]).await
+        }
         CaCommand::Activate(args) => ca_states::activate(context, &args).await,
         CaCommand::Retire(args) => ca_states::retire(context, &args).await,
         CaCommand::Remove(args) => ca_states::remove(context, &args).await,
@@ -209,6 +233,24 @@ async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
     Ok(())
 }
 
+async fn set(context: &Context, name: &str, lifetimes: [(&str, Option<String>); 2]) -> Result<()> {
+    let client = context.client().await?;
+    let path = format!("/api/v1/issuers/{}", encode(name));
+    let given = lifetimes.into_iter().filter_map(|(member, text)| Some((member.to_owned(), text?)));
+    let body = given.map(|(member, text)| (member, if text == "default" { Value::Null } else { text.into() }));
+    let changed = client.patch(&path, &Value::from(body.collect::<Map<_, _>>())).await;
+    let changed = changed.trying(|| format!("cannot change {name}"))?;
+    if context.output == Some(Format::Json) {
+        return Ok(output::json(&changed)?);
+    }
+    let ocsp = output::text(&changed, "ocsp_lifetime");
+    output::say(&match changed["crl_lifetime"].as_str() {
+        Some(crl) => format!("set       CRLs of {name} are valid for {crl}, OCSP answers for {ocsp}"),
+        None => format!("set       OCSP answers of {name} are valid for {ocsp}"),
+    });
+    Ok(())
+}
+
 /// What a further root or issuer needs before it signs for clients.
 /// `new_root` has the flag that names the root's key, for a further root.
 fn next_steps(context: &Context, made: &Value, slug: &str, new_root: Option<&str>) {
@@ -236,6 +278,8 @@ fn body(args: CreateArgs) -> Map<String, Value> {
     body.extend(args.under.map(|v| ("under".into(), v.into())));
     body.extend(args.key.map(|v| ("key".into(), v.into())));
     body.extend(args.years.map(|v| ("years".into(), v.into())));
+    body.extend(args.crl_lifetime.map(|v| ("crl_lifetime".into(), v.into())));
+    body.extend(args.ocsp_lifetime.map(|v| ("ocsp_lifetime".into(), v.into())));
     for (member, values) in [("usages", args.eku), ("permit", args.permit), ("exclude", args.exclude)] {
         if !values.is_empty() {
             body.insert(member.into(), values.into());

@@ -32,10 +32,18 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "chancery issue web.lab.example",
             "chancery issue db.lab.example 10.0.0.5 --ttl 7d --out /etc/ssl",
             "chancery issue '*.apps.lab.example' --key P-384 --dry-run",
+            "chancery issue iis.lab.example --pkcs12 --legacy --password-file p12.password",
         ],
     ),
     ("sign", &["chancery sign web.csr -o pem > web.pem", "cat web.csr | chancery sign - --ttl 30d --dry-run"]),
-    ("renew", &["chancery renew web.lab.example.crt", "chancery renew web.lab.example.crt --force --reuse-key"]),
+    (
+        "renew",
+        &[
+            "chancery renew web.lab.example.crt",
+            "chancery renew web.lab.example.crt --force --reuse-key",
+            "chancery renew web.lab.example.crt --force --pkcs12",
+        ],
+    ),
     (
         "revoke",
         &[
@@ -107,6 +115,13 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("ca crl import", &["chancery ca crl import corporate-root.crl"]),
     ("ca renew", &["chancery ca renew tls-1", "chancery ca renew tls-1 --years 2"]),
     ("ca ocsp", &["chancery ca ocsp tls-1 --sign-by issuer"]),
+    (
+        "ca set",
+        &[
+            "chancery ca set tls-1 --crl-lifetime 7d --ocsp-lifetime 2d",
+            "chancery ca set tls-1 --crl-lifetime default",
+        ],
+    ),
     ("ca activate", &["chancery ca activate tls-2 --default", "chancery ca activate etcd-root-2"]),
     ("ca retire", &["chancery ca retire tls-1", "chancery ca retire etcd-1 --yes"]),
     ("ca remove", &["chancery ca remove etcd-1 --yes"]),

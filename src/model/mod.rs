@@ -23,6 +23,7 @@ pub mod reason;
 pub mod renewal;
 pub mod revocation;
 pub mod serial;
+pub mod status_lifetimes;
 pub mod text;
 pub mod times;
 pub mod token;

@@ -34,7 +34,8 @@ migrations!(1 "0001_core", 2 "0002_account_keys", 3 "0003_users", 4 "0004_grants
     25 "0025_domain_crls_ahead",
     27 "0027_revocations_listed", 28 "0028_crl_bytes_last", 29 "0029_history", 30 "0030_suspensions", 31 "0031_audit_notes",
     34 "0034_raised_revocations", 35 "0035_imported_certificates", 36 "0036_side_by_side", 37 "0037_row_macs",
-    38 "0038_acme_row_macs", 39 "0039_memory", 40 "0040_replacements_and_key_ids", 41 "0041_external_url");
+    38 "0038_acme_row_macs", 39 "0039_memory", 40 "0040_replacements_and_key_ids", 41 "0041_external_url",
+    42 "0042_status_lifetimes");
 
 statements! {
     HAS_TABLE = "SELECT COUNT(*) AS n FROM sqlite_master WHERE name = '_sqlx_migrations'",

@@ -49,6 +49,7 @@ pub mod row_macs;
 pub mod secrets;
 pub mod servers;
 pub mod sessions;
+pub mod status_lifetimes;
 pub mod suspensions;
 pub mod tokens;
 pub mod users;
@@ -113,6 +114,7 @@ pub fn statements() -> Vec<Sql> {
         revocations::ALL,
         servers::ALL,
         sessions::ALL,
+        status_lifetimes::ALL,
         suspensions::ALL,
         tokens::ALL,
         users::ALL,

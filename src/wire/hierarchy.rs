@@ -1,6 +1,6 @@
 //! Domains, issuers and profiles in JSON.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -91,6 +91,13 @@ pub struct IssuerRequest {
     /// Base of its CRL, OCSP and issuer pointers; that of the newest issuer when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status_url: Option<String>,
+    /// How long a CRL of the new issuer is valid, 1h to 365d; a new one comes after a quarter of it, and at least every week.
+    /// 24h when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_lifetime: Option<String>,
+    /// How long an OCSP answer is valid, 15m to 30d; 12h when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ocsp_lifetime: Option<String>,
 }
 
 /// A change to an issuer.
@@ -101,6 +108,20 @@ pub struct IssuerChange {
     /// Who signs its OCSP answers: `delegate`, which goes on while the server is locked, or `issuer`, its own key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ocsp_signer: Option<String>,
+    /// How long its CRLs are valid, 1h to 365d; a new one comes after a quarter of it, and at least every week. Null goes back
+    /// to the default, 24h. Not for a root, whose CRLs are signed for all of its life.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub crl_lifetime: Option<Option<String>>,
+    /// How long its OCSP answers are valid, 15m to 30d. Null goes back to the default, 12h.
+    #[serde(default, deserialize_with = "said", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub ocsp_lifetime: Option<Option<String>>,
+}
+
+/// A member that is there, null included (RFC 7396).
+fn said<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(d).map(Some)
 }
 
 /// A certification authority: a name and a key.
@@ -143,6 +164,12 @@ pub struct Issuer {
     pub ocsp_url: String,
     /// Who signs its OCSP answers: `delegate` or `issuer`.
     pub ocsp_signer: String,
+    /// How long its CRLs are valid; absent for a root, whose CRLs are signed for all of its life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crl_lifetime: Option<String>,
+    /// How long its OCSP answers are valid.
+    #[serde(default)]
+    pub ocsp_lifetime: String,
     /// SHA-256 of its own certificate in hex: of a root, what `chancery bootstrap --fingerprint` compares.
     #[serde(default)]
     pub sha256: String,

@@ -197,8 +197,9 @@ def serving(journey, page):
 
 
 def openssl_files(world):
-    """CSRs, and a CA of others, as openssl makes them."""
+    """CSRs, and a CA of others, as openssl makes them; a password in a file."""
     world.must("""
+echo 'for Windows' > p12.password
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout web.key -subj /CN=web.lab.example -addext subjectAltName=DNS:web.lab.example -out web.csr
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout stolen.key -subj /CN=web.lab.example -addext subjectAltName=DNS:web.lab.example -out stolen-too.csr
 openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout stolen2.key -subj /CN=web.lab.example -out stolen.csr

@@ -1,7 +1,8 @@
 //! What verifiers fetch: is there a CRL in force and a living OCSP delegate for each issuer whose certificates somebody may
 //! still verify?
 
-use super::super::crl::CRL_EVERY;
+use std::time::Duration;
+
 use super::super::snapshot::{LoadedIssuer, Snapshot};
 use super::remedies::how_to_publish;
 use super::{Check, Severity, check};
@@ -21,6 +22,12 @@ fn names_a_missing_crl(snapshot: &Snapshot, loaded: &LoadedIssuer) -> Option<Str
         "the certificate of {slug} names a CRL of {above}, which may sign none, so verifiers that ask for it refuse \
          everybody; `chancery ca renew {slug}` makes one that names none"
     ))
+}
+
+/// How old a CRL may be before somebody should look: one publication was missed, and another one in a while.
+fn late(loaded: &LoadedIssuer) -> Duration {
+    let interval = loaded.lifetimes.crl_interval();
+    interval + interval.min(hours(1))
 }
 
 impl Authority {
@@ -72,7 +79,7 @@ impl Authority {
             IssuerRole::Root if end <= now + days(7) && !crls::has_ahead(&self.store, id, now).await? => {
                 problem(Severity::Warning, format!("the CRL of {slug} expires at {end}, and no later one is signed"))
             }
-            IssuerRole::Issuing if now.since(crl.starts_at) > CRL_EVERY + hours(1) => problem(
+            IssuerRole::Issuing if now.since(crl.starts_at) > late(loaded) => problem(
                 Severity::Warning,
                 format!("the CRL of {slug} of {} should have been replaced by a newer one", crl.this_update),
             ),

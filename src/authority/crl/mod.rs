@@ -19,6 +19,7 @@ use crate::model::actor::Actor;
 use crate::model::crl::CrlNumber;
 use crate::model::id::IssuerId;
 use crate::model::issuer::Issuer;
+use crate::model::status_lifetimes::StatusLifetimes;
 use crate::pki::crl::CrlEntries;
 use crate::pki::issuer::IssuerKey;
 use crate::store::crls::{self, CrlHead};
@@ -32,9 +33,9 @@ pub use series::{Publishing, Reader, collect, sign_first, sign_root_series};
 use series::{SignedCrl, sign_last, store_signed};
 pub(super) use series::{Window, counter_after, push_listed, seal};
 
-/// nextUpdate of the CRL in force.
-pub const CRL_LIFE: Duration = hours(24);
-/// How often one is published when nothing was revoked.
+/// How long a CRL is in force where no operator set it.
+pub const CRL_LIFE: Duration = StatusLifetimes::DEFAULT.crl;
+/// How often one is then published when nothing was revoked.
 pub const CRL_EVERY: Duration = hours(6);
 /// thisUpdate of CRL and OCSP lies so far back: verifiers whose clock is behind would refuse what comes from their
 /// future (OpenSSL's CRL check allows no skew).
@@ -89,12 +90,10 @@ impl Authority {
         failed = failed.or(self.outdate_crls().await.err());
         let snapshot = self.snapshot();
         for issuer in hierarchy::issuers(&self.store).await? {
-            let Some(key) = snapshot.issuer_by_id(issuer.id).and_then(|i| i.key.clone()) else { continue };
-            if !key.signs_crls() {
-                continue;
-            }
+            let Some(loaded) = snapshot.issuer_by_id(issuer.id) else { continue };
+            let Some(key) = loaded.key.clone().filter(|key| key.signs_crls()) else { continue };
             // on the heap: what a publication holds over its waits is large
-            match Box::pin(self.publish_if_due(&issuer, &key)).await {
+            match Box::pin(self.publish_if_due(&issuer, &key, loaded.lifetimes)).await {
                 Ok(done) => published += usize::from(done),
                 Err(error) => {
                     metrics::counter!("chancery_crl_publish_failures_total", "issuer" => issuer.slug.clone())
@@ -106,11 +105,11 @@ impl Authority {
         failed.map_or(Ok(published), Err)
     }
 
-    async fn publish_if_due(&self, issuer: &Issuer, key: &IssuerKey) -> Result<bool> {
+    async fn publish_if_due(&self, issuer: &Issuer, key: &IssuerKey, lifetimes: StatusLifetimes) -> Result<bool> {
         let now = self.store.now();
         let last = crls::in_force(&self.store, issuer.id, now).await?;
         let is_dirty = issuer.crl_dirty || self.renew_changed(issuer, last.as_ref()).await?;
-        let due = is_due(last.as_ref(), now);
+        let due = is_due(last.as_ref(), now, lifetimes);
         if !is_dirty && due && self.has_ended(issuer, key).await? {
             return self.publish_last(issuer, key, last.as_ref()).await;
         }
@@ -127,7 +126,7 @@ impl Authority {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
             let started = crate::clock::monotonic();
-            match Box::pin(self.publish(issuer.id, key, signs)).await? {
+            match Box::pin(self.publish(issuer.id, key, signs, lifetimes)).await? {
                 Outcome::Published => {
                     metrics::histogram!("chancery_crl_publish_duration_seconds", "issuer" => issuer.slug.clone())
                         .record(started.elapsed());
@@ -199,12 +198,19 @@ impl Authority {
         Ok(last.is_none_or(|end| end + KEPT_PAST_END < now))
     }
 
-    async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
-        let Some(begun) = self.begin_publication(id, key, signs).await? else { return Ok(Outcome::NothingDue) };
+    async fn publish(
+        &self,
+        id: IssuerId,
+        key: &IssuerKey,
+        signs: Signs,
+        lifetimes: StatusLifetimes,
+    ) -> Result<Outcome> {
+        let begun = self.begin_publication(id, key, signs, lifetimes).await?;
+        let Some(begun) = begun else { return Ok(Outcome::NothingDue) };
         let started = crate::clock::monotonic();
         let (entries, basis) = Box::pin(self.read_entries(&begun)).await?;
         let (read, listed) = (started.elapsed(), entries.count());
-        let (now, publishing) = (begun.now, self.publishing());
+        let (now, publishing) = (begun.now, self.publishing().lasting(lifetimes));
         let mut number = begun.number;
         let mut signed = Vec::with_capacity(2);
         let windows = match signs {
@@ -244,14 +250,20 @@ impl Authority {
     }
 
     /// The first transaction: is there something to do, and from where does it go on?
-    async fn begin_publication(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Option<Begun>> {
+    async fn begin_publication(
+        &self,
+        id: IssuerId,
+        key: &IssuerKey,
+        signs: Signs,
+        lifetimes: StatusLifetimes,
+    ) -> Result<Option<Begun>> {
         let mut tx = self.store.begin(&Actor::job("crl")).await?;
         let issuer = hierarchy::lock_issuer(&mut tx, id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent("an issuer vanished while its CRL was made"))?;
         let now = tx.now();
         let last = crls::in_force(&mut tx, id, now).await?;
         // another replica may have done it while we waited for the row
-        let due = issuer.crl_dirty || is_due(last.as_ref(), now);
+        let due = issuer.crl_dirty || is_due(last.as_ref(), now, lifetimes);
         // what is dirty needs a CRL in force, and the one for later would take its dirt away
         if due == (signs == Signs::Ready) {
             return Ok(None);
@@ -312,8 +324,8 @@ async fn epoch(tx: &mut Tx) -> Result<u64> {
 }
 
 /// By the time of signing: thisUpdate is backdated, and that of a CRL made ready lies after it.
-fn is_due(last: Option<&CrlHead>, now: Timestamp) -> bool {
-    last.is_none_or(|crl| now.since(crl.created_at) >= CRL_EVERY)
+fn is_due(last: Option<&CrlHead>, now: Timestamp, lifetimes: StatusLifetimes) -> bool {
+    last.is_none_or(|crl| now.since(crl.created_at) >= lifetimes.crl_interval())
 }
 
 /// Large lists are published at a distance that grows with them: 2 s for a million entries. What was revoked meanwhile

@@ -10,13 +10,14 @@ use serde_json::json;
 
 use super::{BACKDATE, Begun, CRL_LIFE, KEPT_PAST_END, LARGE, begin, no_numbers};
 use crate::authority::Authority;
-use crate::clock::{Timestamp, days, hours};
+use crate::clock::{Timestamp, days};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::audit::AuditEvent;
 use crate::model::crl::CrlNumber;
 use crate::model::id::{CrlId, IssuerId};
 use crate::model::issuer::Issuer;
 use crate::model::key::SignatureAlgorithm;
+use crate::model::status_lifetimes::StatusLifetimes;
 use crate::pki::crl::{CrlEntries, CrlError, CrlInput, CrlScope, PreparedCrl, prepare_crl, seal_crl};
 use crate::pki::issuer::IssuerKey;
 use crate::pki::oids;
@@ -25,18 +26,16 @@ use crate::store::crls::{self, CrlHead, NewCrl};
 use crate::store::engine::On;
 use crate::store::{Store, Tx, revocations};
 
-/// When the one that stands ready begins, and how long it lasts: the time that a server may be locked.
-const READY_AFTER: Duration = hours(20);
-const READY_LIFE: Duration = days(7);
 /// A root's series: one every 60 days, each for 120.
 const ROOT_EVERY: Duration = days(60);
 const ROOT_LIFE: Duration = days(120);
 
-/// What publishing needs beside the issuer's key: the status seal, and how far thisUpdate lies back.
+/// What publishing needs beside the issuer's key: the status seal, how far thisUpdate lies back, and how long a CRL is good.
 #[derive(Debug, Clone, Copy)]
 pub struct Publishing<'a> {
     keys: &'a dyn KeyStore,
     backdate: Duration,
+    lifetimes: StatusLifetimes,
 }
 
 /// One window of a CRL to be signed.
@@ -57,7 +56,7 @@ pub(super) struct SignedCrl {
 
 impl Authority {
     pub(in crate::authority) fn publishing(&self) -> Publishing<'_> {
-        Publishing { keys: self.keys.as_ref(), backdate: self.crl_backdate }
+        Publishing { keys: self.keys.as_ref(), backdate: self.crl_backdate, lifetimes: StatusLifetimes::DEFAULT }
     }
 
     pub(in crate::authority) fn can_seal(&self) -> bool {
@@ -68,7 +67,12 @@ impl Authority {
 impl<'a> Publishing<'a> {
     /// For the hierarchy that is made before there is a server.
     pub fn first(keys: &'a dyn KeyStore) -> Self {
-        Publishing { keys, backdate: BACKDATE }
+        Publishing { keys, backdate: BACKDATE, lifetimes: StatusLifetimes::DEFAULT }
+    }
+
+    /// The same for an issuer with lifetimes of its own.
+    pub fn lasting(self, lifetimes: StatusLifetimes) -> Self {
+        Publishing { lifetimes, ..self }
     }
 
     pub(super) fn can_seal(&self) -> bool {
@@ -91,7 +95,7 @@ impl<'a> Publishing<'a> {
         let back = (now - self.backdate).max(key.validity().not_before()).min(now);
         Window {
             this_update: planted!("crl-this-update-goes-back", back, last.map_or(back, |last| back.max(last))),
-            next_update: planted!("crl-lasts-48-hours", now + crate::clock::hours(48), now + CRL_LIFE),
+            next_update: planted!("crl-lasts-48-hours", now + crate::clock::hours(48), now + self.lifetimes.crl),
             starts_at: None,
         }
     }
@@ -101,7 +105,7 @@ impl<'a> Publishing<'a> {
     }
 
     pub(in crate::authority) fn ready(&self, now: Timestamp) -> Window {
-        self.later(now + READY_AFTER, READY_LIFE)
+        self.later(now + self.lifetimes.ready_after(), self.lifetimes.ready_life())
     }
 
     fn later(&self, starts_at: Timestamp, life: Duration) -> Window {

@@ -121,7 +121,7 @@ impl Authority {
         let now = self.store.now();
         let is_wanted = self.take_wanted(&domain_series(domain));
         let young = before.filter(|_| !is_wanted).filter(|head| {
-            head.issuer_id == signer.issuer.id && head.created_at <= now && now.since(head.created_at) < CRL_EVERY
+            head.issuer_id == signer.issuer.id && head.created_at <= now && now.since(head.created_at) < every(signer)
         });
         let waits = young.is_some_and(|head| self.wants_ready_list(head, now));
         if young.is_some() && !waits && self.domain_crls.seen(domain) == Some(version) {
@@ -170,7 +170,8 @@ impl Authority {
         let read = started.elapsed();
         let count = entries.count();
         let number = before.map_or(0, |head| head.counter) + 1;
-        let window = self.publishing().window_after(*now, before.map(|head| head.this_update), key);
+        let publishing = self.publishing().lasting(signer.lifetimes);
+        let window = publishing.window_after(*now, before.map(|head| head.this_update), key);
         let both = self.can_seal() && i64::try_from(count).is_ok_and(|count| count <= LARGE);
         let ahead = match both {
             true => Some(self.sign_ready_list(publication, number + 1, entries.clone()).await?),
@@ -258,7 +259,7 @@ impl Authority {
         number: i64,
         entries: CrlEntries,
     ) -> Result<(DomainCrlAhead, Vec<u8>)> {
-        let window = self.publishing().ready(publication.now);
+        let window = self.publishing().lasting(publication.signer.lifetimes).ready(publication.now);
         let count = i64::try_from(entries.count()).unwrap_or(i64::MAX);
         let der = self.sign_list(publication, number, window, entries).await?;
         let sealed = self.keys.seal_status(LABEL, &seal_id(publication.domain, number), der)?;
@@ -306,6 +307,12 @@ pub(super) fn list_number(epoch: i64, number: i64) -> CrlNumber {
 /// A sealed list opens as the one of its domain and number alone.
 fn seal_id(domain: &str, number: i64) -> Vec<u8> {
     [&number.to_be_bytes(), domain.as_bytes()].concat()
+}
+
+/// How often a list is made anew when nothing changed: as often as the CRL of its signer, and at least as often as entries of
+/// expired certificates need (`KEPT_PAST_END`).
+fn every(signer: &LoadedIssuer) -> Duration {
+    signer.lifetimes.crl_interval().min(CRL_EVERY)
 }
 
 /// Where a domain's list is served.

@@ -13,6 +13,7 @@ use super::plan::{Plan, Wanted, free_slug, title};
 use crate::authority::Authority;
 use crate::authority::crl::Publishing;
 use crate::authority::snapshot::LoadedIssuer;
+use crate::authority::status_lifetimes;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
@@ -21,6 +22,7 @@ use crate::model::id::DomainId;
 use crate::model::identifier::shown;
 use crate::model::issuer::{Domain, Issuer, IssuerRole, IssuerState};
 use crate::model::key::KeyAlgorithm;
+use crate::model::status_lifetimes::{LifetimesChange, SetLifetimes};
 use crate::pki::issuer::IssuerKey;
 use crate::pki::name_constraints::NameConstraints;
 use crate::pki::signer::KeyPurpose;
@@ -92,6 +94,16 @@ impl Authority {
                 "leave --permit, --exclude and --eku out, and give them to `chancery ca create DOMAIN --under ROOT`",
             )
             .explained("a root has no name constraints and no extended key usages: the issuers below it have them"));
+        }
+        if wanted.lifetimes != LifetimesChange::default() {
+            return Err(Error::refused(
+                ErrorKind::Unprocessable,
+                "issuer.root",
+                "a root with crl_lifetime or ocsp_lifetime",
+                "a root without them: its CRLs are signed for all of its life",
+                "leave --crl-lifetime and --ocsp-lifetime out, and give them to `chancery ca create DOMAIN --under ROOT`",
+            )
+            .explained("a new root takes no crl_lifetime and no ocsp_lifetime: its CRLs are signed for all of its life"));
         }
         let plan = Plan::of(wanted)?;
         self.refuse_unknown(&plan.domain)?;
@@ -319,7 +331,10 @@ async fn found_below(
     let name = format!("Chancery {} Issuing {number}", plan.domain);
     let place = plan.place(slug.clone(), name, issuers)?;
     let powers = Powers { usages: &plan.usages, constraints: plan.constraints.as_deref(), life: plan.life };
-    found_issuing(tx, publishing, keys, place, above, &powers).await
+    let publishing = publishing.lasting(SetLifetimes::default().changed(plan.lifetimes).resolved());
+    let made = found_issuing(tx, &publishing, keys, place, above, &powers).await?;
+    status_lifetimes::write(tx, &made.issuer, plan.lifetimes).await?;
+    Ok(made)
 }
 
 /// Slugs that an issuer has, or that wait for one.

@@ -7,6 +7,7 @@ use crate::clock::days;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
 use crate::model::key::KeyAlgorithm;
+use crate::model::status_lifetimes::LifetimesChange;
 use crate::pki::constraint_list::ConstraintList;
 use crate::pki::profile::{ExtendedKeyUsage, ProfileConfig, shipped};
 
@@ -27,6 +28,8 @@ pub struct Wanted {
     pub years: Option<u32>,
     /// Base of its CRL, OCSP and issuer pointers; that of the newest issuer when absent.
     pub status_url: Option<String>,
+    /// Of the issuer.
+    pub lifetimes: LifetimesChange,
 }
 
 /// The same, checked and complete.
@@ -43,6 +46,7 @@ pub struct Plan {
     /// The years were asked for: then the issuer above must live as long.
     pub exact: bool,
     pub status_url: Option<String>,
+    pub lifetimes: LifetimesChange,
 }
 
 const YEARS: std::ops::RangeInclusive<u32> = 1..=25;
@@ -63,6 +67,7 @@ impl Plan {
             life: life(years),
             exact: wanted.years.is_some(),
             status_url: wanted.status_url.as_deref().map(check_status_url).transpose()?,
+            lifetimes: wanted.lifetimes,
         })
     }
 

@@ -18,15 +18,16 @@ use aws_lc_rs::hmac;
 
 use super::engine::{Arg, On, Row, Sql};
 use super::{
-    Store, Tx, accounts, authorizations, eab_keys, grants, guards, hierarchy, profiles, sessions, suspensions,
-    tokens, users,
+    Store, Tx, accounts, authorizations, eab_keys, grants, guards, hierarchy, profiles, sessions, status_lifetimes,
+    suspensions, tokens, users,
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::serial::to_hex;
 
 pub(in crate::store) use tables::{
     ACCOUNTS, ANCHORS, AUTHORIZATIONS, DIRECTORIES, EAB_KEY_COUNTS, EAB_KEYS, GRANT_COUNTS, GRANTS,
-    ISSUER_CERTIFICATES, ISSUERS, PROFILES, SESSIONS, SETUP_LINKS, TOKENS, USERS, authorization_values, mac_columns,
+    ISSUER_CERTIFICATES, ISSUER_LIFETIMES, ISSUERS, PROFILES, SESSIONS, SETUP_LINKS, TOKENS, USERS,
+    authorization_values, mac_columns,
 };
 pub use tables::{ALL_TABLES, AUTHORIZATION_LIFE, MacTable};
 pub use write::{FoundRow, accept, find, living, seal_page, walk};
@@ -54,6 +55,7 @@ pub(in crate::store) fn statements() -> Vec<Sql> {
         hierarchy::SEALED,
         profiles::SEALED,
         sessions::SEALED,
+        status_lifetimes::SEALED,
         suspensions::SEALED,
         tokens::SEALED,
         users::SEALED,

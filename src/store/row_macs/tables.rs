@@ -236,6 +236,10 @@ mac_tables! {
         id: Bytes, slug: Text, domain: Text, name: Text, role: Text, key_id: Bytes, parent_id: Bytes, status: Text, state: Text,
         is_default: Bool, former: Text, status_url: Text
     };
+    /// A row appears when an operator first sets a lifetime.
+    ISSUER_LIFETIMES = "issuer_lifetimes" as "issuer_lifetimes" by "issuer_id" shown id::<IssuerId>, public {
+        issuer_id: Bytes, crl_lifetime: Int, ocsp_lifetime: Int
+    };
     ISSUER_CERTIFICATES = "issuer_certificates" as "issuer_certificate" by "id" shown id::<IssuerCertificateId>, public {
         id: Bytes, issuer_id: Bytes, certificate_id: Bytes, der: Bytes, not_before: Int, not_after: Int
     };

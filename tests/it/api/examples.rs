@@ -55,7 +55,14 @@ async fn calls(book: &mut Book) {
     book.get("listCertificateEvents", &format!("{CERTIFICATES}/{id}/events")).await;
     book.get("listIssuers", "/api/v1/issuers").await;
     book.get("getIssuer", "/api/v1/issuers/tls-1").await;
-    book.send("changeIssuer", "PATCH", "/api/v1/issuers/tls-1", None, json!({"ocsp_signer": "delegate"})).await;
+    book.send(
+        "changeIssuer",
+        "PATCH",
+        "/api/v1/issuers/tls-1",
+        None,
+        json!({"ocsp_signer": "delegate", "crl_lifetime": "48h", "ocsp_lifetime": null}),
+    )
+    .await;
     book.get("listProfiles", "/api/v1/profiles").await;
     book.get("getProfile", "/api/v1/profiles/tls-server").await;
     let rules = json!({"name": "lab-server", "description": "Servers of the lab", "domain": "tls",

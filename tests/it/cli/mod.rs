@@ -3,6 +3,7 @@
 mod authorities;
 mod backup;
 mod contexts;
+mod files;
 mod first_year;
 mod help;
 mod hints;

@@ -10,6 +10,7 @@ mod crls;
 mod faults;
 mod fsck;
 mod large_crls;
+mod lifetimes;
 mod moved_issuers;
 pub mod ocsp;
 mod races;

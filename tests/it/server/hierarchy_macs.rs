@@ -229,7 +229,44 @@ async fn gains(server: &TestServer, gain: Gain, roots: &[Vec<u8>]) -> bool {
     }
 }
 
+/// Moves a lifetime, or puts back the row of before with its MAC.
+const LIFETIMES: [&str; 4] = [
+    "UPDATE issuer_lifetimes SET crl_lifetime = 31536000000000",
+    "UPDATE issuer_lifetimes SET row_mac = NULL",
+    "UPDATE issuer_lifetimes SET crl_lifetime = (SELECT k.crl_lifetime FROM kept_lifetimes k), row_version = (SELECT k.row_version FROM kept_lifetimes k), \
+     row_mac = (SELECT k.row_mac FROM kept_lifetimes k)",
+    "UPDATE issuer_lifetimes SET issuer_id = (SELECT id FROM issuers WHERE slug = 'tls-root')",
+];
+
 on_both_servers! {
+    async fn a_lifetime_that_is_written_by_sql_does_not_hold(server) {
+        use chancery::clock::days;
+        use chancery::model::status_lifetimes::{LifetimesChange, StatusLifetimes};
+        let authority = &server.app().authority;
+        let actor = Actor::host(0, "test");
+        let of = |slug: &'static str| async move {
+            authority.reload().await.unwrap();
+            authority.snapshot().issuer(slug).unwrap().lifetimes
+        };
+        for (life, text) in [(300, "CREATE TABLE kept_lifetimes AS SELECT * FROM issuer_lifetimes"), (2, "CREATE TABLE right_lifetimes AS SELECT * FROM issuer_lifetimes")] {
+            authority.set_lifetimes(&actor, "tls-1", LifetimesChange { crl: Some(Some(days(life))), ocsp: None }).await.unwrap();
+            assert_eq!(of("tls-1").await.crl, days(life));
+            sql(server, text, &[]).await;
+        }
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+        for edit in LIFETIMES {
+            sql(server, edit, &[]).await;
+            assert_eq!((of("tls-1").await, of("tls-root").await), (StatusLifetimes::DEFAULT, StatusLifetimes::DEFAULT), "{edit}");
+            let findings = authority.fsck().await.unwrap().findings;
+            assert!(findings.iter().any(|finding| finding.contains("issuer_lifetimes:")), "{edit}: {findings:?}");
+            sql(server, "DELETE FROM issuer_lifetimes", &[]).await;
+            sql(server, "INSERT INTO issuer_lifetimes SELECT * FROM right_lifetimes", &[]).await;
+            assert_eq!(of("tls-1").await.crl, days(2), "{edit}: put right");
+        }
+        authority.look_at_rows().await.unwrap();
+        assert_eq!(authority.fsck().await.unwrap().findings, Vec::<String>::new());
+    }
+
     async fn no_row_of_the_hierarchy_that_is_written_by_sql_gives_power(server) {
         let der = rcgen::generate_simple_self_signed(vec!["root.test".to_owned()]).unwrap().cert.der().to_vec();
         let roots: Vec<Vec<u8>> = server.app().authority.snapshot().roots("tls").iter().map(|der| der.to_vec()).collect();
