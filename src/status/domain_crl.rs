@@ -38,9 +38,3 @@ pub(super) async fn bundle(authority: &Authority, domain: &str, headers: &Header
     }
     Ok(cached_crls(headers, authority.crl_bundle(domain).await?, MAX_AGE))
 }
-
-/// `/crl/{issuer}.pem`: the complete CRL in PEM.
-pub(super) async fn pem_of(authority: &Authority, slug: &str, headers: &HeaderMap) -> Result<Response> {
-    let crl = authority.current_crl(slug).await?;
-    Ok(cached_crls(headers, vec![(crl.der.clone(), crl.tag.clone())], MAX_AGE))
-}

@@ -53,10 +53,15 @@ fn cached(headers: &HeaderMap, media: &'static str, body: impl Into<Body>, tag: 
 /// CRLs (each DER with its tag) as one PEM text, which is made while it is sent.
 fn cached_crls(headers: &HeaderMap, crls: Vec<(Bytes, String)>, max_age: u64) -> Response {
     const LABEL: &str = "X509 CRL";
-    let tag = issuers::tag(crls.iter().map(|(_, tag)| tag.as_str()).collect::<Vec<_>>().join(" ").as_bytes());
+    let tag = crls_tag(crls.iter().map(|(_, tag)| tag.as_str()));
     let octets = crls.iter().map(|(der, _)| pem::encoded_length(LABEL, der.len())).sum();
     let pieces = crls.into_iter().flat_map(|(der, _)| pem::pieces(LABEL, der)).map(Bytes::from);
     in_pieces(headers, PEM, octets, pieces, &tag, max_age)
+}
+
+/// What a PEM text of CRLs with these tags is called.
+fn crls_tag<'a>(tags: impl IntoIterator<Item = &'a str>) -> String {
+    issuers::tag(tags.into_iter().collect::<Vec<_>>().join(" ").as_bytes())
 }
 
 /// A CRL in DER. A large one goes in pieces: a body that is given as a whole is copied as a whole before it is sent.

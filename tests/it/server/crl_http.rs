@@ -11,17 +11,56 @@ async fn ask(server: &TestServer, method: &str, headers: &[(&str, &str)]) -> wir
     wire::ask(stream, method, "/crl/tls-1.crl", headers, b"").await.unwrap()
 }
 
-/// The headers alone.
 async fn head(server: &TestServer) -> String {
+    head_of(server, "/crl/tls-1.crl").await
+}
+
+/// The headers alone.
+async fn head_of(server: &TestServer, path: &str) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let mut stream = tokio::net::TcpStream::connect(server.running().addresses.http).await.unwrap();
-    stream.write_all(b"HEAD /crl/tls-1.crl HTTP/1.1\r\nHost: ca.test\r\nConnection: close\r\n\r\n").await.unwrap();
+    let request = format!("HEAD {path} HTTP/1.1\r\nHost: ca.test\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
     let mut text = String::new();
     stream.read_to_string(&mut text).await.unwrap();
     text
 }
 
 crate::on_both_servers! {
+    async fn a_crl_in_pem_is_the_same_and_is_cached_the_same(server) {
+        let ask = |method: &'static str, path: &'static str, headers: Vec<(&'static str, String)>| async move {
+            let stream = tokio::net::TcpStream::connect(server.running().addresses.http).await.unwrap();
+            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            wire::ask(stream, method, path, &headers, b"").await.unwrap()
+        };
+        let (der, pem) = (ask("GET", "/crl/tls-1.crl", vec![]).await, ask("GET", "/crl/tls-1.pem", vec![]).await);
+        let read = openssl::x509::X509Crl::from_pem(&pem.body).unwrap();
+        assert_eq!(read.to_der().unwrap(), der.body);
+        assert_eq!(pem.header("content-type"), Some("application/x-pem-file"));
+        for name in ["cache-control", "last-modified"] {
+            assert_eq!(pem.header(name).unwrap(), der.header(name).unwrap(), "{name}");
+        }
+        let etag = pem.header("etag").unwrap().to_owned();
+        assert_ne!(etag, der.header("etag").unwrap(), "other bytes");
+        for (name, value) in [("If-None-Match", etag.clone()), ("If-Modified-Since", pem.header("last-modified").unwrap().to_owned())] {
+            let reply = ask("GET", "/crl/tls-1.pem", vec![(name, value)]).await;
+            assert_eq!((reply.status, reply.header("etag")), (304, Some(etag.as_str())), "{name}");
+        }
+        for path in ["/crl/tls-1", "/crl/tls-1.der", "/crl/nobody.pem", "/crl/.pem"] {
+            assert_eq!(ask("GET", path, vec![]).await.status, 404, "{path}");
+        }
+        // every CRL up to the root, which programs want that check each certificate of a chain
+        let bundle = ask("GET", "/bundles/tls.crl.pem", vec![]).await;
+        let text = String::from_utf8(bundle.body).unwrap();
+        assert_eq!(text.matches("BEGIN X509 CRL").count(), 2, "{text}");
+        assert!(text.contains(std::str::from_utf8(&pem.body).unwrap()));
+        for path in ["/crl/tls-1.pem", "/bundles/tls.crl.pem"] {
+            let head = head_of(server, path).await;
+            assert!(head.starts_with("HTTP/1.1 200") && head.ends_with("\r\n\r\n"), "{head}");
+            assert!(head.contains("content-length: ") && head.contains("etag: "), "{head}");
+        }
+    }
+
     async fn a_crl_has_validators_that_change_with_its_bytes(server) {
         let first = ask(server, "GET", &[]).await;
         let etag = first.header("etag").unwrap().to_owned();
