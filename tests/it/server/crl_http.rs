@@ -28,6 +28,7 @@ async fn head_of(server: &TestServer, path: &str) -> String {
 
 crate::on_both_servers! {
     async fn a_crl_in_pem_is_the_same_and_is_cached_the_same(server) {
+        let server: &TestServer = server;
         let ask = |method: &'static str, path: &'static str, headers: Vec<(&'static str, String)>| async move {
             let stream = tokio::net::TcpStream::connect(server.running().addresses.http).await.unwrap();
             let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
