@@ -79,13 +79,26 @@ pub fn write(contents: &Contents<'_>, password: &str, scheme: Scheme, entropy: &
     let encrypted =
         der::sequence(&[&der::oid(&oids::PKCS7_DATA), &algorithm, &der::tlv(der::context(0), &ciphertext)]);
     let encrypted = content(&oids::PKCS7_ENCRYPTED_DATA, &der::sequence(&[&der::unsigned(&[0]), &encrypted]));
-    let (algorithm, ciphertext) = seal(contents.key, password, scheme, entropy)?;
+    let (algorithm, ciphertext) = seal(&first_version(contents.key)?, password, scheme, entropy)?;
     let key = der::sequence(&[&algorithm, &der::octet_string(&ciphertext)]);
     let key = der::sequence(&[&der::oid(&oids::SHROUDED_KEY_BAG), &explicit(&key), &own]);
     let plain = content(&oids::PKCS7_DATA, &der::octet_string(&der::sequence(&[&key])));
     let safe = der::sequence(&[&encrypted, &plain]);
     let mac = mac(&safe, password, scheme, entropy)?;
     Ok(der::sequence(&[&der::unsigned(&[3]), &content(&oids::PKCS7_DATA, &der::octet_string(&safe)), &mac]))
+}
+
+/// A key as PKCS#8 of version 1: readers of PKCS#12 know no other, and Ed25519 keys are made with version 2, which adds the
+/// public key (RFC 5958).
+fn first_version(pkcs8: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let unreadable = |e| Error::malformed("the private key is no PKCS#8").because(e);
+    let read = || {
+        let mut key = der::only_sequence(pkcs8)?;
+        key.integer()?;
+        Ok::<_, der::DerError>((key.expect(der::SEQUENCE)?.raw, key.expect(der::OCTET_STRING)?.raw))
+    };
+    let (algorithm, octets) = read().map_err(unreadable)?;
+    Ok(Zeroizing::new(der::sequence(&[&der::unsigned(&[0]), algorithm, octets])))
 }
 
 /// The AlgorithmIdentifier, and the ciphertext.
@@ -158,10 +171,13 @@ mod tests {
 
     #[test]
     fn what_was_written_opens_with_its_password_alone() {
-        let contents = Contents { key: b"a private key", chain: &[b"leaf".to_vec(), b"above".to_vec()], name: "web" };
+        let (algorithm, octets) = (der::sequence(&[&der::oid(&oids::PBES2)]), der::octet_string(b"a private key"));
+        let key = |version: u8, more: &[u8]| der::sequence(&[&der::unsigned(&[version]), &algorithm, &octets, more]);
+        let second = key(1, &der::tlv(der::context(1), b"\0public"));
+        let contents = Contents { key: &second, chain: &[b"leaf".to_vec(), b"above".to_vec()], name: "web" };
         let file = write(&contents, "pass word", Scheme::Modern, &SeededEntropy::new(1)).unwrap();
         let read = pkcs12::read(&file, Some(b"pass word")).unwrap();
-        assert_eq!(read.key.as_slice(), b"a private key");
+        assert_eq!(read.key.as_slice(), key(0, &[]), "version 1, without the public key");
         assert_eq!(read.certificates, [b"leaf".to_vec(), b"above".to_vec()]);
         assert!(pkcs12::read(&file, Some(b"Pass word")).is_err());
         for odd in ["", "päss", "a\nb", &"x".repeat(201)] {
