@@ -100,11 +100,11 @@ pub struct Parts {
 
 impl Parts {
     pub fn from_members(outer: &Map<String, Value>) -> Result<Self> {
-        if let Some(name) = outer.keys().find(|name| !matches!(name.as_str(), "protected" | "payload" | "signature"))
-        {
+        // what is not understood MUST be ignored (RFC 7515 §7.2.1); these two are understood, and null is as absent
+        let is_there = |name: &&str| outer.get(*name).is_some_and(|value| !value.is_null());
+        if let Some(name) = ["header", "signatures"].iter().find(|name| is_there(name)) {
             return Err(Error::malformed(format!(
-                "the JWS has a member \"{}\": a flattened JWS has protected, payload and signature only, and no unprotected header (RFC 8555 §6.2)",
-                crate::model::identifier::shown(name)
+                "the JWS has a member \"{name}\": a flattened JWS has one signature and no unprotected header (RFC 8555 §6.2)"
             )));
         }
         let part = |name: &str| {
@@ -113,7 +113,7 @@ impl Parts {
         };
         let (protected, payload, signature) = (part("protected")?, part("payload")?, part("signature")?);
         let input = format!("{protected}.{payload}").into_bytes();
-        let header = json::parse_object(&base64url::decode(protected, "\"protected\"")?, WHAT)?;
+        let mut header = json::parse_object(&base64url::decode(protected, "\"protected\"")?, WHAT)?;
         let payload = base64url::decode(payload, "\"payload\"")?;
         let signature = base64url::decode(signature, "\"signature\"")?;
         if signature.is_empty() {
@@ -125,6 +125,8 @@ impl Parts {
         if header.contains_key("b64") {
             return Err(Error::malformed("\"b64\" is refused: payloads are base64url (RFC 7797 must not be used)"));
         }
+        // as in payloads
+        header.retain(|_, value| !value.is_null());
         Ok(Parts { header, input, payload, signature })
     }
 }

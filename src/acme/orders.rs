@@ -73,11 +73,16 @@ fn asked(members: &Map<String, Value>) -> Result<NewOrder> {
     let list = members.get("identifiers").and_then(Value::as_array).ok_or_else(wrong)?;
     Ok(NewOrder {
         identifiers: list.iter().map(|value| asked_name(value).ok_or_else(wrong)).collect::<Result<_>>()?,
-        profile: string(members, "profile", WHAT)?.map(str::to_owned),
+        profile: said(members, "profile")?.map(str::to_owned),
         not_before: time(members, "notBefore")?,
         not_after: time(members, "notAfter")?,
-        replaces: string(members, "replaces", WHAT)?.map(str::to_owned),
+        replaces: said(members, "replaces")?.map(str::to_owned),
     })
+}
+
+/// A text that says something: programs write an empty one for what they leave out, as Boulder and Pebble take it.
+fn said<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>> {
+    Ok(string(members, name, WHAT)?.filter(|text| !text.is_empty()))
 }
 
 /// An identifier object; members of the wrong type make none.
@@ -93,7 +98,7 @@ pub(super) fn asked_name(value: &Value) -> Option<AskedName> {
 /// Programs in Go write a time that nobody gave as the first second of year 1: step sends one with every order, and
 /// step-ca takes it for none.
 fn time(members: &Map<String, Value>, name: &str) -> Result<Option<Timestamp>> {
-    let Some(text) = string(members, name, WHAT)? else { return Ok(None) };
+    let Some(text) = said(members, name)? else { return Ok(None) };
     match times::moment(text) {
         Ok(at) if at == times::YEAR_ONE => Ok(None),
         Ok(at) => Ok(Some(at)),

@@ -24,6 +24,7 @@ mod jose;
 mod limits;
 mod mutations;
 mod nonces;
+mod odd;
 mod orders;
 mod problems;
 mod profiles;
