@@ -24,11 +24,12 @@ impl Authority {
         };
         let lacks = self.lacks(&figures, &found).await?;
         let fresh = || Anchor::new(installation, self.store.now(), figures);
-        let mut state = self.anchor.state();
-        state.found = trouble;
-        state.written.clone_from(&recalled);
-        state.memory = Some(recalled.unwrap_or_else(fresh));
-        drop(state);
+        {
+            let mut state = self.anchor.state();
+            state.found = trouble;
+            state.written.clone_from(&recalled);
+            state.memory = Some(recalled.unwrap_or_else(fresh));
+        }
         self.heed_marks(&lacks, false).await?;
         self.conclude(&found, &lacks);
         Ok(())
