@@ -10,8 +10,8 @@ use super::issue::unfit;
 use crate::authority::issue::Issued;
 use crate::error::{Error, Result};
 use crate::model::key::KeyAlgorithm;
-use crate::pki::pem;
 use crate::pki::pkcs12::{self, Contents, Scheme};
+use crate::pki::{pem, private_key};
 use crate::wire::certificates::{Certificate, IssueRequest, Pkcs12Request};
 
 /// A fresh key pair. The secret does not print.
@@ -45,7 +45,8 @@ fn generate(algorithm: KeyAlgorithm) -> Result<MadeKey> {
         }
     };
     let pair = pair.map_err(|e| Error::internal("a key could not be made", e))?;
-    Ok(MadeKey { spki: pair.subject_public_key_info(), pem: Zeroizing::new(pair.serialize_pem()) })
+    let pkcs8 = Zeroizing::new(pair.serialize_der());
+    Ok(MadeKey { spki: pair.subject_public_key_info(), pem: private_key::to_pem(&pkcs8)? })
 }
 
 /// The form in which a requester gets the key.

@@ -20,8 +20,8 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
-use crate::pki::pem;
 use crate::pki::request::csr_from_pem_or_der;
+use crate::pki::{pem, private_key};
 
 #[derive(Debug, Args)]
 pub struct IssueArgs {
@@ -126,7 +126,7 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
     let _until_both_are_there = pair.lock();
     files::refuse_existing(&[&pair.certificate, &pair.key], args.force).trying(what)?;
     let pkcs12 = args.pkcs12.prepare(&pair, args.force).trying(what)?;
-    let pem = Zeroizing::new(key.serialize_pem());
+    let pem = key_pem(&key).trying(what)?;
     pair.stage(&pem).map_err(elsewhere).trying(what)?;
     let mut made = match client.post("/api/v1/certificates", &args.wish.body(&csr)).await {
         Ok(made) => made,
@@ -200,6 +200,11 @@ pub fn chain(made: &Value) -> String {
         other => other.as_str().unwrap_or_default().to_owned(),
     };
     part("certificate") + &part("chain")
+}
+
+/// What is written beside a certificate.
+pub fn key_pem(key: &KeyPair) -> Result<Zeroizing<String>, Error> {
+    private_key::to_pem(&Zeroizing::new(key.serialize_der()))
 }
 
 pub fn generate(kind: &str) -> Result<KeyPair, Error> {

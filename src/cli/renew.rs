@@ -68,7 +68,7 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
     let pkcs12 = args.pkcs12.prepare(&pair, true).trying(what)?;
     let key = key(&args, &pair.key, &old).trying(what)?;
     let body = body(&args, &old, &known, &key).trying(what)?;
-    let pem = (!args.reuse_key).then(|| Zeroizing::new(key.serialize_pem()));
+    let pem = (!args.reuse_key).then(|| issue::key_pem(&key)).transpose().trying(what)?;
     if let Some(pem) = &pem {
         pair.stage(pem).trying(what)?;
     }

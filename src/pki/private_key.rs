@@ -25,6 +25,23 @@ pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>>
     }
 }
 
+/// A key as PKCS#8 of version 1, in PEM.
+pub fn to_pem(pkcs8: &[u8]) -> Result<Zeroizing<String>> {
+    Ok(Zeroizing::new(pem::encode("PRIVATE KEY", &first_version(pkcs8)?)))
+}
+
+/// A key as PKCS#8 of version 1. Ed25519 keys are made with version 2, which adds the public key (RFC 5958 §2); OpenSSL
+/// before 3.5 and all that is built on it read no such key.
+pub fn first_version(pkcs8: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
+    let read = || {
+        let mut key = der::only_sequence(pkcs8)?;
+        key.integer()?;
+        Ok((key.expect(der::SEQUENCE)?.raw, key.expect(der::OCTET_STRING)?.raw))
+    };
+    let (algorithm, octets) = read().map_err(crooked)?;
+    Ok(Zeroizing::new(der::sequence(&[&der::unsigned(&[0]), algorithm, octets])))
+}
+
 fn from_block(block: &Block, password: Option<&[u8]>) -> Result<Zeroizing<Vec<u8>>> {
     match block.label.as_str() {
         "PRIVATE KEY" => Ok(Zeroizing::new(block.der.clone())),

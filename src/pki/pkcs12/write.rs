@@ -10,7 +10,7 @@ use crate::entropy::{Entropy, random};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::serial::to_hex;
 use crate::pki::cbc::Cipher;
-use crate::pki::{der, key_policy, oids, pbes2};
+use crate::pki::{der, key_policy, oids, pbes2, private_key};
 
 /// Of each key and of the MAC. .NET refuses a file with more than 300,000 in one place or 600,000 in all, and fewer in the MAC
 /// than in the keys would be the way in.
@@ -79,26 +79,13 @@ pub fn write(contents: &Contents<'_>, password: &str, scheme: Scheme, entropy: &
     let encrypted =
         der::sequence(&[&der::oid(&oids::PKCS7_DATA), &algorithm, &der::tlv(der::context(0), &ciphertext)]);
     let encrypted = content(&oids::PKCS7_ENCRYPTED_DATA, &der::sequence(&[&der::unsigned(&[0]), &encrypted]));
-    let (algorithm, ciphertext) = seal(&first_version(contents.key)?, password, scheme, entropy)?;
+    let (algorithm, ciphertext) = seal(&private_key::first_version(contents.key)?, password, scheme, entropy)?;
     let key = der::sequence(&[&algorithm, &der::octet_string(&ciphertext)]);
     let key = der::sequence(&[&der::oid(&oids::SHROUDED_KEY_BAG), &explicit(&key), &own]);
     let plain = content(&oids::PKCS7_DATA, &der::octet_string(&der::sequence(&[&key])));
     let safe = der::sequence(&[&encrypted, &plain]);
     let mac = mac(&safe, password, scheme, entropy)?;
     Ok(der::sequence(&[&der::unsigned(&[3]), &content(&oids::PKCS7_DATA, &der::octet_string(&safe)), &mac]))
-}
-
-/// A key as PKCS#8 of version 1: readers of PKCS#12 know no other, and Ed25519 keys are made with version 2, which adds the
-/// public key (RFC 5958).
-fn first_version(pkcs8: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
-    let unreadable = |e| Error::malformed("the private key is no PKCS#8").because(e);
-    let read = || {
-        let mut key = der::only_sequence(pkcs8)?;
-        key.integer()?;
-        Ok::<_, der::DerError>((key.expect(der::SEQUENCE)?.raw, key.expect(der::OCTET_STRING)?.raw))
-    };
-    let (algorithm, octets) = read().map_err(unreadable)?;
-    Ok(Zeroizing::new(der::sequence(&[&der::unsigned(&[0]), algorithm, octets])))
 }
 
 /// The AlgorithmIdentifier, and the ciphertext.

@@ -95,11 +95,15 @@ crate::on_both_engines! {
 
     async fn a_key_made_by_the_server_is_told_once(at) {
         let room = Room::over(at).await;
-        let body = json!({"names": ["db.lab.example", "10.0.0.7"], "profile": "tls-server", "key": "P-384"});
-        let made = room.post(&room.admin, CERTIFICATES, &body).await.json();
-        let key = openssl::pkey::PKey::private_key_from_pem(made["private_key"].as_str().unwrap().as_bytes()).unwrap();
-        let leaf = X509::from_pem(made["certificate"].as_str().unwrap().as_bytes()).unwrap();
-        assert!(leaf.public_key().unwrap().public_eq(&key));
+        let mut made = serde_json::Value::Null;
+        for kind in ["P-256", "P-384", "P-521", "RSA-2048", "Ed25519"] {
+            let body = json!({"names": ["db.lab.example", "10.0.0.7"], "profile": "tls-server", "key": kind});
+            made = room.post(&room.admin, CERTIFICATES, &body).await.json();
+            let pem = made["private_key"].as_str().unwrap().as_bytes();
+            let key = openssl::pkey::PKey::private_key_from_pem(pem).unwrap_or_else(|e| panic!("{kind}: {e}"));
+            let leaf = X509::from_pem(made["certificate"].as_str().unwrap().as_bytes()).unwrap();
+            assert!(leaf.public_key().unwrap().public_eq(&key), "{kind}");
+        }
         let read = room.get(&room.admin, &format!("{CERTIFICATES}/{}", made["id"].as_str().unwrap())).await.json();
         assert_eq!(read["certificate"], made["certificate"]);
         assert!(read.get("private_key").is_none());

@@ -32,6 +32,24 @@ fn leftovers(at: &Path) -> Vec<String> {
 }
 
 #[test]
+fn openssl_reads_every_kind_of_key_that_is_made_or_kept() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    succeeds(at, &["init"]);
+    let file = "web.lab.example.crt";
+    for kind in ["P-256", "P-384", "P-521", "Ed25519"] {
+        succeeds(at, &["issue", "web.lab.example", "--key", kind, "--force"]);
+        for renewal in [&["renew", file, "--force"][..], &["renew", file, "--force", "--reuse-key"]] {
+            let key = read(at, "web.lab.example.key");
+            assert!(fits(&read(at, file), &key), "{kind}");
+            succeeds(at, renewal);
+            assert_eq!(key == read(at, "web.lab.example.key"), renewal.contains(&"--reuse-key"), "{kind}");
+        }
+        assert!(fits(&read(at, file), &read(at, "web.lab.example.key")), "{kind}");
+    }
+}
+
+#[test]
 fn a_renewal_is_as_long_as_the_certificate_before_and_says_what_it_replaces() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
