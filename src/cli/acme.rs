@@ -52,7 +52,7 @@ pub enum AcmeCommand {
     /// ACME directories: what each offers and requires
     Directory {
         #[command(subcommand)]
-        command: DirectoryCommand,
+        command: Box<DirectoryCommand>,
     },
     /// Show or set the limits of one account, and its paused names
     Limits(LimitsArgs),
@@ -206,7 +206,7 @@ pub async fn run(context: &Context, command: AcmeCommand) -> Result<()> {
         AcmeCommand::Explain(args) => acme_explain::explain(context, &client, args).await,
         AcmeCommand::Test(args) => acme_test::test(context, &client, args).await,
         AcmeCommand::Eab { command } => eab(context, &client, command).await,
-        AcmeCommand::Directory { command } => directory(context, &client, command).await,
+        AcmeCommand::Directory { command } => directory(context, &client, *command).await,
         AcmeCommand::Limits(args) => acme_limits::limits(context, &client, args).await,
         AcmeCommand::Resume(args) => acme_limits::resume(context, &client, args).await,
         AcmeCommand::Renewals { command } => renewals::run(context, &client, command).await,

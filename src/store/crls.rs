@@ -37,7 +37,8 @@ statements! {
     INSERT_ZEROS_AHEAD = "INSERT INTO crls_ahead (id, issuer_id, number, this_update, next_update, entries, created_at, starts_at, sealed) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, zeroblob($9))",
         postgres "SELECT 1";
     KNOWN_AHEAD = "SELECT id FROM crls_ahead WHERE issuer_id = $1 AND number = $2";
-    LATEST = heads!("issuer_id = $1 AND this_update <= $2", "issuer_id = $1 AND starts_at <= $2", "4");
+    /// `starts_at` could be moved; thisUpdate stands in the sealed bytes too.
+    LATEST = heads!("issuer_id = $1 AND this_update <= $2", "issuer_id = $1 AND starts_at <= $2 AND this_update <= $2", "4");
     NEWEST = heads!("issuer_id = $1", "issuer_id = $1", "1");
     /// In clear and not yet in force: of an older binary, which sealed nothing, or of a clock that was wrong.
     FUTURE = heads!("this_update > $1", "created_at > $2", "100");
@@ -50,7 +51,7 @@ statements! {
     DELETE = "DELETE FROM crls WHERE id = $1";
     DELETE_AHEAD = "DELETE FROM crls_ahead WHERE id = $1";
     WITHDRAW = "DELETE FROM crls WHERE issuer_id = $1 AND this_update > $2";
-    WITHDRAW_AHEAD = "DELETE FROM crls_ahead WHERE issuer_id = $1 AND starts_at > $2";
+    WITHDRAW_AHEAD = "DELETE FROM crls_ahead WHERE issuer_id = $1 AND (starts_at > $2 OR this_update > $2)";
     STATE = "SELECT crl_counter, crl_number, crl_retained_since FROM issuers WHERE id = $1";
     BEGIN = "UPDATE issuers SET crl_dirty = FALSE, crl_building = TRUE, crl_retained_since = COALESCE(crl_retained_since, $2) WHERE id = $1";
     STORED = "UPDATE issuers SET crl_number = $2, crl_counter = $3, crl_building = FALSE WHERE id = $1";

@@ -104,9 +104,10 @@ pub struct DomainCrlAhead {
 }
 
 impl DomainCrlHead {
-    /// The one that stood ready, once its time has come.
+    /// The one that stood ready, once its time has come. `starts_at` could be moved; thisUpdate stands in the sealed bytes
+    /// too.
     pub fn taken_over_by(&self, now: Timestamp) -> Option<DomainCrlAhead> {
-        self.ahead.filter(|ahead| ahead.starts_at <= now)
+        self.ahead.filter(|ahead| ahead.starts_at.max(ahead.this_update) <= now)
     }
 
     /// Until when the list is good that is in force at `now`, and how many entries it has.

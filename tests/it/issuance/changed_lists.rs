@@ -74,6 +74,25 @@ on_both_engines! {
         assert!(look(&rig).await.is_empty());
     }
 
+    async fn a_crl_of_later_is_not_served_before_its_time(at) {
+        let rig = rig(at).await;
+        rig.authority.publish_domains_due().await.unwrap();
+        let before = rig.authority.current_crl("tls-root").await.unwrap().number.clone();
+        let domain = rig.authority.domain_crl("tls").await.unwrap().tag.clone();
+        assert!(at.sql("UPDATE crls_ahead SET starts_at = 1").await > 50);
+        assert!(at.sql("UPDATE domain_crls_ahead SET starts_at = 1").await > 0);
+        at.clock.advance(minutes(1));
+        assert_eq!(rig.authority.current_crl("tls-root").await.unwrap().number, before);
+        assert_eq!(rig.authority.domain_crl("tls").await.unwrap().tag, domain);
+        // a revocation takes them away all the same
+        revoked(&rig).await;
+        at.sql("UPDATE crls_ahead SET this_update = 1, starts_at = 1").await;
+        at.sql("UPDATE domain_crls_ahead SET this_update = 1, starts_at = 1").await;
+        at.clock.advance(minutes(1));
+        assert_eq!(rig.authority.current_crl("tls-root").await.unwrap().number, before, "the sealed bytes say another time");
+        assert!(rig.authority.domain_crl("tls").await.is_err());
+    }
+
     async fn an_older_crl_in_the_row_of_the_newest_is_not_served(at) {
         let rig = rig(at).await;
         at.sql("CREATE TABLE kept_crls AS SELECT * FROM crls").await;
