@@ -353,8 +353,9 @@ async fn run(outside: bool) {
                     if reply.status >= 400 {
                         reply.problem();
                     } else if outside {
-                        // what was accepted says what was signed
-                        let accepted: Map<String, Value> = serde_json::from_slice(body).unwrap();
+                        // what was accepted says what was signed, beside members that nobody understands
+                        let mut accepted: Map<String, Value> = serde_json::from_slice(body).unwrap();
+                        accepted.retain(|name, _| ["protected", "payload", "signature"].contains(&name.as_str()));
                         assert_eq!(
                             Value::Object(accepted),
                             serde_json::from_str::<Value>(good).unwrap(),

@@ -92,7 +92,6 @@ async fn pr2_a_profile_that_does_not_go_with_the_order_is_refused() {
         offer(&world, &["tls-server", "plain", "one", "addresses", "member"]).await;
         for (names, asked, word) in [
             (&["a.example.org"][..], "other", "tls-server"),
-            (&["a.example.org"], "", "tls-server"),
             (&["a.example.org"], "TLS-server", "tls-server"),
             // there, and not offered here
             (&["a.example.org"], "ocsp", "tls-server"),

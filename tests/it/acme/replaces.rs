@@ -98,7 +98,6 @@ async fn ar5_what_may_not_be_replaced_is_refused_and_nothing_is_stored() {
             format!("{id}="),
             serial.to_owned(),
             format!("{id}.{serial}"),
-            String::new(),
         ] {
             order(&client, &["a.example.org"], &unknown).await.refused(400, "malformed");
         }
