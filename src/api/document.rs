@@ -8,6 +8,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr};
 use utoipa::{IntoResponses, Modify};
 
+use super::nullable;
 use crate::http::problem::MEDIA_TYPE;
 use crate::wire::problem::{Problem, ProblemPart};
 
@@ -24,6 +25,7 @@ pub fn document() -> OpenApi {
             operation.security.get_or_insert_with(|| vec![bearer.clone()]);
         }
     }
+    nullable::in_requests(&mut whole);
     whole
 }
 

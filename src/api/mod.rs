@@ -22,6 +22,7 @@ mod issue;
 mod issuer_states;
 mod keys;
 mod made_key;
+mod nullable;
 mod profiles;
 mod renewals;
 mod revocation;

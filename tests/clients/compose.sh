@@ -65,10 +65,10 @@ before() {
 # The image's user is the owner of unlock.key, so the server runs as that one here too.
 AS=()
 as_owner() {
-  check "unlock.key has an owner who is not root, and .env says who" test "$CHANCERY_UID" != 0 -a "$CHANCERY_UID" = "$(stat -c %u "$DIR/unlock.key")" || return
+  check "unlock.key has an owner who is not root, and .env says who" test "$UNLOCK_KEY_UID" != 0 -a "$UNLOCK_KEY_UID" = "$(stat -c %u "$DIR/unlock.key")" || return
   [ "$(id -u)" -eq 0 ] || return 0
-  AS=(setpriv --reuid "$CHANCERY_UID" --regid "$CHANCERY_UID" --clear-groups)
-  chmod 0711 "$WORK" "$DIR" && chown -R "$CHANCERY_UID" "$DIR/data" && install -m 0755 "$BIN" "$DIR/chancery" && BIN="$DIR/chancery"
+  AS=(setpriv --reuid "$UNLOCK_KEY_UID" --regid "$UNLOCK_KEY_UID" --clear-groups)
+  chmod 0711 "$WORK" "$DIR" && chown -R "$UNLOCK_KEY_UID" "$DIR/data" && install -m 0755 "$BIN" "$DIR/chancery" && BIN="$DIR/chancery"
 }
 metrics() {
   curl -fsS "http://127.0.0.1:$ops/metrics" | grep -q '^chancery_build_info' && grep -qF '"127.0.0.1:9464:9464"' "$FILE"

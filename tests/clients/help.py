@@ -304,7 +304,7 @@ def journey(world):
     free = next(key for key in world.json("chancery key list")["items"] if key["certificates"] == 0)
     go.page("key unblock", hex=free["fingerprint"])
 
-    go.page("ca", "ca list", "ca show", "ca ocsp")
+    go.page("ca", "ca list", "ca show", "ca ocsp", "ca set")
     # the page of `chancery ca` shows the first one too, and made that domain
     go.typed.update(("ca create", example) for example in found["ca"])
     for example in found["ca create"]:

@@ -15,15 +15,16 @@ impl Authority {
     /// Reads the anchor file and compares the database with it; changes neither.
     pub async fn recall(&self) -> Result<()> {
         let _turn = self.anchor.turn.lock().await;
+        let Some(installation) = self.read_history(None).await?.installation else { return Ok(()) };
+        let (recalled, trouble) = self.anchor.recall(&installation).await?;
+        // read after the anchor: a server beside this process raises both, the database first
         let found = self.read_history(None).await?;
-        let Some(installation) = &found.installation else { return Ok(()) };
-        let (recalled, trouble) = self.anchor.recall(installation).await?;
         let figures = match &recalled {
             Some(anchor) => anchor.figures.clone(),
             None => self.figures_of_kept(&found.figures),
         };
         let lacks = self.lacks(&figures, &found).await?;
-        let fresh = || Anchor::new(installation, self.store.now(), figures);
+        let fresh = || Anchor::new(&installation, self.store.now(), figures);
         {
             let mut state = self.anchor.state();
             state.found = trouble;

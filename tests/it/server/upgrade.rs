@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use chancery::authority::checks::Severity;
-use chancery::clock::{Clock, Timestamp, minutes};
+use chancery::clock::{Clock, SystemClock, Timestamp, hours, minutes};
 use chancery::store::engine::{Db, q};
 use serde_json::{Value, json};
 
@@ -168,9 +168,11 @@ fn found(octets: &[u8], ends: &[Vec<u8>]) -> HashSet<Vec<u8>> {
     hits.filter(|(window, end)| *window == end.as_slice()).map(|(_, end)| (*end).clone()).collect()
 }
 
-/// The last octets of each CRL that this file holds in clear before its time: of its signature.
+/// The last octets of each CRL that this file holds in clear before its time: of its signature. The time of the first
+/// ones has come since the file was made.
 async fn ends_of_future_crls(db: &Db) -> Vec<Vec<u8>> {
-    let rows = q(plain("SELECT der FROM crls WHERE this_update > created_at")).fetch_all(db).await.unwrap();
+    let query = q(plain("SELECT der FROM crls WHERE this_update > created_at AND this_update > $1"));
+    let rows = query.bind(SystemClock.now() + hours(1)).fetch_all(db).await.unwrap();
     rows.iter().map(|row| row.get::<Vec<u8>>("der").unwrap()).map(|der| der[der.len() - 40..].to_vec()).collect()
 }
 
