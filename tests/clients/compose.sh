@@ -71,7 +71,7 @@ as_owner() {
   chmod 0711 "$WORK" "$DIR" && chown -R "$UNLOCK_KEY_UID" "$DIR/data" && install -m 0755 "$BIN" "$DIR/chancery" && BIN="$DIR/chancery"
 }
 metrics() {
-  curl -fsS "http://127.0.0.1:$ops/metrics" | grep -q '^chancery_build_info' && grep -qF '"127.0.0.1:9464:9464"' "$FILE"
+  curl -fsS -o "$DIR/metrics" "http://127.0.0.1:$ops/metrics" && grep -q '^chancery_build_info' "$DIR/metrics" && grep -qF '"127.0.0.1:9464:9464"' "$FILE"
 }
 part() { "$CLIENTS/compose.py" "$FILE" "$1" "${MAPS[@]}"; }
 quietly() { "$@" >/dev/null 2>&1; }
