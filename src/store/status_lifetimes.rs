@@ -42,6 +42,14 @@ pub async fn all(store: &Store) -> Result<HashMap<IssuerId, StatusLifetimes>> {
     Ok(known)
 }
 
+/// Those that hold for an issuer: the default where nothing is set, or the row was changed in the database.
+pub async fn of<'a>(on: impl Into<Sealing<'a>>, id: IssuerId) -> Result<StatusLifetimes> {
+    let (on, checker) = on.into().into_parts();
+    let Some(row) = q(ONE).bind(id.to_vec()).fetch_optional(on).await? else { return Ok(StatusLifetimes::DEFAULT) };
+    let is_ours = checker.refusal(ISSUER_LIFETIMES, &row)?.is_none();
+    Ok(if is_ours { read(&row)?.resolved() } else { StatusLifetimes::DEFAULT })
+}
+
 /// What is set for an issuer; none where there is no row.
 pub async fn find<'a>(on: impl Into<On<'a>>, id: IssuerId) -> Result<Option<SetLifetimes>> {
     q(ONE).bind(id.to_vec()).fetch_optional(on).await?.as_ref().map(read).transpose()

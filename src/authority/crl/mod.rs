@@ -23,7 +23,7 @@ use crate::model::status_lifetimes::StatusLifetimes;
 use crate::pki::crl::CrlEntries;
 use crate::pki::issuer::IssuerKey;
 use crate::store::crls::{self, CrlHead};
-use crate::store::{Tx, hierarchy, revocations};
+use crate::store::{Tx, hierarchy, revocations, status_lifetimes};
 
 use growth::Basis;
 pub use in_force::Crl;
@@ -126,7 +126,7 @@ impl Authority {
         const TRIES: u32 = 3;
         for _ in 0..TRIES {
             let started = crate::clock::monotonic();
-            match Box::pin(self.publish(issuer.id, key, signs, lifetimes)).await? {
+            match Box::pin(self.publish(issuer.id, key, signs)).await? {
                 Outcome::Published => {
                     metrics::histogram!("chancery_crl_publish_duration_seconds", "issuer" => issuer.slug.clone())
                         .record(started.elapsed());
@@ -198,15 +198,9 @@ impl Authority {
         Ok(last.is_none_or(|end| end + KEPT_PAST_END < now))
     }
 
-    async fn publish(
-        &self,
-        id: IssuerId,
-        key: &IssuerKey,
-        signs: Signs,
-        lifetimes: StatusLifetimes,
-    ) -> Result<Outcome> {
-        let begun = self.begin_publication(id, key, signs, lifetimes).await?;
-        let Some(begun) = begun else { return Ok(Outcome::NothingDue) };
+    async fn publish(&self, id: IssuerId, key: &IssuerKey, signs: Signs) -> Result<Outcome> {
+        let begun = self.begin_publication(id, key, signs).await?;
+        let Some((begun, lifetimes)) = begun else { return Ok(Outcome::NothingDue) };
         let started = crate::clock::monotonic();
         let (entries, basis) = Box::pin(self.read_entries(&begun)).await?;
         let (read, listed) = (started.elapsed(), entries.count());
@@ -255,13 +249,14 @@ impl Authority {
         id: IssuerId,
         key: &IssuerKey,
         signs: Signs,
-        lifetimes: StatusLifetimes,
-    ) -> Result<Option<Begun>> {
+    ) -> Result<Option<(Begun, StatusLifetimes)>> {
         let mut tx = self.store.begin(&Actor::job("crl")).await?;
         let issuer = hierarchy::lock_issuer(&mut tx, id).await?;
         let issuer = issuer.ok_or_else(|| Error::inconsistent("an issuer vanished while its CRL was made"))?;
         let now = tx.now();
         let last = crls::in_force(&mut tx, id, now).await?;
+        // with the dirt: this process may not have heard of those that made it
+        let lifetimes = status_lifetimes::of(&mut tx, id).await?;
         // another replica may have done it while we waited for the row
         let due = issuer.crl_dirty || is_due(last.as_ref(), now, lifetimes);
         // what is dirty needs a CRL in force, and the one for later would take its dirt away
@@ -270,7 +265,7 @@ impl Authority {
         }
         let begun = begin(&mut tx, issuer, key, now, last).await?;
         tx.commit().await?;
-        Ok(Some(begun))
+        Ok(Some((begun, lifetimes)))
     }
 
     /// The second transaction.

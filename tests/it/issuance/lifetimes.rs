@@ -72,6 +72,13 @@ on_both_engines! {
         assert!(rig.authority.current_crl("tls-1").await.unwrap().entries >= 1, "{before}");
         rig.authority.set_lifetimes(&actor(), "tls-1", LifetimesChange { crl: Some(None), ocsp: None }).await.unwrap();
         assert_eq!(in_force(at, &rig, "tls-1").await.0, CRL_LIFE, "the default again");
+        // a command beside this process sets it, and this process has not heard of it
+        let beside = chancery::authority::Authority::open(at.restarted().await, rig.keys.clone(), vec![]).await.unwrap();
+        for life in [days(30), days(2), hours(5)] {
+            beside.set_lifetimes(&actor(), "tls-1", crl(life)).await.unwrap();
+            assert_eq!(in_force(at, &rig, "tls-1").await.0, life, "at once");
+        }
+        rig.authority.reload().await.unwrap();
         // the shortest
         rig.authority.set_lifetimes(&actor(), "tls-1", crl(hours(1))).await.unwrap();
         let (life, number) = in_force(at, &rig, "tls-1").await;
