@@ -90,33 +90,45 @@ pub fn parse<T: DeserializeOwned>(raw: &[u8]) -> Result<T> {
     if raw.iter().find(|b| !b.is_ascii_whitespace()) != Some(&b'{') {
         return Err(scan::pointed(ErrorKind::Malformed, String::new(), "a JSON object is expected"));
     }
-    serde_json::from_slice(raw).or_else(|e| without_nulls(raw).ok_or_else(|| told(raw, &e)))
+    serde_json::from_slice(raw).or_else(|error| without_nulls(raw, &error).ok_or_else(|| told(raw, &error)))
 }
 
-/// The same body with its null members left out: programs write null for what they do not say, also where a member is a
-/// list, a number or a switch. Where null means something (RFC 7396) the body as it stands was read already.
-fn without_nulls<T: DeserializeOwned>(raw: &[u8]) -> Option<T> {
-    let mut value = serde_json::from_slice(raw).ok()?;
-    leave_nulls_out(&mut value);
-    serde_json::from_value(value).ok()
-}
+/// More members than any shape has.
+const NULLS: usize = 64;
 
-fn leave_nulls_out(value: &mut Value) {
-    match value {
-        Value::Object(members) => {
-            members.retain(|_, member| !member.is_null());
-            members.values_mut().for_each(leave_nulls_out);
+/// The same body without the null members that `T` cannot take: programs write null for what they do not say, also where a
+/// member is a list, a number or a switch. A null that means something (RFC 7396) stays.
+fn without_nulls<T: DeserializeOwned>(raw: &[u8], error: &serde_json::Error) -> Option<T> {
+    let (mut value, mut pointer) = (serde_json::from_slice(raw).ok()?, place(raw, error));
+    for _ in 0..NULLS {
+        leave_null_out(&mut value, &pointer)?;
+        let text = serde_json::to_vec(&value).ok()?;
+        match serde_json::from_slice(&text) {
+            Ok(read) => return Some(read),
+            Err(next) => pointer = place(&text, &next),
         }
-        Value::Array(items) => items.iter_mut().for_each(leave_nulls_out),
-        _ => {}
     }
+    None
 }
 
-fn told(raw: &[u8], error: &serde_json::Error) -> Error {
+/// None where the pointer leads to something else than a null member of an object.
+fn leave_null_out(value: &mut Value, pointer: &str) -> Option<()> {
+    value.pointer(pointer)?.as_null()?;
+    let (parent, name) = pointer.rsplit_once('/')?;
+    let name = name.replace("~1", "/").replace("~0", "~");
+    value.pointer_mut(parent)?.as_object_mut()?.remove(&name).map(drop)
+}
+
+/// The pointer to what serde could not read.
+fn place(raw: &[u8], error: &serde_json::Error) -> String {
     let line_start: usize =
         raw.split(|b| *b == b'\n').take(error.line().saturating_sub(1)).map(|l| l.len() + 1).sum();
     // serde names the column of the last byte that it read
-    let pointer = scan::pointer_at(raw, line_start + error.column());
+    scan::pointer_at(raw, line_start + error.column())
+}
+
+fn told(raw: &[u8], error: &serde_json::Error) -> Error {
+    let pointer = place(raw, error);
     let text = error.to_string();
     let sentence = text.rsplit_once(" at line ").map_or(text.as_str(), |(sentence, _)| sentence);
     let short: String = sentence.chars().filter(|c| !is_deceptive(*c)).take(300).collect();
@@ -218,6 +230,22 @@ mod tests {
         assert_eq!(parse::<Thing>(br#"{"names":["a"],"inner":null}"#).unwrap().names, ["a"]);
         let inner = parse::<Thing>(br#"{"names":["a"],"inner":{"count":1,"more":null}}"#).unwrap().inner;
         assert_eq!(inner.unwrap().more, 0);
+        // a null that means something is not left out with the others
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Patch {
+            #[serde(default, deserialize_with = "some")]
+            unset: Option<Option<String>>,
+            #[serde(default)]
+            list: Vec<u8>,
+            #[serde(default)]
+            switch: bool,
+        }
+        fn some<'de, D: serde::Deserializer<'de>>(d: D) -> std::result::Result<Option<Option<String>>, D::Error> {
+            serde::Deserialize::deserialize(d).map(Some)
+        }
+        let patch = parse::<Patch>(b"{\"list\": null,\n \"unset\": null, \"switch\": null}").unwrap();
+        assert_eq!((patch.unset, patch.list, patch.switch), (Some(None), vec![], false));
         assert_eq!(refusal(r#"{"names":null}"#).0.as_deref(), Some("/names"));
         assert_eq!(refusal(r#"{"names":["a",null]}"#).0.as_deref(), Some("/names/1"));
     }
