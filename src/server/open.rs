@@ -48,7 +48,6 @@ pub async fn open_migrated(
         std::mem::replace(&mut may_found, Ok(()))?;
     }
     let db = open_database(config, replica).await?;
-    check_sessions(&db).await?;
     check_durability(config, &db).await?;
     let schema = migrate::schema(&db).await?;
     if schema.applied == 0 {
@@ -114,7 +113,7 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
         Db::open_sqlite(&config.database.sqlite_path()?).await
     };
     let shown = &config.database;
-    db.map_err(|error| match error.kind {
+    let db = db.map_err(|error| match error.kind {
         ErrorKind::Unavailable if shown.is_postgres() => {
             let text = format!("the database {shown} cannot be reached: {}", error.detail);
             Error::new(ErrorKind::Unavailable, text)
@@ -124,7 +123,9 @@ async fn open_database(config: &Config, replica: ReplicaId) -> Result<Db> {
             Error::new(ErrorKind::Unavailable, text).because(error)
         }
         _ => error,
-    })
+    })?;
+    check_sessions(&db).await?;
+    Ok(db)
 }
 
 /// Opens an installation, or founds it when the database is empty. `status_url` is the base that the first issuers

@@ -58,20 +58,24 @@ async fn sessions_are_needed_and_a_pooler_that_gives_them_will_do() {
     let (home, url) = (tempfile::tempdir().unwrap(), postgres::create_database().await);
     for mode in ["transaction", "statement"] {
         let before = pooler(home.path(), &url, mode).await;
-        let output = chancery(home.path())
-            .env("CHANCERY_DATABASE_URL", &before.url)
-            .env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true")
-            .arg("serve")
-            .args(ANY)
-            .output()
-            .unwrap();
-        assert_eq!(code(&output), 2, "{mode}: {}", told(&output));
-        let reason = format!("behind a connection pooler in {mode} mode");
-        assert!(
-            told(&output).contains(&reason) && told(&output).contains("pool_mode = session"),
-            "{}",
-            told(&output)
-        );
+        let serve = [&["serve"], &ANY[..]].concat();
+        for command in
+            [&serve[..], &["init"], &["migrate", "--check"], &["issue", "a.example"], &["ca", "list"], &["fsck"]]
+        {
+            let output = chancery(home.path())
+                .env("CHANCERY_DATABASE_URL", &before.url)
+                .env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true")
+                .args(command)
+                .output()
+                .unwrap();
+            assert_eq!(code(&output), 2, "{mode} {command:?}: {}", told(&output));
+            let reason = format!("behind a connection pooler in {mode} mode");
+            assert!(
+                told(&output).contains(&reason) && told(&output).contains("pool_mode = session"),
+                "{command:?}: {}",
+                told(&output)
+            );
+        }
     }
     let before = pooler(home.path(), &url, "session").await;
     let mut server = Process::start(home.path(), &[], &[("CHANCERY_DATABASE_URL", &before.url)]);
