@@ -14,23 +14,23 @@ use crate::store::row_macs;
 use crate::store::versions::{self, Topic};
 
 /// Actions after which a row has no power any more.
-const ENDS: [&str; 6] =
+pub(super) const ENDS: [&str; 6] =
     ["token.revoked", "grant.revoked", "eab_key.revoked", "account.revoked", "account.deactivated", "user.disabled"];
 /// The action that takes the last of them back.
-const ENABLED: &str = "user.enabled";
+pub(super) const ENABLED: &str = "user.enabled";
 
 /// A row that an operator accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedRow {
     pub object: String,
-    /// What was wrong with it; follows its name in a sentence.
+    /// The fault of the row, as the rest of a sentence that begins with its name.
     pub what: String,
-    /// What it says, by column.
+    /// The values of the row, each with the name of its column.
     pub columns: Vec<(&'static str, String)>,
 }
 
 impl Authority {
-    /// Takes a row as it stands now.
+    /// Gives a row that is refused a MAC as it stands now.
     pub async fn accept_row(&self, actor: &Actor, object: &str) -> Result<AcceptedRow> {
         let none = || Error::not_found(format!("{object} with a MAC"));
         let (row, columns) = row_macs::find(&self.store, object).await?.ok_or_else(none)?;

@@ -5,6 +5,7 @@
 use serde_json::json;
 
 use super::Authority;
+use super::accepted_rows::{ENABLED, ENDS};
 use super::hierarchy::published::{Merged, Published, restore_crl, take_late};
 use super::reconciled_rows::{ReconciledRows, RowsAfter};
 use crate::clock::Timestamp;
@@ -89,11 +90,11 @@ impl Authority {
     pub async fn reconcile(&self, actor: &Actor, request: &ReconcileRequest) -> Result<Reconciliation> {
         self.store.check_clock()?;
         let found = self.read_history(None).await?;
-        let is_lost = self.store.row_macs().lost().is_some();
+        // rows that are accepted unseen wait to be confirmed, like those of a backup
         let needed = self.store.rollback().is_some()
             || request.restored
             || self.anchor.health().replaced_at.is_some()
-            || request.accept_rows && is_lost;
+            || request.accept_rows;
         if !needed && !request.crls.is_empty() && found.figures.epoch == 0 {
             let detail = "the database is not older than what is remembered of it, so no published CRL is taken in; if a \
                           backup was restored that nobody noticed, add --restored";
@@ -104,7 +105,7 @@ impl Authority {
         let own = self.anchor.memory().unwrap_or_else(fresh);
         let mut done =
             Reconciliation { missing: self.missing(&own.figures, &found.figures).await?, ..Default::default() };
-        if needed || request.accept_rows {
+        if needed {
             done.rows = self.decide_rows(&own.figures, &found.figures, request.accept_rows).await?;
         }
         if done.rows.after == RowsAfter::Accepted && !request.dry_run {
@@ -302,7 +303,7 @@ async fn confirm(tx: &mut Tx, names: &[String]) -> Result<(Vec<Suspended>, Vec<S
         let with_grant = |other: &&Suspended| matches!(other.id, SuspendedId::Grant(id) if Some(id) == one.grant);
         for suspended in [one].into_iter().chain(all.iter().filter(with_grant)) {
             if confirmed.iter().all(|known| known.id != suspended.id) {
-                check_not_revoked(tx, suspended).await?;
+                check_not_ended(tx, suspended).await?;
                 suspensions::confirm(tx, suspended.id).await?;
                 tx.audit(AuditEvent::done("suspension.ended", suspended.object(), json!({"name": suspended.name})));
                 confirmed.push(suspended.clone());
@@ -317,14 +318,13 @@ async fn confirm(tx: &mut Tx, names: &[String]) -> Result<(Vec<Suspended>, Vec<S
 
 /// The audit of a backup is as old as its rows. One that tells of a revocation which the row does not have was not made by a
 /// backup.
-async fn check_not_revoked(tx: &mut Tx, suspended: &Suspended) -> Result<()> {
-    let object = suspended.object();
-    let action = format!("{}.revoked", object.split(':').next().unwrap_or_default());
-    if !audit::has_done(&mut *tx, &object, &action).await? {
+async fn check_not_ended(tx: &mut Tx, suspended: &Suspended) -> Result<()> {
+    let last = audit::last_of(&mut *tx, &suspended.object(), &[&ENDS[..], &[ENABLED]].concat()).await?;
+    if last.is_none_or(|action| action == ENABLED) {
         return Ok(());
     }
     let detail = format!(
-        "the audit says that {} {} ({}) was revoked, and its row was changed in the database; it stays suspended, so make a new one",
+        "the audit says that {} {} ({}) was revoked or disabled, and its row was changed in the database; it stays suspended, so make a new one",
         suspended.kind(),
         suspended.name,
         suspended.id()

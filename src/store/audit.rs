@@ -31,7 +31,7 @@ statements! {
     OF_OBJECT = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2");
     OF_OBJECT_NEWEST = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id DESC LIMIT 1");
     /// Events whose detail names rows with MACs, and those that `authority/withdrawn.rs` reads.
-    HAS_DONE = "SELECT id FROM audit_events WHERE object = $1 AND action = $2 AND outcome = 'done' LIMIT 1";
+    DONE_TO = "SELECT action FROM audit_events WHERE object = $1 AND outcome = 'done' ORDER BY id DESC";
     WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND id <= $2 AND (detail LIKE '%\"rows\":{%' OR action IN \
               ('certificate.revoked', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
     WINDOW = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
@@ -274,9 +274,11 @@ pub async fn of_object_newest<'a>(on: impl Into<On<'a>>, object: &str) -> Result
     q(OF_OBJECT_NEWEST).bind(object).fetch_optional(on).await?.as_ref().map(event).transpose()
 }
 
-/// Does the audit tell that this was done to the object?
-pub async fn has_done<'a>(on: impl Into<On<'a>>, object: &str, action: &str) -> Result<bool> {
-    Ok(q(HAS_DONE).bind(object).bind(action).fetch_optional(on).await?.is_some())
+/// Which of these actions was done last to the object, as the audit tells.
+pub async fn last_of<'a>(on: impl Into<On<'a>>, object: &str, actions: &[&str]) -> Result<Option<String>> {
+    let done = q(DONE_TO).bind(object).fetch_all(on).await?;
+    let done = done.iter().map(|row| row.get::<String>("action")).collect::<Result<Vec<_>>>()?;
+    Ok(done.into_iter().find(|action| actions.contains(&action.as_str())))
 }
 
 /// Of the next so many events after one those that name rows with MACs, revocations or blocked keys, oldest first, and the event to go on after; none at

@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use chancery::access::password::Password;
 use chancery::access::tokens::NewToken;
+use chancery::access::users::NewUser;
 use chancery::authority::reconcile::{ReconcileRequest, Reconciliation};
 use chancery::authority::reconciled_rows::RowsAfter;
 use chancery::error::{ErrorKind, Result};
 use chancery::model::actor::{Actor, Role};
+use chancery::model::user::UserName;
 use chancery::store::engine::q;
 
 use crate::on_both_servers;
@@ -128,6 +131,34 @@ on_both_servers! {
             assert_eq!(role(server, &honest).await.unwrap(), Role::Viewer);
             assert!(server.app().authority.fsck().await.unwrap().findings.is_empty());
         }
+    }
+
+    async fn accepted_rows_wait_although_nothing_was_lost(server) {
+        let ((_, secret), (revoked, ended)) = (token(server, "edited").await, token(server, "ended").await);
+        let access = &server.app().access;
+        let user = |name: &str| NewUser {
+            name: UserName::parse(name).unwrap(),
+            role: Role::Admin,
+            password: Password::new("purple harbour nine"),
+        };
+        access.create_user(&operator(), &user("alice")).await.unwrap();
+        let mallory = access.create_user(&operator(), &user("mallory")).await.unwrap();
+        access.disable_user(&operator(), mallory.id).await.unwrap();
+        access.revoke_token(&operator(), revoked.strip_prefix("token:").unwrap().parse().unwrap()).await.unwrap();
+        for text in [ADMIN, "UPDATE tokens SET revoked_at = NULL", "UPDATE users SET disabled_at = NULL"] {
+            sql(server, text).await;
+        }
+        assert_eq!(reconcile(server, accept()).await.unwrap().rows.after, RowsAfter::Accepted);
+        for secret in [&secret, &ended] {
+            role(server, secret).await.unwrap_err();
+        }
+        assert_eq!(server.app().access.user(mallory.id).await.unwrap().status(), "suspended");
+        for name in ["ended", "mallory"] {
+            let refused = reconcile(server, confirm(name)).await.unwrap_err();
+            assert!(refused.detail.contains("the audit says that"), "{name}: {}", refused.detail);
+        }
+        reconcile(server, confirm("edited")).await.unwrap();
+        assert_eq!(role(server, &secret).await.unwrap(), Role::Admin);
     }
 
     async fn an_epoch_that_was_raised_by_sql_hides_nothing(server) {
