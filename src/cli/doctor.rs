@@ -105,8 +105,8 @@ async fn status_urls(app: &App) -> Check {
             let names: Vec<_> = issuers.iter().map(|issuer| issuer.slug.as_str()).collect();
             silent.push(format!(
                 "certificates of {} name {base} for CRL and OCSP, and it does not answer from this host ({why}): verifiers \
-                 that check revocation refuse them; let the server or a proxy answer there, or make new issuers with \
-                 `chancery ca create DOMAIN --under ROOT` after the server's status_url is right",
+                 that check revocation refuse them; let the server or a proxy answer there, or give the server \
+                 the right status_url and make new issuers with `CHANCERY_STATUS_URL=URL chancery ca create DOMAIN --under ROOT`",
                 names.join(", ")
             ));
         }

@@ -17,6 +17,7 @@ use super::{certificates, issue, objects};
 use crate::client::{Client, encode};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
+use crate::model::certificate::Certificate;
 use crate::model::identifier::Identifier;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::{key_policy, oids};
@@ -64,6 +65,14 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
             return Ok(());
         };
         output::say(&format!("due now  {}: {why}", args.file.display()));
+    }
+    if known["profile"] == Certificate::IMPORTED_PROFILE {
+        let name = old.names.first().cloned().unwrap_or_default();
+        let detail = format!(
+            "this certificate was taken in with `chancery ca import-certificates`, and no profile of this CA is known for it; get \
+             its successor with `chancery issue {name} --profile PROFILE --force`"
+        );
+        return Err(Error::new(ErrorKind::Conflict, detail)).trying(what);
     }
     let pkcs12 = args.pkcs12.prepare(&pair, true).trying(what)?;
     let key = key(&args, &pair.key, &old).trying(what)?;

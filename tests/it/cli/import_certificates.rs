@@ -190,6 +190,11 @@ fn a_certificate_that_is_not_known_here_is_said_to_be_so() {
     succeeds(at, &command.split(' ').skip(1).collect::<Vec<_>>());
     let (ended, after) = verdict();
     assert!(ended == 0 && after.contains("not revoked (the CA says so)") && !after.contains("no record"), "{after}");
+    // nobody knows by which profile its successor is to be made
+    std::fs::copy(at.join("demoCA/private/leaf.key"), at.join("client1.key")).unwrap();
+    let renewed = run(at, &["renew", "demoCA/newcerts/01.pem", "--key-file", "client1.key", "--force"]);
+    let way = "`chancery issue client1.vpn.example --profile PROFILE --force`";
+    assert!(code(&renewed) != 0 && told(&renewed).contains(way), "{}", told(&renewed));
     // it stands under the root itself, which does not go without being asked
     for verb in ["retire", "remove"] {
         let asked = run(at, &["ca", verb, "vpn-root"]);
