@@ -64,8 +64,8 @@ pub async fn create(
     let request = issuance.request.der().is_some().then(|| issuance.request.clone());
     let issued = api.authority.issue(caller.actor(), issuance).await?;
     let mut shape = shape_of(&api, &issued, request.as_ref());
-    if let Some(pem) = private_key {
-        form.give(&api, &issued, pem, &mut shape).await;
+    if let Some(key) = private_key {
+        form.give(&api, &issued, key, &mut shape).await;
     }
     Ok(answer(&issued, shape))
 }
@@ -84,7 +84,7 @@ async fn read(
     caller: &Caller,
     asked: IssueRequest,
     idempotency: Option<IdempotencyClaim>,
-) -> Result<(Issuance, Option<Zeroizing<String>>)> {
+) -> Result<(Issuance, Option<Zeroizing<Vec<u8>>>)> {
     let mut validity = validity(&asked)?;
     let mut subject = subject::read(&asked)?;
     let source = source(&asked)?;
@@ -162,13 +162,13 @@ impl Source {
         }
     }
 
-    async fn into_request(self) -> Result<(CertificateRequest, Option<Zeroizing<String>>)> {
+    async fn into_request(self) -> Result<(CertificateRequest, Option<Zeroizing<Vec<u8>>>)> {
         match self {
             Source::Csr(request) => Ok((*request, None)),
             Source::Made(names, algorithm) => {
                 let made = made_key::make(algorithm).await?;
                 let public_key = KeyPolicy::default().check(&made.spki)?;
-                Ok((CertificateRequest::for_key(public_key, names), Some(made.pem)))
+                Ok((CertificateRequest::for_key(public_key, names), Some(made.pkcs8)))
             }
         }
     }

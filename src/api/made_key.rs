@@ -18,8 +18,8 @@ use crate::wire::certificates::{Certificate, IssueRequest, Pkcs12Request};
 pub struct MadeKey {
     /// SubjectPublicKeyInfo in DER.
     pub spki: Vec<u8>,
-    /// PKCS#8 in PEM.
-    pub pem: Zeroizing<String>,
+    /// PKCS#8 of version 1 in DER.
+    pub pkcs8: Zeroizing<Vec<u8>>,
 }
 
 /// RSA takes up to seconds, so it happens off the runtime's threads.
@@ -46,7 +46,7 @@ fn generate(algorithm: KeyAlgorithm) -> Result<MadeKey> {
     };
     let pair = pair.map_err(|e| Error::internal("a key could not be made", e))?;
     let pkcs8 = Zeroizing::new(pair.serialize_der());
-    Ok(MadeKey { spki: pair.subject_public_key_info(), pem: private_key::to_pem(&pkcs8)? })
+    Ok(MadeKey { spki: pair.subject_public_key_info(), pkcs8: private_key::first_version(&pkcs8)? })
 }
 
 /// The form in which a requester gets the key.
@@ -58,7 +58,7 @@ pub enum KeyForm {
 }
 
 impl KeyForm {
-    /// What is wrong with it is found before anything is issued.
+    /// Reads the form from the request, and refuses one that cannot be made before anything is issued.
     pub fn of(asked: &IssueRequest) -> Result<KeyForm> {
         let Some(form) = &asked.pkcs12 else { return Ok(KeyForm::Pem) };
         if asked.csr.is_some() {
@@ -74,7 +74,7 @@ impl KeyForm {
     }
 
     /// Puts the key into the answer. The certificate is issued: where PKCS#12 cannot be made, the key is given as PEM.
-    pub async fn give(self, api: &Api, issued: &Issued, key: Zeroizing<String>, answer: &mut Certificate) {
+    pub async fn give(self, api: &Api, issued: &Issued, key: Zeroizing<Vec<u8>>, answer: &mut Certificate) {
         let made = match self {
             KeyForm::Pem => None,
             KeyForm::Pkcs12(form) => match file(api, issued, &key, form).await {
@@ -90,7 +90,7 @@ impl KeyForm {
                 answer.pkcs12 = Some(STANDARD.encode(file));
                 answer.pkcs12_password = password;
             }
-            None => answer.private_key = Some(key.to_string()),
+            None => answer.private_key = Some(pem::encode("PRIVATE KEY", &key)),
         }
     }
 }
@@ -99,11 +99,10 @@ impl KeyForm {
 async fn file(
     api: &Api,
     issued: &Issued,
-    key: &Zeroizing<String>,
+    key: &Zeroizing<Vec<u8>>,
     form: Pkcs12Request,
 ) -> Result<(Vec<u8>, Option<String>)> {
-    let block = pem::decode_all(key)?.into_iter().next();
-    let key = Zeroizing::new(block.ok_or_else(|| Error::malformed("the key is no PEM"))?.der);
+    let key = key.clone();
     let entropy = api.authority.store().entropy.clone();
     let scheme = if form.legacy { Scheme::Legacy } else { Scheme::Modern };
     let (password, made) = match form.password {

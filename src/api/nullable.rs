@@ -20,8 +20,7 @@ pub fn in_requests(whole: &mut OpenApi) {
         }
         for (member, value) in &mut object.properties {
             if !object.required.contains(member) {
-                let or_null = or_null(value.clone());
-                *value = or_null;
+                *value = or_null(value.clone());
             }
         }
     }

@@ -39,7 +39,7 @@ pub async fn of_server(config: &Config, opened: &Opened, derived: Urls) -> Resul
     }
 }
 
-/// The URLs that a command on the host prints: those of its own settings, else those of the server that started last.
+/// The URLs that a command on the host prints: those of its own settings, else the one that the installation has stored.
 pub async fn on_host(config: &Config, opened: &Opened, derived: Urls) -> Result<Urls> {
     if config.external_url.is_some() {
         return Ok(derived);

@@ -52,7 +52,8 @@ type Stored = (Option<Anchor>, String);
 #[derive(Debug, Clone)]
 pub(super) struct SharedAnchor {
     place: Arc<dyn RemoteAnchor>,
-    /// What was read or written last; `None` means that the place has to be read again. Whoever holds the lock writes.
+    /// The anchor as it was read or written last. It is `None` when the place has to be read again. A caller holds the lock
+    /// while it writes.
     known: Arc<tokio::sync::Mutex<Option<Stored>>>,
     /// How the last write ended, until a caller takes it. This lock guards nothing else.
     ended: Arc<Mutex<Option<Written>>>,

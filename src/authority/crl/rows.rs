@@ -31,7 +31,7 @@ pub(in crate::authority) const SKEW: Duration = Duration::from_secs(30);
 /// Revocations of one statement.
 const PAGE: i64 = 5_000;
 
-/// What a CRL says otherwise than its row.
+/// Names the first value in which a CRL differs from its row.
 pub(in crate::authority) fn other_than_its_row(crl: &CrlHead, facts: &CrlFacts<'_>) -> Option<String> {
     let agree = [
         ("number", facts.crl_number() == Some(crl.number)),
@@ -44,8 +44,8 @@ pub(in crate::authority) fn other_than_its_row(crl: &CrlHead, facts: &CrlFacts<'
 }
 
 impl Authority {
-    /// What is wrong with a CRL that was read from the database: it is another one than its row says, or its issuer did not
-    /// sign it. A large one is read on the blocking pool.
+    /// Says why a CRL that was read from the database is not served: it is not the one that its row describes, or its issuer
+    /// did not sign it. A large one is read on the blocking pool.
     pub(super) async fn fault_of_stored(&self, head: &CrlHead, der: &Bytes) -> Result<Option<String>> {
         let snapshot = self.snapshot();
         let Some(issuer) = snapshot.issuer_by_id(head.issuer_id) else { return Ok(None) };

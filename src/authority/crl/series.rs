@@ -70,7 +70,7 @@ impl<'a> Publishing<'a> {
         Publishing { keys, backdate: BACKDATE, lifetimes: StatusLifetimes::DEFAULT }
     }
 
-    /// The same for an issuer with lifetimes of its own.
+    /// Signs CRLs that last as long as these lifetimes say.
     pub fn lasting(self, lifetimes: StatusLifetimes) -> Self {
         Publishing { lifetimes, ..self }
     }

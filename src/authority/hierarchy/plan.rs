@@ -28,7 +28,7 @@ pub struct Wanted {
     pub years: Option<u32>,
     /// Base of its CRL, OCSP and issuer pointers; that of the newest issuer when absent.
     pub status_url: Option<String>,
-    /// Of the issuer.
+    /// How long CRLs and OCSP answers of the new issuer are valid.
     pub lifetimes: LifetimesChange,
 }
 
