@@ -2,7 +2,7 @@
 //! no CRL number is ever given twice, and what was suspended is confirmed by name. Running it twice begins two epochs,
 //! which is harmless.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Authority;
 use super::accepted_rows::{ENABLED, ENDS};
@@ -12,11 +12,11 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::anchor::{Anchor, Figures};
-use crate::model::audit::AuditEvent;
+use crate::model::audit::{AuditEvent, ChainedEvent};
 use crate::model::crl::CrlNumber;
 use crate::model::identifier::shown;
 use crate::model::issuer::IssuerRole;
-use crate::store::history::{self, Mark};
+use crate::store::history::{self, FoundHistory, Mark};
 use crate::store::row_macs::ALL_TABLES;
 use crate::store::suspensions::{self, Suspended, SuspendedId};
 use crate::store::versions::{self, Topic};
@@ -30,7 +30,7 @@ const EPOCHS: i64 = 1 << 40;
 pub struct ReconcileRequest {
     /// The newest published CRL of an issuer each, in DER.
     pub crls: Vec<Vec<u8>>,
-    /// Names or ids of what works again.
+    /// Names, ids or kids of what works again.
     pub confirm: Vec<String>,
     /// The database was restored although nothing that is remembered says so.
     pub restored: bool,
@@ -57,6 +57,8 @@ pub struct Reconciliation {
     pub working: Vec<Suspended>,
     /// Roots whose CRLs have to be signed anew.
     pub roots: Vec<String>,
+    /// No anchor is at hand, so nothing tells whether the database is older than it was.
+    pub nothing_remembered: bool,
 }
 
 /// What is known to be missing by its number alone.
@@ -78,11 +80,33 @@ pub struct ReconciledCrl {
     pub unknown: u64,
     /// It was kept beside the anchor.
     pub kept: bool,
+    /// When a server took it in that found the older database before this command.
+    pub taken_at: Option<Timestamp>,
 }
 
 impl ReconciledCrl {
     fn of(issuer: String, number: CrlNumber, merged: Merged) -> Self {
-        ReconciledCrl { issuer, number, revocations: merged.revocations, unknown: merged.unknown, kept: false }
+        let (revocations, unknown) = (merged.revocations, merged.unknown);
+        ReconciledCrl { issuer, number, revocations, unknown, kept: false, taken_at: None }
+    }
+
+    /// As the audit has it.
+    fn of_event(event: &ChainedEvent) -> Option<Self> {
+        let detail: Value = serde_json::from_str(&event.detail).ok()?;
+        let count = |member: &str| detail[member].as_u64();
+        Some(ReconciledCrl {
+            // none for the list of a trust domain
+            issuer: detail["issuer"].as_str()?.to_owned(),
+            number: detail["number"].as_str()?.parse().ok()?,
+            revocations: count("revocations")?,
+            unknown: count("of_unknown_certificates")?,
+            kept: true,
+            taken_at: Some(event.at),
+        })
+    }
+
+    fn is_same_as(&self, other: &ReconciledCrl) -> bool {
+        (&self.issuer, self.number) == (&other.issuer, other.number)
     }
 }
 
@@ -103,8 +127,9 @@ impl Authority {
         let installation = found.installation.as_deref().unwrap_or_default();
         let fresh = || Anchor::new(installation, self.store.now(), found.figures.clone());
         let own = self.anchor.memory().unwrap_or_else(fresh);
-        let mut done =
-            Reconciliation { missing: self.missing(&own.figures, &found.figures).await?, ..Default::default() };
+        let missing = self.missing(&own.figures, &found.figures).await?;
+        let nothing_remembered = self.anchor.found_nothing();
+        let mut done = Reconciliation { missing, nothing_remembered, ..Default::default() };
         if needed {
             done.rows = self.decide_rows(&own.figures, &found.figures, request.accept_rows).await?;
         }
@@ -119,7 +144,7 @@ impl Authority {
             self.mark_tables(&mut tx, ALL_TABLES).await?;
         }
         if needed {
-            self.begin_again(&mut tx, &own, &found.figures, request, &mut done).await?;
+            self.begin_again(&mut tx, &own, &found, request, &mut done).await?;
         } else {
             for der in &request.crls {
                 let published = self.published(der)?;
@@ -147,10 +172,11 @@ impl Authority {
         &self,
         tx: &mut Tx,
         own: &Anchor,
-        found: &Figures,
+        history: &FoundHistory,
         request: &ReconcileRequest,
         done: &mut Reconciliation,
     ) -> Result<()> {
+        let found = &history.figures;
         done.findings = self.store.rollback().map(|rollback| rollback.findings.clone()).unwrap_or_default();
         let remembered = super::anchor::mark(tx, own, &done.findings).await?;
         let mut numbers: Vec<CrlNumber> = remembered.figures.crls.values().map(|crl| crl.highest).collect();
@@ -162,8 +188,15 @@ impl Authority {
         }
         for kept in self.take_kept(tx).await? {
             numbers.push(kept.number);
-            if done.crls.iter().all(|crl| (&crl.issuer, crl.number) != (&kept.issuer, kept.number)) {
+            if done.crls.iter().all(|crl| !crl.is_same_as(&kept)) {
                 done.crls.push(kept);
+            }
+        }
+        for taken in taken_by_servers(tx, history.rolled_back_at).await? {
+            // what a server took in before is not new to this command
+            match done.crls.iter_mut().find(|crl| crl.is_same_as(&taken)) {
+                Some(known) => *known = ReconciledCrl { kept: known.kept, ..taken },
+                None => done.crls.push(taken),
             }
         }
         let epochs = numbers.iter().filter_map(CrlNumber::epoch).filter(|epoch| *epoch < EPOCHS);
@@ -282,6 +315,13 @@ impl Authority {
     }
 }
 
+/// The CRLs that servers put back when they found the older database, as the audit tells.
+async fn taken_by_servers(tx: &mut Tx, found_at: Option<Timestamp>) -> Result<Vec<ReconciledCrl>> {
+    let Some(found_at) = found_at else { return Ok(Vec::new()) };
+    let events = audit::done_since(&mut *tx, "crl.restored", found_at).await?;
+    Ok(events.iter().filter_map(ReconciledCrl::of_event).collect())
+}
+
 /// Lets what is named work again, with the grant that it acts under. Returns that, and what worked already.
 async fn confirm(tx: &mut Tx, names: &[String]) -> Result<(Vec<Suspended>, Vec<Suspended>)> {
     let now = tx.now();
@@ -332,10 +372,10 @@ async fn check_not_ended(tx: &mut Tx, suspended: &Suspended) -> Result<()> {
     Err(Error::new(ErrorKind::Conflict, detail))
 }
 
-/// By id, or by a name that one token or key has. The grant of a token often has the token's name.
+/// By id, by the kid of a client, or by a name that one token or key has. The grant of a token often has the token's name.
 fn named<'a>(all: &'a [Suspended], name: &str) -> Result<&'a Suspended> {
     let mut found: Vec<&Suspended> =
-        all.iter().filter(|suspended| suspended.id() == name || suspended.name == name).collect();
+        all.iter().filter(|one| one.id() == name || one.name == name || one.kid.as_deref() == Some(name)).collect();
     if found.iter().any(|suspended| !matches!(suspended.id, SuspendedId::Grant(_))) {
         found.retain(|suspended| !matches!(suspended.id, SuspendedId::Grant(_)));
     }

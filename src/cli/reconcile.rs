@@ -24,7 +24,8 @@ pub struct ReconcileArgs {
     /// The newest published CRL of an issuer: what is revoked there is revoked here; can be given again
     #[arg(long, value_name = "FILE")]
     crl: Vec<PathBuf>,
-    /// A suspended user, token, grant or EAB key that works again, by its name or id; can be given again
+    /// A suspended user, token, grant or EAB key that works again, by its name, its id or the kid of its clients; can be
+    /// given again
     #[arg(long, value_name = "NAME")]
     confirm: Vec<String>,
     /// The database was restored from a backup although nothing noticed it
@@ -77,6 +78,21 @@ async fn sign_roots(app: &App, done: &mut Reconciliation) {
     done.roots = left;
 }
 
+/// Without an anchor an older database looks like any other.
+fn nothing_to_do(context: &Context, nothing_remembered: bool) -> String {
+    let (command, serve) = (context.command("reconcile --restored"), context.command("serve"));
+    match nothing_remembered {
+        true => format!(
+            "nothing is remembered of the database here, so whether it is older than it was cannot be told; if it was restored \
+             from a backup run `{command}`, before `{serve}`"
+        ),
+        false => format!(
+            "the database is not older than what is remembered of it: there is nothing to reconcile; if a backup was restored \
+             that nobody noticed run `{command}`"
+        ),
+    }
+}
+
 fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) -> Result<()> {
     if context.output == Some(Format::Json) {
         return Ok(output::json(&as_json(done, dry_run))?);
@@ -84,7 +100,7 @@ fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) ->
     let Some(epoch) = done.epoch else {
         done.crls.iter().for_each(|crl| output::say(&format!("CRL       {}", told_crl(crl))));
         if done.confirmed.is_empty() && done.working.is_empty() && done.crls.is_empty() {
-            output::say("the database is not older than what is remembered of it: there is nothing to reconcile");
+            output::say(&nothing_to_do(context, done.nothing_remembered));
         }
         tell_rows(context, &done.rows, dry_run);
         return tell_suspended(context, done, dry_run);
@@ -166,6 +182,9 @@ fn tell_suspended(context: &Context, done: &Reconciliation, dry_run: bool) -> Re
     for one in &done.confirmed {
         output::say(&format!("confirmed {} {} ({}) {verb}", one.kind(), one.name, one.id()));
     }
+    if !done.confirmed.is_empty() && !dry_run {
+        output::say("servers that run take this over within 5 seconds");
+    }
     for one in &done.working {
         output::say(&format!("confirmed {} {} ({}) works already", one.kind(), one.name, one.id()));
     }
@@ -199,7 +218,11 @@ fn told_missing(missing: &Missing) -> String {
 
 fn told_crl(crl: &ReconciledCrl) -> String {
     let (number, issuer) = (crl.number, &crl.issuer);
-    let issuer = if crl.kept { format!("{issuer}, which was kept beside the anchor,") } else { issuer.clone() };
+    let issuer = match (crl.taken_at, crl.kept) {
+        (Some(at), _) => format!("{issuer}, which a server took in at {at} as it found the older database,"),
+        (None, true) => format!("{issuer}, which was kept beside the anchor,"),
+        (None, false) => issuer.clone(),
+    };
     let revocations = match crl.revocations {
         0 => return format!("number {number} of {issuer} has no revocation that the database lacked"),
         count => counted(count, "revocation"),
@@ -222,7 +245,7 @@ fn as_json(done: &Reconciliation, dry_run: bool) -> serde_json::Value {
         .iter()
         .map(|crl| {
             json!({"issuer": crl.issuer, "number": crl.number, "revocations": crl.revocations,
-                "of_unknown_certificates": crl.unknown, "kept": crl.kept})
+                "of_unknown_certificates": crl.unknown, "kept": crl.kept, "taken_by_server_at": crl.taken_at})
         })
         .collect();
     let refused: Vec<_> =
@@ -238,5 +261,6 @@ fn as_json(done: &Reconciliation, dry_run: bool) -> serde_json::Value {
         "rows": {"after": done.rows.after.name(), "refused": refused},
         "suspended": named(&done.suspended),
         "roots_to_sign": done.roots,
+        "nothing_remembered": done.nothing_remembered,
     })
 }

@@ -75,7 +75,8 @@ impl EabKey {
             );
         }
         if let Some(at) = self.suspended_at {
-            return Err(super::grant::suspended("eab.suspended", &self.id.to_string(), at));
+            let what = format!("external account key {}", self.kid());
+            return Err(super::grant::suspended("eab.suspended", &what, &self.id.to_string(), at));
         }
         match self.max_accounts {
             Some(max) if self.used_accounts >= max => {

@@ -64,7 +64,7 @@ impl Grant {
             );
         }
         if let Some(at) = self.suspended_at {
-            return Err(suspended("grant.suspended", &format!("grant {}", self.id), at));
+            return Err(suspended("grant.suspended", &format!("grant {}", self.id), &self.id.to_string(), at));
         }
         match self.max_count {
             Some(max) if self.used_count >= max => {
@@ -84,10 +84,10 @@ impl Grant {
     }
 }
 
-/// Says that something does not work until an operator confirms it.
-pub fn suspended(rule: &str, what: &str, at: Timestamp) -> Error {
+/// Says that something does not work until an operator confirms it by its id.
+pub fn suspended(rule: &str, what: &str, id: &str, at: Timestamp) -> Error {
     let allowed = format!("none until {what} is confirmed");
-    let fix = "ask an administrator to run `chancery reconcile --confirm NAME`";
+    let fix = format!("ask an administrator to run `chancery reconcile --confirm {id}` on the host of the server");
     let sentence = format!("{what} is suspended since {at}, because the database of this CA was restored; {fix}");
     Error::refused(ErrorKind::Refused, rule, "a request", allowed, fix).saying(sentence)
 }

@@ -34,6 +34,7 @@ statements! {
     DONE_TO = "SELECT action FROM audit_events WHERE object = $1 AND outcome = 'done' ORDER BY id DESC";
     WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND id <= $2 AND (detail LIKE '%\"rows\":{%' OR action IN \
               ('certificate.revoked', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
+    DONE_SINCE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id >= $1 AND action = $2 AND outcome = 'done' ORDER BY id");
     WINDOW = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
     NEWEST = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id DESC LIMIT 1";
     CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
@@ -272,6 +273,12 @@ fn place_in_list(row: &Row) -> EventId {
 
 pub async fn of_object_newest<'a>(on: impl Into<On<'a>>, object: &str) -> Result<Option<ChainedEvent>> {
     q(OF_OBJECT_NEWEST).bind(object).fetch_optional(on).await?.as_ref().map(event).transpose()
+}
+
+/// What was done since then by this action, oldest first.
+pub async fn done_since<'a>(on: impl Into<On<'a>>, action: &str, since: Timestamp) -> Result<Vec<ChainedEvent>> {
+    let rows = q(DONE_SINCE).bind(EventId::first_at(since).to_vec()).bind(action).fetch_all(on).await?;
+    rows.iter().map(event).collect()
 }
 
 /// Which of these actions was done last to the object, as the audit tells.

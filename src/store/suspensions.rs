@@ -13,16 +13,16 @@ statements! {
     WORKING_GRANTS = "SELECT id FROM grants WHERE suspended_at IS NULL AND revoked_at IS NULL AND created_at <= $1";
     WORKING_EAB_KEYS = "SELECT id FROM eab_keys WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1";
     WORKING_USERS = "SELECT id FROM users WHERE suspended_at IS NULL AND disabled_at IS NULL AND created_at <= $1";
-    LIST = "SELECT 'token' AS kind, id, name, grant_id, role FROM tokens WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
-            UNION ALL SELECT 'EAB key', id, name, grant_id, '' FROM eab_keys WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
-            UNION ALL SELECT 'grant', id, name, id, '' FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
-            UNION ALL SELECT 'user', id, name, NULL, role FROM users WHERE suspended_at IS NOT NULL AND disabled_at IS NULL \
+    LIST = "SELECT 'token' AS kind, id, name, grant_id, role, NULL AS kid FROM tokens WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
+            UNION ALL SELECT 'EAB key', id, name, grant_id, '', kid FROM eab_keys WHERE suspended_at IS NOT NULL AND revoked_at IS NULL AND expires_at > $1 \
+            UNION ALL SELECT 'grant', id, name, id, '', NULL FROM grants WHERE suspended_at IS NOT NULL AND revoked_at IS NULL \
+            UNION ALL SELECT 'user', id, name, NULL, role, NULL FROM users WHERE suspended_at IS NOT NULL AND disabled_at IS NULL \
             ORDER BY kind, name, id";
-    /// Those that work, of a name or an id.
-    WORKING = "SELECT 'token' AS kind, id, name, grant_id, role FROM tokens WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND (name = $2 OR id = $3) \
-               UNION ALL SELECT 'EAB key', id, name, grant_id, '' FROM eab_keys WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND (name = $2 OR id = $3) \
-               UNION ALL SELECT 'grant', id, name, id, '' FROM grants WHERE suspended_at IS NULL AND revoked_at IS NULL AND (name = $2 OR id = $3) \
-               UNION ALL SELECT 'user', id, name, NULL, role FROM users WHERE suspended_at IS NULL AND disabled_at IS NULL AND (name = $2 OR id = $3)";
+    /// Those that work, of a name, an id or the kid of an EAB key.
+    WORKING = "SELECT 'token' AS kind, id, name, grant_id, role, NULL AS kid FROM tokens WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND (name = $2 OR id = $3) \
+               UNION ALL SELECT 'EAB key', id, name, grant_id, '', kid FROM eab_keys WHERE suspended_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND (name = $2 OR kid = $2 OR id = $3) \
+               UNION ALL SELECT 'grant', id, name, id, '', NULL FROM grants WHERE suspended_at IS NULL AND revoked_at IS NULL AND (name = $2 OR id = $3) \
+               UNION ALL SELECT 'user', id, name, NULL, role, NULL FROM users WHERE suspended_at IS NULL AND disabled_at IS NULL AND (name = $2 OR id = $3)";
 }
 
 sealed_writes! {
@@ -53,6 +53,8 @@ pub struct Suspended {
     pub grant: Option<GrantId>,
     /// The role of a token or user; else empty.
     pub role: String,
+    /// The key id that the clients of an EAB key send, where it is another one than its id.
+    pub kid: Option<String>,
 }
 
 impl Suspended {
@@ -110,7 +112,7 @@ pub async fn list<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<Vec<Suspe
     q(LIST).bind(now).fetch_all(on).await?.iter().map(suspended).collect()
 }
 
-/// What of this name or id works.
+/// What of this name, id or kid works.
 pub async fn working<'a>(on: impl Into<On<'a>>, name: &str, now: Timestamp) -> Result<Vec<Suspended>> {
     let id = name.parse::<TokenId>().map(TokenId::to_vec).ok();
     let id = id.or_else(|| name.parse::<GrantId>().map(GrantId::to_vec).ok());
@@ -137,5 +139,6 @@ fn suspended(row: &Row) -> Result<Suspended> {
         "user" => SuspendedId::User(row.id("id")?),
         _ => SuspendedId::EabKey(row.id("id")?),
     };
-    Ok(Suspended { id, name: row.get("name")?, grant: row.id_opt("grant_id")?, role: row.get("role")? })
+    let (grant, role) = (row.id_opt("grant_id")?, row.get("role")?);
+    Ok(Suspended { id, name: row.get("name")?, grant, role, kid: row.get("kid")? })
 }

@@ -106,6 +106,12 @@ impl AnchorKeeper {
         self.state().memory.clone()
     }
 
+    /// Was there no anchor to compare the database with?
+    pub fn found_nothing(&self) -> bool {
+        let state = self.state();
+        state.written.is_none() && state.found.is_some()
+    }
+
     /// The epoch that is remembered.
     pub fn epoch(&self) -> i64 {
         self.state().memory.as_ref().map_or(0, |anchor| anchor.figures.epoch)

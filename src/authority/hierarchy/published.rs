@@ -62,6 +62,13 @@ impl<'a> Published<'a> {
                 "one that was published by this CA",
             );
         };
+        if facts.is_indirect {
+            let what = format!(
+                "the list of trust domain {}, which lists certificates of several issuers",
+                loaded.issuer.domain
+            );
+            return refuse("crl.scope", &what, "the CRL of each issuer, which its server has at /crl/ISSUER.crl");
+        }
         if facts.delta_base.is_some() || facts.distribution_point.is_some() {
             return refuse("crl.scope", "a delta CRL, or one of a part", "the complete CRL of the issuer");
         }

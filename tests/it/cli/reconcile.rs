@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::process::{Process, code, told};
+use crate::support::process::{Process, code, succeeds, told};
 use crate::support::{wait, wire};
 
 fn json(output: &std::process::Output) -> Value {
@@ -144,6 +144,7 @@ async fn a_restored_file_is_noticed_by_every_command_and_reconciled_from_the_pub
         let confirmed = server.run(&["reconcile", "--confirm", "ci"]);
         let all = told(&confirmed) + &String::from_utf8_lossy(&confirmed.stdout);
         assert!(code(&confirmed) == 0 && all.contains(words), "{all}");
+        assert_eq!(all.contains("servers that run take this over within 5 seconds"), words == "works again", "{all}");
     }
     // a restore of which nothing is known
     let shown = server.run(&["reconcile", "--restored", "--dry-run"]);
@@ -163,4 +164,19 @@ async fn a_restored_file_is_noticed_by_every_command_and_reconciled_from_the_pub
 fn number_of(file: &Path) -> Option<String> {
     let is_crl = Command::new("openssl").args(["crl", "-inform", "DER", "-noout", "-in"]).arg(file).status().unwrap();
     is_crl.success().then(|| number(file))
+}
+
+#[test]
+fn where_nothing_is_remembered_reconcile_names_the_flag_for_a_restore() {
+    let home = tempfile::tempdir().unwrap();
+    succeeds(home.path(), &["init"]);
+    let said = succeeds(home.path(), &["reconcile", "--dry-run"]);
+    assert!(said.contains("nothing is remembered of the database here"), "{said}");
+    assert!(said.contains("`chancery reconcile --restored`, before `chancery serve`"), "{said}");
+    let mut server = Process::start(home.path(), &[], &[]);
+    server.signal(libc::SIGTERM);
+    server.ended();
+    let said = succeeds(home.path(), &["reconcile", "--dry-run"]);
+    assert!(said.contains("nothing to reconcile; if a backup was restored that nobody noticed run"), "{said}");
+    assert!(said.contains("`chancery reconcile --restored`"), "{said}");
 }

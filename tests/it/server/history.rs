@@ -3,12 +3,13 @@
 
 use std::path::PathBuf;
 
+use chancery::access::grants::NewGrant;
 use chancery::access::tokens::NewToken;
 use chancery::authority::ROLLED_BACK;
 use chancery::authority::audit_check::KnownOutside;
 use chancery::authority::checks::{Check, Severity};
 use chancery::authority::issue::Issued;
-use chancery::authority::reconcile::{ReconcileRequest, Reconciliation};
+use chancery::authority::reconcile::{ReconcileRequest, ReconciledCrl, Reconciliation};
 use chancery::clock::days;
 use chancery::error::{ErrorKind, Result};
 use chancery::model::actor::{Actor, Role};
@@ -17,7 +18,9 @@ use chancery::model::crl::CrlNumber;
 use chancery::model::reason::RevocationReason;
 use chancery::pki::crl_facts::CrlFacts;
 use chancery::pki::ocsp_facts::OcspFailure;
+use chancery::registration::external_accounts::{Bounds, GivenKey, NewEabKey};
 use chancery::store::engine::q;
+use chancery::store::suspensions::Suspended;
 use serde_json::Value;
 
 use crate::issuance::ocsp::{Said, asked};
@@ -207,9 +210,13 @@ on_both_servers! {
             assert!(shown.findings.iter().any(|finding| finding.starts_with(lack)), "{:?}", shown.findings);
         }
         assert_eq!(shown.suspended.iter().filter(|one| one.kind() == "token").count(), 2);
+        // what the server took in before is told, and not as nothing
+        let is_taken = |crl: &ReconciledCrl| crl.taken_at.is_some() && crl.revocations == 1 && crl.unknown == 0;
+        assert!(shown.crls.iter().any(is_taken), "{:?}", shown.crls);
         is_noticed(server).await;
 
         let done = reconcile(server, ReconcileRequest::default()).await.unwrap();
+        assert!(done.crls.iter().any(is_taken), "{:?}", done.crls);
         assert!(done.epoch.unwrap() > server.clock_seconds());
         assert_eq!(done.roots, ["tls-root"]);
         assert!(server.app().store.rollback().is_none());
@@ -321,6 +328,7 @@ on_both_servers! {
         let host = server.host_of_stopped().await;
         let done = host.authority.reconcile(&operator(), &ReconcileRequest::default()).await.unwrap();
         assert!(done.crls.iter().any(|crl| crl.kept && crl.revocations == 1), "{:?}", done.crls);
+        assert!(done.crls.iter().all(|crl| crl.taken_at.is_none()), "{:?}", done.crls);
         drop(host);
         server.start_again().await;
         publish(server).await;
@@ -340,6 +348,32 @@ on_both_servers! {
         }
     }
 
+    async fn an_external_account_key_is_confirmed_by_the_kid_of_its_clients(server) {
+        let bounds = Bounds::Own(NewGrant {
+            name: "fleet".into(),
+            allow_names: Some(vec!["lab.example".into()]),
+            ..NewGrant::default()
+        });
+        let (name, directory) = ("fleet".to_owned(), "default".to_owned());
+        let new = NewEabKey { name, directory, bounds, expires_in: None, max_accounts: None };
+        let given = GivenKey { kid: Some("client-7".into()), hmac_key: None };
+        let registration = &server.app().registration;
+        let (key, _) =
+            registration.take_eab_key(&operator(), &new, &given, None, |_| Ok(String::new())).await.unwrap();
+        let restored = ReconcileRequest { restored: true, ..ReconcileRequest::default() };
+        reconcile(server, restored).await.unwrap();
+        let refused = server.app().registration.eab_key(key.id).await.unwrap();
+        let refused = refused.check("default", server.app().store.now()).unwrap_err().detail;
+        let command = format!("`chancery reconcile --confirm {}`", key.id);
+        assert!(refused.contains("key client-7 is suspended") && refused.contains(&command), "{refused}");
+        for works in [0, 1] {
+            let confirm = ReconcileRequest { confirm: vec!["client-7".into()], ..ReconcileRequest::default() };
+            let done = reconcile(server, confirm).await.unwrap();
+            let is_key = |all: &[Suspended]| all.iter().filter(|one| one.kind() == "EAB key").count();
+            assert_eq!((is_key(&done.confirmed), is_key(&done.working)), (1 - works, works));
+        }
+    }
+
     async fn an_older_published_crl_is_not_taken_in(server) {
         let lost = lose(server).await;
         let another = issue(server).await.unwrap();
@@ -353,6 +387,9 @@ on_both_servers! {
         *forged.last_mut().unwrap() ^= 1;
         let refused = reconcile(server, take(&forged)).await.unwrap_err();
         assert_eq!(refused.rule.unwrap().name, "crl.signature");
+        let refused = reconcile(server, take(&crl(server, LIST).await)).await.unwrap_err();
+        let words = "the list of trust domain tls, which lists certificates of several issuers; take the CRL of each issuer";
+        assert!(refused.detail.contains(words), "{}", refused.detail);
         is_noticed(server).await;
         reconcile(server, take(&newest)).await.unwrap();
         publish(server).await;
