@@ -2,7 +2,8 @@
 //! pooler lets connections share sessions. What a session needs is set after it has begun and never as a parameter of its start,
 //! which poolers refuse.
 
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,8 @@ pub(super) struct Hosts {
     all: Vec<(PostgresHost, PgConnectOptions)>,
     writes: bool,
     attempt: Duration,
+    /// A password file that the driver does not read.
+    ignored_file: Option<PathBuf>,
     /// Told when a connection fails, or takes long to open.
     pub look: Arc<Notify>,
 }
@@ -104,6 +107,7 @@ impl Hosts {
             all: all.collect::<Result<_>>()?,
             writes: url.session().map_err(bad)? == SessionKind::ReadWrite,
             attempt: url.seconds("connect_timeout").map_err(bad)?.map_or(ATTEMPT, Duration::from_secs),
+            ignored_file: password_file_of_others().filter(|_| !has_password(&url)),
             look: Arc::default(),
         }))
     }
@@ -129,7 +133,7 @@ impl Hosts {
             };
             let may_come = failures.iter().any(|(_, failure)| failure.may_pass());
             if !may_come || started.elapsed() >= CONNECTION_WAIT {
-                return Err(unusable::error(&failures));
+                return Err(self.error(&failures));
             }
             tokio::time::sleep(AGAIN).await;
         }
@@ -138,11 +142,24 @@ impl Hosts {
     /// Why no connection came, of the servers that there are.
     pub async fn why(&self, error: sqlx::Error) -> Error {
         match self.look_at_all().await {
-            Err(failures) => unusable::error(&failures),
+            Err(failures) => self.error(&failures),
             Ok(_) => {
                 let host = self.all.first().map(|(host, _)| host.to_string()).unwrap_or_default();
-                unusable::error(&[(host, Unusable::Failed(error))])
+                self.error(&[(host, Unusable::Failed(error))])
             }
+        }
+    }
+
+    fn error(&self, failures: &[(String, Unusable)]) -> Error {
+        let error = unusable::error(failures);
+        match self.ignored_file.as_ref().filter(|_| failures.iter().any(|(_, failure)| failure.is_password())) {
+            Some(file) => {
+                let (file, told) = (file.display(), &error.detail);
+                let why =
+                    format!("{told}; the password file {file} is not read, because others may: chmod 600 {file}");
+                Error::new(error.kind, why)
+            }
+            None => error,
         }
     }
 
@@ -225,6 +242,18 @@ impl Hosts {
 /// The limits of a session, which the server keeps.
 pub(super) async fn begin_session(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     connection.execute(SESSION).await.map(drop)
+}
+
+fn has_password(url: &PostgresUrl) -> bool {
+    url.has_password() || std::env::var_os("PGPASSWORD").is_some()
+}
+
+/// The password file of libpq, where its group or everybody has rights on it: the driver leaves it out without a word.
+fn password_file_of_others() -> Option<PathBuf> {
+    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".pgpass"));
+    let file = std::env::var_os("PGPASSFILE").map(PathBuf::from).or_else(home)?;
+    let mode = std::fs::metadata(&file).ok()?.permissions().mode();
+    (mode & 0o077 != 0).then_some(file)
 }
 
 /// What the driver needs for one server. Without sslmode a server that is not on this machine is verified.

@@ -37,6 +37,17 @@ impl Unusable {
         }
     }
 
+    /// Was it the password, or that there was none?
+    pub fn is_password(&self) -> bool {
+        match self {
+            Unusable::Failed(sqlx::Error::Database(told)) => {
+                let code = told.code().unwrap_or_default();
+                is_password(&code, told.message())
+            }
+            Unusable::Failed(_) | Unusable::ReadOnly | Unusable::Silent => false,
+        }
+    }
+
     /// Why, and what to change.
     fn words(&self) -> (String, &'static str) {
         match self {
@@ -76,6 +87,11 @@ fn of_io(error: &io::Error) -> (String, &'static str) {
     }
 }
 
+fn is_password(code: &str, message: &str) -> bool {
+    let is_told = || message.contains("authentication failed") || message.contains("password");
+    code == "28P01" || code == "08P01" && is_told()
+}
+
 /// PostgreSQL, appendix A. PgBouncer says everything by 08P01.
 fn of_code(code: &str, message: &str) -> &'static str {
     match code {
@@ -87,6 +103,11 @@ fn of_code(code: &str, message: &str) -> &'static str {
         "08P01" if message.contains("unsupported startup parameter") => {
             "this is a pooler: take the parameter out of the database URL, or name it in ignore_startup_parameters of PgBouncer"
         }
+        "08P01" if is_password(code, message) => {
+            "the user or the password is wrong, or the pooler does not have them: check user and password (PGPASSWORD or \
+             ~/.pgpass), and auth_file and auth_query of PgBouncer"
+        }
+        "08P01" if message.contains("no such database") => "check the database's name, and [databases] of PgBouncer",
         "08P01" => "this is a pooler: look into its log, and check user and database in its settings",
         _ => "check the database URL (--database-url)",
     }
@@ -143,6 +164,14 @@ mod tests {
             let told = error(&[("db:1".to_owned(), failure)]);
             assert!(told.detail.contains(why) && told.detail.contains(fix), "{told}");
         }
+        for told in [
+            "SASL authentication failed",
+            "password authentication failed",
+            "server login failed: wrong password type",
+        ] {
+            assert!(is_password("08P01", told) && of_code("08P01", told).contains("password is wrong"), "{told}");
+        }
+        assert!(of_code("08P01", "no such database: x").contains("[databases]"));
         assert!(of_code("08P01", "unsupported startup parameter: options").contains("ignore_startup_parameters"));
         let both = error(&[("a:1".into(), Unusable::Silent), ("b:2".into(), Unusable::ReadOnly)]);
         assert!(

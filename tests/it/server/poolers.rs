@@ -1,6 +1,8 @@
 //! PgBouncer before the database: in session mode everything works, in the other modes a start is refused with the reason.
 
+use std::fs::Permissions;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -27,6 +29,10 @@ impl Drop for Pooler {
 
 /// PgBouncer as its package sets it up, before the server of this URL.
 async fn pooler(folder: &Path, url: &str, mode: &str) -> Pooler {
+    pooler_with(folder, url, mode, "auth_type = any").await
+}
+
+async fn pooler_with(folder: &Path, url: &str, mode: &str, authentication: &str) -> Pooler {
     let (_, rest) = url.split_once('@').unwrap();
     let (server, database) = rest.split_once('/').unwrap();
     let (host, port) = server.rsplit_once(':').unwrap();
@@ -34,7 +40,7 @@ async fn pooler(folder: &Path, url: &str, mode: &str) -> Pooler {
     let file = folder.join(format!("{mode}.ini"));
     let text = format!(
         "[databases]\n{database} = host={host} port={port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {at}\n\
-         unix_socket_dir =\nauth_type = any\npool_mode = {mode}\ndefault_pool_size = 60\nmax_client_conn = 200\n"
+         unix_socket_dir =\n{authentication}\npool_mode = {mode}\ndefault_pool_size = 60\nmax_client_conn = 200\n"
     );
     std::fs::write(&file, text).unwrap();
     let mut command = Command::new(PGBOUNCER);
@@ -90,6 +96,44 @@ async fn sessions_are_needed_and_a_pooler_that_gives_them_will_do() {
     // a session of before leaves nothing to the next
     let db = Db::open_postgres(&before.url, 2, "chancery").await.unwrap();
     db.close().await;
+    drop(before);
+    postgres::drop_database(&url).await;
+}
+
+/// `app` with a password, which the pooler knows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_and_a_password_file_that_is_not_read_are_named() {
+    if !Path::new(PGBOUNCER).exists() {
+        eprintln!("skipped: PgBouncer is not installed (Debian's package pgbouncer)");
+        return;
+    }
+    let (home, url) = (tempfile::tempdir().unwrap(), postgres::create_database().await);
+    let users = home.path().join("users.txt");
+    std::fs::write(&users, "\"app\" \"right\"\n").unwrap();
+    let authentication = format!("auth_type = scram-sha-256\nauth_file = {}", users.display());
+    let before = pooler_with(home.path(), &url, "session", &authentication).await;
+    let (_, place) = before.url.split_once('@').unwrap();
+    let check = |user: &str| {
+        let url = format!("postgres://{user}@{place}");
+        let mut command = chancery(home.path());
+        command.env("CHANCERY_DATABASE_URL", url).env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true");
+        let output = command.args(["migrate", "--check"]).output().unwrap();
+        (code(&output), told(&output) + &String::from_utf8_lossy(&output.stdout))
+    };
+    for user in ["app:wrong", "nobody:right"] {
+        let (ended, said) = check(user);
+        assert!(ended != 0 && said.contains("the user or the password is wrong"), "{user}: {said}");
+        assert!(said.contains("auth_file") && !said.contains(".pgpass is not read"), "{user}: {said}");
+    }
+    let file = home.path().join(".pgpass");
+    std::fs::write(&file, "*:*:*:app:right\n").unwrap();
+    std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    let (ended, said) = check("app");
+    let words = format!("{0} is not read, because others may: chmod 600 {0}", file.display());
+    assert!(ended != 0 && said.contains(&words), "{said}");
+    std::fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
+    let (_, said) = check("app");
+    assert!(said.contains("has schema 0"), "{said}");
     drop(before);
     postgres::drop_database(&url).await;
 }
