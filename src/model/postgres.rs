@@ -71,7 +71,9 @@ impl fmt::Display for PostgresHost {
 impl PostgresUrl {
     /// Is it meant for Postgres, whether it can be read or not?
     pub fn is_meant(text: &str) -> bool {
-        is_url(text) || text.split_whitespace().next().is_some_and(|word| word.contains('=') && !word.contains(':'))
+        let is_key =
+            |key: &str| !key.is_empty() && !key.contains([':', '/', '\\']) && !key.contains(char::is_whitespace);
+        is_url(text) || text.split_once('=').is_some_and(|(key, _)| is_key(key.trim()))
     }
 
     pub fn parse(text: &str) -> Result<Self, String> {
@@ -318,6 +320,17 @@ fn value_of(text: &str) -> Option<(String, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pairs_may_have_blanks_around_their_sign() {
+        for text in ["host = db", "host= db", "host =db", "  host\t=\tdb user = 'a b'", "postgres://db", "host=db"] {
+            assert!(PostgresUrl::is_meant(text), "{text}");
+            assert_eq!(hosts(text), ["db"], "{text}");
+        }
+        for text in ["sqlite:///a?mode=x", "/var/lib/x=y.db", "a b", "", "=x", "two words = x", "C:\\a=b"] {
+            assert!(!PostgresUrl::is_meant(text), "{text}");
+        }
+    }
 
     fn read(text: &str) -> PostgresUrl {
         PostgresUrl::parse(text).unwrap_or_else(|why| panic!("{text}: {why}"))
