@@ -50,6 +50,15 @@ impl LogFormat {
             }
         }
     }
+
+    /// Are the log's lines read by people, as what is said besides?
+    pub fn is_text(self) -> bool {
+        match self {
+            LogFormat::Usual => std::io::stderr().is_terminal(),
+            LogFormat::Text => true,
+            LogFormat::Json => false,
+        }
+    }
 }
 
 /// Starts logging for this process, to stderr by way of `writer`. A second call changes nothing.
@@ -62,12 +71,7 @@ pub fn start_logs<W: io::Write>(
     // no colours: their escapes cannot be told from those that a name brings along
     let lines = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(writer);
     // fails only when a subscriber is set already, which is the state that was asked for
-    let is_text = match format {
-        LogFormat::Usual => std::io::stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
-    let _ = if is_text {
+    let _ = if format.is_text() {
         registry().with(levels).with(lines.with_target(false)).try_init()
     } else {
         registry().with(levels).with(lines.json().flatten_event(true).with_span_list(false)).try_init()

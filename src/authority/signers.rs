@@ -152,6 +152,13 @@ impl Snapshot {
         self.signers(domain, now).into_iter().next()
     }
 
+    /// The base of CRL and OCSP pointers that the issuer made last has.
+    pub fn newest_status_url(&self) -> Option<String> {
+        let usable = self.issuers.values().filter(|i| i.refused.is_none());
+        let newest = usable.max_by_key(|i| (i.issuer.created_at, i.issuer.id.bytes()))?;
+        Some(newest.issuer.status_url.clone())
+    }
+
     /// The issuers of a domain that sign now: the default, then the others by age.
     pub fn signers(&self, domain: &str, now: Timestamp) -> Vec<&Arc<LoadedIssuer>> {
         let signs = |i: &&Arc<LoadedIssuer>| i.issuer.domain == domain && self.may_sign(i, now).is_ok();

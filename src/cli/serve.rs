@@ -59,12 +59,12 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     }
     if let Some(before) = &running.moved_from {
         let told = receipt::moved(before, &running.app.urls.external);
-        tracing::warn!(before = %before, external_url = %running.app.urls.external, "{told}");
-        warn(&told);
+        let url = &running.app.urls.external;
+        warn(&told, format, || tracing::warn!(before = %before, external_url = %url, "{told}"));
     }
-    if let Some(told) = receipt::status_moved(&running.app).filter(|_| running.addresses.web) {
-        tracing::warn!(status_url = %running.app.urls.status, "{told}");
-        warn(&told);
+    if let Some(told) = receipt::status_moved(&running.app, &config, &running.addresses) {
+        let url = &running.app.urls.status;
+        warn(&told, format, || tracing::warn!(status_url = %url, "{told}"));
     }
     if json {
         output::data(&format!("{}\n", receipt::ready_event(&running.app, &running.addresses)))?;
@@ -83,8 +83,11 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     Ok(())
 }
 
-/// Beside the log's line, which a person may not see.
-fn warn(told: &str) {
+/// For people, and for programs where they read the log: nobody reads it twice.
+fn warn(told: &str, format: LogFormat, log: impl FnOnce()) {
+    if !format.is_text() {
+        log();
+    }
     if !output::says_json() {
         output::say(&format!("WARNING: {told}"));
     }

@@ -3,10 +3,12 @@
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
+use url::Url;
 
 use super::config::Config;
 use super::founded::KeysBefore;
 use super::listen::Addresses;
+use super::names::fqdn;
 use crate::app::App;
 use crate::error::Result;
 use crate::model::issuer::IssuerRole;
@@ -94,17 +96,30 @@ pub async fn started(app: &App, addresses: &Addresses) -> Result<Vec<String>> {
     Ok(lines.into_iter().chain(signs_nothing).collect())
 }
 
-/// What it means that this server would give new issuers another status URL than the ones that are there have.
-pub fn status_moved(app: &App) -> Option<String> {
-    let (snapshot, now) = (app.authority.snapshot(), &*app.urls.status);
+/// What it means that this server would give new issuers another status URL than the ones that are there have, or that it
+/// does not listen where theirs leads.
+pub fn status_moved(app: &App, config: &Config, addresses: &Addresses) -> Option<String> {
+    let snapshot = app.authority.snapshot();
     let issuers: Vec<_> = snapshot.issuers.values().filter(|i| i.issuer.state.signs()).collect();
-    let other = issuers.first().filter(|_| issuers.iter().all(|i| i.issuer.status_url != now))?;
-    let before = &other.issuer.status_url;
-    Some(format!(
-        "status_url is {now}, and the certificates of {} name {before} for CRL and OCSP, for as long as that issuer lasts: \
-         something has to answer there; to keep it start with --status-url {before} and listen where it leads",
-        other.issuer.slug
-    ))
+    let derived = config.status_base(addresses.http, &fqdn());
+    let other =
+        issuers.first().filter(|_| addresses.web && issuers.iter().all(|i| i.issuer.status_url != derived))?;
+    let (slug, before) = (&other.issuer.slug, &other.issuer.status_url);
+    if config.status_url.is_some() {
+        return Some(format!(
+            "status_url is {derived}, and the certificates of {slug} name {before} for CRL and OCSP, for as long as that issuer \
+             lasts: something has to answer there; to keep it start with --status-url {before} and listen where it leads"
+        ));
+    }
+    // a name or an address of another host leads through a proxy or a forwarding that nothing here knows
+    let host = |base: &str| Url::parse(base).ok().and_then(|url| url.host_str().map(str::to_owned));
+    (host(before) == host(&derived)).then(|| {
+        format!(
+            "the certificates of {slug} name {before} for CRL and OCSP, and this server listens for them on {}: something has \
+             to answer at {before} for as long as that issuer lasts, so let --listen-http lead there, or a proxy",
+            addresses.http
+        )
+    })
 }
 
 /// What a start under another external URL than before means, and how it is undone.

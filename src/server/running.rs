@@ -258,6 +258,11 @@ pub async fn app(config: &Config, opened: Opened, urls: Urls, addresses: &Addres
     let opening = Opening { crl_backdate: config.crl_backdate, anchor: Some(anchor), shared_anchor };
     let authority = Authority::open_with(store.clone(), keys.clone(), own_hosts(&urls), opening).await?;
     authority.recall().await?;
+    let urls = match config.status_url.is_none().then(|| authority.snapshot().newest_status_url()).flatten() {
+        // what init or an earlier start was given
+        Some(kept) => Urls { status: kept.into(), ..urls },
+        None => urls,
+    };
     let validator = Arc::new(Validator::new(validation(config), own, store.clock.clone())?);
     let registration = Registration::open(authority.clone(), validator.clone(), acme::describe).await?;
     Ok(Arc::new(App {

@@ -72,6 +72,13 @@ async fn on_both(check: impl AsyncFn(Place<'_>)) {
     postgres::drop_database(&url).await;
 }
 
+/// Lines in JSON and others that hold these words.
+fn warned(said: &str, words: &str) -> (usize, usize) {
+    let (log, talk): (Vec<&str>, Vec<&str>) =
+        said.lines().filter(|line| line.contains(words)).partition(|line| line.starts_with('{'));
+    (log.len(), talk.len())
+}
+
 fn directory(base: &str) -> String {
     format!("{base}/acme/default/directory")
 }
@@ -103,6 +110,43 @@ async fn the_url_that_init_or_serve_was_given_is_kept() {
         }
         let changes = place.prints(&["audit", "list", "-o", "json"]);
         assert_eq!(changes.matches("installation.external_url_changed").count(), 2, "{changes}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_status_url_that_init_was_given_is_kept_and_another_one_is_warned_of_once() {
+    on_both(async |place| {
+        let made = place.run(&["init", "--status-url", "http://pki.lab.example"]);
+        assert_eq!(code(&made), 0, "{}", told(&made));
+        let (_, said) = place.serves(&[]);
+        assert!(!said.contains("has to answer"), "{said}");
+        let (_, said) = place.serves(&["--status-url", "http://other.lab.example"]);
+        let words = "status_url is http://other.lab.example, and";
+        assert_eq!(warned(&said, words), (1, 1), "one line for people, one for programs: {said}");
+        let mut server = Process::start(
+            place.home,
+            &["--status-url", "http://other.lab.example"],
+            &[&place.environment()[..], &[("CHANCERY_LOG_FORMAT", "text")]].concat(),
+        );
+        server.signal(libc::SIGTERM);
+        server.ended();
+        assert_eq!(warned(&server.stderr(), words), (0, 1), "{}", server.stderr());
+        let made = place.run(&["ca", "create", "dev"]);
+        assert_eq!(code(&made), 0, "{}", told(&made));
+        let shown = place.prints(&["ca", "show", "dev-1", "-o", "json"]);
+        assert!(shown.contains("\"http://pki.lab.example/crl/dev-1.crl\""), "{shown}");
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_url_that_leads_to_a_port_where_nothing_listens_is_warned_of_once() {
+    on_both(async |place| {
+        let made = place.run(&["init", "--listen-http", "127.0.0.1:1"]);
+        assert_eq!(code(&made), 0, "{}", told(&made));
+        let (_, said) = place.serves(&[]);
+        assert_eq!(warned(&said, "has to answer at http://127.0.0.1:1 for as long as"), (1, 1), "{said}");
     })
     .await;
 }
