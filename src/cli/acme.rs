@@ -181,7 +181,7 @@ pub struct RulesArgs {
     #[arg(long, value_name = "BOOL")]
     subdomains: Option<bool>,
     /// How long a proof serves the account's next orders, such as 8h, or none
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "LENGTH")]
     reuse_authorizations: Option<String>,
     /// A limit, such as new_orders=300/3h or new_accounts=none; may be repeated
     #[arg(long = "limit", value_name = "NAME=LIMIT", value_parser = acme_limits::pair)]

@@ -12,6 +12,8 @@ use super::output::{self, Format};
 use super::session::Context;
 use super::{ca_anchor, ca_foreign, ca_root, ca_show, ca_states};
 use crate::client::{Client, encode};
+use crate::clock::{Clock, SystemClock};
+use crate::model::times;
 use crate::server::settings::Flags;
 
 #[derive(Debug, Subcommand)]
@@ -87,10 +89,10 @@ pub enum CaCommand {
         /// The issuer, such as tls-1
         name: String,
         /// How long a CRL is valid: 1h to 365d, or default (24h)
-        #[arg(long, value_name = "TIME", group = "what")]
+        #[arg(long, value_name = "LENGTH", group = "what")]
         crl_lifetime: Option<String>,
         /// How long an OCSP answer is valid: 15m to 30d, or default (12h)
-        #[arg(long, value_name = "TIME", group = "what")]
+        #[arg(long, value_name = "LENGTH", group = "what")]
         ocsp_lifetime: Option<String>,
     },
     /// Let an issuer or a root sign that is prepared or was retired
@@ -139,10 +141,10 @@ pub struct CreateArgs {
     #[arg(long, value_name = "N")]
     years: Option<u32>,
     /// How long a CRL of the new issuer is valid: 1h to 365d [default: 24h]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "LENGTH")]
     crl_lifetime: Option<String>,
     /// How long an OCSP answer of the new issuer is valid: 15m to 30d [default: 12h]
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "LENGTH")]
     ocsp_lifetime: Option<String>,
     #[command(flatten)]
     root: RootKey,
@@ -236,6 +238,7 @@ async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
 async fn set(context: &Context, name: &str, lifetimes: [(&str, Option<String>); 2]) -> Result<()> {
     let client = context.client().await?;
     let path = format!("/api/v1/issuers/{}", encode(name));
+    let before = client.get(&path).await.trying(|| format!("cannot change {name}"))?;
     let given = lifetimes.into_iter().filter_map(|(member, text)| Some((member.to_owned(), text?)));
     let body = given.map(|(member, text)| (member, if text == "default" { Value::Null } else { text.into() }));
     let changed = client.patch(&path, &Value::from(body.collect::<Map<_, _>>())).await;
@@ -248,6 +251,19 @@ async fn set(context: &Context, name: &str, lifetimes: [(&str, Option<String>); 
         Some(crl) => format!("set       CRLs of {name} are valid for {crl}, OCSP answers for {ocsp}"),
         None => format!("set       OCSP answers of {name} are valid for {ocsp}"),
     });
+    let now = SystemClock.now();
+    for (member, what) in [("crl_lifetime", "CRLs"), ("ocsp_lifetime", "OCSP answers")] {
+        let length = |of: &Value| of[member].as_str().and_then(|text| times::parse_duration(text).ok());
+        // what clients have cached is not taken back
+        if let (Some(was), Some(is)) = (length(&before), length(&changed))
+            && was > is
+        {
+            let (was, until) = (output::text(&before, member), (now + was).truncated());
+            output::say(&format!(
+                "cached    {what} that clients hold from before ({was}) are good until {until} at the latest"
+            ));
+        }
+    }
     Ok(())
 }
 

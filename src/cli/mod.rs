@@ -67,7 +67,7 @@ use crate::server::limits;
 
 const TIMES: &str = "Times, wherever TIME stands: a duration (90d, 12h, 1h30m, 30s), a date (2027-01-05, which is 00:00 UTC) or an \
                      RFC 3339 time (2027-01-05T10:00:00+01:00). A duration counts from now, and a length may be given as the \
-                     moment at which it ends.";
+                     moment at which it ends. LENGTH is a duration alone, because what it says recurs.";
 
 /// A private certificate authority: ACME, REST, CRL and OCSP in one binary.
 #[derive(Debug, Parser)]

@@ -91,10 +91,11 @@ const LONGEST: Duration = Duration::from_secs(100 * 365 * 86_400);
 /// as can be.
 pub fn parse_any_duration(text: &str) -> Result<Duration> {
     read_duration(text.trim()).ok_or_else(|| {
-        Error::malformed(format!(
-            "\"{}\" is not a duration: write 90d, 12h, 1h30m, 30s or ISO 8601 (P90D, PT12H)",
-            shown(text)
-        ))
+        let what = match read_moment(text.trim()) {
+            Some(_) => "is a moment, and what recurs has a length",
+            None => "is not a duration",
+        };
+        Error::malformed(format!("\"{}\" {what}: write 90d, 12h, 1h30m, 30s or ISO 8601 (P90D, PT12H)", shown(text)))
     })
 }
 
@@ -186,6 +187,13 @@ mod tests {
         for text in ["0d", "0", "36501d", "99999999999999999999999d", "18446744073709551615y1d", "500ms", "1s1ms"] {
             assert!(detail(text).contains("must be 1s to 36500d"), "{text}: {}", detail(text));
             assert!(parse_any_duration(text).is_ok(), "{text}");
+        }
+        for text in ["2027-01-05", "2027-01-05T10:00:00Z"] {
+            assert!(
+                detail(text).contains("is a moment, and what recurs has a length: write 90d"),
+                "{}",
+                detail(text)
+            );
         }
         for text in ["", "P", "d", "1", "1x", "-1d", "1D", "PT1m", "P1H", "1 d", "1mss", "1dé", "é"] {
             assert!(detail(text).contains("is not a duration"), "{text}: {}", detail(text));

@@ -53,11 +53,11 @@ settings! {
     "listen_mtls" "listen-mtls" "CHANCERY_LISTEN_MTLS" "ADDR" Text "REST for clients with certificates";
     "only" "only" "CHANCERY_ONLY" "web|worker" Text "Run only the web or only the worker half";
     "locked" "locked" "CHANCERY_LOCKED" "" Switch "Start without the unlock key: issuing answers 503, status goes on";
-    "drain" "" "CHANCERY_DRAIN" "TIME" Text "How long a stop waits for requests in flight";
-    "hsts" "" "CHANCERY_HSTS" "TIME" Text "Strict-Transport-Security of the external URL's name for so long, such as 180d; off when not given";
+    "drain" "" "CHANCERY_DRAIN" "LENGTH" Text "How long a stop waits for requests in flight";
+    "hsts" "" "CHANCERY_HSTS" "LENGTH" Text "Strict-Transport-Security of the external URL's name for so long, such as 180d; off when not given";
     "trusted_proxies" "" "CHANCERY_TRUSTED_PROXIES" "CIDR,…" List "Networks of reverse proxies whose X-Forwarded-For and Forwarded name the client";
     "proxy_protocol" "" "CHANCERY_PROXY_PROTOCOL" "https,http,ops" List "Listeners whose connections begin with PROXY protocol v2; without it they are closed";
-    "crl_backdate" "" "CHANCERY_CRL_BACKDATE" "TIME" Text "How far thisUpdate of CRL and OCSP lies back, for verifiers whose clock is behind";
+    "crl_backdate" "" "CHANCERY_CRL_BACKDATE" "LENGTH" Text "How far thisUpdate of CRL and OCSP lies back, for verifiers whose clock is behind";
     "checkpoints" "" "CHANCERY_CHECKPOINTS" "TARGET,…" List "Where audit checkpoints are published: file:/PATH, syslog:/dev/log, syslog:udp:HOST:PORT, https://HOST/PATH";
     "tls.certificate" "" "CHANCERY_TLS__CERTIFICATE" "FILE" Text "Your own TLS certificate chain (PEM) instead of one issued by this CA";
     "tls.key" "" "CHANCERY_TLS__KEY" "FILE" Text "The private key (PEM) of tls.certificate";

@@ -117,7 +117,12 @@ fn lifetimes_of_crls_and_ocsp_answers_are_set_shown_and_refused_by_name() {
     assert!(told_set.contains("CRLs of tls-1 are valid for 7d, OCSP answers for 2d"), "{told_set}");
     let table = String::from_utf8(run(at, &["ca", "show", "tls-1"]).stdout).unwrap();
     assert!(table.contains("crl_lifetime\t7d") && table.contains("ocsp_lifetime\t2d"), "{table}");
-    succeeds(at, &["ca", "set", "tls-1", "--crl-lifetime", "default"]);
+    assert!(!told_set.contains("from before"), "{told_set}");
+    let told_set = succeeds(at, &["ca", "set", "tls-1", "--crl-lifetime", "default"]);
+    assert!(told_set.contains("CRLs that clients hold from before (7d) are good until 20"), "{told_set}");
+    assert!(!told_set.contains("OCSP answers that clients"), "{told_set}");
+    let help = String::from_utf8(run(at, &["ca", "set", "--help"]).stdout).unwrap();
+    assert!(help.contains("--crl-lifetime <LENGTH>") && help.contains("--ocsp-lifetime <LENGTH>"), "{help}");
     assert_eq!((&shown("tls-1")["crl_lifetime"], &shown("tls-1")["ocsp_lifetime"]), (&"1d".into(), &"2d".into()));
     succeeds(at, &["ca", "set", "tls-root", "--ocsp-lifetime", "3d"]);
     succeeds(at, &["ca", "create", "tls", "--under", "tls-root", "--crl-lifetime", "30d"]);
@@ -126,6 +131,7 @@ fn lifetimes_of_crls_and_ocsp_answers_are_set_shown_and_refused_by_name() {
         (&["tls-1", "--crl-lifetime", "30m"][..], "crl_lifetime 30m is not 1h to 365d in whole seconds"),
         (&["tls-1", "--ocsp-lifetime", "90d"], "ocsp_lifetime 90d is not 15m to 30d in whole seconds"),
         (&["tls-1", "--crl-lifetime", "soon"], "is not a duration"),
+        (&["tls-1", "--crl-lifetime", "2027-01-05"], "is a moment, and what recurs has a length"),
         (&["tls-root", "--crl-lifetime", "7d"], "its CRLs are signed for all of its life by `chancery ca crl sign`"),
         (&["tls-9", "--crl-lifetime", "7d"], "tls-9"),
         (&["tls-1"], "--crl-lifetime"),

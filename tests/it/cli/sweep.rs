@@ -55,6 +55,7 @@ fn value_for(place: &str) -> &'static str {
         "<ROLE>" => "viewer",
         "<WHO>" => "delegate",
         "<TIME>" => "2030-01-01T00:00:00Z",
+        "<LENGTH>" => "12h",
         "<URL>" => "https://127.0.0.1:1",
         "<SHELL>" => "bash",
         "<ROOT>" => "root.pem",
