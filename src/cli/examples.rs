@@ -55,7 +55,12 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ),
     (
         "inspect",
-        &["chancery inspect web.lab.example.crt", "chancery inspect web.csr", "chancery inspect ca.lab.example:8443"],
+        &[
+            "chancery inspect web.lab.example.crt",
+            "chancery inspect web.csr",
+            "chancery inspect ca.lab.example:8443",
+            "chancery inspect web.lab.example.p12 --password-file p12.password",
+        ],
     ),
     (
         "verify",

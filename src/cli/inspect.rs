@@ -1,6 +1,6 @@
 //! `inspect`: what is in a file, what a TLS server shows, or what the CA knows of an id, serial or fingerprint.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::Value;
@@ -9,19 +9,23 @@ use super::failure::{Result, Trying};
 use super::output::{self, Format};
 use super::peer::Peer;
 use super::session::Context;
-use super::{certificates, objects};
+use super::{certificates, objects, pkcs12_file};
 use crate::error::Error;
 use crate::pki::pem::{self, Block};
+use crate::pki::pkcs12;
 
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// A file (certificate, CSR, CRL, OCSP answer), host:port, an id (crt_…), a serial or a fingerprint
+    /// A file (certificate, CSR, CRL, OCSP answer, PKCS#12), host:port, an id (crt_…), a serial or a fingerprint
     thing: String,
+    /// A file with the password of a PKCS#12 file; - reads stdin
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
 }
 
 pub async fn inspect(context: &Context, args: InspectArgs) -> Result<()> {
     let what = || format!("cannot inspect {}", args.thing);
-    let blocks = match blocks(&args.thing).await.trying(what)? {
+    let blocks = match blocks(&args).await.trying(what)? {
         Some(blocks) => blocks,
         None => return known(context, &args.thing).await.trying(what),
     };
@@ -38,16 +42,21 @@ pub async fn inspect(context: &Context, args: InspectArgs) -> Result<()> {
 }
 
 /// The objects of a file or the certificates of a peer; none when it is neither.
-async fn blocks(thing: &str) -> Result<Option<Vec<Block>>, Error> {
-    let path = Path::new(thing);
+async fn blocks(args: &InspectArgs) -> Result<Option<Vec<Block>>, Error> {
+    let certificate = |der| Block { label: pem::CERTIFICATE.to_owned(), der };
+    let path = Path::new(&args.thing);
     if path.is_file() {
         let content =
             std::fs::read(path).map_err(|e| Error::malformed(format!("cannot read {}: {e}", path.display())))?;
+        if pkcs12::looks_like(&content) {
+            let password = args.password_file.as_deref().map(pkcs12_file::password).transpose()?;
+            let found = pkcs12::certificates(&content, password.as_ref().map(|text| text.as_bytes()))?;
+            return Ok(Some(found.into_iter().map(certificate).collect()));
+        }
         return objects::read(&content).map(Some);
     }
-    let Some(peer) = Peer::parse(thing) else { return Ok(None) };
-    let shown = peer.certificates().await?.into_iter();
-    Ok(Some(shown.map(|der| Block { label: pem::CERTIFICATE.to_owned(), der }).collect()))
+    let Some(peer) = Peer::parse(&args.thing) else { return Ok(None) };
+    Ok(Some(peer.certificates().await?.into_iter().map(certificate).collect()))
 }
 
 /// What the CA knows, and for people what the certificate says besides.

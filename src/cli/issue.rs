@@ -20,7 +20,7 @@ use crate::client::Client;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::Identifier;
 use crate::model::key::KeyAlgorithm;
-use crate::pki::request::csr_from_pem_or_der;
+use crate::pki::request::CsrFile;
 use crate::pki::{pem, private_key};
 
 #[derive(Debug, Args)]
@@ -250,6 +250,11 @@ fn read_csr(path: &str) -> Result<String, Error> {
     } else {
         content = std::fs::read(path).map_err(unreadable)?;
     }
-    let der = csr_from_pem_or_der(&content)?;
-    Ok(pem::encode("CERTIFICATE REQUEST", &der))
+    let file = CsrFile::read(&content)?;
+    if file.has_private_key {
+        output::say(&format!(
+            "warning  {path} holds a private key beside the CSR; it was not sent: keep it where nobody else reads it"
+        ));
+    }
+    Ok(pem::encode("CERTIFICATE REQUEST", &file.csr))
 }

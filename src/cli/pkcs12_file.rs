@@ -46,16 +46,19 @@ impl Pkcs12Args {
         let path = beside(&pair.certificate);
         files::refuse_existing(&[&path], force)?;
         let password = match &self.password_file {
-            Some(file) => {
-                let text = files::secret("the password of the PKCS#12 file", file)?;
-                Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())
-            }
+            Some(file) => password(file)?,
             None => pkcs12::make_password(&SystemEntropy::new())?,
         };
         pkcs12::check_password(&password)?;
         let scheme = if self.legacy { Scheme::Legacy } else { Scheme::Modern };
         Ok(Some(Pkcs12File { path, password, is_made: self.password_file.is_none(), scheme }))
     }
+}
+
+/// Without the line end that editors add.
+pub fn password(file: &Path) -> Result<Zeroizing<String>> {
+    let text = files::secret("the password of the PKCS#12 file", file)?;
+    Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
 
 impl Pkcs12File {

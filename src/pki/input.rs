@@ -1,5 +1,5 @@
 //! What people paste and programs save: DER, PEM with any text around it, PEM on one line or with `\n` written out, bare
-//! base64, all of it in UTF-8 or UTF-16 with or without a byte order mark, and PKCS#7 chains as AD CS exports them.
+//! base64 or base64url, all of it in UTF-8 or UTF-16 with or without a byte order mark, and PKCS#7 chains as AD CS exports them.
 //! Strict where it counts: what comes out is DER, judged by whoever asked for it.
 
 use std::borrow::Cow;
@@ -82,9 +82,14 @@ fn text(bytes: &[u8]) -> Option<Cow<'_, str>> {
     Some(if written_out { Cow::Owned(found.replace("\\r", "").replace("\\n", "\n")) } else { found })
 }
 
-/// Base64 without any BEGIN line.
+/// Base64 without any BEGIN line, or base64url as ACME and JSON have it.
 fn bare(text: &str) -> Option<Vec<u8>> {
-    let digits: String = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let of_url = |c| match c {
+        '-' => '+',
+        '_' => '/',
+        other => other,
+    };
+    let digits: String = text.chars().filter(|c| !c.is_whitespace()).map(of_url).collect();
     let der = BASE64.decode(digits).ok()?;
     (der.first() == Some(&der::SEQUENCE)).then_some(der)
 }

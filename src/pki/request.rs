@@ -12,6 +12,7 @@ use super::input::{self, Input};
 use super::key_policy::{KeyPolicy, KeyRefusal, PublicKeyInfo};
 use super::name::DistinguishedName;
 use super::oids;
+use super::pem::Block;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::{Identifier, shown};
 
@@ -155,16 +156,39 @@ pub fn note_version(request: &CertificateRequest, protocol: &str) {
 }
 
 /// The DER of a CSR as people paste it (`input`): PEM (RFC 7468 §7, or `NEW CERTIFICATE REQUEST` of older tools), DER or
-/// base64.
-pub fn csr_from_pem_or_der(csr: &[u8]) -> Result<Vec<u8>, CsrRefusal> {
+/// base64. A private key beside it is refused, because whoever reads this is not its owner.
+fn csr_from_pem_or_der(csr: &[u8]) -> Result<Vec<u8>, CsrRefusal> {
+    let file = CsrFile::read(csr)?;
+    if file.has_private_key { Err(CsrRefusal::PrivateKey) } else { Ok(file.csr) }
+}
+
+/// What the owner of a key has in one file.
+pub struct CsrFile {
+    /// In DER.
+    pub csr: Vec<u8>,
+    pub has_private_key: bool,
+}
+
+impl CsrFile {
+    pub fn read(bytes: &[u8]) -> Result<Self, CsrRefusal> {
+        let blocks = match blocks(bytes)? {
+            Input::Der(csr) => return Ok(CsrFile { csr, has_private_key: false }),
+            Input::Blocks(blocks) => blocks,
+        };
+        let has_private_key = blocks.iter().any(|block| block.label.ends_with("PRIVATE KEY"));
+        Ok(CsrFile { csr: only_request(blocks)?, has_private_key })
+    }
+}
+
+fn blocks(csr: &[u8]) -> Result<Input, CsrRefusal> {
     // base64 and its lines add less than half, UTF-16 doubles that
     if csr.len() > 3 * CertificateRequest::MAX_OCTETS {
         return Err(CsrRefusal::TooLarge(csr.len()));
     }
-    let blocks = match input::read(csr).map_err(|e| CsrRefusal::Pem(e.detail))? {
-        Input::Der(der) => return Ok(der),
-        Input::Blocks(blocks) => blocks,
-    };
+    input::read(csr).map_err(|e| CsrRefusal::Pem(e.detail))
+}
+
+fn only_request(blocks: Vec<Block>) -> Result<Vec<u8>, CsrRefusal> {
     let mut requests =
         blocks.into_iter().filter(|b| matches!(b.label.as_str(), "CERTIFICATE REQUEST" | "NEW CERTIFICATE REQUEST"));
     match (requests.next(), requests.next()) {
@@ -181,6 +205,8 @@ pub enum CsrRefusal {
     TooLarge(usize),
     #[error("{0}")]
     Pem(String),
+    #[error("it comes with a private key, which nobody but its owner may have")]
+    PrivateKey,
     #[error("a CSR that is {0}")]
     Der(#[from] DerError),
     #[error("a CSR of another version than 1, 2 or 3")]
@@ -212,6 +238,7 @@ impl CsrRefusal {
         match self {
             CsrRefusal::TooLarge(_) => "csr.size",
             CsrRefusal::Pem(_) => "csr.pem",
+            CsrRefusal::PrivateKey => "csr.private_key",
             CsrRefusal::Der(_) => "csr.der",
             CsrRefusal::Version => "csr.version",
             CsrRefusal::MustStaple => "csr.must_staple",
@@ -236,6 +263,7 @@ impl CsrRefusal {
             }
             CsrRefusal::San(_) | CsrRefusal::EmptySan => "DNS names, IP addresses, mail addresses and URIs".into(),
             CsrRefusal::CommonName(_) => "a CN of readable text".into(),
+            CsrRefusal::PrivateKey => "the CSR alone".into(),
             CsrRefusal::MustStaple => "no TLS feature, which no profile gives".into(),
             CsrRefusal::Contradiction(_) => "each extension once, or twice with the same value".into(),
             _ => "one PKCS#10 request in strict DER (RFC 2986)".into(),
@@ -252,6 +280,7 @@ impl From<CsrRefusal> for Error {
         };
         let fix = match refusal {
             CsrRefusal::San(_) | CsrRefusal::EmptySan | CsrRefusal::TooManyNames(_) => "make a CSR with such names",
+            CsrRefusal::PrivateKey => "make another key, since this one was sent, and send its CSR",
             CsrRefusal::MustStaple => "make the CSR without must-staple (certbot: leave --must-staple out)",
             _ => {
                 "make the CSR again, for example with `openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256`"

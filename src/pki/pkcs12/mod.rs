@@ -5,7 +5,7 @@ mod kdf;
 mod read;
 mod write;
 
-pub use read::{Pkcs12, looks_like, read};
+pub use read::{Pkcs12, certificates, looks_like, read};
 pub use write::{Contents, Scheme, check_password, make_password, write};
 
 use zeroize::Zeroizing;

@@ -30,6 +30,20 @@ pub fn looks_like(bytes: &[u8]) -> bool {
 }
 
 pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Pkcs12> {
+    let mut found = open(bytes, password)?;
+    match (found.keys.pop(), found.keys.is_empty()) {
+        (Some(key), true) => Ok(Pkcs12 { key, certificates: found.certificates }),
+        (None, _) => Err(Error::malformed("the PKCS#12 file holds no private key")),
+        (Some(_), false) => Err(Error::malformed("the PKCS#12 file holds more than one private key: export one")),
+    }
+}
+
+/// The certificates alone, of a file with any number of keys.
+pub fn certificates(bytes: &[u8], password: Option<&[u8]>) -> Result<Vec<Vec<u8>>> {
+    Ok(open(bytes, password)?.certificates)
+}
+
+fn open(bytes: &[u8], password: Option<&[u8]>) -> Result<Found> {
     // without one it is the empty password, which many programs write
     let (password, is_given) = (password.unwrap_or_default(), password.is_some());
     let mut pfx = der::only_sequence(bytes).map_err(crooked)?;
@@ -45,11 +59,7 @@ pub fn read(bytes: &[u8], password: Option<&[u8]>) -> Result<Pkcs12> {
     while !parts.is_empty() {
         read_part(parts.sequence().map_err(crooked)?, password, &mut found)?;
     }
-    match (found.keys.pop(), found.keys.is_empty()) {
-        (Some(key), true) => Ok(Pkcs12 { key, certificates: found.certificates }),
-        (None, _) => Err(Error::malformed("the PKCS#12 file holds no private key")),
-        (Some(_), false) => Err(Error::malformed("the PKCS#12 file holds more than one private key: export one")),
-    }
+    Ok(found)
 }
 
 /// The octets inside a ContentInfo of this type.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use base64::Engine;
 use chancery::model::serial::SerialNumber;
 use chancery::pki::ocsp_request::{CertIdHash, IssuerHashes, encode_request};
 use chancery::store::engine::{Db, q};
@@ -307,4 +308,67 @@ fn files_are_read_as_programs_save_them() {
         assert_eq!(object(at, &["inspect", file]), whole, "{file}");
         assert_eq!(printed(at, &["verify", file]).0, 0, "{file}");
     }
+}
+
+#[test]
+fn a_key_beside_a_csr_stays_with_its_owner() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    succeeds(at, &["init"]);
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-new",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=both.lab.example",
+            "-keyout",
+            "both.pem",
+        ])
+        .args(["-out", "alone.csr"])
+        .current_dir(at)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", told(&made));
+    let csr = std::fs::read_to_string(at.join("alone.csr")).unwrap();
+    let both = std::fs::read_to_string(at.join("both.pem")).unwrap() + &csr;
+    std::fs::write(at.join("both.pem"), &both).unwrap();
+    for (file, warns) in [("both.pem", true), ("alone.csr", false)] {
+        let signed = run(at, &["sign", file]);
+        assert_eq!(code(&signed), 0, "{file}: {}", told(&signed));
+        let warned = told(&signed).contains("both.pem holds a private key beside the CSR; it was not sent");
+        assert_eq!(warned, warns, "{}", told(&signed));
+    }
+    // as ACME and JSON have it
+    let der = chancery::pki::pem::decode_all(&csr).unwrap().remove(0).der;
+    std::fs::write(at.join("url.b64"), base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&der)).unwrap();
+    assert_eq!(code(&run(at, &["sign", "url.b64"])), 0);
+}
+
+#[test]
+fn a_pkcs12_file_is_inspected_with_its_password() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    succeeds(at, &["init"]);
+    std::fs::write(at.join("password"), "purple harbour\n").unwrap();
+    std::fs::write(at.join("wrong"), "green harbour\n").unwrap();
+    succeeds(at, &["issue", "web.lab.example", "--pkcs12", "--password-file", "password"]);
+    let shown = object(at, &["inspect", "web.lab.example.p12", "--password-file", "password"]);
+    assert_eq!(shown, object(at, &["inspect", "web.lab.example.crt"]));
+    for more in [&[][..], &["--password-file", "wrong"]] {
+        let refused = run(at, &[&["inspect", "web.lab.example.p12"], more].concat());
+        assert!(code(&refused) == 2 && told(&refused).contains("--password-file"), "{}", told(&refused));
+    }
+    // certificates without any key, as Java keeps what it trusts
+    let made = std::process::Command::new("openssl")
+        .args(["pkcs12", "-export", "-nokeys", "-in", "web.lab.example.crt", "-passout", "pass:purple harbour"])
+        .args(["-out", "trust.p12"])
+        .current_dir(at)
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", told(&made));
+    let trusted = object(at, &["inspect", "trust.p12", "--password-file", "password"]);
+    assert_eq!(trusted.as_array().map(Vec::len), Some(2), "{trusted}");
 }

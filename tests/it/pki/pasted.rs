@@ -3,6 +3,7 @@
 //! that differs.
 
 use chancery::model::identifier::Identifier;
+use chancery::model::key::KeyAlgorithm;
 use chancery::pki::input::{self, Input};
 use chancery::pki::key_policy::KeyPolicy;
 use chancery::pki::request::{CertificateRequest, CsrRefusal};
@@ -174,7 +175,7 @@ fn a_refusal_says_what_is_wrong() {
         let refusal = read(&file(name)).unwrap_err();
         assert!(refusal.to_string().contains(words), "{name}: {refusal}");
     }
-    let key = signer(chancery::model::key::KeyAlgorithm::P256);
+    let key = signer(KeyAlgorithm::P256);
     let feature = der::extension(&oids::TLS_FEATURE, false, &der::sequence(&[&der::unsigned(&[5])]));
     let staple = Csr::new(&key).extensions(&[feature]).build();
     let refusal = read(&staple).unwrap_err();
@@ -191,7 +192,7 @@ fn ders(input: Input) -> Vec<Vec<u8>> {
 
 #[test]
 fn certificates_are_read_as_programs_save_them() {
-    let ca = Ca::new(chancery::model::key::KeyAlgorithm::P384, chancery::model::key::KeyAlgorithm::P256);
+    let ca = Ca::new(KeyAlgorithm::P384, KeyAlgorithm::P256);
     let leaf = ca.issue("tls-server", &["a.example.org"]).unwrap().into_der();
     let text = pem::encode(pem::CERTIFICATE, &leaf);
     let lines = |end: &str| text.replace('\n', end);
@@ -212,6 +213,7 @@ fn certificates_are_read_as_programs_save_them() {
         ("UTF-16 BE", utf16(u16::to_be_bytes)),
         ("base64", base64.join("\n").into_bytes()),
         ("base64 on one line, no padding", base64.concat().trim_end_matches('=').as_bytes().to_vec()),
+        ("base64url", base64.concat().replace('+', "-").replace('/', "_").trim_end_matches('=').as_bytes().to_vec()),
         ("text around", format!("Bag Attributes\n  friendlyName: M\u{fc}ller\n{text}\nthe end -----\n").into_bytes()),
         ("Latin-1 around", [&b"M\xfcller\n"[..], text.as_bytes()].concat()),
         ("indented", lines("\n    ").into_bytes()),
@@ -231,7 +233,7 @@ fn certificates_are_read_as_programs_save_them() {
 
 #[test]
 fn a_pkcs7_chain_has_the_leaf_first() {
-    let ca = Ca::new(chancery::model::key::KeyAlgorithm::P384, chancery::model::key::KeyAlgorithm::P256);
+    let ca = Ca::new(KeyAlgorithm::P384, KeyAlgorithm::P256);
     let leaf = ca.issue("tls-server", &["a.example.org"]).unwrap().into_der();
     let above = ca.issuing.clone();
     for order in [[&leaf, &above], [&above, &leaf]] {
@@ -273,4 +275,13 @@ fn self_signed(key: &openssl::pkey::PKey<openssl::pkey::Private>) -> X509 {
     builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
     builder.sign(key, openssl::hash::MessageDigest::sha256()).unwrap();
     builder.build()
+}
+
+#[test]
+fn a_private_key_that_was_sent_with_its_csr_is_refused() {
+    let key = pem::encode("PRIVATE KEY", &[0x30, 0]);
+    let sent = key + &pem::encode("CERTIFICATE REQUEST", &Csr::new(&signer(KeyAlgorithm::P256)).build());
+    let refused = CertificateRequest::from_pem_or_der(sent.as_bytes(), &KeyPolicy::default()).unwrap_err();
+    assert_eq!(refused, CsrRefusal::PrivateKey);
+    insta::assert_snapshot!(chancery::error::Error::from(refused).detail, @"the CSR is not accepted: it comes with a private key, which nobody but its owner may have; this CA takes the CSR alone; make another key, since this one was sent, and send its CSR");
 }
