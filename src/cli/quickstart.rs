@@ -8,10 +8,11 @@ use clap::{Args, ValueEnum};
 use serde_json::Value;
 
 use super::failure::{Result, Trying};
-use super::output;
+use super::named::EAB_KEYS;
 use super::repeated::Repeated;
 use super::session::Context;
 use super::trust::root::{self, Root};
+use super::{listing, output};
 use crate::client::anchor;
 use crate::error::{Error, ErrorKind};
 use crate::model::identifier::{Identifier, shown};
@@ -82,6 +83,9 @@ pub async fn run(context: &Context, args: QuickstartArgs) -> Result<()> {
     }
     if args.eab_kid.is_none() && matches!(program, Program::Certbot | Program::Caddy | Program::CertManager) {
         without_key(&url, root, &acme, &host).await.trying(what)?;
+    }
+    if let Some(kid) = &args.eab_kid {
+        known_key(context, kid, &args.directory).await.trying(what)?;
     }
     let name = match program {
         Program::CertManager => object_name(args.name.as_deref()).trying(what)?,
@@ -185,6 +189,39 @@ async fn without_key(url: &str, root: &Root, acme: &str, name: &str) -> Result<(
         "this directory takes accounts by key only: make one with `chancery acme eab create --name quickstart --allow-name {name}` and give its kid with --eab-kid"
     );
     Err(Error::new(ErrorKind::Malformed, detail))
+}
+
+/// The key that the script names has to work in this directory. Whoever may not list keys is believed.
+async fn known_key(context: &Context, kid: &str, directory: &str) -> Result<(), Error> {
+    let Ok(client) = context.client().await else { return Ok(()) };
+    let Ok((keys, _)) = listing::all(&client, EAB_KEYS.path, &[], u32::MAX).await else { return Ok(()) };
+    let Some(key) = keys.iter().find(|key| key["kid"] == kid) else {
+        let detail = format!(
+            "no external account key has the kid \"{}\"; `{}` shows those that there are, and `chancery acme eab create --name \
+             quickstart --allow-name NAME` makes one",
+            shown(kid),
+            EAB_KEYS.list
+        );
+        return Err(Error::new(ErrorKind::NotFound, detail));
+    };
+    let (status, its) = (output::text(key, "status"), output::text(key, "directory"));
+    match (status == "active", its == directory) {
+        (true, true) => Ok(()),
+        (false, _) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "external account key {} registers no account, because its status is {status}; name another one with --eab-kid",
+                shown(kid)
+            ),
+        )),
+        (true, false) => Err(Error::new(
+            ErrorKind::Conflict,
+            format!(
+                "external account key {} is for the ACME directory {its}; add --directory {its}, or name another key",
+                shown(kid)
+            ),
+        )),
+    }
 }
 
 /// The root, fetched and compared, at a place where every program may read it. While the CA changes its root the others

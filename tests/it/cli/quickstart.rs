@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use super::{chancery, code, run, told};
+use super::{chancery, code, run, succeeds, told};
 
 const PROGRAMS: [&str; 6] = ["certbot", "caddy", "git", "docker", "kubectl", "nginx"];
 /// What the scripts call beside the shell's own tools.
@@ -89,6 +89,20 @@ fn two_cluster_issuers_have_names_of_their_own() {
     };
     let (_, usual, _) = printed(&[]);
     assert!(usual.contains("\n  name: chancery\n") && usual.contains("name: chancery-acme-account "), "{usual}");
+    let (ended, said, why) = printed(&["--eab-kid", "nope"]);
+    assert!(ended == 4 && said.is_empty(), "{ended} {said}");
+    assert!(why.contains("no external account key has the kid \"nope\"; `chancery acme eab list`"), "{why}");
+    let create = ["acme", "eab", "create", "--allow-name", "lab.example", "--name"];
+    succeeds(home.path(), &[&create[..], &["fleet", "--kid", "kid-1"]].concat());
+    succeeds(home.path(), &[&create[..], &["gone", "--kid", "kid-2"]].concat());
+    succeeds(home.path(), &["acme", "eab", "revoke", "gone"]);
+    let (ended, _, why) = printed(&["--eab-kid", "kid-2"]);
+    assert!(ended == 7 && why.contains("because its status is revoked"), "{ended} {why}");
+    let (ended, _, why) = printed(&["--eab-kid", "kid-1", "--directory", "other"]);
+    assert!(
+        ended == 7 && why.contains("is for the ACME directory default; add --directory default"),
+        "{ended} {why}"
+    );
     let (_, second, _) = printed(&["--name", "lab.staging", "--eab-kid", "kid-1"]);
     for part in [
         "# chancery quickstart cert-manager --name lab.staging | kubectl",
