@@ -24,7 +24,17 @@ pub fn secret(what: &str, file: &Path) -> Result<Zeroizing<String>> {
         Some("-") => io::stdin().lock().take(8_192).read_to_string(&mut text).map(drop),
         _ => File::open(file).and_then(|f| f.take(8_192).read_to_string(&mut text)).map(drop),
     };
-    outcome.map_err(|e| Error::new(ErrorKind::Config, format!("cannot read {what} from {}: {e}", file.display())))?;
+    let unreadable = |e: io::Error| {
+        let file = file.display();
+        let detail = match e.kind() {
+            io::ErrorKind::InvalidData => format!(
+                "{what} in {file} is raw bytes, and a text is wanted; if it is a key, write it as base64: base64 -w0 {file} >{file}.b64"
+            ),
+            _ => format!("cannot read {what} from {file}: {e}"),
+        };
+        Error::new(ErrorKind::Config, detail)
+    };
+    outcome.map_err(unreadable)?;
     Ok(text)
 }
 

@@ -259,3 +259,17 @@ fn a_start_under_another_external_url_warns_once() {
     assert!(said.len() == 1 && said[0].contains(&format!("--external-url {one}")), "{moved}");
     assert!(!start(two).contains("external_url"), "it was meant");
 }
+
+#[test]
+fn a_key_file_of_raw_bytes_is_told_how_to_write_it() {
+    let home = tempfile::tempdir().unwrap();
+    let at = home.path();
+    assert_eq!(code(&run(at, &["init"])), 0);
+    std::fs::write(at.join("hmac"), [0xff_u8; 32]).unwrap();
+    let create = ["acme", "eab", "create", "--name", "fleet", "--allow-name", "lab.example", "--hmac-key-file"];
+    let refused = run(at, &[&create[..], &["hmac"]].concat());
+    let line = "base64 -w0 hmac >hmac.b64";
+    assert!(code(&refused) != 0 && told(&refused).contains(line), "{}", told(&refused));
+    assert_eq!(code(&pasted(at, line)), 0);
+    assert_eq!(code(&run(at, &[&create[..], &["hmac.b64"]].concat())), 0);
+}
