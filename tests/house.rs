@@ -318,6 +318,27 @@ fn the_versions_second_figure_is_the_schema() {
     assert_eq!(version_faults(&manifest("0.36.3"), lock, &list).len(), 1, "the lock file has another");
 }
 
+#[test]
+fn every_dependency_is_named_by_a_source() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("[dependencies]"), "no manifest was read");
+    assert_eq!(unused_dependencies(&manifest, &sources()), Vec::<String>::new());
+
+    let of = |text: &str| {
+        let source = Source::new("src/a.rs", text);
+        unused_dependencies("[package]\nname = \"x\"\n[dependencies]\nmd-5 = \"1\"\ntower-http = \"1\"\n", &[source])
+    };
+    assert_eq!(of("use md5::Md5; tower_http::f();"), Vec::<String>::new());
+    for text in [
+        "// md5::a\nuse tower_http::f;",
+        "use md5; const A: &str = \"tower_http::f\";",
+        "fn tower_http() { md5::a() }",
+        "use md5::a; use crate::tower_http::b;",
+    ] {
+        assert_eq!(of(text).len(), 1, "{text}");
+    }
+}
+
 /// The rule finds each bad example, passes each good one, and finds nothing in the sources.
 fn hold(rule: Rule, bad: &[(&str, &str)], good: &[(&str, &str)]) {
     for (path, text) in bad {

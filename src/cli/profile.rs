@@ -139,13 +139,14 @@ async fn edit(context: &Context, name: &str) -> Result<()> {
     let slug = output::text(&before, "slug");
     let file = std::env::temp_dir().join(format!("chancery-{slug}-{}.json", std::process::id()));
     write(&file, &before["rules"])?;
-    // an editor with arguments, as git takes it
-    let ended = std::process::Command::new("sh")
+    // an editor with arguments, as git takes it; it may stay open for hours, in which connections are kept alive
+    let ended = tokio::process::Command::new("sh")
         .arg("-c")
         .arg(format!("{editor} \"$1\""))
         .arg("sh")
         .arg(&file)
         .status()
+        .await
         .map_err(|e| unusable(&editor, &e))?;
     let rules = read(&file);
     if !ended.success() {

@@ -1,8 +1,8 @@
 //! What wraps every route: a request id, security headers, a time limit, a net for panics, and the rendering of
-//! failures in the router's dialect. Layers nest: the inner one renders, the outer one leaves it as it is.
+//! failures in the router's dialect. Headers that are always the same, and the net, are layers of tower-http. Layers nest: the inner one renders, the outer one leaves it as it is.
 
+use std::any::Any;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -10,8 +10,9 @@ use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
-use axum::response::Response;
-use futures_util::FutureExt;
+use axum::response::{IntoResponse, Response};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::set_header::SetResponseHeaderLayer;
 
 use super::client_address::ClientAddress;
 use super::drain;
@@ -50,7 +51,17 @@ pub struct Tracked(pub Arc<str>);
 
 /// Wraps all routes of `router`.
 pub fn manners<S: Clone + Send + Sync + 'static>(router: Router<S>, manners: Manners, dialect: Dialect) -> Router<S> {
-    router.layer(from_fn_with_state((manners, dialect), around))
+    let default = |name: HeaderName, value: &'static str| {
+        SetResponseHeaderLayer::if_not_present(name, HeaderValue::from_static(value))
+    };
+    let security = (
+        default(header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        default(header::REFERRER_POLICY, "no-referrer"),
+        default(header::X_FRAME_OPTIONS, "DENY"),
+        default(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'"),
+    );
+    let net = CatchPanicLayer::custom(panicked);
+    router.layer(net).layer(from_fn_with_state((manners, dialect), around)).layer(security)
 }
 
 /// `2xx`, `4xx`, …: the word for a status in metrics.
@@ -89,22 +100,20 @@ async fn around(State((manners, dialect)): State<(Manners, Dialect)>, mut reques
         _ => None,
     };
     let (request, rest) = drain::keep(request, outer.is_none());
-    let guarded = AssertUnwindSafe(async {
+    let answered = async {
         match refused {
             Some(error) => bare(&error, dialect, &context),
             None => next.run(request).await,
         }
-    });
-    let guarded = guarded.catch_unwind();
-    let guarded = async {
+    };
+    let answered = async {
         match outer {
-            None => patience::within(patience::REQUEST, guarded).await,
-            Some(_) => guarded.await,
+            None => patience::within(patience::REQUEST, answered).await,
+            Some(_) => answered.await,
         }
     };
-    let response = match tokio::time::timeout(TIME_LIMIT, guarded).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(panic)) => bare(&Error::new(ErrorKind::Internal, panic_text(panic.as_ref())), dialect, &context),
+    let response = match tokio::time::timeout(TIME_LIMIT, answered).await {
+        Ok(response) => response,
         Err(_) => bare(&Error::new(ErrorKind::TimedOut, "the request ran into its time limit"), dialect, &context),
     };
     if let Some(rest) = rest {
@@ -201,10 +210,10 @@ fn bare(error: &Error, dialect: Dialect, context: &Context<'_>) -> Response {
     problem::render(error, dialect, context, HeaderMap::new())
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
     let text =
         panic.downcast_ref::<&str>().map(|s| (*s).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
-    format!("a handler panicked: {}", text.unwrap_or_default())
+    Error::new(ErrorKind::Internal, format!("a handler panicked: {}", text.unwrap_or_default())).into_response()
 }
 
 /// Renders a failure; also the bare refusals of axum itself (404, 405, a path that is not UTF-8).
@@ -254,13 +263,6 @@ fn finish(headers: &mut HeaderMap, id: &str) {
     if json {
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     }
-    let mut default = |name: HeaderName, value: &'static str| {
-        headers.entry(name).or_insert(HeaderValue::from_static(value));
-    };
-    default(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
-    default(header::REFERRER_POLICY, "no-referrer");
-    default(header::X_FRAME_OPTIONS, "DENY");
-    default(header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
 }
 
 #[cfg(test)]
@@ -325,5 +327,15 @@ mod tests {
         let (status, _, body) = call("GET", "/panic").await;
         assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
         assert!(!body.contains("secret") && body.contains("\"code\":\"internal\""));
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_the_security_headers_once() {
+        for path in ["/rest", "/panic", "/acme", "/crl", "/nothing"] {
+            let (_, headers, _) = call("GET", path).await;
+            for name in ["x-content-type-options", "referrer-policy", "x-frame-options", "content-security-policy"] {
+                assert_eq!(headers.get_all(name).iter().count(), 1, "{path} {name}");
+            }
+        }
     }
 }

@@ -85,6 +85,16 @@ impl Source {
         names(&self.all).difference(&names(&self.product)).map(|name| format!("{folder}/{name}")).collect()
     }
 
+    /// Does it name something of this crate, as `name::…` or by `use name`?
+    pub fn names_crate(&self, name: &str) -> bool {
+        let word = |at: usize| self.all.get(at).and_then(Token::word).map(|(_, word)| word);
+        (0..self.all.len()).filter(|at| word(*at) == Some(name)).any(|at| {
+            let is_inner = at >= 2 && is_double_colon(&self.all, at - 2);
+            let is_imported = at >= 1 && word(at - 1) == Some("use");
+            !is_inner && (is_imported || is_double_colon(&self.all, at + 1))
+        })
+    }
+
     /// How many modules deep the file's items are: `src/store/orders.rs` is 2, `src/store/mod.rs` is 1.
     fn depth(&self) -> usize {
         let inner = self.path.trim_start_matches("src/");

@@ -345,3 +345,23 @@ pub fn version_faults(manifest: &str, lock: &str, migrations: &[String]) -> Vec<
     }
     found
 }
+
+/// Crates that Cargo calls otherwise than Rust does.
+const NAMED_OTHERWISE: [(&str, &str); 2] = [("md-5", "md5"), ("rustls-webpki", "webpki")];
+
+/// Dependencies of the manifest that no source names.
+pub fn unused_dependencies(manifest: &str, sources: &[Source]) -> Vec<String> {
+    let (mut found, mut section) = (Vec::new(), "");
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line;
+        }
+        let Some((name, _)) = line.split_once(" = ").filter(|_| section.ends_with("dependencies]")) else { continue };
+        let usual = name.replace('-', "_");
+        let called = NAMED_OTHERWISE.iter().find(|(cargo, _)| *cargo == name).map_or(&*usual, |(_, rust)| rust);
+        if !sources.iter().any(|source| source.names_crate(called)) {
+            found.push(format!("Cargo.toml: no source names the dependency {name}; use it or take it out"));
+        }
+    }
+    found
+}
