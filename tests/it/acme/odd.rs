@@ -1,9 +1,10 @@
 //! What clients send beside the letter of RFC 8555, each with what Boulder, Pebble and step-ca do with it, read in their
 //! sources in November 2026. Ours differs where a MUST stands or two readers would understand two things: `why` says it.
+//! Read as well for what they send and accept: OpenBao's ACME server, lego, acmez (Caddy) and acme4j.
 
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, b64, csr, raw, send, url};
+use super::client::{Client, Key, b64, csr, leaf_der, raw, send, url, with_headers};
 use super::world::{World, worlds};
 
 /// What another CA does.
@@ -93,6 +94,24 @@ fn orders() -> Vec<(Odd, String)> {
         ),
         (odd("capitals in a name", ALL, Ok(()), ""), order_for("dns", "A.Example.ORG")),
         (odd("capitals in a type", NONE, Err("unsupportedIdentifier"), ""), order_for("DNS", "a.example.org")),
+        (
+            odd(
+                "a name that ends in a dot",
+                [Refuses, Refuses, Takes],
+                MALFORMED,
+                "a name is written one way, so that limits, grants and certificates mean the same one",
+            ),
+            order_for("dns", "a.example.org."),
+        ),
+        (
+            odd(
+                "a name with letters beyond ASCII",
+                [Refuses, Refuses, Takes],
+                MALFORMED,
+                "RFC 8555 §7.1.4: it is written as the certificate has it",
+            ),
+            order_for("dns", "b\u{fc}cher.example.org"),
+        ),
         (odd("a blank before a name", NONE, MALFORMED, ""), order_for("dns", " a.example.org")),
         (
             odd(
@@ -120,6 +139,7 @@ fn orders() -> Vec<(Odd, String)> {
 /// Payloads of an account update.
 fn accounts() -> Vec<(Odd, String)> {
     let contact = |value: Value| json!({"contact": value}).to_string();
+    let nothing = "it asks for no change, and nothing is changed";
     vec![
         (odd("a blank after mailto:", ALL, Ok(()), ""), contact(json!(["mailto: ops@example.org"]))),
         (odd("MAILTO:", ALL, Ok(()), ""), contact(json!(["MAILTO:ops@example.org"]))),
@@ -136,7 +156,17 @@ fn accounts() -> Vec<(Odd, String)> {
             contact(json!(["ops@example.org"])),
         ),
         (odd("one contact as a text", NONE, MALFORMED, ""), contact(json!("mailto:ops@example.org"))),
-        (odd("an unknown member", ALL, Ok(()), ""), json!({"resource": "reg"}).to_string()),
+        (odd("an unknown member", ALL, Ok(()), ""), json!({"resource": "reg", "contact": []}).to_string()),
+        (odd("an empty object", [Takes, Refuses, Takes], Ok(()), nothing), "{}".to_owned()),
+        (
+            odd("the status that it has", [Takes, Refuses, Refuses], Ok(()), nothing),
+            json!({"status": "valid"}).to_string(),
+        ),
+        (
+            odd("the status that it has beside contacts", [Takes, Takes, Refuses], Ok(()), nothing),
+            json!({"status": "valid", "contact": ["mailto:ops@example.org"]}).to_string(),
+        ),
+        (odd("another status", NONE, MALFORMED, ""), json!({"status": "revoked"}).to_string()),
     ]
 }
 
@@ -262,6 +292,149 @@ async fn signatures_are_read_as_libraries_write_them() {
             let header = json!({"alg": "ES256", "kid": client.kid, "nonce": world.registration.nonces.mint().unwrap(), "url": to});
             let body = client.key.jws(&header.to_string(), &order_with(json!({}))).to_string();
             let reply = raw(&world, "POST", &to, media, body.into_bytes()).await;
+            odd.check(reply.status, || reply.problem());
+        }
+    }
+}
+
+/// Payloads of newAccount.
+fn registrations() -> Vec<(Odd, String)> {
+    let null = json!({"contact": null, "termsOfServiceAgreed": null, "onlyReturnExisting": null, "externalAccountBinding": null});
+    let answer =
+        json!({"status": "valid", "orders": "https://ca.example/orders", "createdAt": "2026-11-30T00:00:00Z"});
+    vec![
+        (odd("null for every member", ALL, Ok(()), ""), null.to_string()),
+        (odd("members of an answer", ALL, Ok(()), ""), answer.to_string()),
+        (odd("a text for a flag", NONE, MALFORMED, ""), json!({"termsOfServiceAgreed": "true"}).to_string()),
+        (odd("no payload", NONE, MALFORMED, ""), String::new()),
+    ]
+}
+
+#[tokio::test]
+async fn accounts_are_made_found_and_given_other_keys_as_clients_ask() {
+    for world in worlds().await {
+        let known = Client::register(&world).await;
+        for (odd, payload) in registrations() {
+            let stranger = Client { world: &world, key: Key::new(), kid: String::new() };
+            let reply = stranger.post_jwk(&url("new-account"), &payload).await;
+            odd.check(reply.status, || reply.problem());
+        }
+        let found = json!({"onlyReturnExisting": true, "contact": ["mailto:ops@example.org"]});
+        let reply = known.post_jwk(&url("new-account"), &found.to_string()).await;
+        let told = "contacts change nothing about an account that is looked for";
+        odd("contacts beside onlyReturnExisting", [Takes, Takes, Refuses], Ok(()), told)
+            .check(reply.status, || reply.problem());
+        assert_eq!(reply.json()["contact"], json!([]), "{}", reply.text);
+
+        // a key that says more of itself
+        let mut jwk = known.key.jwk();
+        jwk.as_object_mut().unwrap().extend(
+            json!({"kid": "my key", "use": "sig", "key_ops": ["verify"], "alg": "ES256"})
+                .as_object()
+                .unwrap()
+                .clone(),
+        );
+        let nonce = world.registration.nonces.mint().unwrap();
+        let header = json!({"alg": "ES256", "jwk": jwk, "nonce": nonce, "url": url("new-account")}).to_string();
+        let reply = send(&world, &url("new-account"), &known.key.jws(&header, "{}").to_string()).await;
+        odd("a jwk with kid, use, key_ops and alg", ALL, Ok(()), "").check(reply.status, || reply.problem());
+
+        let must = "RFC 8555 §7.3.5: the inner JWS MUST omit it";
+        for (odd, more, old) in [
+            (odd("a nonce in the inner JWS", [Takes, Takes, Apart], MALFORMED, must), json!({"nonce": "AAAA"}), None),
+            (odd("an oldKey that says more of itself", [Takes, Takes, Apart], Ok(()), ""), json!({}), Some(jwk)),
+        ] {
+            let fresh = Key::new();
+            let mut header = json!({"alg": "ES256", "jwk": fresh.jwk(), "url": url("key-change")});
+            header.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let old = old.unwrap_or_else(|| known.key.jwk());
+            let payload = json!({"account": known.kid, "oldKey": old}).to_string();
+            let change = fresh.jws(&header.to_string(), &payload).to_string();
+            let reply = known.post(&url("key-change"), &change).await;
+            odd.check(reply.status, || reply.problem());
+        }
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_revoked_as_clients_ask() {
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let (_, pem, _) = client.certificate(&["r.example.org"]).await;
+        let certificate = b64(leaf_der(&pem));
+        let with = |reason: Value| json!({"certificate": certificate, "reason": reason}).to_string();
+        let padded = "RFC 8555 §6.1: what ends in = MUST be rejected";
+        for (odd, payload) in [
+            (odd("a reason as a text", NONE, MALFORMED, ""), with(json!("1"))),
+            (odd("a reason with a fraction", NONE, MALFORMED, ""), with(json!(1.0))),
+            (odd("the reason that has no meaning", NONE, Err("badRevocationReason"), ""), with(json!(7))),
+            (
+                odd("a certificate with padding", [Takes, Refuses, Refuses], MALFORMED, padded),
+                json!({"certificate": format!("{certificate}==")}).to_string(),
+            ),
+            (odd("a certificate in PEM", NONE, MALFORMED, ""), json!({"certificate": pem}).to_string()),
+            (odd("null for the reason", ALL, Ok(()), ""), with(Value::Null)),
+        ] {
+            let reply = client.post(&url("revoke"), &payload).await;
+            odd.check(reply.status, || reply.problem());
+        }
+    }
+}
+
+#[tokio::test]
+async fn requests_are_read_as_libraries_send_them() {
+    let flattened = "RFC 8555 §6.2: the body is a JWS in flattened JSON";
+    for world in worlds().await {
+        let client = Client::register(&world).await;
+        let order = client.order(&["a.example.org"]).await.expect(201).header("location").to_owned();
+        let reads = "RFC 8555 §6.3: all but the directory and nonces are read by POST-as-GET";
+        for (odd, method, to) in [
+            (odd("HEAD of the directory", ALL, Ok(()), ""), "HEAD", url("directory")),
+            (odd("GET of a nonce", ALL, Ok(()), ""), "GET", url("new-nonce")),
+            (odd("GET of an order", [Takes, Refuses, Refuses], MALFORMED, reads), "GET", order),
+            (odd("a path that ends in a slash", NONE, MALFORMED, ""), "POST", url("new-order/")),
+        ] {
+            let reply = raw(&world, method, &to, "application/jose+json", Vec::new()).await;
+            odd.check(reply.status, || reply.problem());
+        }
+        let to = url("new-order");
+        let jws = |alg: &str| {
+            let nonce = world.registration.nonces.mint().unwrap();
+            let header = json!({"alg": alg, "kid": client.kid, "nonce": nonce, "url": to}).to_string();
+            client.key.jws(&header, &order_with(json!({})))
+        };
+        let part = |jws: &Value, name: &str| jws[name].as_str().unwrap().to_owned();
+        let parts = jws("ES256");
+        let [protected, payload, signature] = ["protected", "payload", "signature"].map(|name| part(&parts, name));
+        let one = "one algorithm for a kind of key, as Boulder and Pebble have it, is enough for every client";
+        for (odd, body) in [
+            (
+                odd("a JWS in compact form", [Refuses, Refuses, Takes], MALFORMED, flattened),
+                format!("{protected}.{payload}.{signature}"),
+            ),
+            (
+                odd("a list of one signature", [Refuses, Refuses, Takes], MALFORMED, flattened),
+                json!({"payload": payload, "signatures": [{"protected": protected, "signature": signature}]})
+                    .to_string(),
+            ),
+            (
+                odd("RSA with PSS", [Refuses, Refuses, Takes], Err("badSignatureAlgorithm"), one),
+                jws("PS256").to_string(),
+            ),
+            (odd("no algorithm", NONE, Err("badSignatureAlgorithm"), ""), jws("none").to_string()),
+        ] {
+            let reply = send(&world, &to, &body).await;
+            odd.check(reply.status, || reply.problem());
+        }
+        let unused = "it says nothing that is used, and proxies and libraries repeat headers";
+        for (odd, headers) in [
+            (
+                odd("a Replay-Nonce in the request", [Refuses, Refuses, Takes], Ok(()), unused),
+                &[("content-type", "application/jose+json"), ("replay-nonce", "AAAA")][..],
+            ),
+            (odd("no media type", NONE, MALFORMED, ""), &[]),
+        ] {
+            let reply = with_headers(&world, "POST", &to, headers, jws("ES256").to_string().into_bytes()).await;
             odd.check(reply.status, || reply.problem());
         }
     }
