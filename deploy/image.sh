@@ -2,8 +2,8 @@
 # Builds the image of deploy/Dockerfile, tags it, and pushes it where that is asked for:
 #   deploy/image.sh NAME          NAME is registry.example/chancery; tags NAME:VERSION of Cargo.toml
 #   deploy/image.sh NAME push     pushes it as well and prints the name with its digest
-# The base image is one by its digest: that in deploy/base-images, which the first run writes and which belongs into the
-# repository; `deploy/image.sh NAME refresh` takes the newest one instead. ENGINE=podman for another engine than docker.
+# The base image is one by its digest: that in deploy/base-images; `deploy/image.sh NAME refresh` takes the newest one and
+# writes it there. ENGINE=podman for another engine than docker.
 set -eu
 [ $# -ge 1 ] && [ $# -le 2 ] || { echo "usage: deploy/image.sh NAME [push|refresh]" >&2; exit 2; }
 case ${2:-} in '' | push | refresh) ;; *) echo "deploy/image.sh: $2 is neither push nor refresh" >&2; exit 2 ;; esac

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """Reads docker-compose.yml as an engine would, with the hosts and ports of this machine in place of the containers'.
 
-Usage: compose.py FILE PART MAP…   PART is before (the commands of the header), environment, command, health or
-database. MAP is OLD=NEW, replaced in every value. Variables come from the environment: ${A}, ${A:-b}, ${A:?why}.
+Usage: compose.py FILE PART MAP…   PART is before (the commands of the header), environment, command, health, database,
+images (those that others made) or recipe (the Dockerfile). MAP is OLD=NEW, replaced in every value. Variables come from the environment: ${A}, ${A:-b}, ${A:?why}.
 """
 import os
 import re
@@ -55,6 +55,11 @@ def main():
         print("\0".join(chancery["healthcheck"]["test"][1:]), end="")
     elif part == "database":
         print("\n".join(postgres["environment"][k] for k in ("POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD")))
+    elif part == "images":
+        arguments = chancery["build"]["args"]
+        print("\n".join([arguments["BUILD_IMAGE"], arguments["RUN_IMAGE"], postgres["image"]]))
+    elif part == "recipe":
+        print(chancery["build"]["dockerfile_inline"], end="")
     else:
         sys.exit(f"no part {part}")
 

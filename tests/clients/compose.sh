@@ -20,6 +20,9 @@ journey() {
     "0.0.0.0:8443=127.0.0.1:$https" "0.0.0.0:8080=127.0.0.1:$http" "0.0.0.0:9464=127.0.0.1:$ops"
     "/127.0.0.1/9464=/127.0.0.1/$ops" ":8443=:$https" ":8080=:$http")
   as_owner || return
+  check "images of others are named by their digests" test "$(part images | grep -Ecx '[a-z0-9:.-]+@sha256:[0-9a-f]{64}')" = 3
+  check "the program is built on the same image as by deploy/image.sh" test "$(part images | sed -n 1p)" = "$(cat "$ROOT/deploy/base-images")"
+  check "the image carries the licences that deploy/image-root.sh lays out" licences
   mapfile -t settings < <(part environment)
   mapfile -t command < <(part command)
   mapfile -d '' -t health < <(part health)
@@ -69,6 +72,10 @@ as_owner() {
   [ "$(id -u)" -eq 0 ] || return 0
   AS=(setpriv --reuid "$UNLOCK_KEY_UID" --regid "$UNLOCK_KEY_UID" --clear-groups)
   chmod 0711 "$WORK" "$DIR" && chown -R "$UNLOCK_KEY_UID" "$DIR/data" && install -m 0755 "$BIN" "$DIR/chancery" && BIN="$DIR/chancery"
+}
+licences() {
+  part recipe >"$DIR/recipe" && grep -qx 'RUN sh deploy/image-root.sh target/release/chancery /image' "$DIR/recipe" &&
+    sed -n '/^FROM $RUN_IMAGE/,$p' "$DIR/recipe" | grep -qx 'COPY --from=build /image/usr/share/doc/chancery /usr/share/doc/chancery'
 }
 metrics() {
   curl -fsS -o "$DIR/metrics" "http://127.0.0.1:$ops/metrics" && grep -q '^chancery_build_info' "$DIR/metrics" && grep -qF '"127.0.0.1:9464:9464"' "$FILE"

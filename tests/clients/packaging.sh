@@ -124,6 +124,7 @@ recipe() {
   : >"$DIR/asked"
   ENGINE="$DIR/bin/engine" "$DIR/deploy/image.sh" registry.test/chancery >"$DIR/log" 2>&1
   check "a digest that is written down is not asked for again" test -z "$(grep '^pull' "$DIR/asked")"
+  check "the repository names the base image of the Dockerfile by its digest" test "$(sed -n 's/^ARG BUILD_IMAGE=//p' "$ROOT/deploy/Dockerfile")" = "$(sed 's/@sha256:[0-9a-f]\{64\}$//' "$ROOT/deploy/base-images")"
   check_fails "another word is refused" 'neither push nor refresh' "$DIR/deploy/image.sh" registry.test/chancery publish
 }
 
