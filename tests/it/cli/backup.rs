@@ -1,4 +1,4 @@
-//! A backup as README tells to make it, taken while the server runs, brings the installation back on another machine.
+//! A backup as docs/backup.md tells to make it, taken while the server runs, brings the installation back on another machine.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -42,11 +42,11 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere() {
     assert_eq!(code(&restored.run(&["--data", &data, "fsck"])), 0);
 }
 
-/// The command of README, with a stand-in for sqlite3 that writes the file as any program does.
+/// The command of docs/backup.md, with a stand-in for sqlite3 that writes the file as any program does.
 #[test]
 fn the_copy_of_the_database_is_for_its_owner_alone() {
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
-    let command = readme.split('`').find(|code| code.contains("VACUUM INTO")).unwrap();
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/backup.md")).unwrap();
+    let command = page.split('`').find(|code| code.contains("VACUUM INTO")).unwrap();
     let at = tempfile::tempdir().unwrap();
     let script = format!("umask 022; sqlite3() {{ : >backup.db; }}; {command}");
     let done = std::process::Command::new("sh").args(["-c", &script]).current_dir(at.path()).status().unwrap();

@@ -62,7 +62,11 @@ fn refused(command: &str) -> Option<String> {
         ErrorKind::MissingRequiredArgument
             | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
             | ErrorKind::MissingSubcommand
+            | ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
     );
+    // `fsck --accept`: a flag of which a sentence speaks, without its value
+    let speaks_of = speaks_of || error.to_string().contains("a value is required for");
     (!speaks_of).then(|| format!("{command}: {error}"))
 }
 
@@ -82,6 +86,66 @@ fn every_command_that_a_message_names_is_one_of_ours() {
     }
     assert!(seen > 40, "{seen}");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn pages(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "tests" {
+            pages(&path, into);
+        } else if path.extension().is_some_and(|e| e == "md") {
+            into.push(path);
+        }
+    }
+}
+
+/// The commands of a Markdown page: between backquotes, and the lines of its blocks without what follows a command.
+fn commands_of_page(page: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut fenced = false;
+    for line in page.lines() {
+        let fence = line.starts_with("```");
+        fenced ^= fence;
+        let code = if fenced && !fence { Some(line) } else { line.strip_prefix("    ") };
+        match code.and_then(command_line) {
+            Some(command) => found.push(first_command(&command)),
+            _ if !fenced => found.extend(commands(line).iter().map(|command| first_command(command))),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Up to a remark or what a shell would do next, without quotes.
+fn first_command(line: &str) -> String {
+    let end = line.find(['#', '>', '&', '|', '\\']).unwrap_or(line.len());
+    line[..end].replace('\'', "").trim().to_owned()
+}
+
+/// The arguments of a line whose program is ours; variables and `sudo` may stand before it.
+fn command_line(code: &str) -> Option<String> {
+    let words: Vec<_> = code.split_whitespace().skip_while(|word| word.contains('=') || *word == "sudo").collect();
+    (words.first() == Some(&"chancery")).then(|| words.join(" "))
+}
+
+#[test]
+fn every_command_in_the_documents_is_one_of_ours() {
+    let mut files = Vec::new();
+    pages(Path::new(env!("CARGO_MANIFEST_DIR")), &mut files);
+    let (mut seen, mut wrong) = (0, Vec::new());
+    for file in &files {
+        for command in commands_of_page(&std::fs::read_to_string(file).unwrap()) {
+            seen += 1;
+            wrong.extend(refused(&command).map(|why| format!("{}: {why}", file.display())));
+        }
+    }
+    assert!(files.len() > 5 && seen > 60, "{files:?} {seen}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // a test that looks at nothing proves nothing
+    let page = "Run `chancery nothing`.\n\n    sudo A=b chancery serv --x | y  # no\n    say chancery twice\n";
+    assert_eq!(commands_of_page(page), ["chancery nothing", "chancery serv --x"]);
+    assert!(commands_of_page(page).iter().all(|command| refused(command).is_some()));
 }
 
 #[test]
