@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::ahead::{ahead, offer, with_new_authz};
 use super::client::{Client, Key, Reply, at, b64, csr, send_to, url};
 use super::compromise::certified;
+use super::eab::{external, new_key};
 use super::world::{World, worlds};
 use crate::support::race::meet;
 
@@ -238,7 +239,7 @@ async fn an_account_that_is_registered_while_its_key_is_reported_as_compromised(
     }
 }
 
-/// `store::accounts::LOCK`.
+/// `store::accounts::HOLD`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_authorization_ahead_and_the_deactivation_of_its_account() {
     let world = world().await;
@@ -263,4 +264,48 @@ async fn an_authorization_ahead_and_the_deactivation_of_its_account() {
     let open = "SELECT COUNT(*) AS n FROM acme_authorizations WHERE status IN ('pending', 'valid')";
     let row = chancery::store::engine::q(crate::support::stores::plain(open)).fetch_one(&world.store.db).await;
     assert_eq!(row.unwrap().get::<i64>("n").unwrap(), 0);
+}
+
+/// The client changes its contact; what its account rests on ends elsewhere before that is committed.
+async fn changes_and_ends<T>(
+    world: &World,
+    client: &Client<'_>,
+    end: impl Future<Output = chancery::error::Result<T>>,
+) {
+    let change = client.post(&client.kid, r#"{"contact":["mailto:a@example.org"]}"#);
+    let met = meet(&world.store, "account.updated", change, end).await;
+    met.first.expect(200);
+    met.second.unwrap();
+    assert!(met.waited);
+    client.get(&client.kid).await.refused(401, "unauthorized");
+    let checked = world.authority.fsck().await.unwrap();
+    assert_eq!(checked.findings, Vec::<String>::new(), "the row that was ended is the one that was changed");
+}
+
+/// `store::accounts::OF_EAB_KEY`, `OF_GRANT` and `OF_PUBLIC_KEY`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_that_changes_while_what_it_rests_on_ends() {
+    let world = world().await;
+    let (other, _) = world.elsewhere().await;
+    let elsewhere = world.second_authority().await;
+    let me = Actor::host(0, "test");
+
+    let external = external(&world, &new_key(&["example.org"])).await;
+    let client = external.register(&world).await;
+    changes_and_ends(&world, &client, other.revoke_eab_key(&me, external.id, true)).await;
+
+    let client = Client::register(&world).await;
+    let new = NewGrant { name: "g".into(), allow_names: Some(vec!["example.org".into()]), ..NewGrant::default() };
+    let grant =
+        Access::new(world.store.clone()).create_grant(&me, &new, None, |_| Ok(String::new())).await.unwrap().id;
+    let account: AccountId = client.kid.rsplit('/').next().unwrap().parse().unwrap();
+    world.registration.grant_account(&me, account, grant).await.unwrap();
+    changes_and_ends(&world, &client, Access::new(elsewhere.store().clone()).revoke_grant(&me, grant)).await;
+
+    let pair = software::generate(KeyAlgorithm::P256).unwrap();
+    let (key, id) = (Key::from_pkcs8(&pair.pkcs8), certified(&world, &pair).await);
+    let here = (world.registration.clone(), world.router());
+    let kid = register(&here, &key).await.expect(201).header("location").to_owned();
+    let client = Client { key, kid, ..Client::register(&world).await };
+    changes_and_ends(&world, &client, elsewhere.revoke(&me, id, RevocationReason::KeyCompromise)).await;
 }
