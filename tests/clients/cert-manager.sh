@@ -18,6 +18,7 @@ journey() {
   start_cluster || return
   components
   manifests
+  remembered
   install_cert_manager || return
   by_grant
   # cert-manager waits a minute before it lets a dns-01 challenge be looked at, so the rest happens meanwhile
@@ -182,6 +183,57 @@ manifests() {
 }
 apply_quietly() { ! k apply -k "$ROOT/deploy/kubernetes" --dry-run=server 2>&1 | tee "$WORK/apply.log" | grep -qi 'warning\|error' || { cat "$WORK/apply.log"; return 1; }; }
 pod_as_root() { "$CLIENTS/manifests.py" pod | sed 's/"runAsNonRoot": true/"runAsNonRoot": false/' | k apply --dry-run=server -f -; }
+
+# The anchor in a ConfigMap, by a service account with the Role of deploy/kubernetes/anchor alone: a server that starts on an
+# older database, with nothing but the keys in its data directory, notices it.
+remembered() {
+  [ "$ENGINE" = sqlite ] || return 0
+  # `unset` in stop_server reaches past a local variable
+  local at=("$HTTPS_AT" "$HTTP_AT" "$OPS_AT")
+  unset HTTPS_AT HTTP_AT OPS_AT
+  notices_a_restore
+  HTTPS_AT=${at[0]} HTTP_AT=${at[1]} OPS_AT=${at[2]}
+}
+notices_a_restore() {
+  local DIR="$DIR/remembered" DATABASE_URL='' SERVER='' HTTPS HTTP OPS ACME ROOT_PEM before
+  mkdir -p "$DIR/account" "$DIR/backup"
+  check "the anchor's ConfigMap and Role" k apply -f "$ROOT/deploy/kubernetes/anchor/anchor.yaml" || return
+  cp "$KUBE/pki/ca.crt" "$DIR/account/ca.crt" && k create token chancery -n chancery >"$DIR/account/token" || return
+  cp "$DIR/account/token" "$KUBE/chancery.token" && kubeconfig chancery
+  check_fails "the service account may list no ConfigMaps" 'forbidden' kubectl_as chancery get configmaps -n chancery
+  check_fails "and write no other one" 'forbidden' kubectl_as chancery patch configmap kube-root-ca.crt -n chancery --type merge -p '{"data":{}}'
+  local -x CHANCERY_ANCHOR=configmap:chancery/chancery-anchor CHANCERY_ANCHOR_CREDENTIALS="$DIR/account"
+  local -x KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT="$API_PORT"
+  start_server || return
+  check "the anchor is in the ConfigMap" within 15 anchored
+  stop_and_keep_ports && cp "$DIR"/data/chancery.db* "$DIR/backup/" || return
+  start_server || return
+  before=$(anchor_text)
+  check "a certificate is issued and revoked after the backup" issued_and_revoked
+  check "the ConfigMap has changed" within 15 anchor_is_not "$before"
+  stop_and_keep_ports || return
+  rm -rf "$DIR"/data/chancery.db* "$DIR"/data/anchor*
+  cp "$DIR"/backup/* "$DIR/data/"
+  start_server || return
+  check "the restored database is noticed" within 15 readyz_says 'the database is older than what this CA remembers'
+  check_fails "nothing is issued from it" 'older than what this CA remembers' chancery issue after.lab.example --out "$DIR"
+  check "reconcile, on the host, by the ConfigMap" chancery reconcile
+  check "the server goes on" within 15 curl -fsS "$OPS/readyz"
+  check "and issues" chancery issue after.lab.example --out "$DIR"
+  stop_server
+}
+stop_and_keep_ports() {
+  local https=$HTTPS_AT http=$HTTP_AT ops=$OPS_AT
+  stop_server
+  HTTPS_AT=$https HTTP_AT=$http OPS_AT=$ops
+}
+anchor_text() { k get configmap chancery-anchor -n chancery -o json | jq -r '.data."anchor.json" // ""'; }
+anchored() { anchor_text | jq -e .installation; }
+anchor_is_not() { [ "$(anchor_text)" != "$1" ]; }
+readyz_says() { curl -sS "$OPS/readyz?verbose" | grep -q "$1"; }
+issued_and_revoked() {
+  chancery issue lost.lab.example --out "$DIR" && chancery revoke "$DIR/lost.lab.example.crt" --reason keyCompromise
+}
 
 # bind9 with a zone that takes updates under a key (RFC 2136, RFC 8945); its parent too, for who climbs to it.
 start_bind() {
