@@ -5,19 +5,15 @@ use serde_json::json;
 
 use super::Authority;
 use super::audit_check::KnownOutside;
-use super::row_macs::{ToldRows, changed, take_told};
+use super::ended_rows::{LastEnd, state_says};
+use super::row_macs::changed;
+use super::told_rows::{TWICE, ToldRow, ToldRows};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
-use crate::model::audit::{AuditEvent, Outcome};
-use crate::model::id::EventId;
+use crate::model::audit::AuditEvent;
+use crate::model::issuer::{AnchorStanding, IssuerState};
 use crate::store::row_macs;
 use crate::store::versions::{self, Topic};
-
-/// Actions after which a row has no power any more.
-pub(super) const ENDS: [&str; 6] =
-    ["token.revoked", "grant.revoked", "eab_key.revoked", "account.revoked", "account.deactivated", "user.disabled"];
-/// The action that takes the last of them back.
-pub(super) const ENABLED: &str = "user.enabled";
 
 /// A row that an operator accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,36 +30,31 @@ impl Authority {
     pub async fn accept_row(&self, actor: &Actor, object: &str) -> Result<AcceptedRow> {
         let none = || Error::not_found(format!("{object} with a MAC"));
         let (row, columns) = row_macs::find(&self.store, object).await?.ok_or_else(none)?;
-        let (mut told, mut ended) = (ToldRows::new(), None::<(EventId, bool)>);
+        let (mut told, mut last) = (ToldRows::default(), LastEnd::default());
         self.read_audit(KnownOutside::default(), |event| {
             if event.detail.contains(object) {
-                take_told(&mut told, &event.detail);
+                told.take(&event.detail);
             }
-            let is_end = ENDS.contains(&event.action.as_str());
-            let counts = event.object == object && event.outcome == Outcome::Done.name();
-            if counts && (is_end || event.action == ENABLED) && ended.is_none_or(|(id, _)| id <= event.id) {
-                ended = Some((event.id, is_end));
-            }
+            last.take(object, event);
         })
         .await?;
         let Some(changed) = changed(&row, told.get(object)) else {
             let detail = format!("{object} is as this CA wrote it; there is nothing to accept");
             return Err(Error::new(ErrorKind::Conflict, detail));
         };
-        let says_so = |(name, value): &(&str, String)| match *name {
-            "revoked_at" | "disabled_at" => true,
-            "status" => value != "valid",
-            _ => false,
+        let has_ended = match last.action() {
+            Some(action) => !says_so(action, &columns),
+            None => told.get(object).is_some_and(ToldRow::has_ended),
         };
-        if ended.is_some_and(|(_, is_end)| is_end) && !columns.iter().any(says_so) {
+        if has_ended {
             let detail = format!(
-                "the audit says that {object} was revoked or disabled, and its row was put back in the database; it stays \
-                 refused, so make a new one"
+                "the audit says that {object} was revoked, disabled, removed or ended, and its row was put back in the database; \
+                 it stays refused, so make a new one"
             );
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
         let mut tx = self.store.begin(actor).await?;
-        if !row_macs::accept(&mut tx, object).await? {
+        if !row_macs::accept(&mut tx, object, told.as_told(object)).await? {
             return Err(none());
         }
         for topic in [Topic::Hierarchy, Topic::Profiles, Topic::Access, Topic::Directories] {
@@ -71,9 +62,26 @@ impl Authority {
         }
         let says: serde_json::Map<_, _> =
             columns.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
-        tx.audit(AuditEvent::done("row.accepted", object, json!({"was": changed.what, "says": says})));
+        tx.audit(AuditEvent::done(
+            "row.accepted",
+            object,
+            json!({"was": changed.what, "says": says, TWICE: told.twice([&object.to_owned()])}),
+        ));
         tx.commit().await?;
         self.store.row_macs().accepted(object);
         Ok(AcceptedRow { object: object.to_owned(), what: changed.what, columns })
+    }
+}
+
+/// Does the row say that it ended by this action?
+fn says_so(action: &str, columns: &[(&'static str, String)]) -> bool {
+    let is = |name: &str, says: &dyn Fn(&str) -> bool| columns.iter().any(|(own, value)| *own == name && says(value));
+    match action.split_once('.') {
+        Some(("issuer", _)) => {
+            is("state", &|value| IssuerState::from_name(value).is_some_and(|state| state_says(action, state)))
+        }
+        Some(("anchor", _)) => is("standing", &|value| value == AnchorStanding::Chain.name()),
+        Some(("account" | "authorization", _)) => is("status", &|value| value != "valid" && value != "pending"),
+        _ => columns.iter().any(|(name, _)| matches!(*name, "revoked_at" | "disabled_at")),
     }
 }

@@ -20,6 +20,7 @@ pub mod compromise;
 pub mod crl;
 mod dependents;
 pub mod domain_crl;
+mod ended_rows;
 pub mod foreign_crls;
 pub mod fsck;
 pub mod guard;
@@ -47,6 +48,7 @@ pub mod signers;
 pub mod snapshot;
 mod status_lifetimes;
 pub mod target_failures;
+mod told_rows;
 mod trouble;
 mod withdrawn;
 
@@ -106,7 +108,7 @@ pub struct Authority {
     /// When the last certificate of an issuer expires that signs no more, and when that was looked up. Guards only itself.
     over: Mutex<HashMap<IssuerId, (Timestamp, Option<Timestamp>)>>,
     /// Held by the one look at every row.
-    rows_in_audit: tokio::sync::Mutex<row_macs::RowsInAudit>,
+    rows_in_audit: tokio::sync::Mutex<told_rows::RowsInAudit>,
     renewals: ArcSwap<renewal::Rules>,
     /// Set by who publishes checkpoints.
     pub target_failures: target_failures::TargetFailures,

@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::Authority;
-use super::accepted_rows::{ENABLED, ENDS};
+use super::ended_rows::last_end;
 use super::hierarchy::published::{Merged, Published, restore_crl, take_late};
 use super::reconciled_rows::{ReconciledRows, RowsAfter};
 use crate::clock::Timestamp;
@@ -359,8 +359,7 @@ async fn confirm(tx: &mut Tx, names: &[String]) -> Result<(Vec<Suspended>, Vec<S
 /// The audit of a backup is as old as its rows. One that tells of a revocation which the row does not have was not made by a
 /// backup.
 async fn check_not_ended(tx: &mut Tx, suspended: &Suspended) -> Result<()> {
-    let last = audit::last_of(&mut *tx, &suspended.object(), &[&ENDS[..], &[ENABLED]].concat()).await?;
-    if last.is_none_or(|action| action == ENABLED) {
+    if last_end(tx, &suspended.object()).await?.is_none() {
         return Ok(());
     }
     let detail = format!(

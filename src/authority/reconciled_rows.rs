@@ -7,6 +7,7 @@
 use super::Authority;
 use super::audit_check::KnownOutside;
 use super::row_macs::{Look, reopen};
+use super::told_rows::ToldRows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::anchor::Figures;
 use crate::pki::signer::KeyPurpose;
@@ -87,7 +88,9 @@ impl Authority {
         // what is there stays
         self.store.row_macs().forget();
         self.make_row_key().await?;
-        self.seal_rows(ALL_TABLES).await?;
+        let mut told = ToldRows::default();
+        self.read_audit(KnownOutside::default(), |event| drop(told.take(&event.detail))).await?;
+        self.seal_rows(ALL_TABLES, &told).await?;
         self.reload().await
     }
 

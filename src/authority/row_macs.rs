@@ -5,23 +5,21 @@
 //! Sealing twice is harmless, and a process that dies within it leaves rows that are sealed by the next one: only the mark,
 //! which comes last, makes a row without a MAC refused.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::Authority;
 use super::checks::{Check, Severity, check};
-use super::shortened::EndsLookedAt;
-use super::withdrawn::Withdrawn;
-use crate::clock::hours;
+use super::told_rows::{TWICE, ToldRow, ToldRows};
 use crate::entropy::random;
 use crate::error::Result;
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
-use crate::model::id::{AuthorizationId, EventId};
+use crate::model::id::AuthorizationId;
 use crate::model::serial::to_hex;
 use crate::pki::signer::{KeyPurpose, KeyStore};
-use crate::store::row_macs::{self, ALL_TABLES, AUTHORIZATION_LIFE, ChangedRow, FoundRow, MacTable, ROWS, RowKey};
+use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, FoundRow, MacTable, RowKey, older_than};
 use crate::store::{Store, Tx, audit, hierarchy, replicas, secrets};
 
 /// Names of the shared secrets, and labels of their seals.
@@ -34,29 +32,12 @@ const LEARNED_AFTER: std::time::Duration = std::time::Duration::from_secs(15);
 /// Rows of one transaction, whose audit event names them all.
 const PAGE: i64 = 100;
 const LOOK_PAGE: i64 = 500;
-/// Audit events of one statement, few of which name rows.
-const AUDIT_PAGE: i64 = 5_000;
 /// Rows of a table that doctor looks at; `chancery fsck` looks at all.
 const GLANCE: usize = 5_000;
 /// Authorizations that are looked at every ten minutes: what is wrong with others is found when they are used.
 const OFTEN: usize = 100_000;
 /// Authorizations of one statement.
 const LOOKED_UP: usize = 500;
-
-/// Hexadecimal digits of a MAC that are remembered.
-const MAC_TOLD: usize = 24;
-
-/// Version and MAC in hex of each object, as the newest audit event about it says.
-pub(super) type ToldRows = HashMap<String, (i64, String)>;
-
-/// What the look at every row has read of the audit.
-#[derive(Debug, Default)]
-pub(super) struct RowsInAudit {
-    rows: ToldRows,
-    withdrawn: Withdrawn,
-    ends: EndsLookedAt,
-    after: Option<EventId>,
-}
 
 /// Reads the key and the mark. Without either, rows have no MACs until a server has sealed them.
 pub(super) async fn open(store: &Store, keys: &dyn KeyStore) -> Result<()> {
@@ -102,23 +83,6 @@ pub(super) async fn reopen(store: &Store, keys: &dyn KeyStore) -> Result<()> {
     Ok(())
 }
 
-/// Remembers what an audit event says of rows.
-pub(super) fn take_told(told: &mut ToldRows, detail: &str) {
-    if !detail.contains(ROWS) {
-        return;
-    }
-    let Ok(Value::Object(detail)) = serde_json::from_str(detail) else { return };
-    for (object, row) in detail.get(ROWS).and_then(Value::as_object).into_iter().flatten() {
-        let (version, mac) = (row.get(0).and_then(Value::as_i64), row.get(1).and_then(Value::as_str));
-        if let Some((version, mac)) = version.zip(mac)
-            && told.get(object).is_none_or(|(known, _)| *known < version)
-        {
-            // as much as tells two of one version apart: there may be many accounts
-            told.insert(object.clone(), (version, mac.get(..MAC_TOLD).unwrap_or(mac).to_owned()));
-        }
-    }
-}
-
 /// How many rows are looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Look {
@@ -140,19 +104,21 @@ impl Look {
 }
 
 /// What is wrong with a row, by its MAC and by what the audit says was written last.
-pub(super) fn changed(row: &FoundRow, told: Option<&(i64, String)>) -> Option<ChangedRow> {
+pub(super) fn changed(row: &FoundRow, told: Option<&ToldRow>) -> Option<ChangedRow> {
     if let Some(fault) = row.fault {
         return Some(ChangedRow { what: fault.words().to_owned(), has_good_mac: false });
     }
-    let (version, mac) = told?;
-    let differs = row.version == *version && !to_hex(&row.mac).starts_with(mac.as_str());
-    (row.version < *version || differs).then(|| {
+    let told = told?;
+    let has_good_mac = true;
+    if let Some(version) = told.repeated() {
         let what = format!(
-            "is another row than the audit says was written last: its version is {}, and the audit tells of {version}",
-            row.version
+            "was put back in the database to an older state and then written on: the audit tells of its version {version} twice"
         );
-        ChangedRow { what, has_good_mac: true }
-    })
+        return Some(ChangedRow { what, has_good_mac });
+    }
+    let differs = row.version == told.version && !told.is_mac(&to_hex(&row.mac));
+    let is_other = row.version < told.version || differs;
+    is_other.then(|| ChangedRow { what: older_than(row.version, told.version), has_good_mac })
 }
 
 fn authorization(object: &str) -> Option<AuthorizationId> {
@@ -187,7 +153,7 @@ impl Authority {
             return Ok(());
         }
         let tables: Vec<_> = ALL_TABLES.iter().copied().filter(|table| !macs.requires(table)).collect();
-        self.seal_rows(&tables).await.map(drop)
+        self.seal_rows(&tables, &ToldRows::default()).await.map(drop)
     }
 
     pub(super) async fn make_row_key(&self) -> Result<()> {
@@ -203,8 +169,9 @@ impl Authority {
         open(&self.store, self.keys.as_ref()).await
     }
 
-    /// Gives every row of these tables a MAC that has none that fits, then marks the tables. Returns the number of rows.
-    pub(super) async fn seal_rows(&self, tables: &[&MacTable]) -> Result<u64> {
+    /// Gives every row of these tables a MAC that has none that fits, above the versions that the audit tells of; then marks
+    /// the tables. Returns the number of rows.
+    pub(super) async fn seal_rows(&self, tables: &[&MacTable], told: &ToldRows) -> Result<u64> {
         let actor = Actor::system("row MACs");
         let mut sealed = 0;
         for table in tables {
@@ -212,10 +179,12 @@ impl Authority {
             loop {
                 let mut tx = self.store.begin(&actor).await?;
                 let page = if table.is_told { PAGE } else { LOOK_PAGE };
-                let (rows, next) = row_macs::seal_page(&mut tx, table, &after, page).await?;
-                sealed += rows;
+                let of = |object: &str| told.as_told(object);
+                let (rows, next) = row_macs::seal_page(&mut tx, table, &after, page, of).await?;
+                sealed += rows.len() as u64;
                 if tx.wrote_rows() {
-                    tx.audit(AuditEvent::done("rows.sealed", "", json!({"table": table.name})));
+                    let detail = json!({"table": table.name, TWICE: told.twice(&rows)});
+                    tx.audit(AuditEvent::done("rows.sealed", "", detail));
                 }
                 tx.commit().await?;
                 let Some(next) = next else { break };
@@ -269,30 +238,12 @@ impl Authority {
 
     /// Looks at every row, and remembers what it found for metrics and doctor.
     pub async fn look_at_rows(&self) -> Result<()> {
-        if !self.store.row_macs().is_open() {
+        if !self.has_macs() {
             return Ok(());
         }
         // the audit first: a row that was written meanwhile is newer than it says, never older
         let mut told = self.rows_in_audit.lock().await;
-        if told.after.is_none() {
-            // no event before the key tells of a row; a clock may have been behind
-            let made = secrets::made_at(&self.store, KEY).await?;
-            told.after = made.map(|at| EventId::earliest(at - hours(1)));
-        }
-        loop {
-            let (events, last) = audit::with_rows(&self.store, told.after, AUDIT_PAGE).await?;
-            let Some(last) = last else { break };
-            told.after = Some(last);
-            for event in &events {
-                take_told(&mut told.rows, &event.detail);
-                told.withdrawn.take(event);
-            }
-        }
-        // events of other processes are committed a little out of order
-        let overlap = EventId::earliest(self.store.now() - LEARNED_AFTER);
-        told.after = told.after.map(|id| id.min(overlap));
-        let oldest = AuthorizationId::first_at(self.store.now() - AUTHORIZATION_LIFE);
-        told.rows.retain(|object, _| authorization(object).is_none_or(|id| id >= oldest));
+        self.read_on(&mut told).await?;
         let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
         found.extend(self.missing_withdrawals(&told.withdrawn).await?);
         if self.store.rollback().is_none() {
@@ -302,6 +253,24 @@ impl Authority {
         drop(told);
         self.store.row_macs().set_changed(found);
         self.tell_changed_rows().await
+    }
+
+    /// The same for a process that serves nothing: it compares rows with the audit, and changes and tells nothing.
+    pub async fn compare_rows(&self) -> Result<()> {
+        if !self.has_macs() {
+            return Ok(());
+        }
+        let mut told = self.rows_in_audit.lock().await;
+        self.read_on(&mut told).await?;
+        let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
+        found.extend(self.missing_withdrawals(&told.withdrawn).await?);
+        self.store.row_macs().set_changed(found);
+        Ok(())
+    }
+
+    /// Without the key of MACs rows are still compared with the audit.
+    fn has_macs(&self) -> bool {
+        self.store.row_macs().is_open() || self.store.row_macs().is_locked()
     }
 
     /// Rows that differ from their MAC or from what the audit says, by object.
@@ -318,7 +287,7 @@ impl Authority {
                 seen.insert(row.object);
             }
         };
-        for table in ALL_TABLES.iter().filter(|table| self.store.row_macs().requires(table)) {
+        for table in ALL_TABLES.iter().filter(|table| self.is_compared(table)) {
             let (mut after, mut looked) = (Vec::new(), 0);
             while looked < look.most(table) {
                 let (rows, next) = row_macs::walk(&self.store, table, &after, LOOK_PAGE).await?;
@@ -333,22 +302,26 @@ impl Authority {
         if look == Look::Often {
             let noted = self.store.row_macs().changed();
             let ids =
-                told.into_iter().flat_map(HashMap::keys).chain(noted.keys()).filter(|object| !seen.contains(*object));
+                told.into_iter().flat_map(ToldRows::objects).chain(noted.keys()).filter(|object| !seen.contains(*object));
             let ids: Vec<_> = ids.filter_map(|object| authorization(object)).collect();
             for ids in ids.chunks(LOOKED_UP) {
                 take(row_macs::living(&self.store, ids).await?, &mut seen);
             }
         }
         let lasting: Vec<_> =
-            ALL_TABLES.iter().filter(|table| table.lasts && self.store.row_macs().requires(table)).collect();
+            ALL_TABLES.iter().filter(|table| table.lasts && self.is_compared(table)).collect();
         let lasting = |object: &str| lasting.iter().any(|table| object.split(':').next() == Some(table.object));
         for object in
-            told.into_iter().flat_map(HashMap::keys).filter(|object| lasting(object) && !seen.contains(*object))
+            told.into_iter().flat_map(ToldRows::objects).filter(|object| lasting(object) && !seen.contains(*object))
         {
             let what = "is gone from the database, and the audit tells of it".to_owned();
             found.insert(object.clone(), ChangedRow { what, has_good_mac: false });
         }
         Ok(found)
+    }
+
+    fn is_compared(&self, table: &MacTable) -> bool {
+        self.store.row_macs().requires(table) || self.store.row_macs().is_locked()
     }
 
     pub(super) async fn check_rows(&self) -> Result<Check> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use super::{chain, revoked_cas};
+use super::{chain, ended_rows, revoked_cas};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::IssuerId;
@@ -141,10 +141,12 @@ impl Snapshot {
         let own_keys = sealed.values().map(|key| key_policy::sha256(&key.public_key)).collect();
         let checked = hierarchy::checked_certificates(store).await?;
         let responders = hierarchy::responders(store, store.now()).await?;
-        let anchors = hierarchy::checked_anchors(store).await?.into_iter().filter(|(_, refused)| refused.is_none());
-        let anchors: Vec<Anchor> = anchors.map(|(anchor, _)| anchor).collect();
-        let (all, bad_issuers) = hierarchy::checked_issuers(store).await?;
+        let mut anchors = hierarchy::checked_anchors(store).await?;
+        let (mut all, bad_issuers) = hierarchy::checked_issuers(store).await?;
         bad_rows.extend(bad_issuers);
+        ended_rows::refuse_ended(store, &mut all, &checked, &mut anchors).await?;
+        let anchors = anchors.into_iter().filter(|(_, refused)| refused.is_none());
+        let anchors: Vec<Anchor> = anchors.map(|(anchor, _)| anchor).collect();
         let (all, refused) = without_changed(all, &checked);
         let certificates = usable(checked);
         let revoked = revoked_cas::read(store, &all, &certificates, &anchors).await?;

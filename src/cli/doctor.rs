@@ -43,12 +43,18 @@ pub async fn doctor(context: &Context, flags: ServeFlags) -> Result<()> {
 /// In the shape of the REST answer; commands in it carry the flags of this one.
 async fn of_this_host(context: &Context, flags: &Flags) -> crate::error::Result<Value> {
     let (app, repeated) = (context.local_app(flags).await?, context.repeated());
+    // as a server does every ten minutes
+    let compared = app.authority.compare_rows().await;
     let checks = app.authority.checks().await;
     let mut outside = vec![server(&app).await];
     // a server that was stopped on purpose answers nowhere
     if outside.iter().all(|check| check.severity == Severity::Ok) && anchor::answers(&app.urls.external).await.is_ok()
     {
         outside.push(status_urls(&app).await);
+    }
+    if let Err(error) = compared {
+        let detail = format!("they cannot be compared with the audit: {}", error.chain());
+        outside.push(Check { name: "rows", severity: Severity::Critical, detail });
     }
     let all = || outside.iter().chain(&checks);
     let worst = all().map(|check| check.severity).max().unwrap_or(Severity::Ok);

@@ -15,6 +15,7 @@ use crate::error::Result;
 const SECOND: Duration = Duration::from_secs(1);
 const PROOF: Duration = Duration::from_secs(5);
 const ROW_MACS: Duration = Duration::from_secs(2);
+const TOLD_ROWS: Duration = Duration::from_secs(15);
 
 /// One piece of periodic work.
 pub struct PeriodicWork {
@@ -53,6 +54,8 @@ pub const WORK: &[PeriodicWork] = &[
     PeriodicWork::of("versions", SECOND, |app| Box::pin(async move { app.refresh().await })).everywhere(),
     PeriodicWork::of("anchor", SECOND, |app| Box::pin(async move { app.remember().await })).everywhere(),
     PeriodicWork::of("row-macs", ROW_MACS, |app| Box::pin(async move { app.authority.keep_row_macs().await }))
+        .everywhere(),
+    PeriodicWork::of("told-rows", TOLD_ROWS, |app| Box::pin(async move { app.authority.read_told_rows().await }))
         .everywhere(),
     PeriodicWork::of("trouble", Duration::from_secs(5), |app| {
         Box::pin(async move { app.authority.tell_trouble().await })

@@ -71,8 +71,13 @@ fn rows(app: &App) -> Answer {
     if let Some(why) = macs.lost() {
         return Answer::new("rows", Some(format!("rows that grant something cannot be checked: {why}")));
     }
-    match macs.changed().into_iter().next() {
-        Some((object, row)) => Answer::warning("rows", format!("{object} {}", row.what)),
+    let changed = macs.changed();
+    let more = match changed.len().saturating_sub(1) {
+        0 => String::new(),
+        more => format!("; and {more} more, which `chancery doctor` names"),
+    };
+    match changed.into_iter().next() {
+        Some((object, row)) => Answer::warning("rows", format!("{object} {}{more}", row.what)),
         None => Answer::new("rows", None),
     }
 }

@@ -31,10 +31,12 @@ statements! {
     OF_OBJECT = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id LIMIT $2");
     OF_OBJECT_NEWEST = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 ORDER BY id DESC LIMIT 1");
     /// Events whose detail names rows with MACs, and those that `authority/withdrawn.rs` reads.
+    DONE_LIKE = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 AND outcome = 'done' AND action LIKE $2 ORDER BY id");
     DONE_TO = "SELECT action FROM audit_events WHERE object = $1 AND outcome = 'done' ORDER BY id DESC";
     WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND id <= $2 AND (detail LIKE '%\"rows\":{%' OR action IN \
               ('certificate.revoked', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
     DONE_SINCE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id >= $1 AND action = $2 AND outcome = 'done' ORDER BY id");
+    HAS = "SELECT id FROM audit_events WHERE id = $1";
     WINDOW = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
     NEWEST = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id DESC LIMIT 1";
     CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
@@ -288,22 +290,34 @@ pub async fn last_of<'a>(on: impl Into<On<'a>>, object: &str, actions: &[&str]) 
     Ok(done.into_iter().find(|action| actions.contains(&action.as_str())))
 }
 
-/// Of the next so many events after one those that name rows with MACs, revocations or blocked keys, oldest first, and the event to go on after; none at
-/// the end.
+/// What was done to the object by actions of this pattern, oldest first. An event that cannot be read is left to the check of
+/// the audit.
+pub async fn done_to(store: &super::Store, object: &str, pattern: &str) -> Result<Vec<ChainedEvent>> {
+    let rows = q(DONE_LIKE).bind(object).bind(pattern).fetch_all(store).await?;
+    Ok(rows.iter().filter_map(|row| event(row).ok()).collect())
+}
+
+/// Of the next so many events after an id those that name rows with MACs, revocations or blocked keys, oldest first, and the
+/// id to go on after; none at the end. Ids are octets, because one that is no id hides none that comes after it; an event that
+/// cannot be read is left to the check of the audit.
 pub async fn with_rows(
     store: &super::Store,
-    after: Option<EventId>,
+    after: &[u8],
     window: i64,
-) -> Result<(Vec<ChainedEvent>, Option<EventId>)> {
-    let after = after.map_or_else(Vec::new, EventId::to_vec);
-    let last = match q(WINDOW).bind(after.clone()).bind(window).fetch_optional(store).await? {
+) -> Result<(Vec<ChainedEvent>, Option<Vec<u8>>)> {
+    let last = match q(WINDOW).bind(after).bind(window).fetch_optional(store).await? {
         Some(row) => Some(row),
-        None => q(NEWEST).bind(after.clone()).fetch_optional(store).await?,
+        None => q(NEWEST).bind(after).fetch_optional(store).await?,
     };
     let Some(last) = last else { return Ok((Vec::new(), None)) };
-    let last: EventId = last.id("id")?;
-    let rows = q(WITH_ROWS).bind(after).bind(last.to_vec()).fetch_all(store).await?;
-    Ok((rows.iter().map(event).collect::<Result<_>>()?, Some(last)))
+    let last: Vec<u8> = last.get("id")?;
+    let rows = q(WITH_ROWS).bind(after).bind(last.clone()).fetch_all(store).await?;
+    Ok((rows.iter().filter_map(|row| event(row).ok()).collect(), Some(last)))
+}
+
+/// Is there an event with this id?
+pub async fn has(store: &super::Store, id: &[u8]) -> Result<bool> {
+    Ok(q(HAS).bind(id).fetch_optional(store).await?.is_some())
 }
 
 /// A row of a chain: where it stands, and what can be read of it.

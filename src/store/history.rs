@@ -98,6 +98,9 @@ impl Store {
         if kept.is_none() && rollback.is_some() {
             self.lanes.abandon();
         }
+        if kept.is_some() != rollback.is_some() {
+            self.row_macs.forget_versions();
+        }
         std::mem::replace(&mut *kept, rollback.map(Arc::new))
     }
 

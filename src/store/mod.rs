@@ -333,6 +333,7 @@ impl Tx {
             }
         }
         store.lanes.committed(lane);
+        store.row_macs.committed(&rows);
         if let Some(at) = recorded {
             store.reference.has_recorded(at);
         }

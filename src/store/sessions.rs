@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::engine::{On, Row, q, statements};
+use super::engine::{On, Query, Row, q, statements};
 use super::row_macs::{self, SESSIONS, Sealing, USERS, mac_columns, sealed, sealed_writes};
 use super::{Tx, users};
 use crate::clock::{Timestamp, hours};
@@ -17,13 +17,13 @@ statements! {
     OF_USER = "SELECT id AS session_id, user_id, created_at AS began_at, last_seen_at, expires_at, address, user_agent \
                FROM sessions WHERE user_id = $1 ORDER BY id DESC LIMIT $2";
     SEEN = "UPDATE sessions SET last_seen_at = $2 WHERE id = $1 AND last_seen_at < $2";
-    END = "DELETE FROM sessions WHERE id = $1 AND user_id = $2";
-    END_BY_SECRET = "DELETE FROM sessions WHERE secret_sha256 = $1";
-    END_OF_USER = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2";
-    CLEAN = "DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2";
+    END = "DELETE FROM sessions WHERE id = $1 AND user_id = $2 RETURNING id, expires_at";
+    END_BY_SECRET = "DELETE FROM sessions WHERE secret_sha256 = $1 RETURNING id, expires_at";
+    END_OF_USER = "DELETE FROM sessions WHERE user_id = $1 AND id <> $2 RETURNING id, expires_at";
+    CLEAN = "DELETE FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2 RETURNING id, expires_at";
     BURY_OF_USER = "INSERT INTO row_floors (table_name, row_id, least_version, at) SELECT 'sessions', id, 9223372036854775807, $1 FROM sessions \
             WHERE user_id = $2 AND id <> $3 ON CONFLICT DO NOTHING";
-    END_ALL = "DELETE FROM sessions";
+    END_ALL = "DELETE FROM sessions RETURNING id, expires_at";
     /// Sessions that are about to be deleted: they open nothing when they are put back. NULL is any.
     BURY = "INSERT INTO row_floors (table_name, row_id, least_version, at) SELECT 'sessions', id, 9223372036854775807, $1 FROM sessions \
             WHERE expires_at > $1 AND (CAST($2 AS BYTEA) IS NULL OR user_id = $2) AND (CAST($3 AS BYTEA) IS NULL OR id = $3) \
@@ -81,18 +81,24 @@ pub async fn seen<'a>(on: impl Into<On<'a>>, id: SessionId, at: Timestamp) -> Re
 /// Whether this user had it.
 pub async fn end(tx: &mut Tx, id: SessionId, user: UserId) -> Result<bool> {
     bury(tx, Some(user.to_vec()), Some(id.to_vec()), None).await?;
-    Ok(q(END).bind(id.to_vec()).bind(user.to_vec()).execute(tx).await? == 1)
+    Ok(ended(tx, q(END).bind(id.to_vec()).bind(user.to_vec())).await? == 1)
 }
 
 pub async fn end_by_secret(tx: &mut Tx, secret_sha256: &[u8; 32]) -> Result<bool> {
     bury(tx, None, None, Some(secret_sha256.to_vec())).await?;
-    Ok(q(END_BY_SECRET).bind(secret_sha256.to_vec()).execute(tx).await? == 1)
+    Ok(ended(tx, q(END_BY_SECRET).bind(secret_sha256.to_vec())).await? == 1)
 }
 
 /// Every session of everybody.
 pub async fn end_all(tx: &mut Tx) -> Result<()> {
     bury(tx, None, None, None).await?;
-    q(END_ALL).execute(tx).await.map(drop)
+    ended(tx, q(END_ALL)).await.map(drop)
+}
+
+/// Deletes sessions, and tells the audit of those that could have gone on.
+async fn ended(tx: &mut Tx, delete: Query) -> Result<u64> {
+    let rows = delete.fetch_all(&mut *tx).await?;
+    row_macs::ended(tx, SESSIONS, &rows)
 }
 
 async fn bury(tx: &mut Tx, user: Option<Vec<u8>>, id: Option<Vec<u8>>, secret: Option<Vec<u8>>) -> Result<()> {
@@ -105,7 +111,7 @@ pub async fn end_of_user(tx: &mut Tx, user: UserId, except: Option<SessionId>) -
     let except = except.map_or_else(Vec::new, SessionId::to_vec);
     let now = tx.now();
     q(BURY_OF_USER).bind(now).bind(user.to_vec()).bind(except.clone()).execute(&mut *tx).await?;
-    q(END_OF_USER).bind(user.to_vec()).bind(except).execute(tx).await
+    ended(tx, q(END_OF_USER).bind(user.to_vec()).bind(except)).await
 }
 
 /// Sessions that ended by `now` or were last seen by `idle_since`.
@@ -113,7 +119,7 @@ pub async fn clean(tx: &mut Tx, now: Timestamp, idle_since: Timestamp) -> Result
     q(FORGET_FLOORS).bind(now - LONGEST).execute(&mut *tx).await?;
     let none = || None::<Vec<u8>>;
     q(BURY).bind(now).bind(none()).bind(none()).bind(none()).bind(idle_since).execute(&mut *tx).await?;
-    q(CLEAN).bind(now).bind(idle_since).execute(tx).await
+    ended(tx, q(CLEAN).bind(now).bind(idle_since)).await
 }
 
 /// Counts an attempt and says how many failed with this one; None: the key is blocked and nothing was counted. In a

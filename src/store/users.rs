@@ -37,7 +37,7 @@ statements! {
     BURY_LINKS = "INSERT INTO row_floors (table_name, row_id, least_version, at) \
                   SELECT 'setup_links', secret_sha256, 9223372036854775807, $1 FROM setup_links WHERE expires_at > $1 ON CONFLICT DO NOTHING";
     FORGET_FLOORS = "DELETE FROM row_floors WHERE table_name = 'setup_links' AND at < $1";
-    DROP_LINKS = "DELETE FROM setup_links";
+    DROP_LINKS = "DELETE FROM setup_links RETURNING secret_sha256, expires_at";
     CLEAN_LINKS = "DELETE FROM setup_links WHERE expires_at <= $1";
 }
 
@@ -173,7 +173,8 @@ pub async fn drop_links(tx: &mut Tx) -> Result<u64> {
     let now = tx.now();
     q(FORGET_FLOORS).bind(now - days(1)).execute(&mut *tx).await?;
     q(BURY_LINKS).bind(now).execute(&mut *tx).await?;
-    q(DROP_LINKS).execute(tx).await
+    let rows = q(DROP_LINKS).fetch_all(&mut *tx).await?;
+    row_macs::ended(tx, SETUP_LINKS, &rows)
 }
 
 pub async fn clean_links<'a>(on: impl Into<On<'a>>, now: Timestamp) -> Result<u64> {

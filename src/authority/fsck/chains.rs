@@ -3,7 +3,6 @@
 use super::{PAGE, Report, Told};
 use crate::authority::Authority;
 use crate::authority::audit_check::{AuditCheck, AuditKeys, AuditVerdict, KnownOutside};
-use crate::authority::row_macs::take_told;
 use crate::error::Result;
 use crate::model::audit::{ChainedEvent, Checkpoint};
 use crate::model::serial::to_hex;
@@ -116,7 +115,7 @@ impl Authority {
 
 impl Told {
     fn of(&mut self, event: &ChainedEvent) {
-        take_told(&mut self.rows, &event.detail);
+        self.rows.take(&event.detail);
         self.withdrawn.take(event);
         if event.action == "certificate.issued" {
             self.issued.insert(event.object.clone());

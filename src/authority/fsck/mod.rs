@@ -16,8 +16,8 @@ use std::collections::{HashMap, HashSet};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Authority;
-use super::row_macs::ToldRows;
 use super::snapshot::Snapshot;
+use super::told_rows::ToldRows;
 use super::withdrawn::Withdrawn;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};

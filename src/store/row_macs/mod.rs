@@ -5,16 +5,18 @@
 //! An older row that is put back has a good MAC. Where power was taken away, the row's least version stands in `row_floors`,
 //! which is only ever added to; and the audit names the version and the MAC of every row that was written.
 
+mod newest;
 mod tables;
 mod values;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use aws_lc_rs::hmac;
+use serde_json::json;
 
 use super::engine::{Arg, On, Row, Sql};
 use super::{
@@ -23,6 +25,7 @@ use super::{
 };
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::serial::to_hex;
+use newest::{NewestVersions, Reading};
 
 pub(in crate::store) use tables::{
     ACCOUNTS, ANCHORS, AUTHORIZATIONS, DIRECTORIES, EAB_KEY_COUNTS, EAB_KEYS, GRANT_COUNTS, GRANTS,
@@ -30,9 +33,9 @@ pub(in crate::store) use tables::{
     authorization_values, mac_columns,
 };
 pub use tables::{ALL_TABLES, AUTHORIZATION_LIFE, MacTable};
-pub use write::{FoundRow, accept, find, living, seal_page, walk};
+pub use write::{FoundRow, Told, accept, find, living, seal_page, walk};
 pub(in crate::store) use write::{
-    NewRow, SealedSql, count, insert, replace, sealed, sealed_writes, suspend, update, withdraw, withdraw_all,
+    NewRow, SealedSql, count, ended, insert, replace, sealed, sealed_writes, suspend, update, withdraw, withdraw_all,
     write_all,
 };
 
@@ -78,6 +81,9 @@ pub struct RowMacs {
     changed: Mutex<BTreeMap<String, ChangedRow>>,
     /// Objects whose event was written. Guards only itself.
     told: Mutex<BTreeSet<String>>,
+    newest: NewestVersions,
+    /// Rises when what is known of versions is of another history of the database.
+    history: AtomicU64,
 }
 
 /// A row that was changed in the database by something other than Chancery.
@@ -222,6 +228,35 @@ impl RowMacs {
         matches!(self.state(), State::Ready(_))
     }
 
+    /// Rows must have MACs, and the key of most of them is not at hand.
+    pub fn is_locked(&self) -> bool {
+        matches!(self.state(), State::Locked)
+    }
+
+    /// The audit tells that a row was written; `lately` is within the last minute.
+    pub fn told(&self, object: &str, version: i64, lately: bool) {
+        self.newest.told(object, version, lately);
+    }
+
+    /// A transaction that wrote these rows has committed.
+    pub(super) fn committed(&self, rows: &BTreeMap<String, WrittenRow>) {
+        rows.iter().for_each(|(object, row)| self.newest.wrote(object, row.version));
+    }
+
+    /// The database was restored, or reconciled: versions that are known are of another history.
+    pub fn forget_versions(&self) {
+        self.history.fetch_add(1, Ordering::AcqRel);
+        self.newest.forget();
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        changed.retain(|_, row| !row.has_good_mac);
+        show_count(changed.len());
+    }
+
+    /// Another number: what was read of the audit before is of another history of the database.
+    pub fn history(&self) -> u64 {
+        self.history.load(Ordering::Acquire)
+    }
+
     /// Why no MAC can be compared although every row must have one.
     pub fn lost(&self) -> Option<Arc<str>> {
         match self.state() {
@@ -263,9 +298,16 @@ impl RowMacs {
         changed.get(object).filter(|row| row.has_good_mac).map(|row| row.what.clone())
     }
 
-    fn note(&self, object: &str, what: &str) {
+    /// Remembers that a row is an older one of its own. Returns the sentence by which it is refused.
+    pub fn refuse_older(&self, object: &str, what: &str) -> String {
+        self.note(object, what, true);
+        refused(object, what).detail
+    }
+
+    /// Remembers a row that is refused; `has_good_mac` says that it is an older one of its own.
+    fn note(&self, object: &str, what: &str, has_good_mac: bool) {
         let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let row = ChangedRow { what: what.to_owned(), has_good_mac: false };
+        let row = ChangedRow { what: what.to_owned(), has_good_mac };
         if changed.insert(object.to_owned(), row).is_none() {
             tracing::error!(object, what, "a row was changed in the database and is refused");
         }
@@ -309,9 +351,11 @@ impl<'a> Sealing<'a> {
     }
 }
 
-/// Version and MAC of a row that a transaction wrote.
+/// Version and MAC of a row that a transaction wrote. Without a MAC: the row has ended, and no version of it counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WrittenRow {
+    /// The first version that counts as written: a transaction may write a row twice.
+    pub since: i64,
     pub version: i64,
     pub mac: Vec<u8>,
 }
@@ -380,16 +424,44 @@ impl Checker {
 
     /// Refuses a row that grants something and was not written by this CA. The columns of the row may bear a prefix.
     pub(in crate::store) fn check(&self, table: &MacTable, row: &Row, prefix: &str) -> Result<()> {
-        let Some(key) = self.0.key_of(table)?.filter(|key| key.requires(table)) else { return Ok(()) };
-        let object = || values::object(table, row, prefix);
-        match fault(&key, table, row, prefix) {
-            None => self.0.replayed(&object()).map_or(Ok(()), |what| Err(refused(&object(), &what))),
-            Some(fault) => {
-                self.0.note(&object(), fault.words());
-                Err(refused(&object(), fault.words()))
-            }
-        }
+        self.check_as(table, row, prefix, Reading::Alone)
     }
+
+    fn check_as(&self, table: &MacTable, row: &Row, prefix: &str, reading: Reading) -> Result<()> {
+        let fault = match self.0.key_of(table)? {
+            Some(key) if key.requires(table) => fault(&key, table, row, prefix),
+            // what is known of its versions needs no key
+            None if self.0.is_locked() => None,
+            Some(_) | None => return Ok(()),
+        };
+        let object = values::object(table, row, prefix);
+        if let Some(fault) = fault {
+            self.0.note(&object, fault.words(), false);
+            return Err(refused(&object, fault.words()));
+        }
+        if let Some(what) = self.0.replayed(&object) {
+            return Err(refused(&object, &what));
+        }
+        let Ok(version) = row.get::<i64>(&format!("{prefix}row_version")) else {
+            let what = RowFault::Changed.words();
+            self.0.note(&object, what, false);
+            return Err(refused(&object, what));
+        };
+        let Some(newest) = self.0.newest.above(&object, version, reading) else { return Ok(()) };
+        let what = older_than(version, newest);
+        self.0.note(&object, &what, true);
+        Err(refused(&object, &what))
+    }
+}
+
+/// What is wrong with a row of a version below the newest one; follows its name in a sentence.
+pub fn older_than(version: i64, newest: i64) -> String {
+    if newest == i64::MAX {
+        return "was put back in the database after it had ended".to_owned();
+    }
+    format!(
+        "is another row than the audit says was written last: its version is {version}, and the audit tells of {newest}"
+    )
 }
 
 /// What is wrong with a row, whether MACs are required or not.
@@ -430,9 +502,12 @@ fn locked() -> Error {
     Error::new(ErrorKind::Locked, detail)
 }
 
-/// As the audit names the rows of a transaction: object → [version, MAC in hex].
+/// As the audit names the rows of a transaction: object → [version, MAC in hex], and the first version where there are more.
 pub(super) fn in_audit(rows: &BTreeMap<String, WrittenRow>) -> serde_json::Value {
-    let entry =
-        |(object, row): (&String, &WrittenRow)| (object.clone(), serde_json::json!([row.version, to_hex(&row.mac)]));
+    let entry = |(object, row): (&String, &WrittenRow)| {
+        let mut told = vec![json!(row.version), json!(to_hex(&row.mac))];
+        told.extend((row.since < row.version).then(|| json!(row.since)));
+        (object.clone(), json!(told))
+    };
     serde_json::Value::Object(rows.iter().map(entry).collect())
 }

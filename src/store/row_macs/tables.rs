@@ -269,7 +269,13 @@ const ANCHOR_ROWS: &str = concat!(
     " FROM anchors WHERE (domain, fingerprint) > ($1, $2) ORDER BY domain, fingerprint LIMIT $3"
 );
 
-/// CA certificates of others, known by their domain and fingerprint. There are few: nobody is kept from one by a row lock.
+const ANCHOR_HELD: &str = concat!(
+    "SELECT domain, fingerprint, der, not_before, not_after, standing, ",
+    mac_columns!("anchors", "anchors", "", "fingerprint"),
+    " FROM anchors WHERE domain = $1 AND fingerprint = $2 FOR UPDATE"
+);
+
+/// CA certificates of others, known by their domain and fingerprint.
 pub(in crate::store) const ANCHORS: &MacTable = &MacTable {
     name: "anchors",
     object: "anchor",
@@ -286,7 +292,7 @@ pub(in crate::store) const ANCHORS: &MacTable = &MacTable {
     is_public: true,
     lasts: true,
     is_told: true,
-    read: Sql { name: "row_macs::ANCHORS::read", sqlite: ANCHOR_ROW, postgres: ANCHOR_ROW },
+    read: Sql { name: "row_macs::ANCHORS::read", sqlite: ANCHOR_ROW, postgres: ANCHOR_HELD },
     seal: Sql {
         name: "row_macs::ANCHORS::seal",
         sqlite: "WITH made (domain, fingerprint, version, mac) AS (VALUES ($1, $2, $3, $4)) UPDATE anchors SET row_version = made.version, \

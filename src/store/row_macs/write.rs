@@ -1,10 +1,11 @@
 //! The one way in which a row with a MAC is written: inserted with its first MAC, or changed under a lock, compared before
 //! and given the next version after. Statements of such tables are `SealedSql`, which nothing else runs.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::tables::{ALL_TABLES, AUTHORIZATIONS, MacTable, authorization_rows, authorization_values, mac_columns};
-use super::{Checker, RowFault, RowKey, RowMacs, Sealing, State, WrittenRow, fault, locked, values};
+use super::{Checker, Reading, RowFault, RowKey, RowMacs, Sealing, State, WrittenRow, fault, locked, values};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::id::AuthorizationId;
@@ -73,7 +74,7 @@ pub(in crate::store) async fn insert<'a>(
     let mac = key.mac(table, 1, &row);
     let inserted = query.bind(mac.clone()).execute(on).await?;
     if let Some(written) = written.filter(|_| inserted == 1) {
-        written.insert(values::object_of(table, &table.key_of(&row)), WrittenRow { version: 1, mac });
+        note(written, values::object_of(table, &table.key_of(&row)), 1, mac);
     }
     Ok(inserted)
 }
@@ -128,8 +129,7 @@ impl Sealing<'_> {
         let Some(key) = self.macs.writing(table)? else { return Ok(None) };
         let mac = key.mac(table, 1, values);
         if let Some(written) = &mut self.written {
-            let object = values::object_of(table, &table.key_of(values));
-            written.insert(object, WrittenRow { version: 1, mac: mac.clone() });
+            note(written, values::object_of(table, &table.key_of(values)), 1, mac.clone());
         }
         Ok(Some(mac))
     }
@@ -147,7 +147,7 @@ pub(in crate::store) async fn count(
     let macs = Arc::clone(&tx.store.row_macs);
     let key = macs.writing(table)?;
     let Some(before) = q(table.read).bind(id).fetch_optional(&mut *tx).await? else { return Ok(false) };
-    Checker(macs).check(table, &before, "")?;
+    Checker(macs).check_as(table, &before, "", Reading::Held)?;
     let version = before.get::<i64>("row_version")?.saturating_add(1);
     let mut values = values::read(table, &before, "")?;
     for value in &mut values {
@@ -162,7 +162,7 @@ pub(in crate::store) async fn count(
         return Ok(false);
     }
     if let Some(mac) = mac {
-        tx.rows.insert(values::object_of(table, &table.key_of(&values)), WrittenRow { version, mac });
+        note(&mut tx.rows, values::object_of(table, &table.key_of(&values)), version, mac);
     }
     Ok(true)
 }
@@ -187,8 +187,7 @@ pub(in crate::store) async fn write_all(
     for NewRow { values, version } in rows {
         let mac = key.as_ref().map(|key| key.mac(table, version, &values));
         if let Some(mac) = mac.as_ref().filter(|_| table.is_told) {
-            tx.rows
-                .insert(values::object_of(table, &table.key_of(&values)), WrittenRow { version, mac: mac.clone() });
+            note(&mut tx.rows, values::object_of(table, &table.key_of(&values)), version, mac.clone());
         }
         bound.push(shown(&values).into_iter().chain([version.into(), mac.into()]).collect());
     }
@@ -215,7 +214,8 @@ pub(in crate::store) async fn withdraw_all(
         let id = table.key_of_row(row, "");
         let mut version = row.get::<i64>("row_version")?.saturating_add(1);
         let mut least = version;
-        let mac = if key.requires(table) && fault(&key, table, row, "").is_some() {
+        let is_wrong = fault(&key, table, row, "").is_some() || is_older(&tx.store.row_macs, table, row)?;
+        let mac = if key.requires(table) && is_wrong {
             (version, least) = (version.saturating_sub(1), i64::MAX);
             row.get("row_mac")?
         } else {
@@ -224,7 +224,7 @@ pub(in crate::store) async fn withdraw_all(
                 *changed = value.clone();
             }
             let mac = key.mac(table, version, &values);
-            tx.rows.insert(values::object_of(table, &id), WrittenRow { version, mac: mac.clone() });
+            note(&mut tx.rows, values::object_of(table, &id), version, mac.clone());
             Some(mac)
         };
         let mut floor = vec![table.name.into()];
@@ -234,6 +234,32 @@ pub(in crate::store) async fn withdraw_all(
     }
     fetch_many(tx.raw(), sql, bound).await?;
     write_many(tx.raw(), FLOOR, floors).await.map(drop)
+}
+
+/// Notes a row that the transaction wrote, perhaps once more.
+fn note(rows: &mut BTreeMap<String, WrittenRow>, object: String, version: i64, mac: Vec<u8>) {
+    let since = rows.get(&object).map_or(version, |written| written.since.min(version));
+    rows.insert(object, WrittenRow { since, version, mac });
+}
+
+/// Tells the audit that these rows were deleted and that none of them counts, should it be put back. Each has the key of its
+/// table; those that time has ended already need not be told. Returns how many there are.
+pub(in crate::store) fn ended(tx: &mut Tx, table: &MacTable, rows: &[Row]) -> Result<u64> {
+    let now = tx.now();
+    let has_macs = !matches!(tx.store.row_macs.state(), State::Unset);
+    for row in rows.iter().filter(|_| has_macs) {
+        if !row.time("expires_at").is_ok_and(|at| at <= now) {
+            let object = values::object(table, row, "");
+            tx.rows.insert(object, WrittenRow { since: i64::MAX, version: i64::MAX, mac: Vec::new() });
+        }
+    }
+    Ok(rows.len() as u64)
+}
+
+/// Does this process know of a newer version than that of a row that the transaction holds?
+fn is_older(macs: &RowMacs, table: &MacTable, row: &Row) -> Result<bool> {
+    let (object, version) = (values::object(table, row, ""), row.get::<i64>("row_version")?);
+    Ok(macs.newest.above(&object, version, Reading::Held).is_some())
 }
 
 fn with(key: Vec<Arg>, version: i64, mac: Option<Vec<u8>>) -> Vec<Arg> {
@@ -300,9 +326,13 @@ async fn change(
     let macs = Arc::clone(&tx.store.row_macs);
     let Some(key) = macs.writing(table)? else { return Ok(query.execute(tx).await? == 1) };
     let Some(before) = keyed(table.read, &id).fetch_optional(&mut *tx).await? else { return Ok(false) };
-    let wrong = fault(&key, table, &before, "").filter(|_| key.requires(table));
+    let mut wrong = fault(&key, table, &before, "");
+    if wrong.is_none() && is_older(&macs, table, &before)? {
+        wrong = Some(RowFault::Older);
+    }
+    let wrong = wrong.filter(|_| key.requires(table));
     if !how.takes_away() {
-        Checker(Arc::clone(&macs)).check(table, &before, "")?;
+        Checker(Arc::clone(&macs)).check_as(table, &before, "", Reading::Held)?;
     }
     // what the statement says, not what it leaves: a trigger in the database writes other values
     let row = values::of_update(table, &query, &values::read(table, &before, "")?)?;
@@ -330,18 +360,50 @@ async fn change(
                 table.name
             )));
         }
-        seal(tx, table, &key, vec![(row, version)], true).await?;
+        seal(tx, table, &key, vec![Version { row, since: version, version }], true).await?;
     }
     Ok(true)
 }
 
+/// What the audit tells of a row.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Told {
+    /// Its newest version.
+    pub version: i64,
+    /// How many events tell of a version that another one tells of.
+    pub twice: u64,
+}
+
+impl Told {
+    /// The version of a row that is taken as it stands: above each that counted. `row` is the version that it has, where its
+    /// MAC proves it, and whoever changed a row could have written any other one.
+    fn accepted(self, table: &MacTable, key: &RowKey, row: &Row) -> Result<i64> {
+        let has_good_mac = matches!(fault(key, table, row, ""), None | Some(RowFault::Older));
+        let own = if has_good_mac || self.version == 0 { row.get::<i64>("row_version")? } else { 0 };
+        let least = row.get::<Option<i64>>("row_floor")?.filter(|least| *least < i64::MAX).unwrap_or(0);
+        Ok(own.max(least).max(self.version).saturating_add(1))
+    }
+}
+
+/// A row that gets a MAC.
+struct Version {
+    row: Vec<Arg>,
+    /// The first version that counts as written.
+    since: i64,
+    version: i64,
+}
+
 /// Writes versions and MACs of rows that the transaction holds, and tells the audit of them.
-async fn seal(tx: &mut Tx, table: &MacTable, key: &RowKey, rows: Vec<(Vec<Arg>, i64)>, is_told: bool) -> Result<()> {
+async fn seal(tx: &mut Tx, table: &MacTable, key: &RowKey, rows: Vec<Version>, is_told: bool) -> Result<()> {
     let mut sealed = Vec::with_capacity(rows.len());
-    for (row, version) in rows {
+    for Version { row, since, version } in rows {
         let (id, mac) = (table.key_of(&row), key.mac(table, version, &row));
         if is_told {
-            tx.rows.insert(values::object_of(table, &id), WrittenRow { version, mac: mac.clone() });
+            let object = values::object_of(table, &id);
+            note(&mut tx.rows, object.clone(), version, mac.clone());
+            if let Some(written) = tx.rows.get_mut(&object) {
+                written.since = written.since.min(since);
+            }
         }
         sealed.push(id.into_iter().chain([version.into(), mac.into()]).collect());
     }
@@ -353,7 +415,7 @@ pub async fn living(store: &Store, ids: &[AuthorizationId]) -> Result<Vec<FoundR
     let Some(key) = store.row_macs.key_of(AUTHORIZATIONS)? else { return Ok(Vec::new()) };
     let ids = ids.iter().map(|id| vec![id.to_vec().into()]).collect();
     let rows = fetch_many_alone(&store.db, LIVING, ids).await?;
-    Ok(rows.iter().map(|row| found(&key, AUTHORIZATIONS, row)).collect())
+    Ok(rows.iter().map(|row| found(Some(&key), AUTHORIZATIONS, row)).collect())
 }
 
 /// A row as a look at every row finds it.
@@ -365,35 +427,46 @@ pub struct FoundRow {
     pub fault: Option<RowFault>,
 }
 
-/// A page of rows after a key, with what is wrong with each; the key of the last one goes on. Nothing while the key of the
-/// MACs is not at hand.
+/// A page of rows after a key, with what is wrong with each; the key of the last one goes on. Nothing before rows have MACs.
 pub async fn walk(store: &Store, table: &MacTable, after: &[Arg], limit: i64) -> Result<(Vec<FoundRow>, Vec<Arg>)> {
-    let Some(key) = store.row_macs.key_of(table)? else { return Ok((Vec::new(), Vec::new())) };
+    let key = store.row_macs.key_of(table)?;
+    if key.is_none() && !store.row_macs.is_locked() {
+        return Ok((Vec::new(), Vec::new()));
+    }
     let rows = bound(table.walk, table, after, store.now()).bind(limit).fetch_all(store).await?;
-    let found: Vec<FoundRow> = rows.iter().map(|row| found(&key, table, row)).collect();
+    let found: Vec<FoundRow> = rows.iter().map(|row| found(key.as_deref(), table, row)).collect();
     let last = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
     Ok((found, last))
 }
 
-/// Gives a page of rows MACs where they have none that fits. Returns how many it gave, and where to go on; `None` at the
-/// end. What stands there now is taken to be right.
-pub async fn seal_page(tx: &mut Tx, table: &MacTable, after: &[Arg], limit: i64) -> Result<(u64, Option<Vec<Arg>>)> {
-    let Some(key) = tx.store.row_macs.key_of(table)? else { return Ok((0, None)) };
+/// Gives a page of rows MACs where they have none that fits, with versions above those that the audit tells of. Returns the
+/// names of the rows that got one, and where to go on; `None` at the end. What stands there now is taken to be right.
+pub async fn seal_page(
+    tx: &mut Tx,
+    table: &MacTable,
+    after: &[Arg],
+    limit: i64,
+    told: impl Fn(&str) -> Told,
+) -> Result<(Vec<String>, Option<Vec<Arg>>)> {
+    let Some(key) = tx.store.row_macs.key_of(table)? else { return Ok((Vec::new(), None)) };
     let now = tx.now();
     let rows = bound(table.hold, table, after, now).bind(limit).fetch_all(&mut *tx).await?;
     let Some(last) = rows.last().map(|row| table.key_of_row(row, "")) else {
-        return Ok((0, None));
+        return Ok((Vec::new(), None));
     };
-    let mut sealed = Vec::new();
+    let (mut sealed, mut objects) = (Vec::new(), Vec::new());
     for row in &rows {
         if matches!(fault(&key, table, row, ""), Some(RowFault::NoMac | RowFault::Changed)) {
-            let least = row.get::<Option<i64>>("row_floor")?.filter(|least| *least < i64::MAX).unwrap_or(0);
-            sealed.push((values::read(table, row, "")?, row.get::<i64>("row_version")?.max(least).saturating_add(1)));
+            let object = values::object(table, row, "");
+            let told = told(&object);
+            let version = told.accepted(table, &key, row)?;
+            let since = if told.version > 0 { told.version.saturating_add(1) } else { version };
+            sealed.push(Version { row: values::read(table, row, "")?, since, version });
+            objects.push(object);
         }
     }
-    let count = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
     seal(tx, table, &key, sealed, table.is_told).await?;
-    Ok((count, (!last.is_empty()).then_some(last)))
+    Ok((objects, (!last.is_empty()).then_some(last)))
 }
 
 /// The row that the audit calls `object`, with what is wrong with it, and its columns in words.
@@ -404,7 +477,7 @@ pub async fn find(store: &Store, object: &str) -> Result<Option<(FoundRow, Vec<(
         loop {
             let rows = bound(table.walk, table, &after, store.now()).bind(500i64).fetch_all(store).await?;
             if let Some(row) = rows.iter().find(|row| values::object(table, row, "") == object) {
-                return Ok(Some((found(&key, table, row), values::in_words(table, row))));
+                return Ok(Some((found(Some(&key), table, row), values::in_words(table, row))));
             }
             after = rows.last().map(|row| table.key_of_row(row, "")).unwrap_or_default();
             if after.is_empty() {
@@ -415,8 +488,9 @@ pub async fn find(store: &Store, object: &str) -> Result<Option<(FoundRow, Vec<(
     Ok(None)
 }
 
-/// Takes the row that the audit calls `object` as it stands now. False: there is no such row.
-pub async fn accept(tx: &mut Tx, object: &str) -> Result<bool> {
+/// Takes the row that the audit calls `object` as it stands now, with a version above each that counted. False: there is no
+/// such row.
+pub async fn accept(tx: &mut Tx, object: &str, told: Told) -> Result<bool> {
     let macs = Arc::clone(&tx.store.row_macs);
     for table in ALL_TABLES.iter().filter(|table| object.split(':').next() == Some(table.object)) {
         let Some(key) = macs.writing(table)? else { return Ok(false) };
@@ -435,9 +509,10 @@ pub async fn accept(tx: &mut Tx, object: &str) -> Result<bool> {
                         ),
                     ));
                 }
-                let version = row.get::<i64>("row_version")?.max(least).saturating_add(1);
+                let version = told.accepted(table, &key, row)?;
+                let since = if told.version > 0 { told.version.saturating_add(1) } else { version };
                 let row = values::read(table, row, "")?;
-                seal(tx, table, &key, vec![(row, version)], true).await?;
+                seal(tx, table, &key, vec![Version { row, since, version }], true).await?;
                 return Ok(true);
             }
             if after.is_empty() {
@@ -448,12 +523,13 @@ pub async fn accept(tx: &mut Tx, object: &str) -> Result<bool> {
     Ok(false)
 }
 
-fn found(key: &RowKey, table: &MacTable, row: &Row) -> FoundRow {
+/// Without the key of its table the MAC is compared with nothing.
+fn found(key: Option<&RowKey>, table: &MacTable, row: &Row) -> FoundRow {
     FoundRow {
         object: values::object(table, row, ""),
         version: row.get("row_version").unwrap_or_default(),
         mac: row.get::<Option<Vec<u8>>>("row_mac").ok().flatten().unwrap_or_default(),
-        fault: fault(key, table, row, ""),
+        fault: key.and_then(|key| fault(key, table, row, "")),
     }
 }
 

@@ -22,6 +22,7 @@ mod metrics;
 mod own_certificate;
 mod poolers;
 mod proxies;
+mod put_back_rows;
 mod reconciled_rows;
 mod restored_users;
 mod row_macs;

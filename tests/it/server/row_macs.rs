@@ -529,7 +529,7 @@ on_both_servers! {
             }
             let accepted = server.app().authority.accept_row(&operator(), &object.name).await.unwrap_err();
             assert_eq!(accepted.kind, ErrorKind::Conflict);
-            assert!(accepted.detail.contains("was revoked or disabled"), "{}", accepted.detail);
+            assert!(accepted.detail.contains("was revoked, disabled, removed or ended"), "{}", accepted.detail);
         }
     }
 
