@@ -6,6 +6,7 @@
 //! which comes last, makes a row without a MAC refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
 
 use serde_json::json;
 
@@ -19,7 +20,7 @@ use crate::model::audit::AuditEvent;
 use crate::model::id::AuthorizationId;
 use crate::model::serial::to_hex;
 use crate::pki::signer::{KeyPurpose, KeyStore};
-use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, FoundRow, MacTable, RowKey, older_than};
+use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, FoundRow, MacTable, PublicKey, RowKey, older_than};
 use crate::store::{Store, Tx, audit, hierarchy, replicas, secrets};
 
 /// Names of the shared secrets, and labels of their seals.
@@ -55,10 +56,21 @@ pub(super) async fn reopen(store: &Store, keys: &dyn KeyStore) -> Result<()> {
         required.extend(ALL_TABLES.iter().map(|table| table.name.to_owned()));
         marks.clear();
     }
+    let is_locked = !keys.can_open(KeyPurpose::Internal);
+    // no mark can be opened then, and one that was renamed is missing elsewhere
+    let is_known = |name: &String| ALL_TABLES.iter().any(|table| table.name == name);
+    if is_locked && !required.iter().all(is_known) {
+        required.extend(ALL_TABLES.iter().map(|table| table.name.to_owned()));
+    }
     let public = secrets::find(store, PUBLIC_KEY).await?;
-    let public = public.and_then(|sealed| keys.open_status(PUBLIC_KEY, &installation.id, sealed).ok());
-    macs.open_public(public.map(|key| RowKey::new(&key, &installation.id, required.clone())));
-    if !keys.can_open(KeyPurpose::Internal) {
+    let public = public.map(|sealed| keys.open_status(PUBLIC_KEY, &installation.id, sealed));
+    macs.set_public(match public {
+        Some(Ok(key)) => PublicKey::Ready(Arc::new(RowKey::new(&key, &installation.id, required.clone()))),
+        Some(Err(_)) if !keys.can_open(KeyPurpose::Responder) => PublicKey::Unset,
+        None if required.is_empty() => PublicKey::Unset,
+        None | Some(Err(_)) => PublicKey::Lost,
+    });
+    if is_locked {
         if !required.is_empty() {
             macs.lock();
         }
@@ -301,15 +313,17 @@ impl Authority {
         }
         if look == Look::Often {
             let noted = self.store.row_macs().changed();
-            let ids =
-                told.into_iter().flat_map(ToldRows::objects).chain(noted.keys()).filter(|object| !seen.contains(*object));
+            let ids = told
+                .into_iter()
+                .flat_map(ToldRows::objects)
+                .chain(noted.keys())
+                .filter(|object| !seen.contains(*object));
             let ids: Vec<_> = ids.filter_map(|object| authorization(object)).collect();
             for ids in ids.chunks(LOOKED_UP) {
                 take(row_macs::living(&self.store, ids).await?, &mut seen);
             }
         }
-        let lasting: Vec<_> =
-            ALL_TABLES.iter().filter(|table| table.lasts && self.is_compared(table)).collect();
+        let lasting: Vec<_> = ALL_TABLES.iter().filter(|table| table.lasts && self.is_compared(table)).collect();
         let lasting = |object: &str| lasting.iter().any(|table| object.split(':').next() == Some(table.object));
         for object in
             told.into_iter().flat_map(ToldRows::objects).filter(|object| lasting(object) && !seen.contains(*object))
@@ -321,14 +335,12 @@ impl Authority {
     }
 
     fn is_compared(&self, table: &MacTable) -> bool {
-        self.store.row_macs().requires(table) || self.store.row_macs().is_locked()
+        let macs = self.store.row_macs();
+        macs.requires(table) || macs.is_locked() && macs.reads(table)
     }
 
     pub(super) async fn check_rows(&self) -> Result<Check> {
         let macs = self.store.row_macs();
-        if !self.keys.can_open(KeyPurpose::Internal) {
-            return Ok(check("rows", Vec::new(), "they are compared once the server has its unlock key".to_owned()));
-        }
         let mut found = Vec::new();
         if let Some(why) = macs.lost() {
             let text = format!(
@@ -336,7 +348,10 @@ impl Authority {
                  whose names begin with \"row-macs\" or \"public-row-macs\" from a backup"
             );
             found.push((Severity::Critical, text));
-        } else if !macs.is_required() {
+        } else if !macs.is_required() && !macs.is_locked() {
+            if !self.keys.can_open(KeyPurpose::Internal) {
+                return Ok(check("rows", found, "they are compared once the server has its unlock key".to_owned()));
+            }
             if !replicas::others(&self.store).await?.older {
                 let good = "they bear no MACs yet; a server that starts gives them MACs";
                 return Ok(check("rows", found, good.to_owned()));
@@ -353,6 +368,16 @@ impl Authority {
                 found.push((Severity::Critical, text));
             }
         }
-        Ok(check("rows", found, "every row that grants something is as this CA wrote it".to_owned()))
+        let good = match (macs.is_locked(), macs.compares_public()) {
+            (false, _) => "every row that grants something is as this CA wrote it",
+            (true, true) => {
+                "rows are as the audit tells, and those that bundles are made of have good MACs; the other MACs are not compared \
+                 while the server is locked"
+            }
+            (true, false) => {
+                "rows are as the audit tells; no MAC is compared while the server is locked and its status key is not at hand"
+            }
+        };
+        Ok(check("rows", found, good.to_owned()))
     }
 }

@@ -87,7 +87,9 @@ fn unlocked(app: &App) -> Answer {
     Answer::new(
         "unlocked",
         locked.then(|| {
-            "the server is locked: status goes on, nothing is issued; restart it with its unlock key, without --locked".into()
+            "the server is locked: status goes on, nothing is issued, and rows are compared with the audit, but few with their MACs; \
+             restart it with its unlock key, without --locked"
+                .into()
         }),
     )
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::FileTrouble;
 use crate::authority::{Authority, row_macs};
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::model::anchor::{Anchor, Figures, Lack};
 use crate::model::crl::CrlNumber;
 use crate::pki::signer::KeyPurpose;
@@ -40,6 +40,7 @@ impl Authority {
     pub async fn begin_remembering(&self) -> Result<()> {
         self.replace_missing().await?;
         self.anchor.writes.store(true, Ordering::Release);
+        self.keep_epoch_proof().await?;
         self.remember().await?;
         if self.anchor.state().written.is_some() {
             history::anchored(&self.store).await?;
@@ -104,9 +105,10 @@ impl Authority {
         let found = self.read_history(memory.figures.checkpoint.as_ref()).await?;
         // always all ends: the newest event by its id is not always the one that was committed last
         let lacks = self.lacks(&memory.figures, &found).await?;
-        // a locked process cannot tell who raised the epoch
+        // a process without any key cannot tell who raised the epoch
         let raised = found.figures.epoch > memory.figures.epoch;
-        let is_known = !raised || self.keys.can_open(KeyPurpose::Internal);
+        let can_tell = self.keys.can_open(KeyPurpose::Internal) || self.keys.can_open(KeyPurpose::Responder);
+        let is_known = !raised || can_tell;
         self.heed_marks(&lacks, raised && is_known && lacks.is_empty()).await?;
         let changed = self.conclude(&found, &lacks);
         let is_told = self.anchor.state().marked && found.rolled_back_at.is_some();
@@ -117,7 +119,12 @@ impl Authority {
             }
         } else if !lacks.is_empty() && !is_told && self.anchor.writes() {
             let findings: Vec<String> = lacks.iter().map(ToString::to_string).collect();
-            self.mark_rollback(&memory, &findings).await?;
+            match self.mark_rollback(&memory, &findings).await {
+                // a process that is not locked suspends what has to be confirmed
+                Err(error) if error.kind == ErrorKind::Locked && self.anchor.state().marked => {}
+                Err(error) if error.kind == ErrorKind::Locked => self.publish_kept().await,
+                marked => marked?,
+            }
             self.anchor.state().marked = true;
         }
         if self.store.rollback().is_none() && is_known {

@@ -41,6 +41,7 @@ pub(in crate::store) use write::{
 
 /// The member of an audit event's detail that names the rows of its transaction.
 pub const ROWS: &str = "rows";
+const NO_PUBLIC_KEY: &str = "the key of rows that bundles are made of is missing, or cannot be opened";
 /// Events of changed rows that one turn writes: somebody may change a whole table.
 const TOLD_AT_ONCE: usize = 100;
 /// The form of the MAC, its first octet. Another set of columns is another form.
@@ -74,7 +75,7 @@ pub struct RowMacs {
     state: RwLock<State>,
     /// The key of rows that make up bundles and chains (`MacTable::is_public`), which are served while the server is locked:
     /// it lies under the status key. Guards only itself.
-    public: RwLock<Option<Arc<RowKey>>>,
+    public: RwLock<PublicKey>,
     /// More marks are remembered outside of the database than it has: every table counts as marked.
     insists: AtomicBool,
     /// By object, rows that were refused since the last look at every row, and those that it found. Guards only itself.
@@ -105,6 +106,17 @@ enum State {
     Locked,
     /// Rows must have MACs and the key cannot be read: nothing is accepted.
     Lost(Arc<str>),
+    Ready(Arc<RowKey>),
+}
+
+/// What a process has of the key of public rows.
+#[derive(Debug, Default, Clone)]
+pub enum PublicKey {
+    /// Rows have no MACs yet, or the status key is not at hand.
+    #[default]
+    Unset,
+    /// Rows must have MACs, and the key is missing or cannot be opened.
+    Lost,
     Ready(Arc<RowKey>),
 }
 
@@ -169,21 +181,26 @@ impl RowMacs {
         self.set(State::Ready(Arc::new(key)));
     }
 
-    pub fn open_public(&self, key: Option<RowKey>) {
-        *self.public.write().unwrap_or_else(PoisonError::into_inner) = key.map(Arc::new);
+    pub fn set_public(&self, key: PublicKey) {
+        *self.public.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    fn public(&self) -> Result<Option<Arc<RowKey>>> {
+        match self.public.read().unwrap_or_else(PoisonError::into_inner).clone() {
+            PublicKey::Unset => Ok(None),
+            PublicKey::Lost => Err(lost(NO_PUBLIC_KEY)),
+            PublicKey::Ready(key) => Ok(Some(key)),
+        }
     }
 
     /// The key that the rows of a table are compared with; none where they are not compared.
     fn key_of(&self, table: &MacTable) -> Result<Option<Arc<RowKey>>> {
-        let public = || self.public.read().unwrap_or_else(PoisonError::into_inner).clone();
         match self.state() {
             State::Unset => Ok(None),
             State::Locked if !table.is_public => Ok(None),
-            State::Locked => Ok(public()),
+            State::Locked => self.public(),
             State::Lost(why) => Err(lost(&why)),
-            State::Ready(_) if table.is_public => {
-                public().map(Some).ok_or_else(|| lost("the key of public rows is missing"))
-            }
+            State::Ready(_) if table.is_public => self.public()?.map(Some).ok_or_else(|| lost(NO_PUBLIC_KEY)),
             State::Ready(key) => Ok(Some(key)),
         }
     }
@@ -217,6 +234,16 @@ impl RowMacs {
             State::Lost(_) => true,
             State::Ready(key) => ALL_TABLES.iter().all(|table| key.requires(table)),
         }
+    }
+
+    /// Can rows of this table be looked at?
+    pub fn reads(&self, table: &MacTable) -> bool {
+        self.key_of(table).is_ok_and(|key| key.is_some() || self.is_locked())
+    }
+
+    /// Are the MACs of rows compared that bundles are made of?
+    pub fn compares_public(&self) -> bool {
+        matches!(self.public(), Ok(Some(_)))
     }
 
     /// Are rows of this table refused without a good MAC?
@@ -261,6 +288,7 @@ impl RowMacs {
     pub fn lost(&self) -> Option<Arc<str>> {
         match self.state() {
             State::Lost(why) => Some(why),
+            State::Locked if self.public().is_err() => Some(NO_PUBLIC_KEY.into()),
             State::Unset | State::Locked | State::Ready(_) => None,
         }
     }
@@ -492,7 +520,8 @@ fn lost(why: &str) -> Error {
     Error::new(
         ErrorKind::Unavailable,
         format!(
-            "rows that grant something cannot be checked: {why}; restore the row \"row-macs\" of the table shared_secrets from a backup"
+            "rows that grant something cannot be checked: {why}; restore the rows \"row-macs\" and \"public-row-macs\" of \
+             the table shared_secrets from a backup"
         ),
     )
 }

@@ -16,6 +16,7 @@ mod hierarchy_macs;
 mod history;
 mod housekeeping;
 mod lifecycle;
+mod locked_rows;
 mod logs;
 mod memory;
 mod metrics;
