@@ -94,10 +94,12 @@ impl Authority {
         let blocked = blocked_keys::find(&mut tx, key).await?.ok_or_else(missing)?;
         if blocked.certificates > 0 {
             // a job revokes them after the block
-            let value = format!(
-                "{} certificates here have key {key} and are revoked within seconds of its block",
-                blocked.certificates
-            );
+            let (have, are) = match blocked.certificates {
+                1 => ("certificate here has", "is"),
+                _ => ("certificates here have", "are"),
+            };
+            let count = blocked.certificates;
+            let value = format!("{count} {have} key {key} and {are} revoked within seconds of its block");
             let fix = "make a new key";
             let sentence = format!("{value}, so it stays blocked; {fix}");
             let allowed = "a key that no certificate here has";

@@ -334,9 +334,19 @@ fn a_key_is_blocked_by_the_file_that_holds_it() {
         let again = run(at, &["key", "block", form]);
         assert_eq!(code(&again), 7, "{form}: {}", told(&again));
     }
-    assert_eq!(code(&run(at, &["key", "unblock", &fingerprint])), 7);
+    let used = run(at, &["key", "unblock", &fingerprint]);
+    assert_eq!(code(&used), 7);
+    let sentence = format!(
+        "1 certificate here has key {fingerprint} and is revoked within seconds of its block, so it stays blocked; make a new key"
+    );
+    assert!(told(&used).contains(&sentence), "{}", told(&used));
     let free = "00".repeat(32);
     succeeds(at, &["key", "block", &free]);
-    succeeds(at, &["key", "unblock", &free]);
+    let unblocked = succeeds(at, &["key", "unblock", &free]);
+    assert!(unblocked.contains(&format!("unblocked  {free}")), "{unblocked}");
+    let again = run(at, &["key", "unblock", &free]);
+    assert!(code(&again) != 0 && told(&again).contains(&format!("blocked key {free}")), "{}", told(&again));
+    let none = run(at, &["key", "unblock", "nothing"]);
+    assert!(code(&none) != 0 && told(&none).contains("cannot unblock the key nothing"), "{}", told(&none));
     assert!(code(&run(at, &["key", "block", "nothing"])) != 0);
 }

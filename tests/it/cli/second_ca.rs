@@ -190,3 +190,35 @@ fn a_name_that_no_certificate_carries_is_no_external_url() {
     }
     assert!(!home.path().join(".local/share/chancery/chancery.db").exists());
 }
+
+/// Two hosts with keys of their own make a CA in one database at once: one does, and the other says what it needs to join.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_hosts_that_make_a_ca_at_once_the_other_asks_for_its_key() {
+    let url = create_database().await;
+    let homes = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let begun = homes.each_ref().map(|home| {
+        let mut command = chancery(home.path());
+        command.env("CHANCERY_ALLOW_UNSAFE_DATABASE", "true").args(["init", "--database-url", &url]);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
+    });
+    let ended = begun.map(|child| child.wait_with_output().unwrap());
+    let won = ended.iter().position(|output| code(output) == 0).expect("one of them makes the CA");
+    let (winner, loser, output) = (homes[won].path(), homes[1 - won].path(), &ended[1 - won]);
+    let said = told(output);
+    assert_eq!(code(output), 7, "{said}");
+    let key = ".local/share/chancery/unlock.key";
+    // which of the two sentences depends on how far it came
+    let raced = said.contains("another process made this CA at the same moment; put its unlock key into");
+    assert!((raced || said.contains("unlock.key does not exist; put it back")) && said.contains(key), "{said}");
+    for file in ["unlock.key", "root.key", "status.key"] {
+        assert!(!loser.join(".local/share/chancery").join(file).exists(), "{file} of a CA that was not made");
+    }
+    std::fs::create_dir_all(loser.join(key).parent().unwrap()).unwrap();
+    std::fs::copy(winner.join(key), loser.join(key)).unwrap();
+    let (code, said) = run(loser, &[], &["init", "--database-url", &url]);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("holds a CA already; nothing was changed"), "{said}");
+    let (code, said) = run(loser, &[], &["--database-url", &url, "issue", "web.lab.example"]);
+    assert_eq!(code, 0, "{said}");
+    drop_database(&url).await;
+}
