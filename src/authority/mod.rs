@@ -70,6 +70,7 @@ use crate::model::id::{CrlId, IssuerId};
 use crate::model::trouble::ServerTrouble;
 use crate::pki::signer::KeyStore;
 use crate::store::Store;
+use crate::store::readings::Readings;
 use anchor::AnchorKeeper;
 pub use anchor::{RemoteAnchor, RemoteText};
 use batch::Batcher;
@@ -84,6 +85,8 @@ pub struct Authority {
     /// The CA's own host names and addresses: reserved names.
     own_hosts: Vec<String>,
     snapshot: ArcSwap<Snapshot>,
+    /// Of `snapshot`.
+    readings: Readings,
     intents: Batcher<IntentRow, Intended>,
     outcomes: Batcher<OutcomeRow>,
     /// The CRL of each issuer, as it was served last.
@@ -110,6 +113,7 @@ pub struct Authority {
     /// Held by the one look at every row.
     rows_in_audit: tokio::sync::Mutex<told_rows::RowsInAudit>,
     renewals: ArcSwap<renewal::Rules>,
+    renewal_readings: Readings,
     /// Set by who publishes checkpoints.
     pub target_failures: target_failures::TargetFailures,
     /// What the row of this process says of its trouble.
@@ -160,6 +164,7 @@ impl Authority {
             intents: Batcher::start(Writer(store.clone())),
             outcomes: Batcher::start(Writer(store.clone())),
             snapshot: ArcSwap::from_pointee(snapshot),
+            readings: Readings::default(),
             served: crl::ServedCrls::default(),
             publication: tokio::sync::Mutex::default(),
             ready_signed: Mutex::default(),
@@ -174,6 +179,7 @@ impl Authority {
             over: Mutex::default(),
             rows_in_audit: tokio::sync::Mutex::default(),
             renewals: ArcSwap::from_pointee(renewal::Rules::load(&store).await?),
+            renewal_readings: Readings::default(),
             target_failures: target_failures::TargetFailures::default(),
             told_trouble: tokio::sync::Mutex::default(),
             revoked: Notify::new(),
@@ -202,8 +208,9 @@ impl Authority {
     }
 
     pub async fn reload(&self) -> Result<()> {
+        let reading = self.readings.begin();
         let fresh = Snapshot::load(&self.store, self.keys.as_ref()).await?;
-        self.snapshot.store(Arc::new(fresh));
+        self.readings.end(reading, || self.snapshot.store(Arc::new(fresh)));
         // an issuer may sign again, or have been taken over
         self.over.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
         Ok(())

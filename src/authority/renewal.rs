@@ -189,7 +189,9 @@ impl Authority {
     }
 
     async fn reload_renewals(&self) -> Result<()> {
-        self.renewals.store(std::sync::Arc::new(Rules::load(&self.store).await?));
+        let reading = self.renewal_readings.begin();
+        let fresh = std::sync::Arc::new(Rules::load(&self.store).await?);
+        self.renewal_readings.end(reading, || self.renewals.store(fresh));
         Ok(())
     }
 

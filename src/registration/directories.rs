@@ -323,6 +323,7 @@ impl Registration {
     }
 
     pub async fn reload(&self) -> Result<()> {
+        let reading = self.readings.begin();
         // the version first: a change between the two reads is read again at the next turn
         let version = versions::read(&self.store).await?.directories;
         let (mut fresh, mut refused) = (Vec::new(), std::collections::BTreeMap::new());
@@ -336,9 +337,11 @@ impl Registration {
             })?;
             fresh.push(Arc::new(Directory { slug, config }));
         }
-        self.directories.store(std::sync::Arc::new(fresh));
-        self.refused_directories.store(std::sync::Arc::new(refused));
-        self.version.store(version, std::sync::atomic::Ordering::Release);
+        self.readings.end(reading, || {
+            self.directories.store(std::sync::Arc::new(fresh));
+            self.refused_directories.store(std::sync::Arc::new(refused));
+            self.version.store(version, std::sync::atomic::Ordering::Release);
+        });
         Ok(())
     }
 

@@ -48,6 +48,7 @@ use crate::model::acme::{Account, AccountStatus};
 use crate::model::actor::{Actor, ActorKind};
 use crate::store::accounts::{Held, hold_all};
 use crate::store::jobs::ClaimedJob;
+use crate::store::readings::Readings;
 use crate::store::{Store, Tx};
 use crate::validation::Validator;
 
@@ -102,6 +103,7 @@ pub struct Registration {
     refused_directories: ArcSwap<std::collections::BTreeMap<String, String>>,
     /// Of the directories as they were last read.
     version: AtomicI64,
+    readings: Readings,
     describe: Describe,
     known: known::Known,
     orders: Batcher<placing::Asked, orders::OrderView>,
@@ -125,6 +127,7 @@ impl Registration {
             directories: ArcSwap::from_pointee(Vec::new()),
             refused_directories: ArcSwap::default(),
             version: AtomicI64::new(-1),
+            readings: Readings::default(),
             known: known::Known::default(),
             orders: Batcher::start(placing::Writer(store.clone())),
             ready: Batcher::start(ready::Writer(store.clone())),

@@ -39,6 +39,7 @@ pub use outages::is_busy;
 pub mod patience;
 mod pool;
 pub mod profiles;
+pub mod readings;
 pub mod reference;
 pub mod renewals;
 pub mod replacements;
