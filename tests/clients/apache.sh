@@ -59,7 +59,7 @@ run_apache() {
   apache2 -f "$A/conf" -DFOREGROUND >"$A/out" 2>&1 &
   APACHE=$!
   PIDS+=("$APACHE")
-  within 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$TLS_ALPN01_PORT" 2>/dev/null || { not_ok "apache starts" "$(tail -n 3 "$A/out" "$A/error.log" 2>/dev/null)"; return 1; }
+  within 30 bash -c "exec 3<>/dev/tcp/127.0.0.1/$TLS_ALPN01_PORT" 2>/dev/null || { not_ok "apache starts" "$(tail -n 3 "$A/out" "$A/error.log" 2>/dev/null)"; return 1; }
 }
 
 stop_apache() {
@@ -85,7 +85,7 @@ obtains() {
   local name=$1 how=$2
   check "obtain by $how" within 30 fetched "$name" || { tail -n 8 "$A/error.log" | cut -c1-300 | sed 's/^/    /'; return 1; }
   reload
-  check "Apache serves it ($how)" within 15 served "$name"
+  check "Apache serves it ($how)" within 30 served "$name"
 }
 
 journey() {
@@ -102,7 +102,7 @@ journey() {
   stop_apache
   sed -i '/MDRenewWindow/d' "$A/conf"
   run_apache || return
-  check "Apache serves another serial" within 15 shows_another web
+  check "Apache serves another serial" within 30 shows_another web
   good "renewed" "$DIR/second.pem" "$DIR/second.chain.pem"
   cp "$A/md/domains/web.$ZONE/privkey.pem" "$DIR/web.key"
   check "revoke by the certificate's key" revoke_by_key "$DIR/second.pem" "$DIR/web.key" superseded

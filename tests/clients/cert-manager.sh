@@ -39,9 +39,9 @@ by_grant() {
   check "quickstart cert-manager without a key is a ClusterIssuer too" k apply --dry-run=server -f "$DIR/keyless.yaml"
   check "a second one has its own name" k apply --dry-run=server -f <(chancery quickstart cert-manager --name lab-staging)
   check "the directory default requires EAB and offers dns-01" chancery acme directory set default --eab-required true --challenges dns-01
-  check "the directory says so" within 6 asks_for_eab
+  check "the directory says so" within 30 asks_for_eab
   check "a ClusterIssuer with our root as caBundle, without EAB" k apply -f <(issuer without)
-  check "is refused with our words" within 20 says clusterissuer/without 'external account'
+  check "is refused with our words" within 30 says clusterissuer/without 'external account'
   check "the key's HMAC as a Secret" k create secret generic chancery-eab -n cert-manager "--from-literal=hmac=$(jq -r .hmac_key "$DIR/eab.json")"
   check "the TSIG key as a Secret" k create secret generic tsig -n cert-manager "--from-literal=key=$TSIG"
   remote quickstart cert-manager --eab-kid "$(jq -r .id "$DIR/eab.json")" >"$DIR/issuer.yaml" 2>"$WORK/quickstart.log" || cat "$WORK/quickstart.log"
@@ -89,7 +89,7 @@ by_dns() {
 
 by_dns_done() {
   check "the wildcard is ready, by dns-01" ready 90 certificate/dns || return
-  check "and cert-manager took its record back" within 20 no_text
+  check "and cert-manager took its record back" within 30 no_text
   secret dns
   check "it has exactly the names asked for by dns" test "$(names_of "$DIR/dns.pem")" = "*.dns.$ZONE "
   good "by dns-01" "$DIR/dns.pem" "$DIR/dns.chain.pem"
@@ -121,7 +121,7 @@ refused() {
   check "a Certificate for a name of the cluster itself" k apply -f <(certificate reserved chancery kubernetes.default.svc)
   check "is refused, and the order says which rule" within 30 says orders 'names.reserved|rejectedIdentifier'
   check "an EAB key that nobody made" k apply -f <(issuer unknown "$(solvers eab_01JABSENT0000000000000000X)")
-  check "registers nothing, and the issuer says why" within 20 says clusterissuer/unknown 'unauthorized|externalAccount'
+  check "registers nothing, and the issuer says why" within 30 says clusterissuer/unknown 'unauthorized|externalAccount'
 }
 
 # A renewed serving certificate is picked up by the running API server.
@@ -254,7 +254,7 @@ zone "$ZONE" { type primary; file "$ZONE.zone"; allow-update { key "cert-manager
 CONF
   /usr/sbin/named -g -c "$dir/named.conf" >"$dir/log" 2>&1 &
   PIDS+=($!)
-  check "bind9 listens" within 15 bash -c "exec 3<>/dev/tcp/127.0.0.1/$DNS_PORT" || { tail -5 "$dir/log"; return 1; }
+  check "bind9 listens" within 30 bash -c "exec 3<>/dev/tcp/127.0.0.1/$DNS_PORT" || { tail -5 "$dir/log"; return 1; }
 }
 
 engines journey

@@ -77,7 +77,7 @@ newer() {
   # what it was told holds until Retry-After
   sed -i '/^ari_retry_after/d' "$DIR/c/renewal/profile.$ZONE.conf"
   check "the operator revokes it" chancery revoke "$live/cert.pem" --reason superseded
-  within 5 ocsp_says revoked "$live/cert.pem" "$live/chain.pem"
+  within 30 ocsp_says revoked "$live/cert.pem" "$live/chain.pem"
   check "renew goes by the CA's renewal information" bot renew --no-random-sleep-on-renew --cert-name "profile.$ZONE" || certbot_log
   check "and has another serial" test "$(serial_of "$live/cert.pem")" != "$before"
   good "renewed by information" "$live/cert.pem" "$live/chain.pem"

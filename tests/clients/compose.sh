@@ -33,7 +33,7 @@ journey() {
   start || return
   check "metrics are there, for this machine alone" metrics
   check "every line of its log is JSON" jq -e . "$DIR/stderr"
-  check "healthy within 20 s" within 20 quietly "${health[@]}"
+  check "healthy" within 30 quietly "${health[@]}"
   curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem"
   ROOT_PEM="$DIR/root.pem" HTTPS="https://localhost:$https"
   check "the directory stands under the external URL" directory
@@ -46,7 +46,7 @@ journey() {
 
   stop_server
   start || return
-  check "healthy again after a restart" within 20 quietly "${health[@]}"
+  check "healthy again after a restart" within 30 quietly "${health[@]}"
   check "the certificate is still there" api GET "certificates/$(jq -r .id "$DIR/web.json")"
   check "fsck" env "${settings[@]}" "$BIN" fsck
 }
@@ -55,7 +55,7 @@ start() {
   env "${settings[@]}" "${AS[@]}" "$BIN" "${command[@]}" >"$DIR/stdout" 2>>"$DIR/stderr" &
   SERVER=$!
   PIDS+=("$SERVER")
-  within 20 serves && return
+  within 30 serves && return
   not_ok "the server starts" "$(tail -n 5 "$DIR/stderr")"
   return 1
 }

@@ -66,7 +66,8 @@ check_fails() {
   return 1
 }
 
-# within SECONDS COMMAND… : polls, because another process publishes in its own time.
+# within SECONDS COMMAND… : polls, because another process publishes in its own time. No limit is below 30: beside other
+# scripts on two cores it waits for them too.
 within() {
   local until=$(($(date +%s%N) + $1 * 1000000000)); shift
   while ! "$@"; do
@@ -126,10 +127,10 @@ start_server() {
     "$BIN" serve -o json >"$DIR/stdout" 2>>"$DIR/stderr" &
   SERVER=$!
   PIDS+=("$SERVER")
-  within 20 server_said_ready_or_ended
+  within 30 server_said_ready_or_ended
   local ready
   ready=$(grep '"event":"ready"' "$DIR/stdout") || {
-    local why="no ready line within 20 s"
+    local why="no ready line within 30 s"
     if ! kill -0 "$SERVER" 2>/dev/null; then
       wait "$SERVER"
       why="it ended with $? before it was ready"
@@ -168,7 +169,7 @@ start_dns() {
   mkdir -p "$TEXTS"
   TEXTS="$TEXTS" "$CLIENTS/dns.py" "$ZONE" >"$WORK/dns.port" 2>"$WORK/dns.log" &
   PIDS+=($!)
-  within 10 test -s "$WORK/dns.port"
+  within 30 test -s "$WORK/dns.port"
   DNS_PORT=$(cat "$WORK/dns.port")
 }
 
@@ -212,7 +213,7 @@ directory() {
   local slug=$1; shift
   check "acme directory create $slug" chancery acme directory create "$slug" "$@" || return
   AT=${ACME%/acme/*}/acme/$slug/directory
-  check "the server offers it within 5 s" within 5 curl -fsS --cacert "$ROOT_PEM" -o /dev/null "$AT"
+  check "the server offers it" within 30 curl -fsS --cacert "$ROOT_PEM" -o /dev/null "$AT"
 }
 
 # revoke_by_key CERT KEY REASON : by ACME, signed with the certificate's own key (RFC 8555 §7.6), for clients that have no
@@ -282,11 +283,10 @@ good() {
   check "$1: OCSP says good" ocsp_says good "$2" "$3"
 }
 
-# revoked NAME CERT CHAIN [REASON] : within 5 s of now OCSP and CRL say so, and openssl refuses it.
+# revoked NAME CERT CHAIN [REASON] : OCSP and CRL say so, and openssl refuses it.
 revoked() {
-  local until=$(($(date +%s) + 5))
-  check "$1: OCSP says revoked within 5 s" within 5 ocsp_says revoked "$2" "$3"
-  check "$1: the CRL lists it within 5 s" within $((until - $(date +%s) + 1)) crl_lists "$2"
+  check "$1: OCSP says revoked" within 30 ocsp_says revoked "$2" "$3"
+  check "$1: the CRL lists it" within 30 crl_lists "$2"
   [ -z "${4:-}" ] || check "$1: OCSP gives the reason $4" ocsp_reason "$4" "$2" "$3"
   check_fails "$1: openssl verify -crl_check refuses it" 'certificate revoked' verify_crl "$2" "$3"
 }
@@ -300,7 +300,7 @@ web_server() {
   /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$WWW" "$HTTP01_PORT" >"$DIR/www.log" 2>&1 &
   WEB_SERVER=$!
   PIDS+=("$WEB_SERVER")
-  within 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$HTTP01_PORT" 2>/dev/null
+  within 30 bash -c "exec 3<>/dev/tcp/127.0.0.1/$HTTP01_PORT" 2>/dev/null
 }
 
 # split OUT : OUT.full.pem has leaf and chain; OUT.pem and OUT.chain.pem have one each.

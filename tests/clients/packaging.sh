@@ -66,12 +66,12 @@ manager.bind(sys.argv[1])
 while True:
     print(manager.recv(4096).decode().replace("\n", " "), flush=True)' "$DIR/manager" >"$DIR/heard" &
   PIDS+=($!)
-  within 5 test -S "$DIR/manager"
+  within 30 test -S "$DIR/manager"
   NOTIFY_SOCKET="$DIR/manager" WATCHDOG_USEC=200000 start_server || return
-  check "READY=1 comes when it serves" within 5 grep -q '^READY=1 STATUS=listening on' "$DIR/heard"
-  check "signs of life go on" within 5 beats 4
+  check "READY=1 comes when it serves" within 30 grep -q '^READY=1 STATUS=listening on' "$DIR/heard"
+  check "signs of life go on" within 30 beats 4
   stop_server
-  check "STOPPING=1 comes at SIGTERM" within 5 grep -q '^STOPPING=1' "$DIR/heard"
+  check "STOPPING=1 comes at SIGTERM" within 30 grep -q '^STOPPING=1' "$DIR/heard"
   check "READY=1 came once" test "$(grep -c '^READY=1' "$DIR/heard")" -eq 1
 }
 beats() { [ "$(grep -c '^WATCHDOG=1' "$DIR/heard")" -ge "$1" ]; }
@@ -92,8 +92,8 @@ image() {
     CHANCERY_LISTEN_OPS="127.0.0.1:$ops" /usr/sbin/chroot --userspec=65532:65532 "$image" /usr/local/bin/chancery serve >"$DIR/log" 2>&1 &
   SERVER=$!
   PIDS+=("$SERVER")
-  check "it serves in there as user 65532" within 20 curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem" || sed 's/^/    /' "$DIR/log"
-  check "and is ready" within 20 curl -fsS "http://127.0.0.1:$ops/readyz"
+  check "it serves in there as user 65532" within 30 curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem" || sed 's/^/    /' "$DIR/log"
+  check "and is ready" within 30 curl -fsS "http://127.0.0.1:$ops/readyz"
   check "it wrote in its data directory alone" test -z "$(find "$image" -newer "$DIR/laid-out" -type f ! -path "$image/var/lib/chancery/*")"
   check "its command line works in there" env -i CHANCERY_DATA=/var/lib/chancery /usr/sbin/chroot --userspec=65532:65532 "$image" /usr/local/bin/chancery ca list
   stop_server
@@ -229,7 +229,7 @@ replica() {
   echo $! >"$DIR/$name.pid"
   echo "$https" >"$DIR/$name.https"
   echo "$http" >"$DIR/$name.http"
-  check "replica $name passes its readiness probe" within 20 curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" "$deployment" probe readinessProbe)" ||
+  check "replica $name passes its readiness probe" within 30 curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" "$deployment" probe readinessProbe)" ||
     { sed 's/^/    /' "$DIR/$name.log"; return 1; }
   check "and its liveness probe" curl -fsS -o /dev/null "http://127.0.0.1:$ops$("$CLIENTS/manifests.py" "$deployment" probe livenessProbe)"
   curl -fsS -o "$DIR/root.pem" "http://127.0.0.1:$http/root.pem"

@@ -63,10 +63,10 @@ journey() {
 
   api POST "certificates/$(jq -r .id "$DIR/leaf.json")/revocation" -H 'Content-Type: application/json' -d '{"reason":"keyCompromise"}' -o "$WORK/rev.json" ||
     not_ok "revoke" "$(cat "$WORK/rev.json")"
-  check "OCSP says revoked within 5 s" within 5 ocsp_says revoked "$DIR/leaf.pem" "$DIR/issuer.pem"
+  check "OCSP says revoked" within 30 ocsp_says revoked "$DIR/leaf.pem" "$DIR/issuer.pem"
   ocsp_answer "$DIR/leaf.pem" "$DIR/issuer.pem" "$DIR/revoked.der" >/dev/null 2>&1
   lint "ocsp-revoked" lint_ocsp_response "$DIR/revoked.der"
-  check "the CRL lists it within 5 s" within 5 crl_lists "$DIR/leaf.pem"
+  check "the CRL lists it" within 30 crl_lists "$DIR/leaf.pem"
   crl_of "$DIR/leaf.pem" "$DIR/one.crl" && lint "crl with one entry" lint_crl -t CRL -p PKIX "$DIR/one.crl"
   openssl ocsp -issuer "$DIR/issuer.pem" -serial 0x1234567890abcdef1234567890abcdef -url "$(openssl x509 -in "$DIR/leaf.pem" -noout -ocsp_uri)" \
     -noverify -no_nonce -respout "$DIR/unknown.der" >/dev/null 2>&1

@@ -57,7 +57,7 @@ http {
 CONF
   nginx -e "$DIR/nginx/error.log" -c "$DIR/nginx.conf" >"$DIR/nginx/out" 2>&1 &
   PIDS+=($!)
-  within 10 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port" 2>/dev/null || { not_ok "nginx starts" "$(tail -n 3 "$DIR/nginx/out" "$DIR/nginx/error.log")"; return; }
+  within 30 bash -c "exec 3<>/dev/tcp/127.0.0.1/$port" 2>/dev/null || { not_ok "nginx starts" "$(tail -n 3 "$DIR/nginx/out" "$DIR/nginx/error.log")"; return; }
   [ "$(asks "http://127.0.0.1:$port" -H 'X-Forwarded-For: 192.0.2.99')" = 401 ] || not_ok "a request through nginx" "no answer"
   names "nginx: without trusted_proxies its header counts for nothing" 127.0.0.1
   PROXIES=(CHANCERY_TRUSTED_PROXIES=127.0.0.1/32)
@@ -92,7 +92,7 @@ CONF
   haproxy -db -f "$DIR/haproxy.cfg" >"$DIR/haproxy.log" 2>&1 &
   PIDS+=($!)
   local ask="curl -fsS --interface $CLIENT --cacert $ROOT_PEM -o /dev/null https://localhost:$port/acme/default/directory"
-  check "haproxy: TLS through PROXY protocol v2, verified end to end, while its health checks say LOCAL" within 10 $ask
+  check "haproxy: TLS through PROXY protocol v2, verified end to end, while its health checks say LOCAL" within 30 $ask
   asks "https://localhost:$port" >/dev/null
   names "haproxy: the audit names its client" "$CLIENT"
   check_fails "a connection without the header is closed" "" curl -fsS --max-time 5 --cacert "$ROOT_PEM" "$HTTPS/acme/default/directory"

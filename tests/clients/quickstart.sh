@@ -85,7 +85,7 @@ git_() {
   sed -i "s|location / {.*|location / { root $DIR; }|" "/etc/nginx/conf.d/git.$ZONE.conf" && nginx -s reload
   check_fails "git without it refuses" 'certificate' env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
   check "git" printed git --name "git.$ZONE"
-  check "git reads the repository" within 5 env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
+  check "git reads the repository" within 30 env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
   check "git is undone" undone git
   check_fails "git refuses again" 'certificate' env HOME="$DIR/home" git ls-remote "https://git.$ZONE/repository.git"
 }
@@ -97,7 +97,7 @@ docker_() {
     "$DIR/registry" "$DIR/registry.$ZONE.crt" "$DIR/registry.$ZONE.key" >"$DIR/registry.yml"
   docker-registry serve "$DIR/registry.yml" >"$DIR/registry.out" 2>&1 &
   PIDS+=($!)
-  within 10 bash -c 'exec 3<>/dev/tcp/127.0.0.1/5000' 2>/dev/null
+  within 30 bash -c 'exec 3<>/dev/tcp/127.0.0.1/5000' 2>/dev/null
   check_fails "skopeo without it refuses" 'certificate' skopeo list-tags "docker://registry.$ZONE:5000/lab/hello"
   check "docker, podman, containerd" printed docker --name "registry.$ZONE:5000"
   check_fails "skopeo trusts it: the repository is only unknown" 'name unknown|404' skopeo list-tags "docker://registry.$ZONE:5000/lab/hello"
@@ -108,7 +108,7 @@ docker_() {
 # Directories that take accounts by key only.
 with_keys() {
   check "the directory asks for keys" chancery acme directory set default --eab-required true
-  within 6 asks_for_eab
+  within 30 asks_for_eab
   check_fails "quickstart says that it needs one" 'acme eab create' chancery quickstart certbot
   check_fails "and does not take what is no host" 'no host' chancery quickstart certbot --name 'web;reboot'
   chancery -o json acme eab create --name quickstart --allow-name "key.$ZONE" >"$DIR/eab.json" || return

@@ -18,7 +18,7 @@ journey() {
   check "both print the proxy's directory" test "$ACME" = "https://127.0.0.1:$port/acme/default/directory"
   "$CLIENTS/round_robin.py" "$port" "$DIR/proxy.pem" "$DIR/proxy.key" "$DIR/proxy.log" "$HTTPS" "$SECOND_HTTPS" >"$DIR/proxy.port" 2>"$DIR/proxy.err" &
   PIDS+=($!)
-  within 10 test -s "$DIR/proxy.port" || { not_ok "the proxy starts" "$(cat "$DIR/proxy.err")"; return; }
+  within 30 test -s "$DIR/proxy.port" || { not_ok "the proxy starts" "$(cat "$DIR/proxy.err")"; return; }
   # one web server for the challenges of all clients
   (cd "$DIR/webroot" && exec /usr/bin/python3 -m http.server --bind 127.0.0.1 "$HTTP01_PORT" >/dev/null 2>&1) &
   PIDS+=($!)
@@ -58,7 +58,7 @@ second() {
     "$BIN" serve -o json >"$DIR/second.stdout" 2>>"$DIR/second.stderr" &
   SECOND=$!
   PIDS+=("$SECOND")
-  within 20 grep -q '"event":"ready"' "$DIR/second.stdout" || {
+  within 30 grep -q '"event":"ready"' "$DIR/second.stdout" || {
     not_ok "the second server starts" "$(tail -n 5 "$DIR/second.stderr")"
     return 1
   }

@@ -77,7 +77,7 @@ step_makes() {
   "$STEP_CA" "$STEPPATH/ca.json" --password-file "$PASSWORD" >"$STEPPATH/log" 2>&1 &
   local server=$!
   PIDS+=("$server")
-  within 20 "$STEP" ca health --ca-url "https://localhost:$port" --root "$STEPPATH/certs/root_ca.crt" || { cat "$STEPPATH/log"; return 1; }
+  within 30 "$STEP" ca health --ca-url "https://localhost:$port" --root "$STEPPATH/certs/root_ca.crt" || { cat "$STEPPATH/log"; return 1; }
   for name in web mail late; do
     "$STEP" ca certificate $name.old.test "$STEPPATH/out/$name.crt" "$STEPPATH/out/$name.key" --provisioner admin \
       --provisioner-password-file "$PASSWORD" --not-after 23h --force || return
@@ -125,8 +125,8 @@ taken() {
   check "$what: OCSP says good" says good "$url" "$certificates/web.crt" "$issuer" "$root"
   check "$what: OCSP says revoked of what was revoked there" says revoked "$url" "$certificates/mail.crt" "$issuer" "$root"
   check "$what: revoke" chancery revoke "$certificates/late.crt" --reason superseded
-  check "$what: OCSP says revoked within 10 s" within 10 says revoked "$url" "$certificates/late.crt" "$issuer" "$root"
-  check "$what: its CRL lists both, and the third is good" within 10 listed "$slug" "$certificates" "$issuer" "$root"
+  check "$what: OCSP says revoked" within 30 says revoked "$url" "$certificates/late.crt" "$issuer" "$root"
+  check "$what: its CRL lists both, and the third is good" within 30 listed "$slug" "$certificates" "$issuer" "$root"
   stop_server
 }
 

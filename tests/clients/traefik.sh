@@ -20,7 +20,7 @@ traefik_with() {
   PIDS+=("$traefik")
   within 60 another_or_refused "$1" && another "$1"
   status=$?
-  [ "$status" -ne 0 ] || { kept "$1" certificate >"$out.full.pem" && kept "$1" key >"$out.key" && within 10 serves "$1" "$out.full.pem"; } || status=1
+  [ "$status" -ne 0 ] || { kept "$1" certificate >"$out.full.pem" && kept "$1" key >"$out.key" && within 30 serves "$1" "$out.full.pem"; } || status=1
   kill "$traefik" && wait "$traefik"
   cat "$HERE/log"
   return "$status"

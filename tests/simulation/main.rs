@@ -23,6 +23,9 @@ mod week;
 mod acme_key;
 #[path = "../it/support/dice.rs"]
 mod dice;
+#[expect(dead_code, reason = "simulated weeks need nobody who refuses connections")]
+#[path = "../it/support/ports.rs"]
+mod ports;
 #[expect(dead_code, reason = "simulated weeks need no cluster with settings of its own and load no dump")]
 #[path = "../it/support/postgres.rs"]
 mod postgres;

@@ -36,7 +36,7 @@ etcd_refuses() {
   local before
   before=$(wc -l <"$KUBE/etcd.log")
   check_fails "etcd refuses $whom" 'curl: \((35|52|55|56)\)' curl -sS --cacert "$KUBE/pki/etcd-ca.crt" "$@" "$ETCD/version"
-  check "because: $why" within 5 etcd_said "$before" "$why"
+  check "because: $why" within 30 etcd_said "$before" "$why"
 }
 etcd_said() { tail -n +"$(($1 + 1))" "$KUBE/etcd.log" | grep -q "$2"; }
 
@@ -87,7 +87,7 @@ first_administrator() {
   check_fails "RBAC: the administrator may do nothing before the binding" 'forbidden' k get namespaces
   check "the super-admin's certificate passes" kubectl_as super-admin create clusterrolebinding kubeadm:cluster-admins \
     --clusterrole cluster-admin --group kubeadm:cluster-admins
-  check "the administrator's certificate passes" within 10 k get namespaces
+  check "the administrator's certificate passes" within 30 k get namespaces
   check_fails "a node's certificate has a node's rights alone" 'system:node:node1.* cannot list' kubectl_as kubelet-client get namespaces
   check_fails "no certificate, no answer" '401' curl -fsS --cacert "$KUBE/pki/ca.crt" "$API/api"
 }
@@ -128,7 +128,7 @@ front_proxy() {
 endpoint() {
   "$KUBE_HERE/endpoint.py" "${@:2}" >"$KUBE/$1.port" 2>"$KUBE/$1.log" &
   PIDS+=($!)
-  within 10 test -s "$KUBE/$1.port" && PORT=$(cat "$KUBE/$1.port")
+  within 30 test -s "$KUBE/$1.port" && PORT=$(cat "$KUBE/$1.port")
 }
 
 # A node whose kubelet is a TLS server under kubelet-server: the API server fetches a pod's logs from it.
@@ -141,7 +141,7 @@ kubelet_endpoint() {
       containers:[{name:"hello",image:"none"}]}}]}' >"$KUBE/node.json"
   check "a node and a pod on it" k apply -f "$KUBE/node.json" || return
   logs() { k logs hello --namespace default | grep -qx 'logs for kube-apiserver-kubelet-client'; }
-  check "the API server and the kubelet accept each other" within 10 logs || k logs hello
+  check "the API server and the kubelet accept each other" within 30 logs || k logs hello
 }
 
 # The webhook of a service whose name leads here: the API server asks it under hook.default.svc.
@@ -154,11 +154,11 @@ webhook() {
       rules:[{apiGroups:[""],apiVersions:["v1"],operations:["CREATE"],resources:["configmaps"]}],
       clientConfig:{caBundle:$ca,service:{name:"hook",namespace:"default",port:$port}}}]}]}' >"$KUBE/webhook.json"
   check "a webhook with the bundle of kubernetes as caBundle" k apply -f "$KUBE/webhook.json" || return
-  check "the API server trusts it, and an object passes" within 10 k create configmap passes
+  check "the API server trusts it, and an object passes" within 30 k create configmap passes
   check_fails "another one is refused by the webhook" 'the webhook under our certificate says no' k create configmap refused
   jq --arg ca "$(base64 -w0 "$ROOT_PEM")" '.items[1].webhooks[0].clientConfig.caBundle = $ca' "$KUBE/webhook.json" >"$KUBE/webhook2.json"
   check "with the root of tls as caBundle" k apply -f "$KUBE/webhook2.json"
-  check "the API server does not trust it" within 10 untrusted
+  check "the API server does not trust it" within 30 untrusted
   k delete validatingwebhookconfiguration hook >/dev/null 2>&1
 }
 untrusted() { ! k create configmap "other$RANDOM" 2>"$KUBE/untrusted" && grep -q 'unknown authority' "$KUBE/untrusted"; }

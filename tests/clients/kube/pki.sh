@@ -8,9 +8,9 @@ cluster_pki() {
   for domain in kubernetes etcd front-proxy; do
     check "ca create $domain" chancery ca create "$domain" || return
   done
-  check "the bundle of kubernetes" within 6 bundle kubernetes ca
-  check "the bundle of etcd" within 6 bundle etcd etcd-ca
-  check "the bundle of front-proxy" within 6 bundle front-proxy front-proxy-ca
+  check "the bundle of kubernetes" within 30 bundle kubernetes ca
+  check "the bundle of etcd" within 30 bundle etcd etcd-ca
+  check "the bundle of front-proxy" within 30 bundle front-proxy front-proxy-ca
   leaf apiserver kube-apiserver kubernetes kubernetes.default kubernetes.default.svc kubernetes.default.svc.cluster.local localhost 10.96.0.1 127.0.0.1 &&
     leaf apiserver-kubelet-client kube-apiserver-kubelet-client &&
     leaf admin kube-admin &&

@@ -193,7 +193,7 @@ async fn z9_challenges_of_one_authorization_answered_at_once_have_one_outcome() 
                 tokio::task::yield_now().await;
             }
         };
-        let shown = tokio::time::timeout(std::time::Duration::from_secs(20), ended).await.expect("it ends");
+        let shown = tokio::time::timeout(std::time::Duration::from_secs(60), ended).await.expect("it ends");
         assert_eq!(shown["challenges"].as_array().unwrap().len(), 1, "one decided: {shown}");
         assert_eq!(shown["challenges"][0]["status"], shown["status"]);
     }

@@ -12,6 +12,7 @@ use super::client::{Client, url};
 use super::eab::admin;
 use super::world::{World, Zone, worlds};
 use crate::api::room::{Answer, Room};
+use crate::support::ports::Refusing;
 use crate::support::stores::plain;
 
 const TESTS: &str = "/api/v1/acme/challenge-tests";
@@ -63,8 +64,8 @@ async fn without_an_order_the_way_to_a_name_is_tried() {
         assert!(resolve.contains(&format!("(DNS 127.0.0.1 port {})", world.dns.address.port())), "{resolve}");
 
         // a place that nobody answers at
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let other = DirectoryConfig { http01_port: Some(port), ..DirectoryConfig::default() };
+        let nobody = Refusing::on_loopback();
+        let other = DirectoryConfig { http01_port: Some(nobody.address.port()), ..DirectoryConfig::default() };
         world.registration.create_directory(&admin(), "other", other).await.unwrap();
         let failed = told(&room, json!({"name": "web.example.org", "type": "http-01", "directory": "other"})).await;
         assert_eq!(failed["verdict"], "failed");

@@ -150,7 +150,10 @@ async fn e5_a_fault_of_ours_tells_nothing_of_our_inside() {
         for reply in told {
             assert!(reply.status >= 500, "{}", reply.text);
             assert_eq!(reply.problem(), "serverInternal");
-            let text = reply.text.to_lowercase();
+            let mut told = reply.json();
+            // the letters of a request's id are chance
+            told.as_object_mut().unwrap().remove("instance");
+            let text = told.to_string().to_lowercase();
             for word in [
                 "select",
                 "insert",

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chancery::clock::minutes;
 use chancery::error::ErrorKind;
 use chancery::model::actor::Actor;
-use chancery::store::engine::Db;
+use chancery::store::engine::{Db, q};
 use chancery::store::jobs;
 use chancery::store::replicas::connection_name;
 use serde_json::{Value, json};
@@ -14,6 +14,7 @@ use super::client::{Client, at, b64, csr};
 use super::state::number;
 use super::world::{World, Zone, worlds};
 use crate::issuance::rig::SignerState;
+use crate::support::stores::plain;
 use crate::support::wait::until;
 
 #[tokio::test]
@@ -99,6 +100,13 @@ async fn an_order_whose_server_ended_is_finalized_by_another() {
             at(&other, &client.key, &client.kid, finalize, payload).await.refused(403, "orderNotReady");
             assert_eq!(client.get(&order_url).await.expect(200).json()["status"], "processing");
             alive.close().await;
+            // the database notices in its own time
+            until("the first one has no connection", async || {
+                let named = "SELECT COUNT(*) AS held FROM pg_stat_activity WHERE application_name = $1";
+                let row = q(plain(named)).bind(name.as_str()).fetch_one(&world.store.db).await.unwrap();
+                (row.get::<i64>("held").unwrap() == 0).then_some(())
+            })
+            .await;
         }
         // at two others at once: one certificate
         let third = world.elsewhere().await;

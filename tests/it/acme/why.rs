@@ -458,7 +458,7 @@ async fn a_validation_that_runs_again_keeps_the_tries_before_it() {
                 tokio::task::yield_now().await;
             }
         };
-        let waiting = tokio::time::timeout(Duration::from_secs(20), busy).await.expect("the first try ends");
+        let waiting = tokio::time::timeout(Duration::from_secs(60), busy).await.expect("the first try ends");
         assert_eq!(waiting.status, ChallengeStatus::Processing, "a fault of ours is tried again");
         let shown = client.get(&super::client::url(&format!("challenge/{challenge}"))).await.expect(200).json();
         assert!(shown["error"]["detail"].is_string(), "the client learns of it meanwhile: {shown}");
@@ -470,7 +470,7 @@ async fn a_validation_that_runs_again_keeps_the_tries_before_it() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), first).await.expect("the place comes free");
+        tokio::time::timeout(Duration::from_secs(60), first).await.expect("the place comes free");
         world.clock.advance(Duration::from_secs(5));
         let mut tx = world.store.begin(&Actor::job("test")).await.unwrap();
         let claimed = jobs::claim(&mut tx, world.now() + minutes(2), 10).await.unwrap();

@@ -27,6 +27,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 
+use crate::support::ports::Refusing;
 use crate::support::postgres;
 use crate::support::process::{ANY, chancery, code, run, succeeds, told};
 
@@ -460,8 +461,8 @@ fn what_cannot_start_says_why_and_ends_with_the_code_of_the_table() {
     let unwritable = serve(&["--data", "/proc/nowhere"]);
     assert_eq!(code(&unwritable), 2);
     assert!(told(&unwritable).contains("choose another with --data DIR"), "{}", told(&unwritable));
-    // a port that was free a moment ago: nobody answers there
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = Refusing::on_loopback();
+    let gone = nobody.address;
     let down = serve(&["--database-url", &format!("postgres://u@{gone}/x")]);
     assert_eq!(code(&down), 6, "{}", told(&down));
     assert!(told(&down).contains(&format!("postgres://u@{gone}/x cannot be reached")), "{}", told(&down));

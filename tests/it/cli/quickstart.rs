@@ -1,10 +1,10 @@
 //! The scripts of `quickstart`: they stop at another root, and their commands find the installation.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
 use super::{chancery, code, run, succeeds, told};
+use crate::support::process::install;
 
 const PROGRAMS: [&str; 6] = ["certbot", "caddy", "git", "docker", "kubectl", "nginx"];
 /// What the scripts call beside the shell's own tools.
@@ -19,9 +19,9 @@ fn called(at: &Path, script: &str, served: &Path) -> (bool, Vec<String>) {
             "curl" => format!("cp {} chancery-root.pem", served.display()),
             _ => format!("echo {name} >>{}", work.path().join("called").display()),
         };
-        let path = bin.join(name);
-        std::fs::write(&path, format!("#!/bin/sh\n{body}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let text = at.join("stand-in");
+        std::fs::write(&text, format!("#!/bin/sh\n{body}\n")).unwrap();
+        install(&text, &bin.join(name));
     }
     let output = Command::new("sh")
         .args(["-c", script])

@@ -7,7 +7,7 @@ use futures_util::StreamExt;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Bytes, Frame};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 use crate::on_both_servers;
 use crate::support::wire;
@@ -42,10 +42,8 @@ on_both_servers! {
         for _ in 0..2 {
             let request = "POST /acme/default/new-order HTTP/1.1\r\nhOsT: localhost\r\nCONTENT-type: application/JOSE+json\r\ncontent-LENGTH: 2\r\n\r\n{}";
             stream.write_all(request.as_bytes()).await.unwrap();
-            let mut answer = vec![0; 16_384];
-            let n = stream.read(&mut answer).await.unwrap();
-            let text = String::from_utf8_lossy(&answer[..n]).into_owned();
-            assert!(text.starts_with("HTTP/1.1 400 ") && text.to_lowercase().contains("\r\nreplay-nonce: "), "{text}");
+            let reply = wire::next_answer(&mut stream).await;
+            assert!(reply.head.starts_with("HTTP/1.1 400 ") && reply.header("replay-nonce").is_some(), "{reply:?}");
         }
 
         let root = server.root_pem().await;

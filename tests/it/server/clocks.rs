@@ -94,7 +94,10 @@ async fn a_replica_whose_clock_is_wrong_signs_nothing_and_disturbs_nobody() {
             found.then_some(())
         })
         .await;
-        assert_eq!(right.http("/crl/tls-1.crl").await.body, wrong.http("/crl/tls-1.crl").await.body);
+        wait::until("both serve it", async || {
+            (right.http("/crl/tls-1.crl").await.body == wrong.http("/crl/tls-1.crl").await.body).then_some(())
+        })
+        .await;
         for _ in 0..96 {
             assert_eq!(right.http("/crl/tls-1.crl").await.status, 200);
         }
@@ -317,6 +320,8 @@ async fn the_clock_of_a_real_database_is_measured() {
         assert!(store.reference().database_offset().unwrap().abs() < 5_000_000);
     }
     wrong.0.store(130, Ordering::SeqCst);
+    // a vote lasts for ten seconds
+    one.beat().await.unwrap();
     two.beat().await.unwrap();
     let why = two.check_clock().unwrap_err().detail;
     let expected = "this server's clock is 2 minutes ahead of the clocks of the database and of another replica";

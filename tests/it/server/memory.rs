@@ -1,12 +1,12 @@
 //! Where the unlock key stands in memory: on a locked page that is in no dump, in a process that nobody may look into.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use crate::support::process::ANY;
+use crate::support::process::{ANY, install};
 
 const NOBODY: u32 = 65_534;
 
@@ -24,8 +24,7 @@ impl Drop for Server {
 fn serve(home: &Path, before: &str) -> Server {
     // the user must reach the binary
     let binary = home.join("chancery");
-    std::fs::copy(env!("CARGO_BIN_EXE_chancery"), &binary).unwrap();
-    std::fs::set_permissions(&binary, std::fs::Permissions::from_mode(0o755)).unwrap();
+    install(Path::new(env!("CARGO_BIN_EXE_chancery")), &binary);
     let mut command = Command::new("sh");
     command
         .args(["-c", &format!("{before} exec \"$0\" \"$@\"")])

@@ -1,13 +1,13 @@
 //! PgBouncer before the database: in session mode everything works, in the other modes a start is refused with the reason.
 
 use std::fs::Permissions;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use chancery::store::engine::Db;
 
+use crate::support::ports;
 use crate::support::postgres;
 use crate::support::process::{ANY, Process, chancery, code, told};
 use crate::support::wait;
@@ -36,7 +36,7 @@ async fn pooler_with(folder: &Path, url: &str, mode: &str, authentication: &str)
     let (_, rest) = url.split_once('@').unwrap();
     let (server, database) = rest.split_once('/').unwrap();
     let (host, port) = server.rsplit_once(':').unwrap();
-    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let at = ports::own_port();
     let file = folder.join(format!("{mode}.ini"));
     let text = format!(
         "[databases]\n{database} = host={host} port={port} user=postgres\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {at}\n\

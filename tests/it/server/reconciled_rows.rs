@@ -14,7 +14,7 @@ use chancery::model::user::UserName;
 use chancery::store::engine::q;
 
 use crate::on_both_servers;
-use crate::server::upgrade::{SCHEMA_11, stored};
+use crate::server::upgrade::{SCHEMA_11, a_month_later, stored};
 use crate::support::postgres;
 use crate::support::server::{Backup, TestServer};
 use crate::support::stores::plain;
@@ -184,7 +184,7 @@ on_both_servers! {
 /// A backup that an earlier version made: it has no key and no marks, and its audit tells of no MAC.
 async fn a_backup_without_macs(engine: &str) {
     let folder = stored(SCHEMA_11, engine);
-    let mut server = TestServer::stored(&folder, engine == "postgres").await;
+    let mut server = TestServer::stored(&folder, engine == "postgres", a_month_later(&folder)).await;
     assert!(server.app().store.row_macs().is_required());
     let backup = old(&folder, engine).await;
     server.stop().await;

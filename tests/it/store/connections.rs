@@ -52,9 +52,9 @@ on_both_engines! {
             });
             let busy: Vec<_> = busy.collect();
             one(&db).await;
-            tokio::time::timeout(Duration::from_secs(20), db.close()).await.expect("it closes");
+            tokio::time::timeout(Duration::from_secs(60), db.close()).await.expect("it closes");
             for task in busy {
-                tokio::time::timeout(Duration::from_secs(20), task).await.expect("it is told").unwrap();
+                tokio::time::timeout(Duration::from_secs(60), task).await.expect("it is told").unwrap();
             }
         }
     }

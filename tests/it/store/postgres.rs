@@ -1,13 +1,13 @@
 //! A Postgres as people run it: several hosts, key=value pairs, sockets, standbys; and what is said when it cannot be used.
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use chancery::store::engine::{Db, Sessions, q};
 use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener as Listener, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::support::ports::Refusing;
 use crate::support::postgres::{OwnCluster, create_database};
 use crate::support::stores::plain;
 use crate::support::wait;
@@ -27,14 +27,9 @@ fn parts(url: &str) -> (String, String, String, String) {
     (host.to_owned(), port.to_owned(), user.to_owned(), database.to_owned())
 }
 
-/// A port on which nobody listens.
-fn nowhere() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A way to a server that ends with the task.
 async fn way_to(host: &str, port: &str) -> (u16, JoinHandle<()>) {
-    let listener = Listener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (here, there) = (listener.local_addr().unwrap().port(), format!("{host}:{port}"));
     let task = tokio::spawn(async move {
         let mut open = tokio::task::JoinSet::new();
@@ -61,9 +56,11 @@ async fn a_host_that_is_gone_is_passed_by_and_another_follows_while_it_runs() {
     let url = create_database().await;
     let (host, port, user, database) = parts(&url);
     let (first, way) = way_to(&host, &port).await;
+    let nobody = Refusing::on_loopback();
+    let gone = nobody.address;
     for text in [
-        format!("postgres://{user}@127.0.0.1:{},127.0.0.1:{first},{host}:{port}/{database}", nowhere()),
-        format!("host=127.0.0.1,127.0.0.1,{host} port={},{first},{port} user={user} dbname={database}", nowhere()),
+        format!("postgres://{user}@{gone},127.0.0.1:{first},{host}:{port}/{database}"),
+        format!("host=127.0.0.1,127.0.0.1,{host} port={},{first},{port} user={user} dbname={database}", gone.port()),
     ] {
         let db = Db::open_postgres(&text, 4, "chancery").await.unwrap();
         assert!(works(&db).await && works(&db.keyed()).await && works(&db.volatile()).await, "{text}");
@@ -115,15 +112,17 @@ async fn a_standby_is_passed_by_and_sockets_are_directories() {
 async fn what_is_wrong_is_named() {
     let url = create_database().await;
     let (host, port, _, _) = parts(&url);
+    let (nobody, another) = (Refusing::on_loopback(), Refusing::on_loopback());
+    let gone = nobody.address;
     for (text, words) in [
         (
             format!("postgres://postgres:hunter2@{host}:{port}/no_such_database"),
             &["no_such_database", "createdb"][..],
         ),
         (format!("postgres://nobody_at_all:hunter2@{host}:{port}/postgres"), &["nobody_at_all", "pg_hba.conf"]),
-        (format!("postgres://postgres@127.0.0.1:{}/x", nowhere()), &["nothing listens there", "start it"]),
+        (format!("postgres://postgres@{gone}/x"), &["nothing listens there", "start it"]),
         (
-            format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/x?connect_timeout=1", nowhere(), nowhere()),
+            format!("postgres://postgres@{gone},{}/x?connect_timeout=1", another.address),
             &["none of its servers can be used", "nothing listens there"],
         ),
         (

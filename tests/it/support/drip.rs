@@ -9,7 +9,7 @@ pub async fn drip(mut stream: impl AsyncWrite + Unpin, start: &str, piece: &str)
     let mut sent = stream.write_all(start.as_bytes()).await;
     while sent.is_ok() {
         // the pause is what the other side must bear: it has no clock of ours to move
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
         sent = stream.write_all(piece.as_bytes()).await;
     }
 }

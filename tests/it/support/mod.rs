@@ -4,6 +4,7 @@ pub mod acme_key;
 pub mod acme_rows;
 pub mod dice;
 pub mod drip;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod race;

@@ -1,7 +1,6 @@
 //! A Postgres for the tests: the one that CHANCERY_TEST_POSTGRES_URL names, else a throw-away cluster of this
 //! process on a free loopback port, stopped and removed when the process ends.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -113,7 +112,7 @@ impl Drop for OwnCluster {
     }
 }
 
-/// On a free loopback port.
+/// On a loopback port of its own.
 fn start_with(settings: &[&str]) -> Cluster {
     let folder = tempfile::Builder::new().prefix("chancery-test-pg-").tempdir().unwrap().keep();
     if unsafe { libc::geteuid() } == 0 {
@@ -123,13 +122,13 @@ fn start_with(settings: &[&str]) -> Cluster {
     succeed(
         as_postgres(&folder, "initdb").args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "-N", "-D"]).arg(&data),
     );
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = super::ports::own_port();
     let settings: String = settings.iter().map(|setting| format!(" -c {setting}")).collect();
     let options = format!("-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={settings}");
     let log = folder.join("log");
     succeed(
         as_postgres(&folder, "pg_ctl")
-            .args(["-w", "-t", "60", "-o", &options, "-l"])
+            .args(["-w", "-t", "120", "-o", &options, "-l"])
             .arg(log)
             .arg("-D")
             .arg(&data)

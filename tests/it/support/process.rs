@@ -36,6 +36,12 @@ pub fn told(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// Copies a program for whoever may run it. Another process writes it: a child between fork and exec would have the file that
+/// this one writes open, and a file that is open for writing cannot be run.
+pub fn install(program: &Path, to: &Path) {
+    assert!(Command::new("install").args(["-m", "755"]).arg(program).arg(to).status().unwrap().success());
+}
+
 /// The cluster of the tests may run with fsync=off.
 fn unsafe_database(environment: &[(&str, &str)]) -> Option<(&'static str, &'static str)> {
     let postgres = |(name, value): &(&str, &str)| *name == "CHANCERY_DATABASE_URL" && value.starts_with("postgres");

@@ -72,12 +72,7 @@ impl TestServer {
     }
 
     /// On a copy of what an earlier version left in `stored`; of Postgres the dump there is loaded first.
-    pub async fn stored(stored: &std::path::Path, postgres: bool) -> TestServer {
-        TestServer::stored_at(stored, postgres, SystemClock.now().truncated()).await
-    }
-
-    /// The same at another time.
-    pub async fn stored_at(stored: &std::path::Path, postgres: bool, now: Timestamp) -> TestServer {
+    pub async fn stored(stored: &std::path::Path, postgres: bool, now: Timestamp) -> TestServer {
         let home = tempfile::tempdir().unwrap();
         let data = home.path().join("data");
         std::fs::create_dir(&data).unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chancery::clock::monotonic;
 
 /// Longer than anything that is waited for takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks again and again until the answer is there; `what` is told when it never is.
 pub async fn until<T>(what: &str, question: impl AsyncFn() -> Option<T>) -> T {

@@ -117,6 +117,11 @@ pub async fn ask(
 /// One request on a connection that stays open.
 pub async fn keep_alive(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> Reply {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes()).await.unwrap();
+    next_answer(stream).await
+}
+
+/// Reads one whole answer on a connection that stays open.
+pub async fn next_answer(stream: &mut (impl AsyncRead + Unpin)) -> Reply {
     let mut answer = Vec::new();
     loop {
         let mut piece = [0; 4_096];

@@ -160,8 +160,8 @@ pub fn config(port: u16) -> ValidationConfig {
 
 /// The same with time limits that a test can wait for.
 pub fn hasty(mut config: ValidationConfig) -> ValidationConfig {
-    config.timeouts.total = Duration::from_millis(800);
-    config.timeouts.resolve = Duration::from_millis(600);
+    config.timeouts.total = Duration::from_secs(3);
+    config.timeouts.resolve = Duration::from_secs(2);
     config
 }
 

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::alpn::*;
 use super::support::{Dns, DnsServer, Target, attempt_by, hasty, validator};
+use crate::support::ports::Refusing;
 
 const NAME: &str = "www.example.test";
 
@@ -254,9 +255,10 @@ async fn the_guard_and_the_closed_port_are_those_of_every_method() {
     let closed = ValidationConfig { allow_loopback: false, ..settings(server.address.port(), &dns) };
     let outcome = attempt_by(&validator(closed), Method::TlsAlpn01, &Rules::default(), NAME).await;
     assert!(matches!(outcome.result, Err(ValidationError::Denied { denial: Denial::Loopback, .. })));
-    let port = server.address.port();
-    drop(server);
-    let outcome = attempt_by(&validator(settings(port, &dns)), Method::TlsAlpn01, &Rules::default(), NAME).await;
+    let nobody = Refusing::on_loopback();
+    let outcome =
+        attempt_by(&validator(settings(nobody.address.port(), &dns)), Method::TlsAlpn01, &Rules::default(), NAME)
+            .await;
     let refused = matches!(outcome.result, Err(ValidationError::Dial { failure: DialFailure::Refused, .. }));
     assert!(refused, "{:?}", outcome.result);
 }

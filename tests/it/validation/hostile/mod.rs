@@ -27,7 +27,7 @@ use crate::support::wait::pause;
 /// Fewer than these would be no battery.
 const AT_LEAST: usize = 60;
 /// Of one attempt; what a machine under load adds stands in `SLACK`.
-const TOTAL: Duration = Duration::from_secs(3);
+const TOTAL: Duration = Duration::from_secs(6);
 const SLACK: Duration = Duration::from_secs(6);
 /// What a target can send before it notices that nobody reads: our limits and both kernels' buffers.
 const MOST_SENT: u64 = 1_000_000;
