@@ -122,7 +122,8 @@ async fn a_hundred_finalizes_make_one_certificate() {
         let (shown, refused): (Vec<_>, Vec<_>) = replies.iter().partition(|r| r.status == 200);
         assert!(!shown.is_empty());
         assert!(shown.iter().all(|r| ["processing", "valid"].contains(&r.json()["status"].as_str().unwrap())));
-        assert!(refused.iter().all(|r| r.problem() == "orderNotReady"));
+        // nor does one wait for the others longer than ten seconds
+        assert!(refused.iter().all(|r| r.status == 503 || r.problem() == "orderNotReady"));
         let count = plain("SELECT COUNT(*) AS n FROM certificates WHERE order_id IS NOT NULL");
         let made: i64 = q(count).fetch_one(&world.store.db).await.unwrap().get("n").unwrap();
         assert_eq!(made, 1);
