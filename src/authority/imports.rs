@@ -139,7 +139,7 @@ fn judge<'a>(snapshot: &Snapshot, presented: &'a Presented, now: Timestamp) -> R
         return Err(refuse("import.issuer", &above).saying(sentence));
     }
     let mut why = None;
-    let signer = named.find(|issuer| match certificate.verify(&issuer.sealed_key.public_key) {
+    let signer = named.find(|issuer| match certificate.verify(issuer.public_key()) {
         Ok(()) => true,
         Err(error) => {
             why = Some(error.to_string());

@@ -71,7 +71,7 @@ impl Authority {
         let Some(issuer) = snapshot.issuer_by_id(ended.issuer_id) else { return Ok(None) };
         if let Some(der) = der {
             let Ok((_, parsed)) = X509Certificate::from_der(&der) else { return Ok(None) };
-            let key = &issuer.sealed_key.public_key;
+            let key = issuer.public_key();
             let signed = parsed.tbs_certificate.as_ref();
             let is_signed = verify(key, signed, &parsed.signature_value.data).is_ok()
                 || ImportedCertificate::parse(&der).is_ok_and(|imported| imported.verify(key).is_ok());

@@ -73,6 +73,8 @@ pub struct LoadedIssuer {
     /// What it said: that one, and more where others certified the issuer with another.
     key_ids: Vec<Vec<u8>>,
     pub sealed_key: SealedKey,
+    /// SubjectPublicKeyInfo of its certificate. The one in the row of the key bears no MAC.
+    public_key: Vec<u8>,
     /// None while the key's seal is not loaded (a root in `serve`, everything when locked).
     pub key: Option<Arc<IssuerKey>>,
     /// Who signs OCSP answers: the delegate that expires last, when the status seal is loaded; or the issuer's own key.
@@ -104,6 +106,11 @@ impl LoadedIssuer {
     /// Its name in DER.
     pub fn subject(&self) -> &[u8] {
         &self.subject
+    }
+
+    /// The key by which its signatures are verified.
+    pub fn public_key(&self) -> &[u8] {
+        &self.public_key
     }
 
     /// The key identifiers of every certificate that it ever had.
@@ -217,9 +224,7 @@ impl Snapshot {
                 },
                 None => None,
             };
-            let named = hashes(&issuer, own.first(), &sealed_key)
-                .and_then(|hashes| Ok((hashes, subject(&issuer, own.first())?)));
-            let (hashes, subject) = match named {
+            let (hashes, subject, public_key) = match named(&issuer, own.first()) {
                 Ok(named) => named,
                 Err(error) => {
                     bad_rows.push(BadRow::new("issuers", &issuer.slug, &error));
@@ -248,6 +253,7 @@ impl Snapshot {
                 key_id,
                 key_ids,
                 sealed_key,
+                public_key,
                 key,
                 issuer,
                 responder,
@@ -356,13 +362,6 @@ fn load_profile(text: &str, revision: i64, updated_at: Timestamp) -> Result<Load
     Ok(LoadedProfile { profile, config, revision, updated_at })
 }
 
-fn subject(issuer: &Issuer, certificate: Option<&IssuerCertificate>) -> Result<Vec<u8>> {
-    let unreadable = || Error::inconsistent(format!("issuer {} has no readable certificate", issuer.slug));
-    let certificate = certificate.ok_or_else(unreadable)?;
-    let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable().because(e))?;
-    Ok(TbsView::parse(tbs).map_err(|e| unreadable().because(e))?.subject.to_vec())
-}
-
 /// Issuers with the sentence by which each is refused. One whose row or only certificates were changed in the database is in
 /// no bundle and signs nothing; its CRLs go on.
 fn without_changed(
@@ -419,10 +418,12 @@ fn own_responder(key: &IssuerKey) -> Result<LoadedResponder> {
     Ok(LoadedResponder { responder, is_issuer: true, not_before, not_after })
 }
 
-fn hashes(issuer: &Issuer, certificate: Option<&IssuerCertificate>, key: &SealedKey) -> Result<IssuerHashes> {
-    let unreadable = |what: &str| Error::inconsistent(format!("issuer {} has no readable {what}", issuer.slug));
-    let certificate = certificate.ok_or_else(|| unreadable("certificate"))?;
-    let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable("certificate").because(e))?;
-    let view = TbsView::parse(tbs).map_err(|e| unreadable("certificate").because(e))?;
-    IssuerHashes::of(view.subject, &key.public_key).map_err(|e| unreadable("key").because(e))
+/// How OCSP clients know an issuer, its name in DER, and its key: those of its certificate.
+fn named(issuer: &Issuer, certificate: Option<&IssuerCertificate>) -> Result<(IssuerHashes, Vec<u8>, Vec<u8>)> {
+    let unreadable = || Error::inconsistent(format!("issuer {} has no readable certificate", issuer.slug));
+    let certificate = certificate.ok_or_else(unreadable)?;
+    let (tbs, ..) = split_certificate(&certificate.der).map_err(|e| unreadable().because(e))?;
+    let view = TbsView::parse(tbs).map_err(|e| unreadable().because(e))?;
+    let hashes = IssuerHashes::of(view.subject, view.spki).map_err(|e| unreadable().because(e))?;
+    Ok((hashes, view.subject.to_vec(), view.spki.to_vec()))
 }

@@ -57,6 +57,9 @@ statements! {
     STORED = "UPDATE issuers SET crl_number = $2, crl_counter = $3, crl_building = FALSE WHERE id = $1";
 }
 
+/// The octets of the shortest entry of a CRL: a serial of one octet, and a time.
+pub(super) const ENTRY_OCTETS: i64 = 20;
+
 const LARGE: LargeRow = LargeRow {
     copy: "COPY crls (id, issuer_id, number, this_update, next_update, entries, created_at, der) FROM STDIN (FORMAT binary)",
     zeros: INSERT_ZEROS,
@@ -87,6 +90,13 @@ pub struct CrlHead {
     pub sealed: bool,
     /// From when on it is in force.
     pub starts_at: Timestamp,
+}
+
+impl CrlHead {
+    /// How many entries it can have: the column `entries` says what its row says, and the bytes bound it.
+    pub fn plausible_entries(&self) -> i64 {
+        self.entries.min(self.size / ENTRY_OCTETS)
+    }
 }
 
 /// A CRL that has just been signed.

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::crls::in_pieces;
+use super::crls::{ENTRY_OCTETS, in_pieces};
 use super::engine::{LARGE_VALUE, LargeRow, On, Query, Row, q, statements, write_large};
 use super::{Store, Tx};
 use crate::clock::Timestamp;
@@ -108,6 +108,11 @@ impl DomainCrlHead {
     /// too.
     pub fn taken_over_by(&self, now: Timestamp) -> Option<DomainCrlAhead> {
         self.ahead.filter(|ahead| ahead.starts_at.max(ahead.this_update) <= now)
+    }
+
+    /// How many entries it can have, whatever its row says.
+    pub fn plausible_entries(&self) -> i64 {
+        self.entries.min(self.size / ENTRY_OCTETS)
     }
 
     /// Until when the list is good that is in force at `now`, and how many entries it has.

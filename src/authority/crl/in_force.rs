@@ -234,7 +234,7 @@ impl Authority {
     fn read_kept(&self, issuer: IssuerId, der: Bytes) -> Option<Crl> {
         let snapshot = self.snapshot();
         let facts = CrlFacts::parse(&der).ok()?;
-        facts.verify(&snapshot.issuer_by_id(issuer)?.sealed_key.public_key).ok()?;
+        facts.verify(snapshot.issuer_by_id(issuer)?.public_key()).ok()?;
         let head = CrlHead {
             // no row has it
             id: CrlId::from_bytes([0; 16]),

@@ -28,7 +28,7 @@ use crate::store::{Tx, hierarchy, revocations, status_lifetimes};
 use growth::Basis;
 pub use in_force::Crl;
 pub(super) use in_force::ServedCrls;
-pub(super) use rows::{SKEW, other_than_its_row};
+pub(super) use rows::{LARGE_OCTETS, SKEW, other_than_its_row};
 pub use series::{Publishing, Reader, collect, sign_first, sign_root_series};
 use series::{SignedCrl, sign_last, store_signed};
 pub(super) use series::{Window, counter_after, push_listed, seal};
@@ -113,10 +113,10 @@ impl Authority {
         if !is_dirty && due && self.has_ended(issuer, key).await? {
             return self.publish_last(issuer, key, last.as_ref()).await;
         }
-        let large = last.as_ref().is_some_and(|crl| crl.entries > LARGE);
+        let large = last.as_ref().is_some_and(|crl| crl.plausible_entries() > LARGE);
         let signs = match (is_dirty || due, large) {
             (true, false) => Signs::Both,
-            (true, true) if last.as_ref().is_some_and(|crl| too_soon(crl.entries, crl.created_at, now)) => {
+            (true, true) if last.as_ref().is_some_and(|crl| too_soon(crl.plausible_entries(), crl.created_at, now)) => {
                 return Ok(false);
             }
             (true, true) => Signs::InForce,
@@ -171,7 +171,7 @@ impl Authority {
     /// Does no CRL stand ready for the time that the server may be locked? Looked at for large lists alone, whose one
     /// for later is not signed with each publication.
     async fn wants_ready(&self, issuer: IssuerId, last: Option<&CrlHead>, now: Timestamp) -> Result<bool> {
-        let large = last.is_some_and(|crl| crl.entries > LARGE && !crl.sealed);
+        let large = last.is_some_and(|crl| crl.plausible_entries() > LARGE && !crl.sealed);
         let signed_at = || self.ready_signed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let waits = signed_at().get(&issuer).is_some_and(|at| now.since(*at) < READY_WAITS);
         if !large || waits || !self.can_seal() || crls::has_ahead(&self.store, issuer, now).await? {

@@ -21,6 +21,7 @@ use crate::model::id::IssuerId;
 use crate::model::issuer::Issuer;
 use crate::pki::crl_facts::CrlFacts;
 use crate::store::crls::{self, CrlHead};
+use crate::store::history::domain_series;
 use crate::store::row_macs::ChangedRow;
 use crate::store::{hierarchy, revocations};
 
@@ -28,6 +29,8 @@ use crate::store::{hierarchy, revocations};
 const LISTED_AFTER: Duration = Duration::from_secs(60);
 /// Clocks of replicas may differ by this much.
 pub(in crate::authority) const SKEW: Duration = Duration::from_secs(30);
+/// A CRL of more octets is read on the blocking pool.
+pub(in crate::authority) const LARGE_OCTETS: usize = 1 << 18;
 /// Revocations of one statement.
 const PAGE: i64 = 5_000;
 
@@ -49,10 +52,12 @@ impl Authority {
     pub(super) async fn fault_of_stored(&self, head: &CrlHead, der: &Bytes) -> Result<Option<String>> {
         let snapshot = self.snapshot();
         let Some(issuer) = snapshot.issuer_by_id(head.issuer_id) else { return Ok(None) };
-        let is_large = head.entries > LARGE;
-        let (key, head, der) = (issuer.sealed_key.public_key.clone(), head.clone(), der.clone());
+        let is_large = der.len() > LARGE_OCTETS;
+        let (key, name) = (issuer.public_key().to_vec(), issuer.subject().to_vec());
+        let (head, der) = (head.clone(), der.clone());
         let look = move || match CrlFacts::parse(&der) {
             Err(error) => Some(format!("it cannot be read: {error}")),
+            Ok(facts) if facts.issuer != name => Some("it is of another CA".to_owned()),
             Ok(facts) => other_than_its_row(&head, &facts).or_else(|| {
                 let unsigned = "its signature is not that of its issuer".to_owned();
                 facts.verify(&key).is_err().then_some(unsigned)
@@ -109,6 +114,14 @@ impl Authority {
                 found.insert(format!("crl:{}", issuer.slug), ChangedRow { what, has_good_mac: false });
             }
         }
+        for domain in &snapshot.domains {
+            if let Some(why) = self.fault_of_list(&domain.slug).await? {
+                self.want_anew(&domain_series(&domain.slug));
+                let what =
+                    format!("was changed in the database by something other than Chancery: {why}; it is made anew");
+                found.insert(format!("crl:domain:{}", domain.slug), ChangedRow { what, has_good_mac: false });
+            }
+        }
         Ok(found)
     }
 
@@ -119,16 +132,17 @@ impl Authority {
             return Ok(Some("the one that was served last is gone".to_owned()));
         }
         let Some(head) = head else { return Ok(None) };
+        let Some(der) = self.crl_bytes(&head).await? else { return Ok(None) };
+        let der = Bytes::from(der);
+        if let Some(why) = self.fault_of_stored(&head, &der).await? {
+            return Ok(Some(why));
+        }
+        // what its row says of it is true from here on
         if head.entries > LARGE {
             let alive = revocations::changed(&self.store, id, now, now).await?.count;
             let lacks =
                 i64::try_from(alive).is_ok_and(|alive| alive > head.entries) && head.created_at + LISTED_AFTER < now;
             return Ok(lacks.then(|| format!("it lists {} certificates, and {alive} are revoked", head.entries)));
-        }
-        let Some(der) = self.crl_bytes(&head).await? else { return Ok(None) };
-        let der = Bytes::from(der);
-        if let Some(why) = self.fault_of_stored(&head, &der).await? {
-            return Ok(Some(why));
         }
         let Ok(facts) = CrlFacts::parse(&der) else { return Ok(None) };
         let listed: HashSet<&[u8]> = facts.entries().map(|entry| entry.serial).collect();

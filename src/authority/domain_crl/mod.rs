@@ -32,6 +32,7 @@ use crate::store::history::domain_series;
 use crate::store::{hierarchy, versions};
 
 pub use served::DomainCrl;
+pub(super) use served::other_than_its_row;
 
 /// The name under which the status seal binds a list that stands ready, together with its domain and counter.
 const LABEL: &str = "domain-crl";
@@ -127,7 +128,7 @@ impl Authority {
         if young.is_some() && !waits && self.domain_crls.seen(domain) == Some(version) {
             return Ok(false);
         }
-        if before.is_some_and(|head| too_soon(head.entries, head.created_at, now)) {
+        if before.is_some_and(|head| too_soon(head.plausible_entries(), head.created_at, now)) {
             return Ok(false);
         }
         let Some(key) = signer.key.as_deref() else { return Ok(false) };
@@ -150,7 +151,8 @@ impl Authority {
     /// Does none stand ready? That of a large list is not signed with each publication.
     fn wants_ready_list(&self, head: &DomainCrlHead, now: Timestamp) -> bool {
         let signed_at = hold(&self.domain_crls.ready_signed).get(&head.domain).copied();
-        let rests = head.entries > LARGE && signed_at.is_some_and(|at| at <= now && now.since(at) < READY_WAITS);
+        let rests =
+            head.plausible_entries() > LARGE && signed_at.is_some_and(|at| at <= now && now.since(at) < READY_WAITS);
         head.ahead.is_none() && !rests && self.can_seal()
     }
 
@@ -216,7 +218,7 @@ impl Authority {
     async fn gives_way(&self, snapshot: &Snapshot, before: Option<&DomainCrlHead>) -> Result<bool> {
         let now = self.store.now();
         let yields = |head: &DomainCrlHead| {
-            head.entries > LARGE && head.created_at <= now && now.since(head.created_at) < GIVES_WAY_FOR
+            head.plausible_entries() > LARGE && head.created_at <= now && now.since(head.created_at) < GIVES_WAY_FOR
         };
         if !before.is_some_and(yields) {
             return Ok(false);

@@ -7,9 +7,9 @@ use std::time::Duration;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
-use super::{DomainCrls, LABEL, hold, list_number, seal_id};
+use super::{DomainCrls, LABEL, hold, list_number, of_domain, seal_id};
 use crate::authority::Authority;
-use crate::authority::crl::SKEW;
+use crate::authority::crl::{LARGE_OCTETS, SKEW};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::identifier::shown;
@@ -70,7 +70,12 @@ impl Authority {
         let series = domain_series(domain);
         // a list may be replaced between the two reads
         for _ in 0..3 {
-            let head = domain_crls::find(&self.store, domain).await?.ok_or_else(missing)?;
+            let Some(head) = domain_crls::find(&self.store, domain).await? else {
+                if !self.is_behind_served(&series, None).await? {
+                    return Err(missing());
+                }
+                return self.last_of_list(&series, known)?.ok_or_else(missing);
+            };
             let ahead = head.taken_over_by(self.store.now()).filter(|_| self.can_seal());
             let place = (head.counter, ahead.is_some());
             // that of the one in force or of the one that stands ready, which a later one exceeds
@@ -88,18 +93,24 @@ impl Authority {
                 return Ok(known);
             }
             let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
+            let der = Bytes::from(der);
             let number = CrlFacts::parse(&der).ok().and_then(|facts| facts.crl_number());
             let comes = ahead.is_none() && head.taken_over_by(self.store.now() + SKEW).is_some();
-            if !comes && self.is_behind_served(&series, number).await? {
+            let mut fault = self.fault_of_stored_list(&head, ahead, &der).await?;
+            if fault.is_none() && !comes && self.is_behind_served(&series, number).await? {
+                fault = Some("it is older than the one that was served last".to_owned());
+            }
+            if let Some(why) = fault {
                 tracing::error!(
                     domain,
                     ?number,
+                    why,
                     "the list of a trust domain was changed in the database and is not served"
                 );
                 self.want_anew(&series);
                 return self.last_of_list(&series, known)?.ok_or_else(missing);
             }
-            let crl = Arc::new(served(&head, ahead, der.into()));
+            let crl = Arc::new(served(&head, ahead, der));
             self.remember_list(domain, &crl.der).await;
             hold(&self.domain_crls.served).insert(domain.to_owned(), Arc::clone(&crl));
             return Ok(crl);
@@ -121,6 +132,64 @@ impl Authority {
         }
     }
 
+    /// Says why a list that was read from the database is not served: it is not the one that its row describes, or no issuer
+    /// of the domain signed it for this domain.
+    async fn fault_of_stored_list(
+        &self,
+        head: &DomainCrlHead,
+        ahead: Option<DomainCrlAhead>,
+        der: &Bytes,
+    ) -> Result<Option<String>> {
+        let (snapshot, head, der) = (self.snapshot(), head.clone(), der.clone());
+        let highest = list_number(self.anchor.epoch(), head.counter);
+        let is_large = der.len() > LARGE_OCTETS;
+        let look = move || {
+            let facts = match CrlFacts::parse(&der) {
+                Err(error) => return Some(format!("it cannot be read: {error}")),
+                Ok(facts) => facts,
+            };
+            let (this_update, next_update, entries) = match ahead {
+                None => (head.this_update, head.next_update, head.entries),
+                Some(ahead) => (ahead.this_update, ahead.next_update, ahead.entries),
+            };
+            if let Some(why) = other_than_its_row(&facts, this_update, next_update, entries) {
+                return Some(why);
+            }
+            let is_of_domain = facts.distribution_point.is_some_and(|point| names(point, &head.domain));
+            if !is_of_domain {
+                return Some("it is the list of another trust domain".to_owned());
+            }
+            if facts.crl_number().is_none_or(|number| number > highest) {
+                return Some("its number is above the highest one that was used".to_owned());
+            }
+            let is_signed = of_domain(&snapshot, &head.domain)
+                .any(|loaded| loaded.subject() == facts.issuer && facts.verify(loaded.public_key()).is_ok());
+            (!is_signed).then(|| "its signature is not that of an issuer of the trust domain".to_owned())
+        };
+        if !is_large {
+            return Ok(look());
+        }
+        tokio::task::spawn_blocking(look).await.map_err(|e| Error::internal("reading a CRL was broken off", e))
+    }
+
+    /// What is wrong with the stored list of a domain, by its bytes and by what was served last.
+    pub(in crate::authority) async fn fault_of_list(&self, domain: &str) -> Result<Option<String>> {
+        let series = domain_series(domain);
+        // a list may be replaced between the two reads
+        for _ in 0..3 {
+            let head = domain_crls::find(&self.store, domain).await?;
+            let highest = head.as_ref().map(|head| list_number(self.anchor.epoch(), head.counter));
+            if self.is_behind_served(&series, highest).await? {
+                return Ok(Some("the one that was served last is gone".to_owned()));
+            }
+            let Some(head) = head else { return Ok(None) };
+            let ahead = head.taken_over_by(self.store.now()).filter(|_| self.can_seal());
+            let Some(der) = self.domain_crl_bytes(&head, ahead).await? else { continue };
+            return self.fault_of_stored_list(&head, ahead, &der.into()).await;
+        }
+        Ok(None)
+    }
+
     /// The bytes of a domain's list, opened if it was sealed. None when it was replaced meanwhile.
     pub(in crate::authority) async fn domain_crl_bytes(
         &self,
@@ -139,6 +208,29 @@ impl Authority {
             head.domain
         )))
     }
+}
+
+/// Names the first value in which a list differs from its row.
+pub(in crate::authority) fn other_than_its_row(
+    facts: &CrlFacts<'_>,
+    this_update: Timestamp,
+    next_update: Timestamp,
+    entries: i64,
+) -> Option<String> {
+    let agree = [
+        ("kind", facts.is_indirect),
+        ("thisUpdate", facts.this_update == this_update.truncated()),
+        ("nextUpdate", facts.next_update == Some(next_update.truncated())),
+        ("count of entries", i64::try_from(facts.count).is_ok_and(|count| count == entries)),
+    ];
+    let (what, _) = agree.into_iter().find(|(_, agree)| !agree)?;
+    Some(format!("its {what} is not that of its row"))
+}
+
+/// Is the distribution point, in DER, the place of this domain's list?
+fn names(point: &[u8], domain: &str) -> bool {
+    let place = format!("/crl/domain/{domain}.crl");
+    point.windows(place.len()).any(|octets| octets == place.as_bytes())
 }
 
 fn served(head: &DomainCrlHead, ahead: Option<DomainCrlAhead>, der: Bytes) -> DomainCrl {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Key, Report, database_failed};
 use crate::authority::Authority;
-use crate::authority::domain_crl::{list_number, of_domain};
+use crate::authority::domain_crl::{list_number, of_domain, other_than_its_row};
 use crate::authority::snapshot::{LoadedIssuer, Snapshot};
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -207,20 +207,4 @@ fn listed<'a>(facts: &CrlFacts<'a>) -> Serials<'a> {
         listed.entry(name).or_default().insert(entry.serial.to_vec());
     }
     listed
-}
-
-fn other_than_its_row(
-    facts: &CrlFacts<'_>,
-    this_update: Timestamp,
-    next_update: Timestamp,
-    entries: i64,
-) -> Option<String> {
-    let agree = [
-        ("kind", facts.is_indirect),
-        ("thisUpdate", facts.this_update == this_update.truncated()),
-        ("nextUpdate", facts.next_update == Some(next_update.truncated())),
-        ("count of entries", i64::try_from(facts.count).is_ok_and(|count| count == entries)),
-    ];
-    let (what, _) = agree.into_iter().find(|(_, agree)| !agree)?;
-    Some(format!("its {what} is not that of its row"))
 }

@@ -70,7 +70,7 @@ impl Authority {
         if named.peek().is_none() {
             return self.take_foreign_crl(actor, der).await;
         }
-        let loaded = named.find(|i| facts.verify(&i.sealed_key.public_key).is_ok());
+        let loaded = named.find(|i| facts.verify(i.public_key()).is_ok());
         let loaded = loaded.ok_or_else(|| {
             let wrong = "the key of the issuer that the CRL names did not sign it";
             let value = "a CRL whose signature is not its issuer's";

@@ -55,7 +55,7 @@ impl<'a> Published<'a> {
             let sentence = format!("the CRL is {what}; take {allowed}");
             Err(Error::refused(ErrorKind::Unprocessable, rule, what, allowed, "fetch it again").saying(sentence))
         };
-        let Some(loaded) = named.find(|i| facts.verify(&i.sealed_key.public_key).is_ok()) else {
+        let Some(loaded) = named.find(|i| facts.verify(i.public_key()).is_ok()) else {
             return refuse(
                 "crl.signature",
                 "not signed by the key of its issuer",
@@ -180,7 +180,7 @@ pub(in crate::authority) async fn restore_list(
 ) -> Result<bool> {
     let facts = CrlFacts::parse(der).map_err(|e| Error::malformed("the list cannot be read").because(e))?;
     let signer = of_domain(snapshot, domain)
-        .find(|loaded| loaded.subject() == facts.issuer && facts.verify(&loaded.sealed_key.public_key).is_ok());
+        .find(|loaded| loaded.subject() == facts.issuer && facts.verify(loaded.public_key()).is_ok());
     let (Some(signer), Some(number), Some(next_update)) = (signer, facts.crl_number(), facts.next_update) else {
         return Ok(false);
     };

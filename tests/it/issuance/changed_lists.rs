@@ -1,17 +1,20 @@
 //! Who writes rows of CRLs, of revocations or of certificates hides no revocation: what was signed and what was served last
 //! count, and what was taken off a list is on it again.
 
+use chancery::authority::Authority;
 use chancery::authority::guard::Guard;
 use chancery::clock::{hours, minutes};
+use chancery::error::ErrorKind;
 use chancery::model::id::CertificateId;
 use chancery::model::reason::RevocationReason;
 use chancery::model::serial::SerialNumber;
 use chancery::pki::ocsp_facts::OcspFailure;
+use chancery::store::engine::q;
 
 use super::ocsp::{Said, asked};
 use super::rig::{Rig, actor, issuance};
 use crate::on_both_engines;
-use crate::support::stores::At;
+use crate::support::stores::{At, plain};
 
 async fn issued(rig: &Rig) -> (CertificateId, SerialNumber) {
     let done = rig.issue(issuance(Guard::default())).await.unwrap();
@@ -28,9 +31,12 @@ async fn revoked(rig: &Rig) -> SerialNumber {
 }
 
 async fn lists(rig: &Rig, serial: &SerialNumber) -> bool {
-    let crl = rig.authority.current_crl("tls-1").await.unwrap();
+    openssl_lists(rig, &rig.authority.current_crl("tls-1").await.unwrap().der, serial)
+}
+
+fn openssl_lists(rig: &Rig, der: &[u8], serial: &SerialNumber) -> bool {
     // the copy is not the one that a verifier gets if its signature does not hold
-    let parsed = openssl::x509::X509Crl::from_der(&crl.der).unwrap();
+    let parsed = openssl::x509::X509Crl::from_der(der).unwrap();
     let issuer = rig.authority.snapshot().issuer("tls-1").unwrap().certificate().unwrap().der.clone();
     let key = openssl::x509::X509::from_der(&issuer).unwrap().public_key().unwrap();
     assert!(parsed.verify(&key).unwrap());
@@ -39,22 +45,26 @@ async fn lists(rig: &Rig, serial: &SerialNumber) -> bool {
     listed.contains(&openssl::bn::BigNum::from_slice(serial.octets()).unwrap())
 }
 
-async fn look(rig: &Rig) -> Vec<String> {
+pub async fn look(rig: &Rig) -> Vec<String> {
     rig.authority.keep_row_macs().await.unwrap();
     rig.authority.look_at_rows().await.unwrap();
     rig.store.row_macs().changed().keys().cloned().collect()
 }
 
 /// As long as other processes may not know the key of the MACs, rows have none.
-async fn rig(at: &At) -> Rig {
+pub async fn rig(at: &At) -> Rig {
     let rig = Rig::on(at).await;
+    begin(&rig, at).await;
+    rig
+}
+
+async fn begin(rig: &Rig, at: &At) {
     rig.authority.keep_row_macs().await.unwrap();
     at.clock.advance(minutes(1));
     rig.authority.keep_row_macs().await.unwrap();
     rig.authority.poll_revocations().await.unwrap();
     // what is served is remembered from here on
     rig.authority.recall().await.unwrap();
-    rig
 }
 
 on_both_engines! {
@@ -107,6 +117,83 @@ on_both_engines! {
         assert!(look(&rig).await.is_empty());
     }
 
+    async fn a_row_that_claims_a_million_entries_is_compared_and_made_anew(at) {
+        let rig = rig(at).await;
+        at.sql("CREATE TABLE kept_crls AS SELECT * FROM crls").await;
+        let serial = revoked(&rig).await;
+        at.sql("UPDATE crls SET der = (SELECT k.der FROM kept_crls k WHERE k.issuer_id = crls.issuer_id), \
+                entries = 1000000000000 WHERE entries > 0").await;
+        at.clock.advance(minutes(2));
+        assert_eq!(look(&rig).await, ["crl:tls-1"]);
+        rig.authority.publish_due().await.unwrap();
+        assert!(lists(&rig, &serial).await);
+        assert!(look(&rig).await.is_empty());
+    }
+
+    async fn a_crl_of_another_key_is_not_served_with_the_row_of_that_key(at) {
+        let rig = rig(at).await;
+        let serial = revoked(&rig).await;
+        // the root stands in for somebody whose key is in the row of the issuer's key
+        at.sql("CREATE TABLE other AS SELECT c.* FROM crls c JOIN issuers i ON i.id = c.issuer_id WHERE i.slug = 'tls-root'").await;
+        at.sql("UPDATE crls SET der = (SELECT der FROM other), this_update = (SELECT this_update FROM other), \
+                next_update = (SELECT next_update FROM other), entries = 0 WHERE entries > 0").await;
+        at.sql("UPDATE keys SET public_key = (SELECT k.public_key FROM keys k JOIN issuers i ON i.key_id = k.id WHERE i.slug = 'tls-root') \
+                WHERE id = (SELECT key_id FROM issuers WHERE slug = 'tls-1')").await;
+        let other = Authority::open(at.restarted().await, rig.keys.clone(), vec![]).await.unwrap();
+        if let Ok(crl) = other.current_crl("tls-1").await {
+            assert!(openssl_lists(&rig, &crl.der, &serial));
+        }
+        assert!(lists(&rig, &serial).await, "it is in memory");
+    }
+
+    async fn the_list_of_a_domain_is_served_as_an_issuer_of_it_signed_it(at) {
+        let rig = rig(at).await;
+        let serial = revoked(&rig).await;
+        rig.authority.publish_domains_due().await.unwrap();
+        let signed = rig.authority.domain_crl("tls").await.unwrap();
+        assert!(openssl_lists(&rig, &signed.der, &serial));
+        let mut forged = signed.der.to_vec();
+        *forged.last_mut().unwrap() ^= 1;
+        let of_issuer = rig.authority.current_crl("tls-1").await.unwrap().der.to_vec();
+        let domains = rig.authority.snapshot().domains.iter().map(|domain| domain.slug.clone()).collect::<Vec<_>>();
+        let other_domain = domains.iter().find(|domain| *domain != "tls");
+        let of_other = match other_domain {
+            Some(other) => rig.authority.domain_crl(other).await.ok().map(|list| list.der.to_vec()),
+            None => None,
+        };
+        for der in [Some(forged), Some(of_issuer), of_other, Some(b"no list".to_vec())].into_iter().flatten() {
+            q(plain("UPDATE domain_crls SET der = $1 WHERE domain = 'tls'")).bind(der).execute(&at.store).await.unwrap();
+            // one that remembers nothing serves nothing
+            let other = Authority::open(at.restarted().await, rig.keys.clone(), vec![]).await.unwrap();
+            assert_eq!(other.domain_crl("tls").await.unwrap_err().kind, ErrorKind::Unavailable);
+            assert!(openssl_lists(&rig, &rig.authority.domain_crl("tls").await.unwrap().der, &serial));
+            at.clock.advance(minutes(2));
+            assert_eq!(look(&rig).await, ["crl:domain:tls"]);
+            rig.authority.publish_domains_due().await.unwrap();
+            assert!(openssl_lists(&rig, &rig.authority.domain_crl("tls").await.unwrap().der, &serial));
+            assert!(look(&rig).await.is_empty());
+        }
+    }
+
+    async fn the_list_of_a_domain_that_was_deleted_or_set_back_is_noticed_and_served_on(at) {
+        let rig = rig(at).await;
+        rig.authority.publish_domains_due().await.unwrap();
+        at.sql("CREATE TABLE kept_lists AS SELECT * FROM domain_crls").await;
+        for _ in 0..3 {
+            revoked(&rig).await;
+            rig.authority.publish_domains_due().await.unwrap();
+            rig.authority.domain_crl("tls").await.unwrap();
+        }
+        let before = rig.authority.domain_crl("tls").await.unwrap();
+        for texts in [&["DELETE FROM domain_crls"][..], &["INSERT INTO domain_crls SELECT * FROM kept_lists"]] {
+            for text in texts {
+                at.sql(text).await;
+            }
+            assert_eq!(rig.authority.domain_crl("tls").await.unwrap().tag, before.tag);
+            assert!(rig.store.rollback().is_some());
+        }
+    }
+
     async fn a_revocation_whose_publication_was_called_off_is_published(at) {
         let rig = rig(at).await;
         let (id, serial) = issued(&rig).await;
@@ -122,13 +209,17 @@ on_both_engines! {
     }
 
     async fn a_revocation_whose_end_was_shortened_is_listed_again(at) {
-        let rig = rig(at).await;
+        // of a time before revocations had a MAC in the audit
+        let rig = Rig::on(at).await;
         let serial = revoked(&rig).await;
+        begin(&rig, at).await;
         for text in [
             "UPDATE revocations SET not_after = 1",
             "UPDATE revocations SET not_after = 1, certificate_id = issuer_id",
+            "DELETE FROM certificate_bodies",
         ] {
             at.sql(text).await;
+            at.sql("UPDATE revocations SET not_after = 1").await;
             at.clock.advance(hours(7));
             rig.authority.publish_due().await.unwrap();
             assert!(!lists(&rig, &serial).await, "the list is made of the rows");
