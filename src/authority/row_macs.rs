@@ -21,7 +21,7 @@ use crate::model::id::AuthorizationId;
 use crate::model::serial::to_hex;
 use crate::pki::signer::{KeyPurpose, KeyStore};
 use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, FoundRow, MacTable, PublicKey, RowKey, older_than};
-use crate::store::{Store, Tx, audit, hierarchy, replicas, secrets};
+use crate::store::{Store, Tx, audit, hierarchy, replicas, schema_objects, secrets};
 
 /// Names of the shared secrets, and labels of their seals.
 const KEY: &str = "row-macs";
@@ -257,6 +257,7 @@ impl Authority {
         let mut told = self.rows_in_audit.lock().await;
         self.read_on(&mut told).await?;
         let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
+        found.extend(self.foreign_objects().await?);
         found.extend(self.missing_withdrawals(&told.withdrawn).await?);
         if self.store.rollback().is_none() {
             found.extend(self.look_at_crls().await?);
@@ -275,6 +276,7 @@ impl Authority {
         let mut told = self.rows_in_audit.lock().await;
         self.read_on(&mut told).await?;
         let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
+        found.extend(self.foreign_objects().await?);
         found.extend(self.missing_withdrawals(&told.withdrawn).await?);
         self.store.row_macs().set_changed(found);
         Ok(())
@@ -339,8 +341,27 @@ impl Authority {
         macs.requires(table) || macs.is_locked() && macs.reads(table)
     }
 
+    /// What stands between the server and its tables, by table.
+    pub(super) async fn foreign_objects(&self) -> Result<BTreeMap<String, ChangedRow>> {
+        let mut found = BTreeMap::<String, ChangedRow>::new();
+        for object in schema_objects::foreign(&self.store).await? {
+            let row = ChangedRow { what: object.what, has_good_mac: false };
+            let name = format!("table:{}", object.table);
+            found.entry(name).and_modify(|known| known.what += &format!(", and it {}", row.what)).or_insert(row);
+        }
+        Ok(found)
+    }
+
     pub(super) async fn check_rows(&self) -> Result<Check> {
         let macs = self.store.row_macs();
+        let foreign = self.foreign_objects().await?;
+        if !foreign.is_empty() {
+            let text = |(object, ChangedRow { what, .. })| {
+                let text = format!("{object} {what}; remove it, or restore the database from a backup");
+                (Severity::Critical, text)
+            };
+            return Ok(check("rows", foreign.into_iter().map(text).collect(), String::new()));
+        }
         let mut found = Vec::new();
         if let Some(why) = macs.lost() {
             let text = format!(

@@ -17,7 +17,7 @@ use crate::keys::unlock::{self, KeyFile};
 use crate::model::id::ReplicaId;
 use crate::store::engine::{Db, Sessions};
 use crate::store::hierarchy::{Installation, installation};
-use crate::store::{Store, durability, migrate, replicas};
+use crate::store::{Store, durability, migrate, replicas, schema_objects};
 
 /// Connections of one replica to Postgres.
 const CONNECTIONS: u32 = 24;
@@ -59,6 +59,7 @@ pub async fn open_migrated(
     let outcome = migrate::run_telling(&db, &|doing| startup.migrating(doing)).await;
     startup.migrated();
     outcome?;
+    schema_objects::check(&db).await?;
     measured(replica, db, clock, entropy).await
 }
 

@@ -7,6 +7,7 @@
 mod online;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
@@ -60,6 +61,23 @@ pub const LATEST: i64 = LIST[LIST.len() - 1].0;
 
 /// How many steps there are; their numbers may have gaps.
 pub const STEPS: usize = LIST.len();
+
+/// The tables of the newest schema, which both engines have.
+pub fn tables() -> BTreeSet<&'static str> {
+    let mut tables = BTreeSet::from(["_sqlx_migrations"]);
+    for line in LIST.iter().flat_map(|step| step.2.lines()) {
+        match line.trim_end_matches(['(', ';', ' ']).split(' ').collect::<Vec<_>>()[..] {
+            ["CREATE", "TABLE", table] => drop(tables.insert(table)),
+            ["DROP", "TABLE", table] => drop(tables.remove(table)),
+            ["ALTER", "TABLE", before, "RENAME", "TO", table] => {
+                tables.remove(before);
+                tables.insert(table);
+            }
+            _ => {}
+        }
+    }
+    tables
+}
 
 /// What a database has of this binary's schema.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -47,6 +47,7 @@ pub mod replica_clocks;
 pub mod replicas;
 pub mod revocations;
 pub mod row_macs;
+pub mod schema_objects;
 pub mod secrets;
 pub mod servers;
 pub mod sessions;
@@ -120,6 +121,7 @@ pub fn statements() -> Vec<Sql> {
         tokens::ALL,
         users::ALL,
         devices::ALL,
+        schema_objects::ALL,
         secrets::ALL,
         versions::ALL,
         write_proof::ALL,

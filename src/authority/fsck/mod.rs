@@ -113,6 +113,9 @@ impl Authority {
             report.finding(format!("rows that grant something cannot be checked: {why}"));
         }
         self.external_url_finding().await?.into_iter().for_each(|finding| report.finding(finding));
+        for (object, foreign) in self.foreign_objects().await? {
+            report.finding(format!("{object} {}", foreign.what));
+        }
         for (object, changed) in self.changed_rows(Some(&told.rows), super::row_macs::Look::All).await? {
             report.finding(format!("{object} {}", changed.what));
         }

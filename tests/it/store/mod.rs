@@ -11,4 +11,5 @@ mod migrations;
 mod orders;
 mod outages;
 mod postgres;
+mod schema_objects;
 mod tokens;
