@@ -129,7 +129,7 @@ impl Group {
         let own: BTreeSet<&str> = sets.iter().map(|set| set.own.as_str()).collect();
         (group.before, group.sets) = kept.into_iter().partition(|(row, _)| own.contains(row.as_str()));
         for id in rows.iter().filter_map(|(guard, ..)| Some(guard.grant.as_ref()?.id)).collect::<BTreeSet<_>>() {
-            let missing = || Error::inconsistent(format!("grant {id} is missing"));
+            let missing = || grants::gone(id);
             // its bounds never change, its end and its count do
             let mut grant = grants::find(&mut *tx, id).await?.ok_or_else(missing)?;
             if grant.max_count.is_none() {
@@ -215,7 +215,7 @@ impl Group {
     }
 
     fn grant(&self, granted: &Granted) -> Result<&Grant> {
-        self.grants.get(&granted.id).ok_or_else(|| Error::inconsistent(format!("grant {} is missing", granted.id)))
+        self.grants.get(&granted.id).ok_or_else(|| grants::gone(granted.id))
     }
 
     /// How many things the row takes by statements of its own.
@@ -363,7 +363,7 @@ fn within(grant: &Grant, granted: &Granted, certificate: &Certificate, common_na
 
 /// One use of a grant with a count is taken last, so that a refusal has taken nothing.
 async fn use_one(tx: &mut Tx, id: GrantId) -> Result<()> {
-    let missing = || Error::inconsistent(format!("grant {id} is missing"));
+    let missing = || grants::gone(id);
     let now = tx.now();
     if guards::use_grant(tx, id, now).await? {
         return Ok(());

@@ -123,8 +123,7 @@ impl Authority {
         }
         if let Some(granted) = &issuance.guard.grant {
             let found = grants::find(&self.store, granted.id).await?;
-            let missing = || Error::inconsistent(format!("grant {} is missing", granted.id));
-            let found = found.ok_or_else(missing)?;
+            let found = found.ok_or_else(|| grants::gone(granted.id))?;
             found.check_alive(self.store.now())?;
             guard::check_start(chosen.prepared.facts().validity, found.expires_at, "grant")?;
         }

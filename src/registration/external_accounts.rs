@@ -244,7 +244,7 @@ impl Registration {
             return Err(Error::new(ErrorKind::Conflict, "the EAB key was changed meanwhile; try again"));
         }
         let grant = store::grants::hold(&mut *tx, key.grant_id).await?;
-        grant.ok_or_else(|| Error::inconsistent(format!("the grant of {} is missing", key.id)))?.check_alive(now)?;
+        grant.ok_or_else(|| store::grants::gone(key.grant_id))?.check_alive(now)?;
         Ok(acme::Binding { key: key.id, shown: asked.shown.clone() })
     }
 

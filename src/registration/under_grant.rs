@@ -43,8 +43,7 @@ impl Registration {
     pub(super) async fn grant_of(&self, account: &Account) -> Result<Option<Grant>> {
         let Some(grant) = account.grant else { return Ok(None) };
         let found = grants::find(&self.store, grant).await?;
-        let missing = || Error::inconsistent(format!("the grant of {} is missing", account.id));
-        found.map(Some).ok_or_else(missing)
+        found.map(Some).ok_or_else(|| grants::gone(grant))
     }
 }
 

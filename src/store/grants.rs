@@ -5,7 +5,7 @@ use super::Tx;
 use super::engine::{On, Row, Sql, q, statements};
 use super::row_macs::{self, GRANT_COUNTS, GRANTS, Sealing, mac_columns, sealed, sealed_writes};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::model::grant::Grant;
 use crate::model::id::GrantId;
 
@@ -38,6 +38,14 @@ pub async fn insert<'a>(on: impl Into<Sealing<'a>>, grant: &Grant) -> Result<()>
     let count = on.first(GRANT_COUNTS, &[grant.id.to_vec().into(), 0i64.into()])?;
     let query = query.bind(grant.max_count).bind(&grant.created_by).bind(grant.created_at).bind(count);
     row_macs::insert(on, GRANTS, query).await.map(drop)
+}
+
+/// The refusal of whoever acts under a grant whose row somebody deleted.
+pub fn gone(grant: GrantId) -> Error {
+    let detail = format!(
+        "grant {grant} is gone from the database, so nothing is given under it; restore its row from a backup, or create a new grant"
+    );
+    Error::new(ErrorKind::Forbidden, detail)
 }
 
 /// A grant to act under: refused when it was changed in the database.
