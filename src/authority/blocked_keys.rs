@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use super::{Authority, compromise};
+use super::{Authority, compromise, withdrawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -63,8 +63,9 @@ impl Authority {
         let mut tx = self.store.begin(actor).await?;
         // whoever takes a key for an account or lifts a hold holds that row, so that it sees the block or is seen here
         versions::bump(&mut tx, Topic::Revocations).await?;
-        let (now, by) = (tx.now(), tx.actor().to_string());
-        if !blocked_keys::insert(&mut tx, key, reason.name(), comment, now, &by).await? {
+        let now = tx.now();
+        let version = withdrawn::told_of(&mut tx, &format!("key:{key}")).await?.next_version;
+        if !blocked_keys::insert(&mut tx, key, reason.name(), comment, now, version).await? {
             let detail = format!("key {key} is blocked already; `chancery key list` shows since when and why");
             return Err(Error::new(ErrorKind::Conflict, detail));
         }
@@ -105,7 +106,9 @@ impl Authority {
             let allowed = "a key that no certificate here has";
             return Err(Error::refused(ErrorKind::Conflict, "key.unblock", value, allowed, fix).saying(sentence));
         }
-        blocked_keys::remove(&mut tx, key).await?;
+        self.store.row_macs().check_taking_back()?;
+        let version = withdrawn::told_of(&mut tx, &format!("key:{key}")).await?.next_version;
+        blocked_keys::remove(&mut tx, key, version).await?;
         let detail = json!({"reason": blocked.reason, "comment": blocked.comment, "blocked_at": blocked.blocked_at,
             "blocked_by": blocked.blocked_by});
         tx.audit(AuditEvent::done("key.unblocked", format!("key:{key}"), detail));

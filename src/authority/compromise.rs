@@ -5,8 +5,8 @@
 
 use serde_json::json;
 
-use super::Authority;
 use super::revoke::{raise_locked, revoke_locked};
+use super::{Authority, withdrawn};
 use crate::error::{Error, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -27,7 +27,8 @@ const ACCOUNTS: i64 = 2_000;
 /// holds that row, so that it sees the block or is seen here.
 pub(super) async fn block(tx: &mut Tx, certificate: &Certificate, reason: RevocationReason) -> Result<()> {
     let (now, by, key) = (tx.now(), tx.actor().to_string(), certificate.spki_sha256);
-    revocations::block_key(&mut *tx, &key, reason.name(), now, &by).await?;
+    let version = withdrawn::told_of(tx, &format!("key:{}", to_hex(&key))).await?.next_version;
+    revocations::block_key(tx, &key, reason.name(), now, &by, version).await?;
     let ended = end_accounts(tx, certificate.id).await?;
     let revoked = hierarchy::revoke_of_certificate(&mut *tx, certificate.id).await? > 0;
     if revoked {

@@ -5,8 +5,8 @@
 use ::der::oid::ObjectIdentifier;
 use serde_json::json;
 
-use super::Authority;
 use super::revoke::reason_of;
+use super::{Authority, withdrawn};
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::actor::Actor;
 use crate::model::audit::AuditEvent;
@@ -24,6 +24,11 @@ impl Authority {
         let certificate = certificates::lock(&mut tx, id).await?;
         let mut certificate = certificate.ok_or_else(|| Error::not_found(format!("certificate {id}")))?;
         liftable(&certificate)?;
+        self.store.row_macs().check_taking_back()?;
+        let told = withdrawn::told_of(&mut tx, &certificate.object()).await?;
+        if told.is_final {
+            return Err(not_held_by_the_audit(&certificate));
+        }
         // whoever blocks a key holds this row: the block is seen here, or its job finds a valid certificate
         versions::bump(&mut tx, Topic::Revocations).await?;
         if let Some(reason) = revocations::blocked(&mut tx, &certificate.spki_sha256).await? {
@@ -32,7 +37,7 @@ impl Authority {
         if !certificates::lift(&mut tx, id).await? {
             return Err(Error::inconsistent(format!("certificate {id} is on hold and was never issued")));
         }
-        revocations::remove(&mut tx, certificate.issuer_id, &certificate.serial).await?;
+        revocations::remove(&mut tx, certificate.issuer_id, &certificate.serial, id, told.next_version).await?;
         revocations::note_change(&mut tx, certificate.issuer_id).await?;
         certificate.status = CertificateStatus::Valid;
         let detail = json!({"serial": certificate.serial, "names": certificate.names, "issuer": certificate.issuer});
@@ -101,6 +106,16 @@ fn liftable(certificate: &Certificate) -> Result<()> {
         CertificateStatus::Intended | CertificateStatus::Valid => format!("{value}, so there is no hold to lift"),
     };
     Err(Error::refused(ErrorKind::Conflict, "revocation.lift", value, allowed, fix).saying(sentence))
+}
+
+fn not_held_by_the_audit(certificate: &Certificate) -> Error {
+    let id = certificate.id;
+    let value =
+        format!("the audit says that certificate {id} was revoked for good, and its row in the database was changed");
+    let fix = "only a hold can be lifted; issue a new certificate, and look at the database with `chancery fsck`";
+    let sentence = format!("{value}; {fix}");
+    let allowed = "a certificate that was revoked for certificateHold";
+    Error::refused(ErrorKind::Conflict, "revocation.lift", value, allowed, fix).saying(sentence)
 }
 
 fn key_is_blocked(certificate: &Certificate, reason: &str) -> Error {

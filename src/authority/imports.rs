@@ -303,7 +303,8 @@ impl Batch<'_> {
         certificates::revoke(&mut *self.tx, certificate.id, at, new).await?;
         if is_listed {
             imports::claim_revocation(self.tx.raw(), issuer, &serial, &certificate).await?;
-            revocations::raise(&mut *self.tx, issuer, &serial, new).await?;
+            let version = self.tx.now().micros();
+            revocations::raise(self.tx, issuer, &serial, new, version).await?;
             revocations::note_change(&mut *self.tx, issuer).await?;
         } else {
             let not_after = certificate.validity.not_after();
@@ -315,7 +316,8 @@ impl Batch<'_> {
                 not_after,
                 invalidity_date,
             };
-            revocations::insert(&mut *self.tx, issuer, &row).await?;
+            let version = self.tx.now().micros();
+            revocations::insert(self.tx, issuer, &row, version).await?;
             // its date lies back, so that a list that goes on from the last one would not look for it
             revocations::note_change(&mut *self.tx, issuer).await?;
         }

@@ -17,7 +17,7 @@ use crate::model::crl::CrlNumber;
 use crate::model::identifier::shown;
 use crate::model::issuer::IssuerRole;
 use crate::store::history::{self, FoundHistory, Mark};
-use crate::store::row_macs::ALL_TABLES;
+use crate::store::row_macs::{ALL_TABLES, WITHDRAWALS};
 use crate::store::suspensions::{self, Suspended, SuspendedId};
 use crate::store::versions::{self, Topic};
 use crate::store::{Tx, audit, hierarchy};
@@ -30,6 +30,8 @@ const EPOCHS: i64 = 1 << 40;
 pub struct ReconcileRequest {
     /// The newest published CRL of an issuer each, in DER.
     pub crls: Vec<Vec<u8>>,
+    /// Where each of these CRLs was read, for refusals.
+    pub crl_files: Vec<String>,
     /// Names, ids or kids of what works again.
     pub confirm: Vec<String>,
     /// The database was restored although nothing that is remembered says so.
@@ -38,6 +40,27 @@ pub struct ReconcileRequest {
     pub accept_rows: bool,
     /// Show it and change nothing.
     pub dry_run: bool,
+}
+
+impl ReconcileRequest {
+    /// The CRLs, each with what names it in a refusal.
+    fn named_crls(&self) -> impl Iterator<Item = (&[u8], Naming<'_>)> {
+        let files = self.crl_files.iter().map(Some).chain(std::iter::repeat(None));
+        self.crls.iter().zip(files).map(|(der, file)| (der.as_slice(), Naming(file.map(String::as_str))))
+    }
+}
+
+/// The file of a CRL.
+#[derive(Debug, Clone, Copy)]
+struct Naming<'a>(Option<&'a str>);
+
+impl Naming<'_> {
+    fn refusal(self, mut error: Error) -> Error {
+        if let Some(file) = self.0 {
+            error.detail = format!("{}: {}", shown(file), error.detail);
+        }
+        error
+    }
 }
 
 /// What was missing and what was done.
@@ -141,13 +164,14 @@ impl Authority {
         }
         let mut tx = self.store.begin(actor).await?;
         if done.rows.after == RowsAfter::MarkedAgain {
-            self.mark_tables(&mut tx, ALL_TABLES).await?;
+            let names = ALL_TABLES.iter().map(|table| table.name).chain([WITHDRAWALS]);
+            self.mark_tables(&mut tx, &names.collect::<Vec<_>>()).await?;
         }
         if needed {
             self.begin_again(&mut tx, &own, &found, request, &mut done).await?;
         } else {
-            for der in &request.crls {
-                let published = self.published(der)?;
+            for (der, naming) in request.named_crls() {
+                let published = self.published(der).map_err(|error| naming.refusal(error))?;
                 let merged = take_late(&mut tx, &published).await?;
                 done.crls.push(ReconciledCrl::of(published.slug.clone(), published.number, merged));
             }
@@ -179,10 +203,20 @@ impl Authority {
         let found = &history.figures;
         done.findings = self.store.rollback().map(|rollback| rollback.findings.clone()).unwrap_or_default();
         let remembered = super::anchor::mark(tx, own, &done.findings).await?;
+        // the row of the mark is held from here on
+        let begun = hierarchy::installation(&mut *tx).await?.map_or(0, |installation| installation.epoch);
+        if begun != found.epoch {
+            let detail = format!(
+                "another `chancery reconcile` has just begun epoch {begun}, and nothing was changed here; run `chancery reconcile` once \
+                 more to see what is left"
+            );
+            return Err(Error::new(ErrorKind::Conflict, detail));
+        }
         let mut numbers: Vec<CrlNumber> = remembered.figures.crls.values().map(|crl| crl.highest).collect();
         numbers.extend(found.crls.values().map(|crl| crl.highest));
-        for der in &request.crls {
-            let taken = self.take_published(tx, &remembered.figures, der).await?;
+        for (der, naming) in request.named_crls() {
+            let taken = self.take_published(tx, &remembered.figures, der).await;
+            let taken = taken.map_err(|error| naming.refusal(error))?;
             numbers.push(taken.number);
             done.crls.push(taken);
         }

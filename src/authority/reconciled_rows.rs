@@ -11,7 +11,8 @@ use super::told_rows::ToldRows;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::anchor::Figures;
 use crate::pki::signer::KeyPurpose;
-use crate::store::row_macs::ALL_TABLES;
+use crate::store::row_macs::{ALL_TABLES, WITHDRAWALS};
+use crate::store::secrets;
 
 /// How rows that grant something go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,6 +86,10 @@ impl Authority {
 
     /// Gives every row a MAC by the word of an operator, under the key that is there or a new one.
     pub(super) async fn accept_all_rows(&self) -> Result<()> {
+        if !self.has_row_key().await? {
+            // what was taken back under the key that is gone is named anew under the next one
+            secrets::delete(&self.store, &format!("{}{WITHDRAWALS}", secrets::ROW_MACS_REQUIRED)).await?;
+        }
         // what is there stays
         self.store.row_macs().forget();
         self.make_row_key().await?;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::ca_revocation::is_of_hierarchy;
 use super::guard::{self, IdempotencyClaim};
-use super::{Authority, compromise, holds};
+use super::{Authority, compromise, holds, withdrawn};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind, Result};
 use crate::model::acme::AuthorizationStatus;
@@ -266,10 +266,15 @@ pub(super) async fn raise_locked(
     };
     let invalidity_date = wanted.invalidity_date.or(invalidity_date);
     let raised = NewRevocation { reason: wanted.reason, invalidity_date };
+    let told = withdrawn::told_of(tx, &certificate.object()).await?;
+    if let Some(known) = told.newest.and_then(|newest| newest.revocation()) {
+        // what is named under the next MAC goes on from what was named before, not from what stands in the row
+        revocations::put_back(tx, certificate.issuer_id, &known).await?;
+    }
     if !certificates::raise(&mut *tx, certificate.id, raised).await? {
         return Err(Error::inconsistent(format!("certificate {} changed under its lock", certificate.id)));
     }
-    revocations::raise(&mut *tx, certificate.issuer_id, &certificate.serial, raised).await?;
+    revocations::raise(tx, certificate.issuer_id, &certificate.serial, raised, told.next_version).await?;
     revocations::note_change(&mut *tx, certificate.issuer_id).await?;
     versions::bump(&mut *tx, Topic::Revocations).await?;
     certificate.status = CertificateStatus::Revoked { at, reason: wanted.reason, invalidity_date };
@@ -317,7 +322,8 @@ async fn write_revocation(
         not_after: certificate.validity.not_after(),
         invalidity_date,
     };
-    revocations::insert(&mut *tx, certificate.issuer_id, &row).await?;
+    let version = withdrawn::told_of(tx, &certificate.object()).await?.next_version;
+    revocations::insert(tx, certificate.issuer_id, &row, version).await?;
     planted!("revocation-makes-no-crl-due", (), hierarchy::mark_crl_dirty(&mut *tx, certificate.issuer_id).await?);
     planted!("revocation-raises-no-version", (), versions::bump(&mut *tx, Topic::Revocations).await?);
     if is_of_hierarchy(&certificate) {

@@ -20,7 +20,9 @@ use crate::model::audit::AuditEvent;
 use crate::model::id::AuthorizationId;
 use crate::model::serial::to_hex;
 use crate::pki::signer::{KeyPurpose, KeyStore};
-use crate::store::row_macs::{self, ALL_TABLES, ChangedRow, FoundRow, MacTable, PublicKey, RowKey, older_than};
+use crate::store::row_macs::{
+    self, ALL_TABLES, ChangedRow, FoundRow, MacTable, PublicKey, RowKey, WITHDRAWALS, older_than,
+};
 use crate::store::{Store, Tx, audit, hierarchy, replicas, schema_objects, secrets};
 
 /// Names of the shared secrets, and labels of their seals.
@@ -53,12 +55,12 @@ pub(super) async fn reopen(store: &Store, keys: &dyn KeyStore) -> Result<()> {
     let (key, mut marks) = (secrets::find(store, KEY).await?, secrets::beginning(store, MARK).await?);
     let mut required: BTreeSet<String> = marks.iter().map(|(table, _)| table.clone()).collect();
     if macs.insists() {
-        required.extend(ALL_TABLES.iter().map(|table| table.name.to_owned()));
+        required.extend(ALL_TABLES.iter().map(|table| table.name.to_owned()).chain([WITHDRAWALS.to_owned()]));
         marks.clear();
     }
     let is_locked = !keys.can_open(KeyPurpose::Internal);
     // no mark can be opened then, and one that was renamed is missing elsewhere
-    let is_known = |name: &String| ALL_TABLES.iter().any(|table| table.name == name);
+    let is_known = |name: &String| name == WITHDRAWALS || ALL_TABLES.iter().any(|table| table.name == name);
     if is_locked && !required.iter().all(is_known) {
         required.extend(ALL_TABLES.iter().map(|table| table.name.to_owned()));
     }
@@ -143,6 +145,7 @@ impl Authority {
     pub async fn keep_row_macs(&self) -> Result<()> {
         self.tell_changed_rows().await?;
         let macs = self.store.row_macs();
+        self.keep_withdrawals().await?;
         if macs.is_required() && macs.lost().is_none() || !self.keys.can_open(KeyPurpose::Internal) {
             return Ok(());
         }
@@ -165,7 +168,8 @@ impl Authority {
             return Ok(());
         }
         let tables: Vec<_> = ALL_TABLES.iter().copied().filter(|table| !macs.requires(table)).collect();
-        self.seal_rows(&tables, &ToldRows::default()).await.map(drop)
+        self.seal_rows(&tables, &ToldRows::default()).await?;
+        self.keep_withdrawals().await
     }
 
     pub(super) async fn make_row_key(&self) -> Result<()> {
@@ -204,14 +208,15 @@ impl Authority {
             }
         }
         let mut tx = self.store.begin(&actor).await?;
-        self.mark_tables(&mut tx, tables).await?;
+        let names: Vec<_> = tables.iter().map(|table| table.name).collect();
+        self.mark_tables(&mut tx, &names).await?;
         tx.commit().await?;
         reopen(&self.store, self.keys.as_ref()).await?;
         Ok(sealed)
     }
 
     /// Writes the marks of these tables that are missing. A mark that was made up gives way.
-    pub(super) async fn mark_tables(&self, tx: &mut Tx, tables: &[&MacTable]) -> Result<()> {
+    pub(super) async fn mark_tables(&self, tx: &mut Tx, tables: &[&str]) -> Result<()> {
         let Some(installation) = hierarchy::installation(&mut *tx).await? else { return Ok(()) };
         for (table, mark) in secrets::beginning(&mut *tx, MARK).await? {
             let name = format!("{MARK}{table}");
@@ -221,12 +226,11 @@ impl Authority {
         }
         let now = tx.now();
         for table in tables {
-            let name = format!("{MARK}{}", table.name);
+            let name = format!("{MARK}{table}");
             let mark = self.keys.seal_secret(&name, &installation.id, b"required")?;
             secrets::insert(&mut *tx, &name, &mark, now).await?;
         }
-        let names: Vec<_> = tables.iter().map(|table| table.name).collect();
-        tx.audit(AuditEvent::done("rows.macs_required", "", json!({"tables": names})));
+        tx.audit(AuditEvent::done("rows.macs_required", "", json!({"tables": tables})));
         Ok(())
     }
 
@@ -258,8 +262,10 @@ impl Authority {
         self.read_on(&mut told).await?;
         let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
         found.extend(self.foreign_objects().await?);
-        found.extend(self.missing_withdrawals(&told.withdrawn).await?);
-        if self.store.rollback().is_none() {
+        if self.store.rollback().is_some() {
+            found.extend(self.changed_withdrawals(&mut told.withdrawn).await?);
+        } else {
+            found.extend(self.restore_withdrawals(&mut told.withdrawn).await?);
             found.extend(self.look_at_crls().await?);
             found.extend(self.look_at_ends(&mut told.ends).await?);
         }
@@ -277,7 +283,7 @@ impl Authority {
         self.read_on(&mut told).await?;
         let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
         found.extend(self.foreign_objects().await?);
-        found.extend(self.missing_withdrawals(&told.withdrawn).await?);
+        found.extend(self.changed_withdrawals(&mut told.withdrawn).await?);
         self.store.row_macs().set_changed(found);
         Ok(())
     }

@@ -50,7 +50,8 @@ impl Authority {
         Ok(found)
     }
 
-    /// The certificate and its end as it was signed. None where only a CRL tells of it, or its issuer did not sign what is there.
+    /// The certificate and its end as it was signed. Where its bytes are gone, or only a CRL tells of it, it may be valid as long
+    /// as its issuer. None where its issuer did not sign what is there.
     async fn signed_end(&self, ended: &Ended) -> Result<Option<(CertificateId, Timestamp)>> {
         let is_of = |tbs: &[u8]| TbsView::parse(tbs).is_ok_and(|view| view.serial == ended.serial.octets());
         let (id, tbs, der) = match &ended.body {
@@ -62,8 +63,10 @@ impl Authority {
                     Err(error) if matches!(error.kind, ErrorKind::Inconsistent | ErrorKind::Malformed) => None,
                     found => found?,
                 };
-                let Some(own) = own else { return Ok(None) };
-                let Some((tbs, _)) = certificates::body(&self.store, own.id).await? else { return Ok(None) };
+                let Some(own) = own else { return Ok(self.latest_end(ended, ended.certificate_id)) };
+                let Some((tbs, _)) = certificates::body(&self.store, own.id).await? else {
+                    return Ok(self.latest_end(ended, own.id));
+                };
                 (own.id, tbs, certificates::der(&self.store, own.id).await?)
             }
         };
@@ -82,6 +85,13 @@ impl Authority {
         }
         // what was intended and never signed is listed until the end that it would have had
         Ok(end_of(&tbs).filter(|_| is_of(&tbs)).map(|end| (id, end)))
+    }
+
+    /// The first end of the issuer's certificates: what it signed under an earlier one may be listed until then.
+    fn latest_end(&self, ended: &Ended, id: CertificateId) -> Option<(CertificateId, Timestamp)> {
+        let snapshot = self.snapshot();
+        let issuer = snapshot.issuer_by_id(ended.issuer_id)?;
+        issuer.certificates.iter().map(|own| own.not_after).min().map(|end| (id, end))
     }
 
     async fn lengthen(&self, ended: &Ended, id: CertificateId, end: Timestamp) -> Result<()> {

@@ -14,7 +14,7 @@ use crate::error::Result;
 use crate::model::audit::ChainedEvent;
 use crate::model::id::{AuthorizationId, EventId, SessionId};
 use crate::store::audit;
-use crate::store::row_macs::{AUTHORIZATION_LIFE, ROWS, Told};
+use crate::store::row_macs::{AUTHORIZATION_LIFE, BLOCKED_KEY, REVOCATION, ROWS, Told};
 
 /// The member of an audit event's detail that says how many versions of a row were told twice when an operator accepted it.
 pub(super) const TWICE: &str = "told_twice";
@@ -74,6 +74,9 @@ impl ToldRows {
         }
         let Ok(Value::Object(detail)) = serde_json::from_str(detail) else { return told };
         for (object, row) in detail.get(ROWS).and_then(Value::as_object).into_iter().flatten() {
+            if object.starts_with(REVOCATION) || object.starts_with(BLOCKED_KEY) {
+                continue;
+            }
             let (version, mac) = (row.get(0).and_then(Value::as_i64), row.get(1).and_then(Value::as_str));
             let Some((version, mac)) = version.zip(mac) else { continue };
             let since = row.get(2).and_then(Value::as_i64).unwrap_or(version);
@@ -223,7 +226,7 @@ impl Authority {
         for (object, version) in told.rows.take(&event.detail) {
             self.store.row_macs().told(&object, version, lately);
         }
-        told.withdrawn.take(event);
+        told.withdrawn.take(event, self.store.row_macs());
     }
 }
 

@@ -34,7 +34,7 @@ statements! {
     DONE_LIKE = concat!("SELECT ", columns!(), " FROM audit_events WHERE object = $1 AND outcome = 'done' AND action LIKE $2 ORDER BY id");
     DONE_TO = "SELECT action FROM audit_events WHERE object = $1 AND outcome = 'done' ORDER BY id DESC";
     WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND id <= $2 AND (detail LIKE '%\"rows\":{%' OR action IN \
-              ('certificate.revoked', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
+              ('certificate.revoked', 'certificate.revocation_raised', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
     DONE_SINCE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id >= $1 AND action = $2 AND outcome = 'done' ORDER BY id");
     HAS = "SELECT id FROM audit_events WHERE id = $1";
     WINDOW = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";

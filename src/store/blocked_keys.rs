@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::Store;
 use super::engine::{On, Row, fetch_many_alone, q, statements};
+use super::row_macs::tell_key;
+use super::{Store, Tx};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::model::blocked_key::{BlockedKey, KeyFingerprint};
@@ -25,16 +26,19 @@ statements! {
 }
 
 /// False: the key is blocked already, and nothing changes.
-pub async fn insert<'a>(
-    on: impl Into<On<'a>>,
+pub async fn insert(
+    tx: &mut Tx,
     key: KeyFingerprint,
     reason: &str,
     comment: &str,
     at: Timestamp,
-    actor: &str,
+    version: i64,
 ) -> Result<bool> {
-    let query = q(INSERT).bind(key.0.to_vec()).bind(reason).bind(comment).bind(at).bind(actor);
-    Ok(query.execute(on).await? == 1)
+    let by = tx.actor().to_string();
+    let query = q(INSERT).bind(key.0.to_vec()).bind(reason).bind(comment).bind(at).bind(by);
+    let is_new = query.execute(&mut *tx).await? == 1;
+    tell_key(tx, &key.to_string(), version, vec![reason.into()]);
+    Ok(is_new)
 }
 
 pub async fn find<'a>(on: impl Into<On<'a>>, key: KeyFingerprint) -> Result<Option<BlockedKey>> {
@@ -56,8 +60,15 @@ pub async fn list<'a>(on: impl Into<On<'a>>, after: Option<KeyFingerprint>, limi
     q(LIST).bind(after).bind(i64::from(limit)).fetch_all(on).await?.iter().map(row).collect()
 }
 
-pub async fn remove<'a>(on: impl Into<On<'a>>, key: KeyFingerprint) -> Result<()> {
-    q(REMOVE).bind(key.0.to_vec()).execute(on).await.map(drop)
+pub async fn remove(tx: &mut Tx, key: KeyFingerprint, version: i64) -> Result<()> {
+    q(REMOVE).bind(key.0.to_vec()).execute(&mut *tx).await?;
+    tell_unblocked(tx, key, version);
+    Ok(())
+}
+
+/// Has the transaction's event name a key that is blocked no more.
+pub fn tell_unblocked(tx: &mut Tx, key: KeyFingerprint, version: i64) {
+    tell_key(tx, &key.to_string(), version, Vec::new());
 }
 
 fn row(row: &Row) -> Result<BlockedKey> {

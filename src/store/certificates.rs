@@ -1,6 +1,7 @@
 //! Certificates: serials, intents, outcomes, lookups, keyset lists. Intents and outcomes are written for groups.
 
 use super::engine::{On, RawTx, Row, q, statements, write_many};
+use super::revocations::Revocation;
 use crate::clock::{Timestamp, days};
 use crate::error::{Error, Result};
 use crate::model::certificate::{Certificate, CertificateFilter, CertificateStatus, ShownStatus};
@@ -62,6 +63,7 @@ statements! {
     STORE_DER = "UPDATE certificate_bodies SET der = u.column2 FROM (VALUES ($1, $2)) AS u WHERE certificate_id = u.column1",
         postgres "UPDATE certificate_bodies SET der = u.d FROM UNNEST($1::bytea[], $2::bytea[]) AS u(i, d) WHERE certificate_id = u.i";
     REVOKE = "UPDATE certificates SET status = 'revoked', revoked_at = $2, reason = $3, invalidity_date = $4 WHERE id = $1 AND status <> 'revoked'";
+    PUT_BACK = "UPDATE certificates SET status = 'revoked', revoked_at = $2, reason = $3, invalidity_date = $4 WHERE id = $1";
     RAISE = "UPDATE certificates SET reason = $2, invalidity_date = $3 WHERE id = $1 AND status = 'revoked'";
     LIFT = "UPDATE certificates SET status = 'valid', revoked_at = NULL, reason = NULL, invalidity_date = NULL \
             WHERE id = $1 AND status = 'revoked' AND reason = 'certificateHold' AND fingerprint IS NOT NULL";
@@ -200,6 +202,12 @@ pub async fn complete(tx: &mut RawTx, outcomes: &[Outcome]) -> Result<u64> {
 pub async fn revoke<'a>(on: impl Into<On<'a>>, id: CertificateId, at: Timestamp, new: NewRevocation) -> Result<bool> {
     let query = q(REVOKE).bind(id.to_vec()).bind(at).bind(new.reason.name()).bind(new.invalidity_date);
     Ok(query.execute(on).await? == 1)
+}
+
+/// Revokes a certificate as this revocation says, whatever its row says.
+pub async fn put_back<'a>(on: impl Into<On<'a>>, revocation: &Revocation) -> Result<()> {
+    let query = q(PUT_BACK).bind(revocation.certificate_id.to_vec()).bind(revocation.revoked_at);
+    query.bind(revocation.reason.name()).bind(revocation.invalidity_date).execute(on).await.map(drop)
 }
 
 /// Changes why a certificate is revoked, and not when. Whether it is revoked.

@@ -74,8 +74,7 @@ use engine::{Db, On, RawTx, Sql};
 use faults::{CommitFault, Commits};
 use history::History;
 use reference::ReferenceClock;
-use row_macs::{ROWS, RowMacs, WrittenRow};
-use serde_json::json;
+use row_macs::{RowMacs, WrittenRow};
 use write_proof::WriteProof;
 
 /// Every statement of the room, for the test that prepares them all on both engines.
@@ -221,6 +220,7 @@ impl Store {
             actor: actor.clone(),
             events: Vec::new(),
             rows: BTreeMap::new(),
+            withdrawals: Vec::new(),
             accounts: false,
         }
     }
@@ -246,6 +246,8 @@ pub struct Tx {
     events: Vec<(Actor, AuditEvent)>,
     /// The rows with a MAC that it wrote, by object.
     rows: BTreeMap<String, WrittenRow>,
+    /// The revocations and blocked keys that it wrote or removed.
+    withdrawals: Vec<row_macs::ToldWithdrawal>,
     /// It changes ACME accounts.
     accounts: bool,
 }
@@ -306,15 +308,8 @@ impl Tx {
     }
 
     async fn end(self) -> Result<()> {
-        let Tx { mut raw, store, actor, mut events, rows, .. } = self;
-        if !rows.is_empty() {
-            if events.is_empty() {
-                events.push((actor, AuditEvent::done("rows.written", "", json!({}))));
-            }
-            if let Some(detail) = events.last_mut().and_then(|(_, event)| event.detail.as_object_mut()) {
-                detail.insert(ROWS.to_owned(), row_macs::in_audit(&rows));
-            }
-        }
+        let Tx { mut raw, store, actor, mut events, rows, withdrawals, .. } = self;
+        row_macs::name_rows(&mut events, &actor, &rows, withdrawals);
         let fault = store.commits.next(events.iter().map(|(_, event)| event.action));
         if events.is_empty() {
             return raw.commit().await;

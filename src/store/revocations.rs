@@ -1,9 +1,10 @@
 //! Revocations in a narrow table of their own, and keys that may never be certified again.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
-use super::Store;
 use super::engine::{On, RawTx, fetch_many, fetch_many_alone, q, statements, sweep};
+use super::row_macs::{revocation_object, said_of, tell_key, tell_revocation};
+use super::{Store, Tx};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::model::crl::Listed;
@@ -33,6 +34,9 @@ macro_rules! history {
 
 statements! {
     INSERT = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after, invalidity_date) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    PUT_BACK = "INSERT INTO revocations (issuer_id, serial, certificate_id, revoked_at, reason, not_after, invalidity_date) VALUES ($1, $2, $3, $4, $5, $6, $7) \
+                ON CONFLICT (issuer_id, serial) DO UPDATE SET certificate_id = excluded.certificate_id, revoked_at = excluded.revoked_at, \
+                reason = excluded.reason, not_after = excluded.not_after, invalidity_date = excluded.invalidity_date";
     RAISE = "UPDATE revocations SET reason = $3, invalidity_date = $4 WHERE issuer_id = $1 AND serial = $2";
     REMOVE = "DELETE FROM revocations WHERE issuer_id = $1 AND serial = $2";
     NOTE_CHANGE = "UPDATE issuers SET revocations_changed = revocations_changed + 1, crl_dirty = TRUE WHERE id = $1";
@@ -51,11 +55,13 @@ statements! {
                   string_agg(CASE WHEN revoked_at >= $3 THEN encode(serial, 'hex') || ' ' || revoked_at || ' ' || reason || ' ' || COALESCE(CAST(invalidity_date AS text), '') END, ',') AS listed \
                   FROM revocations WHERE issuer_id = $1 AND not_after >= $2";
     BETWEEN = "SELECT serial FROM revocations WHERE issuer_id = $1 AND not_after >= $2 AND revoked_at > $3 AND revoked_at <= $4 ORDER BY serial LIMIT $5";
-    /// Of these certificates those that are revoked in both places.
-    REVOKED_OF = "SELECT c.id FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
+    /// Of these certificates those that are revoked in both places, and whether one of them says that it is on hold.
+    REVOKED_OF = "SELECT c.id, CAST(CASE WHEN 'certificateHold' IN (r.reason, c.reason) THEN 1 ELSE 0 END AS BIGINT) AS held FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
                   WHERE c.status = 'revoked' AND c.id IN (VALUES ($1))",
-        postgres "SELECT c.id FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
+        postgres "SELECT c.id, CAST(CASE WHEN 'certificateHold' IN (r.reason, c.reason) THEN 1 ELSE 0 END AS BIGINT) AS held FROM certificates c JOIN revocations r ON r.issuer_id = c.issuer_id AND r.serial = c.serial \
                   WHERE c.status = 'revoked' AND c.id = ANY($1::bytea[])";
+    WALK = "SELECT issuer_id, serial, certificate_id, revoked_at, reason, not_after, invalidity_date FROM revocations \
+            WHERE (issuer_id, serial) > ($1, $2) ORDER BY issuer_id, serial LIMIT $3";
     /// With what was signed, after an issuer and a serial.
     ENDED = "SELECT r.issuer_id, r.serial, r.certificate_id, r.not_after, b.tbs, b.der FROM revocations r \
              LEFT JOIN certificate_bodies b ON b.certificate_id = r.certificate_id \
@@ -75,12 +81,55 @@ statements! {
             LEFT JOIN blocked_keys b ON b.spki_sha256 = ANY($1::bytea[]) WHERE v.topic = 'hierarchy' FOR SHARE OF v");
 }
 
-/// Those of these certificates that are not revoked, or not there.
-pub async fn missing_of(store: &Store, certificates: &[CertificateId]) -> Result<Vec<CertificateId>> {
+/// Those of these certificates that are revoked, each with whether a row of it says that it is on hold.
+pub async fn reasons_of(store: &Store, certificates: &[CertificateId]) -> Result<HashMap<CertificateId, bool>> {
     let rows = certificates.iter().map(|id| vec![id.to_vec().into()]).collect();
     let revoked = fetch_many_alone(&store.db, REVOKED_OF, rows).await?;
-    let revoked: HashSet<CertificateId> = revoked.iter().map(|row| row.id("id")).collect::<Result<_>>()?;
-    Ok(certificates.iter().filter(|id| !revoked.contains(id)).copied().collect())
+    revoked.iter().map(|row| Ok((row.id("id")?, row.get::<i64>("held")? == 1))).collect()
+}
+
+/// A row as it stands, whether it makes sense or not.
+#[derive(Debug, Clone)]
+pub struct StoredRevocation {
+    pub issuer_id: Vec<u8>,
+    pub serial: Vec<u8>,
+    certificate_id: Vec<u8>,
+    pub revoked_at: i64,
+    reason: String,
+    not_after: i64,
+    invalidity_date: Option<i64>,
+}
+
+impl StoredRevocation {
+    /// Its name in the audit.
+    pub fn object(&self) -> String {
+        let issuer = IssuerId::try_from(self.issuer_id.clone());
+        revocation_object(&issuer.map_or_else(|_| to_hex(&self.issuer_id), |id| id.to_string()), &self.serial)
+    }
+
+    /// Its values as the audit names them.
+    pub fn said(&self) -> Vec<serde_json::Value> {
+        let id = CertificateId::try_from(self.certificate_id.clone());
+        let certificate = id.map_or_else(|_| to_hex(&self.certificate_id), |id| id.to_string());
+        said_of(&certificate, self.revoked_at, &self.reason, self.not_after, self.invalidity_date)
+    }
+}
+
+/// All rows in the order of issuers and serials, after these.
+pub async fn walk(store: &Store, (issuer, serial): &(Vec<u8>, Vec<u8>), limit: i64) -> Result<Vec<StoredRevocation>> {
+    let rows = q(WALK).bind(issuer.clone()).bind(serial.clone()).bind(limit).fetch_all(store).await?;
+    let read = |row: &super::engine::Row| {
+        Ok(StoredRevocation {
+            issuer_id: row.get("issuer_id")?,
+            serial: row.get("serial")?,
+            certificate_id: row.get("certificate_id")?,
+            revoked_at: row.get("revoked_at")?,
+            reason: row.get("reason")?,
+            not_after: row.get("not_after")?,
+            invalidity_date: row.get("invalidity_date")?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,8 +190,21 @@ pub async fn lengthen<'a>(
     q(LENGTHEN).bind(issuer.to_vec()).bind(serial.octets()).bind(end).execute(on).await.map(drop)
 }
 
-pub async fn insert<'a>(on: impl Into<On<'a>>, issuer: IssuerId, r: &Revocation) -> Result<()> {
-    q(INSERT)
+/// `version` rises with each change of one revocation: it stands in the audit.
+pub async fn insert(tx: &mut Tx, issuer: IssuerId, r: &Revocation, version: i64) -> Result<()> {
+    write(tx, INSERT, issuer, r).await?;
+    tell_revocation(tx, issuer, &r.serial, version, r.said());
+    Ok(())
+}
+
+/// Writes a revocation as the audit names it, whatever row of it there is, and names nothing anew. The caller calls
+/// `note_change` in the same transaction.
+pub async fn put_back(tx: &mut Tx, issuer: IssuerId, r: &Revocation) -> Result<()> {
+    write(tx, PUT_BACK, issuer, r).await
+}
+
+async fn write(tx: &mut Tx, text: super::engine::Sql, issuer: IssuerId, r: &Revocation) -> Result<()> {
+    q(text)
         .bind(issuer.to_vec())
         .bind(r.serial.octets())
         .bind(r.certificate_id.to_vec())
@@ -150,25 +212,57 @@ pub async fn insert<'a>(on: impl Into<On<'a>>, issuer: IssuerId, r: &Revocation)
         .bind(r.reason.name())
         .bind(r.not_after)
         .bind(r.invalidity_date)
-        .execute(on)
+        .execute(tx)
         .await
         .map(drop)
 }
 
+impl Revocation {
+    fn said(&self) -> Vec<serde_json::Value> {
+        let (at, end) = (self.revoked_at.micros(), self.not_after.micros());
+        let date = self.invalidity_date.map(Timestamp::micros);
+        said_of(&self.certificate_id.to_string(), at, self.reason.name(), end, date)
+    }
+}
+
 /// Changes why a certificate is revoked, and not when. The caller calls `note_change` in the same transaction.
-pub async fn raise<'a>(
-    on: impl Into<On<'a>>,
+pub async fn raise(
+    tx: &mut Tx,
     issuer: IssuerId,
     serial: &SerialNumber,
     new: NewRevocation,
+    version: i64,
 ) -> Result<()> {
     let query = q(RAISE).bind(issuer.to_vec()).bind(serial.octets());
-    query.bind(new.reason.name()).bind(new.invalidity_date).execute(on).await.map(drop)
+    query.bind(new.reason.name()).bind(new.invalidity_date).execute(&mut *tx).await?;
+    if let Some(raised) = find(&mut *tx, issuer, serial).await? {
+        tell_revocation(tx, issuer, serial, version, raised.said());
+    }
+    Ok(())
 }
 
 /// Takes a revocation back: that of a hold. The caller calls `note_change` in the same transaction.
-pub async fn remove<'a>(on: impl Into<On<'a>>, issuer: IssuerId, serial: &SerialNumber) -> Result<()> {
-    q(REMOVE).bind(issuer.to_vec()).bind(serial.octets()).execute(on).await.map(drop)
+pub async fn remove(
+    tx: &mut Tx,
+    issuer: IssuerId,
+    serial: &SerialNumber,
+    certificate: CertificateId,
+    version: i64,
+) -> Result<()> {
+    q(REMOVE).bind(issuer.to_vec()).bind(serial.octets()).execute(&mut *tx).await?;
+    tell_taken_back(tx, issuer, serial, certificate, version);
+    Ok(())
+}
+
+/// Has the transaction's event name a revocation that was taken back.
+pub fn tell_taken_back(
+    tx: &mut Tx,
+    issuer: IssuerId,
+    serial: &SerialNumber,
+    certificate: CertificateId,
+    version: i64,
+) {
+    tell_revocation(tx, issuer, serial, version, vec![certificate.to_string().into()]);
 }
 
 /// Counts a change of a revocation that stands on lists, and asks for a new CRL: lists that go on from the one before
@@ -312,14 +406,17 @@ pub async fn find<'a>(on: impl Into<On<'a>>, issuer: IssuerId, serial: &SerialNu
 }
 
 /// Blocks a key for ever; blocking it twice changes nothing.
-pub async fn block_key<'a>(
-    on: impl Into<On<'a>>,
+pub async fn block_key(
+    tx: &mut Tx,
     spki_sha256: &[u8; 32],
     reason: &str,
     at: Timestamp,
     actor: &str,
+    version: i64,
 ) -> Result<()> {
-    q(BLOCK).bind(spki_sha256.to_vec()).bind(reason).bind(at).bind(actor).execute(on).await.map(drop)
+    q(BLOCK).bind(spki_sha256.to_vec()).bind(reason).bind(at).bind(actor).execute(&mut *tx).await?;
+    tell_key(tx, &to_hex(spki_sha256), version, vec![reason.into()]);
+    Ok(())
 }
 
 /// Why the key is blocked, if it is.

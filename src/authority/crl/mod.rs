@@ -7,6 +7,7 @@
 mod ahead;
 mod growth;
 mod in_force;
+mod milder;
 mod rows;
 mod series;
 
@@ -116,7 +117,9 @@ impl Authority {
         let large = last.as_ref().is_some_and(|crl| crl.plausible_entries() > LARGE);
         let signs = match (is_dirty || due, large) {
             (true, false) => Signs::Both,
-            (true, true) if last.as_ref().is_some_and(|crl| too_soon(crl.plausible_entries(), crl.created_at, now)) => {
+            (true, true)
+                if last.as_ref().is_some_and(|crl| too_soon(crl.plausible_entries(), crl.created_at, now)) =>
+            {
                 return Ok(false);
             }
             (true, true) => Signs::InForce,
@@ -223,6 +226,13 @@ impl Authority {
             let own = if at + 1 == count { entries.take() } else { entries.clone() };
             let own = own.unwrap_or_default();
             signed.push(Box::pin(series::sign(&begun.issuer, key, number, window, own)).await?);
+        }
+        let small = i64::try_from(listed).is_ok_and(|count| count <= LARGE);
+        if let Some(next) = signed.first().filter(|_| small)
+            && self.restores_milder(id, &next.der).await?
+        {
+            tracing::error!(issuer = %begun.issuer.slug, "revocations were changed in the database and are put back; the CRL is made anew");
+            return Ok(Outcome::Overtaken);
         }
         let (issuer, sealed) = (begun.issuer.slug.clone(), started.elapsed());
         let outcome = Box::pin(self.finish_publication(begun, signed, basis)).await;

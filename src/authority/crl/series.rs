@@ -51,7 +51,7 @@ pub(super) struct SignedCrl {
     number: CrlNumber,
     window: Window,
     entries: u64,
-    der: Vec<u8>,
+    pub(super) der: Vec<u8>,
 }
 
 impl Authority {

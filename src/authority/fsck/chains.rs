@@ -7,6 +7,7 @@ use crate::error::Result;
 use crate::model::audit::{ChainedEvent, Checkpoint};
 use crate::model::serial::to_hex;
 use crate::pki::signer::KeyPurpose;
+use crate::store::row_macs::RowMacs;
 use crate::store::{audit, checkpoints, hierarchy};
 
 /// One row of the audit.
@@ -28,7 +29,7 @@ impl Authority {
 
     pub(super) async fn check_audit(&self, report: &mut Report) -> Result<Told> {
         let mut told = Told::default();
-        let verdict = self.read_audit(KnownOutside::default(), |event| told.of(event)).await?;
+        let verdict = self.read_audit(KnownOutside::default(), |event| told.of(event, self.store.row_macs())).await?;
         report.events = verdict.events;
         report.findings.extend(verdict.findings);
         Ok(told)
@@ -114,9 +115,9 @@ impl Authority {
 }
 
 impl Told {
-    fn of(&mut self, event: &ChainedEvent) {
+    fn of(&mut self, event: &ChainedEvent, macs: &RowMacs) {
         self.rows.take(&event.detail);
-        self.withdrawn.take(event);
+        self.withdrawn.take(event, macs);
         if event.action == "certificate.issued" {
             self.issued.insert(event.object.clone());
         } else if event.action == "certificate.revoked" || event.action == "certificate.abandoned" {

@@ -106,7 +106,7 @@ impl Authority {
         for orphan in orphans::find(&self.store).await? {
             report.finding(orphan);
         }
-        let told = self.check_audit(&mut report).await?;
+        let mut told = self.check_audit(&mut report).await?;
         compare(&seen, &told, &mut report);
         self.check_unseen(&seen, &told, &mut report).await?;
         if let Some(why) = self.store.row_macs().lost() {
@@ -119,7 +119,7 @@ impl Authority {
         for (object, changed) in self.changed_rows(Some(&told.rows), super::row_macs::Look::All).await? {
             report.finding(format!("{object} {}", changed.what));
         }
-        for (object, missing) in self.missing_withdrawals(&told.withdrawn).await? {
+        for (object, missing) in self.changed_withdrawals(&mut told.withdrawn).await? {
             report.finding(format!("{object} {}", missing.what));
         }
         for issuer in issuers.unwrap_or_default() {

@@ -265,7 +265,8 @@ async fn raise_listed(tx: &mut Tx, issuer: &Issuer, known: &Revocation, new: New
     }
     let raised = NewRevocation { invalidity_date: new.invalidity_date.or(invalidity_date), ..new };
     certificates::raise(&mut *tx, known.certificate_id, raised).await?;
-    revocations::raise(&mut *tx, issuer.id, &known.serial, raised).await?;
+    let version = tx.now().micros();
+    revocations::raise(tx, issuer.id, &known.serial, raised, version).await?;
     revocations::note_change(&mut *tx, issuer.id).await?;
     let detail = json!({"serial": known.serial, "reason": new.reason.name(), "reason_before": reason.name(),
         "revoked_at": at, "by": "a published CRL"});
@@ -310,7 +311,8 @@ pub(super) async fn revoke_listed(
     };
     let (revoked_at, invalidity_date) = (entry.revoked_at, new.invalidity_date);
     let row = Revocation { serial, certificate_id: id, revoked_at, reason, not_after, invalidity_date };
-    revocations::insert(&mut *tx, issuer.id, &row).await?;
+    let version = tx.now().micros();
+    revocations::insert(tx, issuer.id, &row, version).await?;
     Ok(is_known)
 }
 

@@ -162,7 +162,8 @@ async fn list_foreign(tx: &mut Tx, above: &LoadedIssuer, serial: &SerialNumber, 
         not_after,
         invalidity_date: None,
     };
-    revocations::insert(&mut *tx, above.issuer.id, &row).await?;
+    let version = tx.now().micros();
+    revocations::insert(tx, above.issuer.id, &row, version).await?;
     hierarchy::mark_crl_dirty(&mut *tx, above.issuer.id).await?;
     versions::bump(tx, Topic::Revocations).await
 }

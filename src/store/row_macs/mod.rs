@@ -8,6 +8,7 @@
 mod newest;
 mod tables;
 mod values;
+mod withdrawals;
 mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,8 @@ pub(in crate::store) use tables::{
     authorization_values, mac_columns,
 };
 pub use tables::{ALL_TABLES, AUTHORIZATION_LIFE, MacTable};
+pub use withdrawals::{BLOCKED_KEY, REVOCATION, WITHDRAWALS, Withdrawal, revocation_object, said_of};
+pub(in crate::store) use withdrawals::{ToldWithdrawal, name_rows, tell_key, tell_revocation};
 pub use write::{FoundRow, Told, accept, find, living, seal_page, walk};
 pub(in crate::store) use write::{
     NewRow, SealedSql, count, ended, insert, replace, sealed, sealed_writes, suspend, update, withdraw, withdraw_all,
@@ -532,7 +535,7 @@ fn locked() -> Error {
 }
 
 /// As the audit names the rows of a transaction: object → [version, MAC in hex], and the first version where there are more.
-pub(super) fn in_audit(rows: &BTreeMap<String, WrittenRow>) -> serde_json::Value {
+fn in_audit(rows: &BTreeMap<String, WrittenRow>) -> serde_json::Value {
     let entry = |(object, row): (&String, &WrittenRow)| {
         let mut told = vec![json!(row.version), json!(to_hex(&row.mac))];
         told.extend((row.since < row.version).then(|| json!(row.since)));

@@ -188,7 +188,7 @@ on_both_engines! {
             let serial = SerialNumber::from_octets(&[&[0x10][..], &n.to_be_bytes()].concat()).unwrap();
             let row = Revocation { serial, certificate_id: CertificateId::from_bytes(issuer.bytes()), revoked_at: at.store.now(),
                 reason: RevocationReason::Superseded, not_after: at.store.now() + days(900), invalidity_date: None };
-            revocations::insert(&mut tx, issuer, &row).await.unwrap();
+            revocations::insert(&mut tx, issuer, &row, 1).await.unwrap();
         }
         bump(&mut tx, Topic::Revocations).await.unwrap();
         tx.commit().await.unwrap();

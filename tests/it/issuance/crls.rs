@@ -334,7 +334,7 @@ on_both_engines! {
             let serial = SerialNumber::from_octets(&[&[0x10][..], &n.to_be_bytes()].concat()).unwrap();
             let row = Revocation { serial, certificate_id: CertificateId::from_bytes(issuer.bytes()), revoked_at: at.store.now(),
                 reason: RevocationReason::ALL[n as usize % 9], not_after: at.store.now() + days(900), invalidity_date: None };
-            revocations::insert(&mut tx, issuer, &row).await.unwrap();
+            revocations::insert(&mut tx, issuer, &row, 1).await.unwrap();
         }
         hierarchy::mark_crl_dirty(&mut tx, issuer).await.unwrap();
         tx.commit().await.unwrap();

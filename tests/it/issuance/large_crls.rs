@@ -48,7 +48,7 @@ async fn rows(rig: &Rig, serials: impl Iterator<Item = SerialNumber>, at: Timest
             not_after: end,
             invalidity_date: None,
         };
-        revocations::insert(&mut tx, issuer, &row).await.unwrap();
+        revocations::insert(&mut tx, issuer, &row, 1).await.unwrap();
     }
     hierarchy::mark_crl_dirty(&mut tx, issuer).await.unwrap();
     bump(&mut tx, Topic::Revocations).await.unwrap();
@@ -99,13 +99,13 @@ on_both_engines! {
         let date = at.store.now() - days(2);
         let raised = NewRevocation::new(RevocationReason::KeyCompromise, Some(date));
         let mut tx = rig.store.begin(&actor()).await.unwrap();
-        revocations::raise(&mut tx, issuer, &low, raised).await.unwrap();
+        revocations::raise(&mut tx, issuer, &low, raised, 2).await.unwrap();
         revocations::note_change(&mut tx, issuer).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(published(at, &rig).await[0].2, Some(1));
         // one goes and one comes, so that the count says nothing
         let mut tx = rig.store.begin(&actor()).await.unwrap();
-        revocations::remove(&mut tx, issuer, &high).await.unwrap();
+        revocations::remove(&mut tx, issuer, &high, CertificateId::from_bytes([0; 16]), 2).await.unwrap();
         revocations::note_change(&mut tx, issuer).await.unwrap();
         tx.commit().await.unwrap();
         rows(&rig, [serial(0x40, MANY + 1)].into_iter(), at.store.now() - days(1), at.store.now() + days(30)).await;

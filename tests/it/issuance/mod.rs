@@ -3,6 +3,7 @@
 mod accounts;
 mod batches;
 mod changed_lists;
+mod changed_revocations;
 mod checkpoints;
 mod compromise;
 mod crl_windows;

@@ -251,7 +251,9 @@ on_both_engines! {
             not_after: now + days(30),
             invalidity_date: None,
         };
-        revocations::insert(&at.store, issuer_id, &imported).await.unwrap();
+        let mut tx = at.store.begin(&actor()).await.unwrap();
+        revocations::insert(&mut tx, issuer_id, &imported, 1).await.unwrap();
+        tx.commit().await.unwrap();
         let told = Said::Revoked(now.truncated(), Some(3));
         assert_eq!(asked(&rig.authority, "tls-1", &serial).await, told);
         assert_eq!(asked(&rig.authority, "tls-root", &serial).await, Said::Unknown);

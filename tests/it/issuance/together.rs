@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use chancery::authority::guard::{Granted, Guard};
+use chancery::authority::guard::{Granted, Guard, Resting};
 use chancery::authority::issue::Issuance;
 use chancery::clock::days;
 use chancery::error::ErrorKind;
@@ -23,6 +23,12 @@ use tokio::task::JoinSet;
 use super::rig::{Rig, SignerState, actor, guard, issuance};
 use crate::support::rows::open_grant;
 use crate::support::stores::{START, plain};
+
+async fn block(rig: &Rig, key: &[u8; 32]) {
+    let mut tx = rig.store.begin(&actor()).await.unwrap();
+    revocations::block_key(&mut tx, key, "keyCompromise", START, "test", 1).await.unwrap();
+    tx.commit().await.unwrap();
+}
 
 crate::on_both_engines! {
     async fn sixty_four_at_once_share_their_commits(at) {
@@ -123,7 +129,7 @@ crate::on_both_engines! {
         let authority = rig.authority.clone();
         let task = tokio::spawn(async move { authority.issue(&actor(), asked).await });
         rig.trouble.arrived.acquire().await.unwrap().forget();
-        revocations::block_key(&rig.store, &key, "keyCompromise", START, "test").await.unwrap();
+        block(&rig, &key).await;
         rig.trouble.gate.add_permits(1);
         assert_eq!(task.await.unwrap().unwrap_err().kind, ErrorKind::Conflict);
         let row = certificates::find_by_order(&rig.store, order).await.unwrap().unwrap();
@@ -134,11 +140,28 @@ crate::on_both_engines! {
     async fn a_blocked_key_is_refused_before_anything_is_stored(at) {
         let rig = Rig::on(at).await;
         let asked = issuance(Guard::default());
-        revocations::block_key(&rig.store, &asked.request.public_key().sha256(), "keyCompromise", START, "test").await.unwrap();
+        block(&rig, &asked.request.public_key().sha256()).await;
         let before = at.count("SELECT COUNT(*) AS n FROM serials").await;
         assert_eq!(rig.issue(asked).await.unwrap_err().kind, ErrorKind::BadKey);
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM serials").await, before);
         assert_eq!(at.count("SELECT COUNT(*) AS n FROM audit_events WHERE action = 'certificate.rejected'").await, 1);
+    }
+
+    async fn a_grant_whose_row_was_deleted_is_a_plain_refusal(at) {
+        let rig = Rig::on(at).await;
+        let grant = open_grant(8);
+        grants::insert(&rig.store, &grant).await.unwrap();
+        let asked = || {
+            let granted = Granted { id: grant.id, names: Resting::All, rules: grant.scope.names.clone() };
+            issuance(Guard { grant: Some(granted), ..Guard::default() })
+        };
+        rig.issue(asked()).await.unwrap();
+        at.sql("DELETE FROM grants").await;
+        let refusals = [rig.issue(asked()).await.map(drop), rig.authority.would_issue(&actor(), &asked()).await.map(drop)];
+        for refused in refusals.map(Result::unwrap_err) {
+            assert_eq!(refused.kind, ErrorKind::Forbidden);
+            assert!(refused.detail.contains("is gone from the database"), "{}", refused.detail);
+        }
     }
 
     async fn an_intent_revoked_by_hand_ends_its_order(at) {
