@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::AnchorKeeper;
 use crate::authority::Authority;
-use crate::authority::hierarchy::published::{Published, restore_crl, restore_list};
+use crate::authority::hierarchy::published::{Published, restore_crl, restore_list, take_late};
 use crate::error::Result;
 use crate::model::actor::Actor;
 use crate::model::anchor::Figures;
@@ -18,9 +18,10 @@ use crate::store::history::domain_series;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 impl AnchorKeeper {
-    /// Keeps a CRL that is served from now on. A failure is no reason not to serve it.
+    /// Keeps a CRL that is served from now on. A failure is no reason not to serve it. One of an earlier epoch stays until its
+    /// revocations were taken in.
     pub(super) async fn keep(&self, series: &str, der: &Bytes) {
-        let (Some(file), true) = (self.file.clone(), self.writes()) else { return };
+        let (Some(file), true, false) = (self.file.clone(), self.writes(), self.has_unmerged()) else { return };
         let (series, der) = (series.to_owned(), der.clone());
         let writing = tokio::task::spawn_blocking(move || file.keep_crl(&series, &der));
         match tokio::time::timeout(PATIENCE, writing).await {
@@ -56,6 +57,35 @@ impl Authority {
                 told(&domain.slug, self.put_back_list(&domain.slug, &der).await);
             }
         }
+    }
+
+    /// Takes in what the CRLs list that this process served or kept in an earlier epoch. It may have been away when the older
+    /// database was found, and then nobody else has them.
+    pub(super) async fn take_earlier(&self) -> Result<()> {
+        let snapshot = self.snapshot();
+        for issuer in hierarchy::issuers(&self.store).await? {
+            let series = issuer.id.to_string();
+            for der in [self.served.last_of(issuer.id), self.anchor.kept(&series)].into_iter().flatten() {
+                let published = match Published::read(&snapshot, &der) {
+                    Ok(Some(published)) if published.issuer == issuer.id => published,
+                    Ok(_) => continue,
+                    Err(error) => {
+                        tracing::warn!(issuer = %issuer.slug, error = %error.chain(), "a kept CRL could not be read");
+                        continue;
+                    }
+                };
+                let mut tx = self.store.begin(&Actor::system("anchor")).await?;
+                let merged = take_late(&mut tx, &published).await?;
+                if merged.revocations + merged.raised == 0 {
+                    continue;
+                }
+                tx.commit().await?;
+                tracing::warn!(issuer = %issuer.slug, number = %published.number, revocations = merged.revocations,
+                    "revocations of a CRL that was kept in an earlier epoch were missing and are taken in");
+            }
+        }
+        self.forget_answers();
+        Ok(())
     }
 
     /// The figures of a database with the numbers of the CRLs that were kept: what is left of the memory when the anchor

@@ -35,6 +35,8 @@ pub(super) struct AnchorKeeper {
     shared: Option<SharedAnchor>,
     /// Only a server writes.
     writes: AtomicBool,
+    /// The CRLs beside the anchor are of an earlier epoch, and what they list was not compared with the database yet.
+    unmerged: AtomicBool,
     /// Guards only itself: no await while it is held.
     state: Mutex<State>,
     /// Held by the one comparison or write.
@@ -99,6 +101,11 @@ impl AnchorKeeper {
 
     fn writes(&self) -> bool {
         self.writes.load(Ordering::Acquire)
+    }
+
+    /// Are CRLs of an earlier epoch kept whose revocations the database may lack?
+    pub fn has_unmerged(&self) -> bool {
+        self.unmerged.load(Ordering::Acquire)
     }
 
     /// What this process remembers.

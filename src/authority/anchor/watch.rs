@@ -23,6 +23,9 @@ impl Authority {
             Some(anchor) => anchor.figures.clone(),
             None => self.figures_of_kept(&found.figures),
         };
+        if figures.epoch < found.figures.epoch {
+            self.anchor.unmerged.store(true, Ordering::Release);
+        }
         let lacks = self.lacks(&figures, &found).await?;
         let fresh = || Anchor::new(&installation, self.store.now(), figures);
         {
@@ -128,10 +131,28 @@ impl Authority {
             self.anchor.state().marked = true;
         }
         if self.store.rollback().is_none() && is_known {
+            self.merge_earlier(raised).await;
             self.rise(&found, &own);
             self.anchor.write().await;
         }
         Ok(changed)
+    }
+
+    /// Where the epoch rose and this process did not put its CRLs back before, it takes in what they list.
+    async fn merge_earlier(&self, raised: bool) {
+        if raised && !self.anchor.state().marked {
+            self.anchor.unmerged.store(true, Ordering::Release);
+        }
+        let may_write = self.anchor.writes() && self.keys.can_open(KeyPurpose::Internal);
+        if !may_write || !self.anchor.has_unmerged() {
+            return;
+        }
+        match self.take_earlier().await {
+            Ok(()) => self.anchor.unmerged.store(false, Ordering::Release),
+            Err(error) => {
+                tracing::warn!(error = %error.chain(), "CRLs that were kept in an earlier epoch could not be compared; it is tried again");
+            }
+        }
     }
 
     /// Marks that are remembered count as if they were there. After `chancery reconcile` the key and the marks are read anew.

@@ -43,6 +43,13 @@ impl Authority {
                 found.push((Severity::Critical, text));
             }
         }
+        if self.anchor.has_unmerged() {
+            let text = format!(
+                "the CRLs beside the anchor {path} were served before `chancery reconcile` was run elsewhere, and may list \
+                 revocations that the database lacks; a server that starts here with its unlock key takes them in: `chancery serve`"
+            );
+            found.push((Severity::Warning, text));
+        }
         if let Some(why) = health.failure {
             let text = format!(
                 "the anchor {path} cannot be written, so an older database may go unnoticed: {why}; make it \

@@ -41,6 +41,8 @@ pub(in crate::authority) struct Merged {
     pub revocations: u64,
     /// The part of `revocations` whose certificate is not in the database.
     pub unknown: u64,
+    /// Revocations that the database had, and that it may have had with a milder reason.
+    pub raised: u64,
 }
 
 impl<'a> Published<'a> {
@@ -142,6 +144,7 @@ async fn merge(tx: &mut Tx, issuer: &Issuer, published: &Published<'_>, lifted: 
         }
         let is_known = revoke_listed(&mut *tx, issuer, &entry, published.until).await?;
         if before.is_some() {
+            merged.raised += 1;
             continue;
         }
         merged.revocations += 1;

@@ -19,7 +19,7 @@ use chancery::model::reason::RevocationReason;
 use chancery::pki::crl_facts::CrlFacts;
 use chancery::pki::ocsp_facts::OcspFailure;
 use chancery::registration::external_accounts::{Bounds, GivenKey, NewEabKey};
-use chancery::store::engine::q;
+use chancery::store::engine::{Row, q};
 use chancery::store::suspensions::Suspended;
 use serde_json::Value;
 
@@ -104,6 +104,16 @@ async fn rows(server: &TestServer, text: &'static str) -> i64 {
     q(plain(text)).fetch_one(&server.app().store).await.unwrap().get("n").unwrap()
 }
 
+/// Time, reason and end of a revocation as they stand in its row.
+async fn rows_of(server: &TestServer, issued: &Issued) -> Vec<(i64, String, i64)> {
+    let text = "SELECT revoked_at, reason, not_after FROM revocations WHERE serial = $1";
+    let query = q(plain(text)).bind(issued.certificate.serial.octets().to_vec());
+    let rows = query.fetch_all(&server.app().store).await.unwrap();
+    let read =
+        |row: &Row| (row.get("revoked_at").unwrap(), row.get("reason").unwrap(), row.get("not_after").unwrap());
+    rows.iter().map(read).collect()
+}
+
 /// What `chancery reconcile` does on this host, and what the server then finds.
 async fn reconcile(server: &TestServer, request: ReconcileRequest) -> Result<Reconciliation> {
     let host = server.host().await;
@@ -149,6 +159,11 @@ async fn is_noticed(server: &TestServer) {
 async fn is_whole(server: &TestServer) {
     let check = check(server).await;
     assert_eq!(check.severity, Severity::Ok, "{}", check.detail);
+    assert!(server.app().store.rollback().is_none());
+    issue(server).await.unwrap();
+}
+
+async fn is_whole_after_reconcile(server: &TestServer) {
     assert!(server.app().store.rollback().is_none());
     issue(server).await.unwrap();
 }
@@ -302,8 +317,11 @@ on_both_servers! {
         assert_eq!(again.crls[0].revocations, 0);
         let mut forged = lost.crl.clone();
         *forged.last_mut().unwrap() ^= 1;
-        let forged = ReconcileRequest { crls: vec![forged], ..ReconcileRequest::default() };
-        assert_eq!(reconcile(server, forged).await.unwrap_err().rule.unwrap().name, "crl.signature");
+        let (crls, crl_files) = (vec![lost.crl.clone(), forged], vec!["good.crl".into(), "bad.crl".into()]);
+        let forged = ReconcileRequest { crls, crl_files, ..ReconcileRequest::default() };
+        let refused = reconcile(server, forged).await.unwrap_err();
+        assert!(refused.detail.starts_with("bad.crl: the CRL is not signed"), "{}", refused.detail);
+        assert_eq!(refused.rule.unwrap().name, "crl.signature");
         assert!(server.app().authority.fsck().await.unwrap().findings.is_empty());
         lost.backup.remove().await;
     }
@@ -339,6 +357,90 @@ on_both_servers! {
         publish(server).await;
         assert!(lists(&crl(server, CRL).await, &lost.stolen));
         lost.backup.remove().await;
+    }
+
+    async fn a_server_that_was_away_when_the_epoch_rose_gives_its_kept_crls_back(server) {
+        let lost = lose(server).await;
+        server.stop().await;
+        // another host, which remembers nothing, reconciles
+        let aside = server.data().join("aside");
+        std::fs::create_dir(&aside).unwrap();
+        let (json, crls) = (anchor_path(server), anchor_path(server).with_extension("crls"));
+        std::fs::rename(&json, aside.join("anchor.json")).unwrap();
+        std::fs::rename(&crls, aside.join("anchor.crls")).unwrap();
+        server.put_back(&lost.backup).await;
+        let host = server.host_of_stopped().await;
+        let restored = ReconcileRequest { restored: true, ..ReconcileRequest::default() };
+        let done = host.authority.reconcile(&operator(), &restored).await.unwrap();
+        assert!(done.epoch.is_some() && done.crls.is_empty(), "{:?}", done.crls);
+        drop(host);
+        std::fs::rename(aside.join("anchor.json"), &json).unwrap();
+        std::fs::rename(aside.join("anchor.crls"), &crls).unwrap();
+        let host = server.host_of_stopped().await;
+        let checks = host.authority.checks().await;
+        let history = checks.iter().find(|check| check.name == "history").unwrap();
+        assert!(history.detail.contains("may list revocations that the database lacks"), "{}", history.detail);
+        drop(host);
+        server.start_again().await;
+        publish(server).await;
+        assert!(lists(&crl(server, CRL).await, &lost.stolen));
+        assert!(matches!(ocsp(server, &lost.stolen).await, Said::Revoked(..)));
+        assert!(!check(server).await.detail.contains("may list revocations"));
+        assert!(server.app().authority.fsck().await.unwrap().findings.is_empty());
+        lost.backup.remove().await;
+    }
+
+    async fn a_revocation_that_came_with_a_crl_is_put_back_when_its_row_is_changed_or_deleted(server) {
+        let lost = lose(server).await;
+        revoke(server, &lost.unknown).await;
+        let newest = crl(server, CRL).await;
+        server.restore(&lost.backup).await;
+        let request = ReconcileRequest { crls: vec![newest], ..ReconcileRequest::default() };
+        let done = reconcile(server, request).await.unwrap();
+        assert!(done.epoch.is_some());
+        server.app().authority.keep_row_macs().await.unwrap();
+        publish(server).await;
+        // the database has the certificate of the first, and not that of the second
+        for issued in [&lost.stolen, &lost.unknown] {
+            assert!(lists(&crl(server, CRL).await, issued));
+            for text in [
+                "DELETE FROM revocations WHERE serial = $1",
+                "UPDATE revocations SET reason = 'certificateHold', revoked_at = 4000000000000000 WHERE serial = $1",
+                "UPDATE revocations SET not_after = 1 WHERE serial = $1",
+            ] {
+                let before = rows_of(server, issued).await;
+                let serial = issued.certificate.serial.octets().to_vec();
+                q(plain(text)).bind(serial).execute(&server.app().store).await.unwrap();
+                server.app().authority.look_at_rows().await.unwrap();
+                assert_eq!(rows_of(server, issued).await, before, "{text}");
+                publish(server).await;
+                assert!(lists(&crl(server, CRL).await, issued), "{text}");
+            }
+        }
+        assert!(server.app().authority.fsck().await.unwrap().findings.is_empty());
+        lost.backup.remove().await;
+    }
+
+    async fn of_two_reconciles_at_once_the_second_says_so(server) {
+        let hosts = [server.host().await, server.host().await];
+        let request = ReconcileRequest { restored: true, ..ReconcileRequest::default() };
+        for _ in 0..3 {
+            for host in &hosts {
+                host.authority.recall().await.unwrap();
+            }
+            let by = operator();
+            let (one, other) = tokio::join!(hosts[0].authority.reconcile(&by, &request), hosts[1].authority.reconcile(&by, &request));
+            assert!(one.is_ok() || other.is_ok());
+            for refused in [one.err(), other.err()].into_iter().flatten() {
+                assert_eq!(refused.kind, ErrorKind::Conflict, "{}", refused.detail);
+                assert!(refused.detail.starts_with("another `chancery reconcile` has just begun epoch"), "{}", refused.detail);
+            }
+        }
+        for _ in 0..2 {
+            server.app().remember().await.unwrap();
+        }
+        server.app().refresh().await.unwrap();
+        is_whole_after_reconcile(server).await;
     }
 
     async fn what_works_already_is_confirmed_without_a_fault(server) {
