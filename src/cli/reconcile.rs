@@ -46,6 +46,7 @@ pub async fn run(context: &Context, args: ReconcileArgs) -> Result<()> {
     let crls = args.crl.iter().map(|path| read_crl(path)).collect::<Result<Vec<_>, _>>().trying(what)?;
     let request = ReconcileRequest {
         crls,
+        crl_files: args.crl.iter().map(|path| path.display().to_string()).collect(),
         confirm: args.confirm,
         restored: args.restored,
         accept_rows: args.accept_rows,
