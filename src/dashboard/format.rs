@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::clock::{Timestamp, exact};
 use crate::model::text::printable;
+pub use crate::model::times::{relative, span};
 
 /// `2026-11-29`
 pub fn day(at: Timestamp) -> String {
@@ -23,30 +24,6 @@ pub fn second(at: Timestamp) -> String {
 /// `2026-11-29 14:02:07.120`
 pub fn millisecond(at: Timestamp) -> String {
     exact::text(at).get(..23).unwrap_or_default().replace('T', " ")
-}
-
-/// `in 6 days`, `2 hours ago`, `now`
-pub fn relative(at: Timestamp, now: Timestamp) -> String {
-    if at > now {
-        return format!("in {}", span(at.since(now)));
-    }
-    match now.since(at) {
-        passed if passed < Duration::from_secs(60) => "just now".to_owned(),
-        passed => format!("{} ago", span(passed)),
-    }
-}
-
-/// The two largest units are too many: one, rounded towards zero.
-pub fn span(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (n, unit) = match seconds {
-        0..60 => (seconds, "second"),
-        60..7_200 => (seconds / 60, "minute"),
-        7_200..172_800 => (seconds / 3_600, "hour"),
-        172_800..63_072_000 => (seconds / 86_400, "day"),
-        _ => (seconds / 31_536_000, "year"),
-    };
-    format!("{n} {unit}{}", if n == 1 { "" } else { "s" })
 }
 
 /// How long a certificate is valid: its last second counts (RFC 5280 §4.1.2.5).

@@ -169,6 +169,46 @@ pub fn shown_duration(time: Duration) -> String {
     unit.map_or_else(|| format!("{secs}s"), |(size, name)| format!("{}{name}", secs / size))
 }
 
+/// How far a time is from now, in words: `in 6 days`, `2 hours ago`, `just now`.
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
+    apart(at, now, span)
+}
+
+/// How far a time is from now, in as few letters as possible: `in 6d`, `2h ago`, `just now`.
+pub fn relative_short(at: Timestamp, now: Timestamp) -> String {
+    apart(at, now, |time| {
+        let (count, unit) = in_one_unit(time);
+        format!("{count}{}", unit.get(..1).unwrap_or_default())
+    })
+}
+
+fn apart(at: Timestamp, now: Timestamp, shown: impl Fn(Duration) -> String) -> String {
+    if at > now {
+        return format!("in {}", shown(at.since(now)));
+    }
+    match now.since(at) {
+        passed if passed < Duration::from_secs(60) => "just now".to_owned(),
+        passed => format!("{} ago", shown(passed)),
+    }
+}
+
+/// A length of time in its largest unit that is at least two, rounded towards zero: `119 minutes`, `2 hours`.
+pub fn span(time: Duration) -> String {
+    let (count, unit) = in_one_unit(time);
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+fn in_one_unit(time: Duration) -> (u64, &'static str) {
+    let seconds = time.as_secs();
+    match seconds {
+        0..60 => (seconds, "second"),
+        60..7_200 => (seconds / 60, "minute"),
+        7_200..172_800 => (seconds / 3_600, "hour"),
+        172_800..63_072_000 => (seconds / 86_400, "day"),
+        _ => (seconds / 31_536_000, "year"),
+    }
+}
+
 /// As a member of JSON: a moment in any spelling that needs no clock.
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
