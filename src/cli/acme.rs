@@ -15,8 +15,9 @@ use super::acme_test::{self, TestArgs};
 use super::failure::{Result, Trying};
 use super::files;
 use super::grant::BoundsArgs;
+use super::listing::{self, WholeArgs};
 use super::named::EAB_KEYS;
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::renewals::{self, RenewalsCommand};
 use super::session::Context;
 use crate::client::{Client, encode};
@@ -70,7 +71,7 @@ pub enum EabCommand {
     /// Make a key and print its id and its HMAC key, which is not shown again
     Create(Box<CreateArgs>),
     /// List keys; HMAC keys are never shown again
-    List,
+    List(WholeArgs),
     /// Revoke a key, so that no further account registers with it
     Revoke {
         /// The key's id (eab_…), or its name where only one key has it; `chancery acme eab list` shows both
@@ -101,7 +102,7 @@ pub struct CreateArgs {
     #[arg(long, value_name = "N")]
     max_accounts: Option<i64>,
     /// The key id that clients have already, in place of a new one
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, alias = "eab-kid", value_name = "KID")]
     kid: Option<String>,
     /// A file with the HMAC key that clients have already, in base64url or base64; - reads stdin
     #[arg(long, value_name = "FILE")]
@@ -136,25 +137,25 @@ pub enum DirectoryCommand {
 #[derive(Debug, Args)]
 pub struct RulesArgs {
     /// Profiles, separated by commas; the first one is used
-    #[arg(long, value_name = "P,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "profile", value_name = "P,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     profiles: Option<Vec<String>>,
     /// Issuers that may sign, separated by commas, or * (any of the profile's domain)
-    #[arg(long, value_name = "I,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "issuer", value_name = "I,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     issuers: Option<Vec<String>>,
     /// Rules over names that are certified here at all, as in a grant, or *
-    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "allow-name", value_name = "SUFFIX|CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     allow_names: Option<Vec<String>>,
     /// Rules over names that are never certified here, or none
-    #[arg(long, value_name = "SUFFIX|CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "deny-name", value_name = "SUFFIX|CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     deny_names: Option<Vec<String>>,
     /// How control is proved, separated by commas, or none (only names within a grant)
-    #[arg(long, value_name = "C,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "challenge", value_name = "C,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     challenges: Option<Vec<String>>,
     /// Whether new accounts need an external account key
     #[arg(long, value_name = "BOOL")]
     eab_required: Option<bool>,
     /// DNS servers as IP:port for its validations, or none (those of the settings)
-    #[arg(long, value_name = "IP:PORT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "resolver", value_name = "IP:PORT,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     resolvers: Option<Vec<String>>,
     /// Where http-01 connects, in place of the settings' port, or none
     #[arg(long, value_name = "PORT")]
@@ -163,16 +164,16 @@ pub struct RulesArgs {
     #[arg(long, value_name = "PORT")]
     tls_alpn01_port: Option<Port>,
     /// Networks that validations may connect to within those of the settings, or none (all of these)
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "allow-network", value_name = "CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     allow_networks: Option<Vec<String>>,
     /// Networks that validations never connect to besides the settings', or none
-    #[arg(long, value_name = "CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "deny-network", value_name = "CIDR,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     deny_networks: Option<Vec<String>>,
     /// What CAA records mean: off, log or enforce
     #[arg(long, value_name = "MODE")]
     caa: Option<String>,
     /// Names of this CA in CAA records and in those of dns-persist-01, or none
-    #[arg(long, value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, alias = "caa-identity", value_name = "NAME,…", value_delimiter = ',', value_parser = NonEmptyStringValueParser::new())]
     caa_identities: Option<Vec<String>>,
     /// Whether clients may prove names ahead of orders (newAuthz)
     #[arg(long, value_name = "BOOL")]
@@ -232,28 +233,25 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
                 body.insert("hmac_key".into(), Value::from(hmac.trim()));
             }
             let made = client.post(KEYS, &body).await.trying(|| "cannot create the EAB key".into())?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&made)?);
+            if output::document(context.output, &made, "id")? {
+                return Ok(());
             }
             let (kid, hmac) = (output::text(&made, "kid"), output::text(&made, "hmac_key"));
             Ok(output::data(&format!("kid   {kid}\nhmac  {hmac}\n"))?)
         }
-        EabCommand::List => {
-            let page = client.get(&format!("{KEYS}?limit=500")).await.trying(|| "cannot list EAB keys".into())?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&page)?);
-            }
+        EabCommand::List(page) => {
+            let found = listing::find(client, KEYS, &[], &page).await.trying(|| "cannot list EAB keys".into())?;
             let mut table = Table::new(&[
-                "ID",
-                "KID",
-                "NAME",
-                "DIRECTORY",
-                "STATUS",
-                "GRANT",
-                "ACCOUNTS",
-                "OF",
-                "EXPIRES",
-                "LAST USED",
+                Column::Id,
+                Column::KeyId,
+                Column::Name,
+                Column::Directory,
+                Column::Status,
+                Column::Grant,
+                Column::Accounts,
+                Column::Maximum,
+                Column::Expires,
+                Column::LastUsed,
             ]);
             let members = [
                 "id",
@@ -267,18 +265,18 @@ async fn eab(context: &Context, client: &Client, command: EabCommand) -> Result<
                 "expires_at",
                 "last_used_at",
             ];
-            for key in page["items"].as_array().into_iter().flatten() {
+            for key in &found.items {
                 table.row(members.map(|m| output::text(key, m)).to_vec());
             }
-            Ok(table.print()?)
+            found.print(context, "id", |_| table)
         }
         EabCommand::Revoke { id, accounts } => {
             let id = EAB_KEYS.id_of(client, &id).await.trying(|| format!("cannot revoke {id}"))?;
             let path = format!("{KEYS}/{}/revocation", encode(&id));
             let ask = json!({"accounts": accounts});
             let done = client.post(&path, &ask).await.trying(|| format!("cannot revoke {id}"))?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&done)?);
+            if output::document(context.output, &done, "id")? {
+                return Ok(());
             }
             output::say(&format!("revoked  {id}"));
             Ok(())
@@ -291,10 +289,16 @@ async fn directory(context: &Context, client: &Client, command: DirectoryCommand
     let shown = match command {
         DirectoryCommand::List => {
             let page = client.get(DIRECTORIES).await.trying(|| "cannot list ACME directories".into())?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&page)?);
+            if output::document(context.output, &page, "slug")? {
+                return Ok(());
             }
-            let mut table = Table::new(&["SLUG", "PROFILES", "CHALLENGES", "EAB REQUIRED", "RESOLVERS"]);
+            let mut table = Table::new(&[
+                Column::Name,
+                Column::Profiles,
+                Column::Challenges,
+                Column::EabRequired,
+                Column::Resolvers,
+            ]);
             for item in page["items"].as_array().into_iter().flatten() {
                 table.row(cells(item));
             }
@@ -319,10 +323,10 @@ async fn directory(context: &Context, client: &Client, command: DirectoryCommand
             client.put(&one(&slug), &whole).await.trying(what)?
         }
     };
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&shown)?);
+    if output::document(context.output, &shown, "slug")? {
+        return Ok(());
     }
-    let mut table = Table::new(&["RULE", "VALUE"]);
+    let mut table = Table::new(&[Column::Member, Column::Value]);
     for (name, value) in shown.as_object().into_iter().flatten() {
         match value.as_object() {
             Some(parts) => {

@@ -4,8 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::failure::{Result, Trying};
-use super::listing;
-use super::output::{self, Format, Table};
+use super::listing::{self, NewestArgs};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
 
@@ -55,9 +55,8 @@ pub struct ListArgs {
     /// The thumbprint of its key, in base64url or hexadecimal
     #[arg(long, value_name = "TEXT")]
     thumbprint: Option<String>,
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: u32,
+    #[command(flatten)]
+    page: NewestArgs,
 }
 
 pub async fn run(context: &Context, client: &Client, command: AccountsCommand) -> Result<()> {
@@ -68,8 +67,8 @@ pub async fn run(context: &Context, client: &Client, command: AccountsCommand) -
             let path = format!("{ACCOUNTS}/{}/grant", encode(&id));
             let what = || format!("cannot put the ACME account {id} under grant {grant}");
             let granted = client.put(&path, &json!({"grant": grant})).await.trying(what)?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&granted)?);
+            if output::document(context.output, &granted, "id")? {
+                return Ok(());
             }
             output::say(&format!("granted  {id}  under {grant}"));
             Ok(())
@@ -78,8 +77,8 @@ pub async fn run(context: &Context, client: &Client, command: AccountsCommand) -
             let path = format!("{ACCOUNTS}/{}/revocation", encode(&id));
             let what = || format!("cannot end the ACME account {id}");
             let ended = client.post(&path, &json!({"reason": reason})).await.trying(what)?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&ended)?);
+            if output::document(context.output, &ended, "id")? {
+                return Ok(());
             }
             output::say(&format!("revoked  {id}"));
             Ok(())
@@ -95,27 +94,32 @@ async fn list(context: &Context, client: &Client, args: ListArgs) -> Result<()> 
         ("grant", args.grant),
         ("thumbprint", args.thumbprint),
     ];
-    let found = listing::all(client, ACCOUNTS, &filters, args.limit).await;
-    let (items, next) = found.trying(|| "cannot list ACME accounts".into())?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"items": items, "next_cursor": next}))?);
-    }
-    let mut table = Table::new(&["ID", "STATUS", "DIRECTORY", "CONTACT", "KEY", "GRANT", "FROM", "SINCE"]);
+    let found = listing::find(client, ACCOUNTS, &filters, &args.page).await;
+    let found = found.trying(|| "cannot list ACME accounts".into())?;
+    let mut table = Table::new(&[
+        Column::Id,
+        Column::Status,
+        Column::Directory,
+        Column::Contact,
+        Column::Key,
+        Column::Grant,
+        Column::Address,
+        Column::Created,
+    ]);
     let members = ["id", "status", "directory", "contact", "key_type", "grant", "created_from", "created_at"];
-    for account in &items {
+    for account in &found.items {
         table.row(members.map(|member| output::text(account, member)).to_vec());
     }
-    listing::more(next.as_deref());
-    Ok(table.print()?)
+    found.print(context, "id", |_| table)
 }
 
 async fn show(context: &Context, client: &Client, id: &str) -> Result<()> {
     let what = || format!("cannot show the ACME account {id}");
     let account = client.get(&format!("{ACCOUNTS}/{}", encode(id))).await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&account)?);
+    if output::document(context.output, &account, "id")? {
+        return Ok(());
     }
-    output::object(None, &account)?;
+    output::members(&account)?;
     let of_account = |path: &str| format!("{path}?account={}&limit=10", encode(id));
     let orders = client.get(&of_account(super::acme_orders::ORDERS)).await.trying(what)?;
     let refused = client.get(&of_account(super::acme_orders::ATTEMPTS)).await.trying(what)?;
@@ -126,7 +130,7 @@ async fn show(context: &Context, client: &Client, id: &str) -> Result<()> {
     }
     if some(&refused) {
         output::data("\n")?;
-        let mut table = Table::new(&["REFUSED", "TIMES", "WHAT", "NAMES", "WHY"]);
+        let mut table = Table::new(&[Column::Time, Column::Count, Column::Action, Column::Names, Column::Detail]);
         for attempt in refused["items"].as_array().into_iter().flatten() {
             table.row(["at", "times", "action", "names", "detail"].map(|m| output::text(attempt, m)).to_vec());
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::acme_orders::{ATTEMPTS, ORDERS};
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format, text};
+use super::output::{self, text};
 use super::session::Context;
 use crate::client::{Client, Refusal, encode};
 use crate::error::{Error, parts};
@@ -38,11 +38,12 @@ pub async fn explain(context: &Context, client: &Client, args: ExplainArgs) -> R
             _ => 10,
         },
     };
-    match (context.output, &last) {
-        (Some(Format::Json), Last::Order(told)) => output::json(told)?,
-        (Some(Format::Json), Last::Refused(attempt)) => output::json(&json!({"refused": attempt}))?,
-        (_, Last::Order(told)) => output::data(&of_order(told, &earlier))?,
-        (_, Last::Refused(attempt)) => output::data(&of_refusal(attempt, &earlier))?,
+    let (document, words) = match &last {
+        Last::Order(told) => (told.clone(), of_order(told, &earlier)),
+        Last::Refused(attempt) => (json!({"refused": attempt}), of_refusal(attempt, &earlier)),
+    };
+    if !output::document(context.output, &document, "order")? {
+        output::data(&words)?;
     }
     match code {
         0 => Ok(()),

@@ -4,7 +4,7 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::failure::{Result, Trying};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
 
@@ -47,10 +47,10 @@ pub async fn limits(context: &Context, client: &Client, args: LimitsArgs) -> Res
         }
         shown = client.put(&path, &own).await.trying(|| format!("cannot change the limits of {}", args.account))?;
     }
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&shown)?);
+    if output::document(context.output, &shown, "name")? {
+        return Ok(());
     }
-    let mut table = Table::new(&["LIMIT", "OF THIS ACCOUNT"]);
+    let mut table = Table::new(&[Column::Limit, Column::Value]);
     for name in ["new_orders", "certificates", "failed_validations", "open_orders", "pause"] {
         let own = shown["limits"][name].as_str().unwrap_or("as its directory");
         table.row(vec![name.to_owned(), own.to_owned()]);
@@ -60,7 +60,7 @@ pub async fn limits(context: &Context, client: &Client, args: LimitsArgs) -> Res
     if paused.is_empty() {
         return Ok(());
     }
-    let mut table = Table::new(&["PAUSED NAME", "FAILURES", "SINCE", "PAUSED AT"]);
+    let mut table = Table::new(&[Column::Name, Column::Failures, Column::FailingSince, Column::Paused]);
     for item in &paused {
         let text = |name| output::text(item, name);
         table.row(vec![text("name"), text("failures"), text("since"), text("paused_at")]);
@@ -72,8 +72,8 @@ pub async fn resume(context: &Context, client: &Client, args: ResumeArgs) -> Res
     let path = format!("/api/v1/acme/accounts/{}/resume", encode(&args.account));
     let body = args.name.as_ref().map_or_else(|| json!({}), |name| json!({"name": name}));
     let done = client.post(&path, &body).await.trying(|| format!("cannot resume names of {}", args.account))?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&done)?);
+    if output::document(context.output, &done, "name")? {
+        return Ok(());
     }
     let names: Vec<&str> = done["names"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     output::say(&match names.as_slice() {

@@ -1,11 +1,11 @@
 //! `acme orders list|show` and `acme attempts`.
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::failure::{Result, Trying};
-use super::listing;
-use super::output::{self, Format, Table};
+use super::listing::{self, NewestArgs};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
 
@@ -39,9 +39,8 @@ pub struct ListArgs {
     /// Made at this time or later; 2h means two hours ago
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: u32,
+    #[command(flatten)]
+    page: NewestArgs,
 }
 
 #[derive(Debug, Args)]
@@ -57,27 +56,31 @@ pub struct AttemptsArgs {
     /// At this time or later; 2h means two hours ago
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// How many at most
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: u32,
+    #[command(flatten)]
+    page: NewestArgs,
 }
 
 /// The same request again within a minute is one line with its number.
 pub async fn attempts(context: &Context, client: &Client, args: AttemptsArgs) -> Result<()> {
     let filters =
         [("name", args.name), ("account", args.account), ("directory", args.directory), ("since", args.since)];
-    let found = listing::all(client, ATTEMPTS, &filters, args.limit).await;
-    let (items, next) = found.trying(|| "cannot list refused ACME requests".into())?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"items": items, "next_cursor": next}))?);
-    }
-    listing::more(next.as_deref());
-    let mut table = Table::new(&["AT", "TIMES", "WHAT", "NAMES", "ACCOUNT", "ORDER", "FROM", "WHY"]);
-    for attempt in &items {
+    let found = listing::find(client, ATTEMPTS, &filters, &args.page).await;
+    let found = found.trying(|| "cannot list refused ACME requests".into())?;
+    let mut table = Table::new(&[
+        Column::Time,
+        Column::Count,
+        Column::Action,
+        Column::Names,
+        Column::Account,
+        Column::Order,
+        Column::Address,
+        Column::Detail,
+    ]);
+    for attempt in &found.items {
         let members = ["at", "times", "action", "names", "account", "order", "from", "detail"];
         table.row(members.map(|member| output::text(attempt, member)).to_vec());
     }
-    Ok(table.print()?)
+    found.print(context, "id", |_| table)
 }
 
 pub async fn run(context: &Context, client: &Client, command: OrdersCommand) -> Result<()> {
@@ -99,18 +102,21 @@ async fn list(context: &Context, client: &Client, args: ListArgs) -> Result<()> 
         ("status", args.status),
         ("since", args.since),
     ];
-    let found = listing::all(client, ORDERS, &filters, args.limit).await;
-    let (items, next) = found.trying(|| "cannot list ACME orders".into())?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"items": items, "next_cursor": next}))?);
-    }
-    listing::more(next.as_deref());
-    Ok(table(&items).print()?)
+    let found = listing::find(client, ORDERS, &filters, &args.page).await;
+    found.trying(|| "cannot list ACME orders".into())?.print(context, "id", |items| table(items))
 }
 
 /// One line an order, with the sentence of its error.
 pub fn table<'a>(orders: impl IntoIterator<Item = &'a Value>) -> Table {
-    let mut table = Table::new(&["ID", "STATUS", "NAMES", "ACCOUNT", "PROFILE", "MADE", "WHY"]);
+    let mut table = Table::new(&[
+        Column::Id,
+        Column::Status,
+        Column::Names,
+        Column::Account,
+        Column::Profile,
+        Column::Created,
+        Column::Detail,
+    ]);
     for order in orders {
         let members = ["id", "status", "names", "account", "profile", "created_at"];
         let mut cells = members.map(|member| output::text(order, member)).to_vec();
@@ -121,15 +127,16 @@ pub fn table<'a>(orders: impl IntoIterator<Item = &'a Value>) -> Table {
 }
 
 fn show(context: &Context, order: &Value) -> Result<()> {
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(order)?);
+    if output::document(context.output, order, "id")? {
+        return Ok(());
     }
     let mut told = order.clone();
     told["error"] = order["error"]["detail"].clone();
     told["certificate"] = order["certificate"]["serial"].clone();
     let proofs = told.as_object_mut().and_then(|members| members.remove("authorizations"));
-    output::object(None, &told)?;
-    let mut table = Table::new(&["NAME", "STATUS", "CHALLENGE", "IS", "WHY"]);
+    output::members(&told)?;
+    let mut table =
+        Table::new(&[Column::Name, Column::Status, Column::Challenge, Column::ChallengeStatus, Column::Detail]);
     for proof in proofs.as_ref().and_then(Value::as_array).into_iter().flatten() {
         for challenge in proof["challenges"].as_array().into_iter().flatten() {
             let mut cells = ["name", "status"].map(|member| output::text(proof, member)).to_vec();

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::acme_explain::seen;
 use super::acme_orders::ORDERS;
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format, text};
+use super::output::{self, text};
 use super::session::Context;
 use crate::client::{Client, Refusal, encode};
 use crate::wire::acme_lists::ChallengeTestRequest;
@@ -46,9 +46,8 @@ pub async fn test(context: &Context, client: &Client, args: TestArgs) -> Result<
         order: args.order,
     };
     let told = client.post("/api/v1/acme/challenge-tests", &ask).await.trying(|| format!("cannot test {of}"))?;
-    match context.output {
-        Some(Format::Json) => output::json(&told)?,
-        _ => output::data(&of_test(&told, context.target()?.url.is_none()))?,
+    if !output::document(context.output, &told, "name")? {
+        output::data(&of_test(&told, context.target()?.url.is_none()))?;
     }
     match told["verdict"].as_str() {
         Some("failed") => Err(Failure { what: String::new(), cause: Cause::Check(11) }),

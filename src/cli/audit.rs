@@ -8,8 +8,8 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::failure::{Cause, Failure, Result, Trying};
-use super::listing;
-use super::output::{self, Format, Table};
+use super::listing::{self, NewestArgs};
+use super::output::{self, Column, Table};
 use super::session::{Context, host_actor};
 use crate::authority::audit_check::{AuditVerdict, KnownOutside};
 use crate::authority::audit_file;
@@ -20,11 +20,7 @@ use crate::server::settings::Flags;
 #[derive(Debug, Subcommand)]
 pub enum AuditCommand {
     /// List events, newest first
-    List {
-        /// How many events at most
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
-    },
+    List(NewestArgs),
     /// Check that no event was changed, removed or added; on the host of the database, or an exported file anywhere
     ///
     /// Without --key the answer is "consistent, not authenticated": whoever can write the database and has the unlock key can
@@ -70,7 +66,7 @@ pub struct VerifyArguments {
 
 pub async fn run(context: &Context, command: AuditCommand) -> Result<()> {
     match command {
-        AuditCommand::List { limit } => list(context, limit).await,
+        AuditCommand::List(page) => list(context, &page).await,
         AuditCommand::Verify(arguments) => verify(context, arguments).await,
         AuditCommand::Confirm { chains, reason } => confirm(context, &chains, &reason).await,
         AuditCommand::Export { out } => export(context, out.as_deref()).await,
@@ -78,18 +74,16 @@ pub async fn run(context: &Context, command: AuditCommand) -> Result<()> {
     }
 }
 
-async fn list(context: &Context, limit: u32) -> Result<()> {
+async fn list(context: &Context, page: &NewestArgs) -> Result<()> {
     let client = context.client().await?;
-    let listed = listing::all(&client, "/api/v1/audit-events", &[], limit).await;
-    let (events, cursor) = listed.trying(|| "cannot list audit events".into())?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"items": events, "next_cursor": cursor}))?);
-    }
-    let mut table = Table::new(&["AT", "ACTION", "OUTCOME", "ACTOR", "OBJECT", "DETAIL"]);
-    for event in &events {
+    let found = listing::find(&client, "/api/v1/audit-events", &[], page).await;
+    let found = found.trying(|| "cannot list audit events".into())?;
+    let mut table =
+        Table::new(&[Column::Time, Column::Action, Column::Outcome, Column::Actor, Column::Object, Column::Detail]);
+    for event in &found.items {
         table.row(["at", "action", "outcome", "actor", "object", "detail"].map(|m| output::text(event, m)).to_vec());
     }
-    Ok(table.print()?)
+    found.print(context, "id", |_| table)
 }
 
 /// 0 when the audit is whole, 11 with one line for each break.
@@ -124,19 +118,20 @@ fn known(arguments: VerifyArguments) -> crate::error::Result<KnownOutside> {
 
 fn show(context: &Context, verdict: &AuditVerdict) -> Result<()> {
     let whole = verdict.findings.is_empty();
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({
-            "ok": whole,
-            "authenticated": whole && verdict.authenticated,
-            "signed_checkpoint": verdict.signed.map(|signed| signed.number),
-            "signed_until": verdict.signed.map(|signed| signed.at),
-            "unsigned_events": verdict.unsigned_events,
-            "key": verdict.key,
-            "audit_events": verdict.events,
-            "checkpoints": verdict.checkpoints,
-            "findings": verdict.findings,
-            "confirmed": verdict.confirmed,
-        }))?);
+    let document = json!({
+        "ok": whole,
+        "authenticated": whole && verdict.authenticated,
+        "signed_checkpoint": verdict.signed.map(|signed| signed.number),
+        "signed_until": verdict.signed.map(|signed| signed.at),
+        "unsigned_events": verdict.unsigned_events,
+        "key": verdict.key,
+        "audit_events": verdict.events,
+        "checkpoints": verdict.checkpoints,
+        "findings": verdict.findings,
+        "confirmed": verdict.confirmed,
+    });
+    if output::document(context.output, &document, "key")? {
+        return Ok(());
     }
     verdict.findings.iter().for_each(|finding| output::say(&format!("broken  {finding}")));
     verdict.confirmed.iter().for_each(|word| output::say(&format!("confirmed  {word}")));
@@ -167,8 +162,8 @@ async fn confirm(context: &Context, chains: &[String], reason: &str) -> Result<(
     context.on_host("audit confirm").trying(what)?;
     let app = context.local_app(&Flags::new()).await.trying(what)?;
     let ranges = app.authority.confirm_clock(&host_actor(), chains, reason).await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"confirmed": ranges}))?);
+    if output::document(context.output, &json!({"confirmed": ranges}), "id")? {
+        return Ok(());
     }
     for range in &ranges {
         let (chain, events) = (range.chain(), counted(range.count(), "event"));
@@ -188,14 +183,25 @@ async fn export(context: &Context, out: Option<&Path>) -> Result<()> {
         None => Box::new(std::io::BufWriter::new(std::io::stdout())),
     };
     let shown = out.unwrap_or(Path::new("standard output"));
+    let (mut is_read, is_pipe) = (true, out.is_none());
     let missing = app.authority.export_audit(|line| {
         let mut text =
             serde_json::to_vec(line).map_err(|e| Error::internal("a line of the audit does not serialise", e))?;
         text.push(b'\n');
-        to.write_all(&text).map_err(|e| unwritable(shown, &e))
+        to.write_all(&text).map_err(|e| {
+            is_read = !(is_pipe && e.kind() == std::io::ErrorKind::BrokenPipe);
+            unwritable(shown, &e)
+        })
     });
-    let missing = missing.await.trying(what)?;
-    to.flush().map_err(|e| unwritable(shown, &e)).trying(what)?;
+    let missing = match missing.await {
+        // a reader that went away (`| head`) is no failure
+        Err(_) if !is_read => return Ok(()),
+        outcome => outcome.trying(what)?,
+    };
+    match to.flush() {
+        Err(e) if is_pipe && e.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+        outcome => outcome.map_err(|e| unwritable(shown, &e)).trying(what)?,
+    }
     missing.iter().for_each(|finding| output::say(&format!("left out  {finding}")));
     if missing.is_empty() { Ok(()) } else { Err(Failure { what: String::new(), cause: Cause::Check(11) }) }
 }
@@ -207,8 +213,12 @@ async fn key(context: &Context) -> Result<()> {
     let none =
         || Error::malformed("the audit has no key yet; a server makes it in its first minutes: chancery serve");
     let key = app.authority.audit_key().await.and_then(|key| key.ok_or_else(none)).trying(what)?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"fingerprint": key.fingerprint(), "verifier_key": key.to_string()}))?);
+    if output::document(
+        context.output,
+        &json!({"fingerprint": key.fingerprint(), "verifier_key": key.to_string()}),
+        "id",
+    )? {
+        return Ok(());
     }
     Ok(output::data(&format!("fingerprint   {}\nverifier key  {key}\n", key.fingerprint()))?)
 }

@@ -1,7 +1,5 @@
 //! `bootstrap URL --fingerprint F`: fetches a server's root, compares it, saves both as a context.
 
-use std::path::PathBuf;
-
 use clap::Args;
 use serde_json::json;
 use url::Url;
@@ -9,7 +7,7 @@ use url::Url;
 use super::contexts::{self, Contexts, Entry, LOCAL};
 use super::failure::{Result, Trying};
 use super::files;
-use super::output::{self, Format};
+use super::output;
 use super::session::Context;
 use super::trust::root::{Root, from_file, with_bundle};
 use crate::client::anchor::{self, Fingerprint};
@@ -27,9 +25,6 @@ pub struct BootstrapArgs {
     /// Name of the context; the server's host name when not given, with its port where another port has that name
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Where the API token for it is
-    #[arg(long = "token", value_name = "FILE")]
-    token: Option<PathBuf>,
 }
 
 pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
@@ -54,7 +49,7 @@ pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     let path = roots.join(format!("{name}.pem"));
     let text: String = trusted.iter().map(Root::pem).collect();
     files::write(&path, text.as_bytes(), 0o644, true).trying(what)?;
-    let token_file = match &args.token {
+    let token_file = match &context.remote.token_file {
         Some(file) => Some(std::path::absolute(file).map_err(|e| Error::malformed(e.to_string())).trying(what)?),
         None => saved.contexts.get(&name).and_then(|known| known.token_file.clone()),
     };
@@ -64,12 +59,14 @@ pub async fn run(context: &Context, args: BootstrapArgs) -> Result<()> {
     saved.current = Some(name.clone());
     saved.write(&environment).trying(what)?;
 
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         let prints: Vec<String> = trusted.iter().map(|root| root.fingerprint.to_string()).collect();
-        return Ok(output::json(&json!({
+        let made = json!({
             "context": name, "url": url, "root": path, "root_sha256": prints.first(), "roots_sha256": prints,
             "token_file": token_file,
-        }))?);
+        });
+        output::document(context.output, &made, "context")?;
+        return Ok(());
     }
     output::say(&format!("{url} is the server with that root; its certificate was verified under it"));
     output::say(&format!("  roots    {}", path.display()));

@@ -200,8 +200,10 @@ async fn create(context: &Context, args: CreateArgs) -> Result<()> {
         false => format!("cannot create trust domain {domain}"),
     };
     let made = client.post(path, &Value::from(asked)).await.trying(what)?;
+    if output::document(context.output, &made, "slug")? {
+        return Ok(());
+    }
     match (context.output, under) {
-        (Some(Format::Json), _) => Ok(output::json(&made)?),
         (Some(Format::Pem), true) => Ok(output::data(made["certificate"].as_str().unwrap_or_default())?),
         (Some(Format::Pem), false) => Ok(output::data(made["bundle"].as_str().unwrap_or_default())?),
         (_, true) => {
@@ -223,8 +225,8 @@ async fn ocsp(context: &Context, name: &str, sign_by: &str) -> Result<()> {
     let path = format!("/api/v1/issuers/{}", encode(name));
     let body = Value::from(Map::from_iter([("ocsp_signer".to_owned(), sign_by.into())]));
     let changed = client.patch(&path, &body).await.trying(|| format!("cannot change {name}"))?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&changed)?);
+    if output::document(context.output, &changed, "slug")? {
+        return Ok(());
     }
     let by = if sign_by == "issuer" {
         "its own key; while the server is locked it answers tryLater"
@@ -243,8 +245,8 @@ async fn set(context: &Context, name: &str, lifetimes: [(&str, Option<String>); 
     let body = given.map(|(member, text)| (member, if text == "default" { Value::Null } else { text.into() }));
     let changed = client.patch(&path, &Value::from(body.collect::<Map<_, _>>())).await;
     let changed = changed.trying(|| format!("cannot change {name}"))?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&changed)?);
+    if output::document(context.output, &changed, "slug")? {
+        return Ok(());
     }
     let ocsp = output::text(&changed, "ocsp_lifetime");
     output::say(&match changed["crl_lifetime"].as_str() {

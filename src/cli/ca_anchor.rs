@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::ca_foreign::{certificates_of, read};
 use super::confirm::confirm;
 use super::failure::{Result, Trying};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::{Context, host_actor};
 use crate::authority::hierarchy::anchors::AnchorDependents;
 use crate::authority::hierarchy::import::fingerprint;
@@ -76,15 +76,23 @@ pub async fn run(context: &Context, command: AnchorCommand) -> Result<()> {
 }
 
 fn list(context: &Context, anchors: &[Anchor]) -> Result<()> {
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         let items: Vec<Value> = anchors.iter().map(object).collect();
-        return Ok(output::json(&json!({ "items": items }))?);
+        output::document(context.output, &json!({ "items": items }), "sha256")?;
+        return Ok(());
     }
     if anchors.is_empty() {
         output::say("no trust domain knows a CA certificate of others; `chancery ca anchor add` adds one");
         return Ok(());
     }
-    let mut table = Table::new(&["DOMAIN", "SUBJECT", "ORIGIN", "BUNDLE", "UNTIL", "SHA256"]);
+    let mut table = Table::new(&[
+        Column::Domain,
+        Column::Subject,
+        Column::Origin,
+        Column::Bundle,
+        Column::Expires,
+        Column::Fingerprint,
+    ]);
     for anchor in anchors.iter().map(object) {
         let mut cells =
             ["domain", "name", "standing", "trusted", "not_after", "sha256"].map(|m| output::text(&anchor, m));

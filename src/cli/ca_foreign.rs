@@ -59,7 +59,7 @@ pub struct CsrArgs {
     #[arg(long, value_name = "USAGE", conflicts_with = "issuer")]
     eku: Vec<String>,
     /// The common name (CN) of its subject
-    #[arg(long, value_name = "NAME", conflicts_with = "issuer")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "issuer")]
     common_name: Option<String>,
     /// The organization (O) of its subject
     #[arg(long, value_name = "NAME", conflicts_with = "issuer", requires = "common_name")]

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::ca_states;
 use super::failure::{Result, Trying};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Format, Table};
 use super::session::Context;
 use crate::client::encode;
 
@@ -16,12 +16,13 @@ pub async fn run(context: &Context, name: &str) -> Result<()> {
         return Ok(output::data(issuer["certificate"].as_str().unwrap_or_default())?);
     }
     let below = ca_states::dependents(&client, name).await.trying(what)?;
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         issuer["dependents"] = below;
-        return Ok(output::json(&issuer)?);
+        output::document(context.output, &issuer, "slug")?;
+        return Ok(());
     }
     let key = key(context, &issuer, context.target()?.url.is_some());
-    let mut table = Table::new(&["MEMBER", "VALUE"]);
+    let mut table = Table::new(&[Column::Member, Column::Value]);
     for (member, value) in rows(&issuer, key).into_iter().chain(depending(&below)) {
         table.row(vec![member, value]);
     }

@@ -33,6 +33,9 @@ pub async fn activate(context: &Context, args: &ActivateArgs) -> Result<()> {
     let (client, name) = (context.client().await?, &args.name);
     let body = json!({"state": "active", "default": args.default});
     let made = change(&client, name, &body).await?;
+    if output::document(context.output, &made, "slug")? {
+        return Ok(());
+    }
     output::say(&format!("active    {name}"));
     say_fingerprint(&made);
     let domain = output::text(&made, "domain");
@@ -50,6 +53,9 @@ pub async fn activate(context: &Context, args: &ActivateArgs) -> Result<()> {
 pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
     let (client, name) = (context.client().await?, &args.name);
     let made = take_away(&client, args, "retiring").await?;
+    if output::document(context.output, &made, "slug")? {
+        return Ok(());
+    }
     if made["state"] == "prepared" {
         output::say(&format!("prepared  {name}; it is in the bundle again and signs for nobody"));
         output::say(&format!("undo      {}", context.command(&format!("ca remove {name}"))));
@@ -75,6 +81,9 @@ pub async fn retire(context: &Context, args: &StateArgs) -> Result<()> {
 pub async fn remove(context: &Context, args: &StateArgs) -> Result<()> {
     let client = context.client().await?;
     let made = take_away(&client, args, "removed").await?;
+    if output::document(context.output, &made, "slug")? {
+        return Ok(());
+    }
     output::say(&match made["role"] == "root" {
         true => {
             format!("removed   {}; it is out of its trust domain's bundle, and its CRL and OCSP go on", args.name)

@@ -5,11 +5,11 @@ use std::path::Path;
 use clap::Args;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::failure::{Result, Trying};
-use super::listing;
-use super::output::{self, Format, Table};
+use super::listing::{self, NewestArgs};
+use super::output::{self, Column, Format, Table};
 use super::repeated::quoted;
 use super::session::Context;
 use crate::client::{Client, encode};
@@ -25,14 +25,13 @@ pub struct FindArgs {
     #[arg(long)]
     status: Option<String>,
     /// Only certificates of this issuer, such as tls-1
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// The authority key identifier in hex: what an earlier version issued under a cross-certificate
     #[arg(long, value_name = "HEX")]
     authority_key_id: Option<String>,
-    /// How many certificates at most
-    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    limit: u32,
+    #[command(flatten)]
+    page: NewestArgs,
 }
 
 pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
@@ -46,32 +45,36 @@ pub async fn find(context: &Context, args: FindArgs) -> Result<()> {
         ("issuer", args.issuer.clone()),
         ("authority_key_id", key_id.transpose()?),
     ];
-    let (found, cursor) = listing::all(&client, "/api/v1/certificates", &filters, args.limit)
-        .await
-        .trying(|| "cannot list certificates".into())?;
-    match context.output {
-        Some(Format::Json) => return Ok(output::json(&json!({"items": found, "next_cursor": cursor}))?),
-        Some(Format::Pem) => {
-            for one in &found {
-                output::data(&pem_of(&client, one).await?)?;
-            }
-            return Ok(());
+    let found = listing::find(&client, "/api/v1/certificates", &filters, &args.page).await;
+    let found = found.trying(|| "cannot list certificates".into())?;
+    if context.output == Some(Format::Pem) {
+        for one in &found.items {
+            output::data(&pem_of(&client, one).await?)?;
         }
-        Some(Format::Table) | None => {}
+        found.say_more();
+        return Ok(());
     }
-    if found.is_empty() {
+    if found.items.is_empty() && !output::is_for_programs(context.output) {
         output::say(&nothing_found(&args));
         return Ok(());
     }
-    let mut table = Table::new(&["NAMES", "STATUS", "EXPIRES", "ISSUER", "PROFILE", "REQUESTER", "SERIAL"]);
-    for one in &found {
+    let mut table = Table::new(&[
+        Column::Names,
+        Column::Status,
+        Column::Expires,
+        Column::Issuer,
+        Column::Profile,
+        Column::RequestedBy,
+        Column::Serial,
+    ]);
+    for one in &found.items {
         let members = ["names", "status", "not_after", "issuer", "profile", "requester", "serial"];
         let mut cells: Vec<String> = members.iter().map(|m| output::text(one, m)).collect();
         cells[0] = named(one);
         cells[1] = status(one);
         table.row(cells);
     }
-    Ok(table.print()?)
+    found.print(context, "id", |_| table)
 }
 
 /// What was asked for, so that a slip of the keyboard is seen.

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format};
+use super::output;
 use super::session::{Context, host_actor};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -38,11 +38,9 @@ fn show(context: &Context, app: &App) -> Result<()> {
     let (reference, wrong) = (app.store.reference(), app.store.check_clock().err());
     let seconds = |micros: i64| micros as f64 / 1e6;
     let (offset, database) = (seconds(reference.offset()), reference.database_offset().map(seconds));
-    if context.output == Some(Format::Json) {
-        let shown = json!({"ok": wrong.is_none(), "reference_time": app.clock.now(), "offset_seconds": offset,
+    let shown = json!({"ok": wrong.is_none(), "reference_time": app.clock.now(), "offset_seconds": offset,
             "database_offset_seconds": database});
-        output::json(&shown)?;
-    } else {
+    if !output::document(context.output, &shown, "ok")? {
         let database = database.map_or(String::new(), |d| format!(", the database's by {d:+.3} s"));
         output::data(&format!(
             "reference time {}; this machine's clock differs by {offset:+.3} s{database}\n",
@@ -54,8 +52,8 @@ fn show(context: &Context, app: &App) -> Result<()> {
 }
 
 fn trusted(context: &Context, now: Timestamp) -> Result<()> {
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"trusted": now}))?);
+    if output::document(context.output, &json!({"trusted": now}), "")? {
+        return Ok(());
     }
     output::say(&format!("{now} is taken as the right time; a running server signs again within two seconds"));
     Ok(())

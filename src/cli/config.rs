@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::failure::Result;
 use super::flags::ServeFlags;
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::error::{Error, ErrorKind};
 use crate::server::settings::json_schema;
@@ -44,13 +44,19 @@ pub fn run(context: &Context, command: ConfigCommand) -> Result<()> {
 fn show(context: &Context, flags: &ServeFlags, origin: bool) -> Result<()> {
     let config = context.config(&flags.0)?;
     let rows = config.rows();
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         let members = rows.into_iter().map(|(setting, value, origin)| {
             (setting.key.to_owned(), json!({"value": value, "origin": origin.name()}))
         });
-        return Ok(output::json(&members.collect::<serde_json::Map<_, _>>().into())?);
+        let settings = members.collect::<serde_json::Map<_, _>>().into();
+        output::document(context.output, &settings, "setting")?;
+        return Ok(());
     }
-    let mut table = Table::new(if origin { &["SETTING", "VALUE", "ORIGIN"] } else { &["SETTING", "VALUE"] });
+    let mut table = Table::new(if origin {
+        &[Column::Setting, Column::Value, Column::Origin]
+    } else {
+        &[Column::Setting, Column::Value]
+    });
     for (setting, value, from) in rows {
         let value = if value.is_empty() { "-".to_owned() } else { value };
         let mut cells = vec![setting.key.to_owned(), value];

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure::Result;
 use super::files;
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Format, Table};
 use super::session::Context;
 use crate::error::{Error, ErrorKind};
 use crate::server::settings::Environment;
@@ -63,9 +63,6 @@ pub enum ContextCommand {
 pub struct SetArgs {
     /// The context, as `chancery context list` shows it
     name: String,
-    /// Where the token for it is
-    #[arg(long = "token", value_name = "FILE")]
-    token: PathBuf,
 }
 
 /// $XDG_CONFIG_HOME/chancery or ~/.config/chancery.
@@ -145,8 +142,11 @@ pub fn run(context: &Context, command: ContextCommand) -> Result<()> {
         }
         ContextCommand::Set(args) => {
             saved.get(&args.name)?;
-            let token = std::path::absolute(&args.token)
-                .map_err(|e| Error::malformed(format!("{} is no path: {e}", args.token.display())))?;
+            let file = context.remote.token_file.as_ref();
+            let file =
+                file.ok_or_else(|| Error::malformed("name the file with the token for it with --token-file FILE"))?;
+            let token = std::path::absolute(file)
+                .map_err(|e| Error::malformed(format!("{} is no path: {e}", file.display())))?;
             if let Some(entry) = saved.contexts.get_mut(&args.name) {
                 entry.token_file = Some(token);
             }
@@ -169,10 +169,18 @@ pub fn run(context: &Context, command: ContextCommand) -> Result<()> {
 }
 
 fn list(context: &Context, saved: &Contexts) -> Result<()> {
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({ "current": saved.current, "contexts": saved.contexts }))?);
+    let named = |name: &str, url: Option<&str>| json!({"name": name, "url": url, "current": saved.current.as_deref().unwrap_or(LOCAL) == name});
+    let objects = [named(LOCAL, None)].into_iter();
+    let objects: Value =
+        objects.chain(saved.contexts.iter().map(|(name, entry)| named(name, Some(&entry.url)))).collect();
+    let document = match context.output {
+        Some(Format::Jsonl | Format::Name) => objects,
+        _ => json!({ "current": saved.current, "contexts": saved.contexts }),
+    };
+    if output::document(context.output, &document, "name")? {
+        return Ok(());
     }
-    let mut table = Table::new(&["CURRENT", "NAME", "URL", "TOKEN FILE"]);
+    let mut table = Table::new(&[Column::Current, Column::Name, Column::Url, Column::TokenFile]);
     let mark = |holds: bool| if holds { "*" } else { "" }.to_owned();
     table.row(vec![mark(saved.current.is_none()), LOCAL.to_owned(), "-".to_owned(), "-".to_owned()]);
     for (name, entry) in &saved.contexts {
@@ -186,8 +194,8 @@ fn show(context: &Context, saved: &Contexts, name: Option<&str>) -> Result<()> {
     let Some(entry) = saved.chosen(name)? else {
         return Ok(output::data(&format!("{LOCAL}: the installation of this host\n"))?);
     };
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!(entry))?);
+    if output::document(context.output, &json!(entry), "name")? {
+        return Ok(());
     }
     let token = entry.token_file.as_ref().map_or_else(|| "-".to_owned(), |t| t.display().to_string());
     Ok(output::data(&format!(

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::failure::{Cause, Failure, Result, Trying};
 use super::flags::ServeFlags;
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::app::App;
 use crate::authority::accepted_rows::AcceptedRow;
@@ -23,10 +23,8 @@ pub async fn doctor(context: &Context, flags: ServeFlags) -> Result<()> {
         Some(_) => context.client().await.trying(what)?.get("/api/v1/system/checks").await.trying(what)?,
         None => of_this_host(context, &flags.0).await.trying(what)?,
     };
-    if context.output == Some(Format::Json) {
-        output::json(&found)?;
-    } else {
-        let mut table = Table::new(&["CHECK", "STATUS", "DETAIL"]);
+    if !output::document(context.output, &found, "status")? {
+        let mut table = Table::new(&[Column::Check, Column::Status, Column::Detail]);
         for check in found["checks"].as_array().into_iter().flatten() {
             table.row(["name", "status", "detail"].map(|member| output::text(check, member)).to_vec());
         }
@@ -150,14 +148,14 @@ pub async fn fsck(context: &Context, accept: &[String]) -> Result<()> {
     for object in accept {
         let what = || format!("cannot accept {object}");
         let row = app.authority.accept_row(&super::session::host_actor(), object).await.trying(what)?;
-        if context.output != Some(Format::Json) {
+        if !output::is_for_programs(context.output) {
             tell_accepted(&row);
         }
         accepted.push(row);
     }
     let report = app.authority.fsck().await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        output::json(&json!({
+    if output::is_for_programs(context.output) {
+        let told = json!({
             "ok": report.findings.is_empty(),
             "certificates": report.certificates,
             "open_intents": report.open_intents,
@@ -166,7 +164,8 @@ pub async fn fsck(context: &Context, accept: &[String]) -> Result<()> {
             "crls_due": report.crls_due,
             "findings": report.findings,
             "accepted": accepted.iter().map(accepted_as_json).collect::<Vec<_>>(),
-        }))?;
+        });
+        output::document(context.output, &told, "ok")?;
     } else {
         report.findings.iter().for_each(|finding| output::say(&format!("inconsistent  {finding}")));
         output::say(&format!(

@@ -2,6 +2,8 @@
 
 use clap::Command;
 
+use super::formats;
+
 /// The commands that a page shows, by the words of the page without `chancery`. `…` stands for the rest of an id or
 /// fingerprint.
 const EXAMPLES: &[(&str, &[&str])] = &[
@@ -57,7 +59,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         "inspect",
         &[
             "chancery inspect web.lab.example.crt",
-            "chancery inspect web.csr",
+            "chancery inspect web.csr --long",
             "chancery inspect ca.lab.example:8443",
             "chancery inspect web.lab.example.p12 --password-file p12.password",
         ],
@@ -71,7 +73,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "chancery find '*.lab.example'",
             "chancery find --status revoked --limit 20",
-            "chancery find --issuer tls-1 -o json",
+            "chancery find --issuer tls-1 --all -o jsonl",
         ],
     ),
     ("ca", &["chancery ca list", "chancery ca create etcd"]),
@@ -156,7 +158,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
             "chancery token create --name nightly-report --role auditor --expires 30d",
         ],
     ),
-    ("token list", &["chancery token list"]),
+    ("token list", &["chancery token list", "chancery token list --all -o yaml"]),
     ("token revoke", &["chancery token revoke tok_…"]),
     ("grant", &["chancery grant create --name shop --allow-name shop.lab.example"]),
     (
@@ -188,7 +190,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("acme eab list", &["chancery acme eab list"]),
     ("acme eab revoke", &["chancery acme eab revoke eab_…", "chancery acme eab revoke eab_… --accounts"]),
     ("acme directory", &["chancery acme directory show default"]),
-    ("acme directory list", &["chancery acme directory list"]),
+    ("acme directory list", &["chancery acme directory list", "chancery acme directory list -o name"]),
     ("acme directory show", &["chancery acme directory show default"]),
     (
         "acme directory create",
@@ -212,7 +214,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     ("context list", &["chancery context list"]),
     ("context use", &["chancery context use ca.lab.example", "chancery context use local"]),
     ("context show", &["chancery context show", "chancery context show ca.lab.example"]),
-    ("context set", &["chancery context set ca.lab.example --token ci.token"]),
+    ("context set", &["chancery context set ca.lab.example --token-file ci.token"]),
     ("context remove", &["chancery context remove ca.lab.example"]),
     ("trust", &["chancery trust status"]),
     ("trust install", &["chancery trust install --dry-run", "sudo chancery trust install --store system --yes"]),
@@ -267,6 +269,9 @@ fn added(command: Command, page: &str) -> Command {
     let shown = EXAMPLES.iter().find(|(name, _)| *name == page).map_or(&[][..], |(_, lines)| lines);
     let mut text = String::from("Examples:");
     shown.iter().for_each(|line| text.push_str(&format!("\n  {line}")));
+    if let Some(formats) = formats::line(page) {
+        text = format!("{formats}\n\n{text}");
+    }
     if let Some(before) = command.get_after_help() {
         text = format!("{before}\n\n{text}");
     }

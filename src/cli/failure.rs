@@ -105,6 +105,29 @@ fn with_cause(error: &Error) -> String {
     }
 }
 
+/// For the end of `chancery --help`. Scripts rely on the codes: none changes its meaning.
+const EXIT_CODES: &[(&str, &str)] = &[
+    ("0", "done"),
+    ("1", "failed"),
+    ("2", "wrong usage or settings, or --yes is missing where nobody can be asked"),
+    ("3", "refused by a rule"),
+    ("4", "not found"),
+    ("5", "not signed in, or not allowed"),
+    ("6", "server or database out of reach"),
+    ("7", "conflict: it exists already, has changed, or the server is locked"),
+    ("8", "timed out; it may still finish"),
+    ("10", "a check ended with a warning, or something is still under way"),
+    ("11", "a check found a fault"),
+    ("20-24", "verify: expired, not yet valid, revoked, another name, untrusted chain"),
+];
+
+/// What the exit codes mean, and where the output goes.
+pub fn exit_codes() -> String {
+    let mut text = String::from("Data goes to stdout, everything else to stderr. Exit codes:");
+    EXIT_CODES.iter().for_each(|(code, meaning)| text.push_str(&format!("\n  {code:<7}{meaning}")));
+    text
+}
+
 const fn of_kind(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::Malformed

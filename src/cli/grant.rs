@@ -4,8 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::failure::{Result, Trying};
+use super::listing::{self, WholeArgs};
 use super::named::GRANTS;
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::encode;
 
@@ -14,7 +15,7 @@ pub enum GrantCommand {
     /// Make a grant and print its id
     Create(CreateArgs),
     /// List grants
-    List,
+    List(WholeArgs),
     /// Revoke a grant with the tokens, EAB keys and ACME accounts under it
     Revoke {
         /// The grant's id (grt_…), or its name where only one grant has it; `chancery grant list` shows both
@@ -38,16 +39,16 @@ pub struct CreateArgs {
 #[derive(Debug, Args)]
 pub struct BoundsArgs {
     /// A DNS suffix, .suffix, =name, network, @domain or URI that may be asked for; can be given again
-    #[arg(long, value_name = "SUFFIX|CIDR")]
+    #[arg(long, alias = "allow-names", value_name = "SUFFIX|CIDR")]
     allow_name: Vec<String>,
     /// A common name that may be asked for although it is no name of the certificate, or *; can be given again
     #[arg(long, value_name = "CN")]
     subject: Vec<String>,
     /// A profile that it may use; can be given again [default: every one]
-    #[arg(long, value_name = "P")]
+    #[arg(long, alias = "profiles", value_name = "PROFILE")]
     profile: Vec<String>,
     /// An issuer that it may use; can be given again [default: every one]
-    #[arg(long, value_name = "I")]
+    #[arg(long, alias = "issuers", value_name = "ISSUER")]
     issuer: Vec<String>,
     /// How many certificates at most
     #[arg(long, value_name = "N")]
@@ -82,18 +83,25 @@ pub async fn run(context: &Context, command: GrantCommand) -> Result<()> {
             body.insert("name".into(), args.name.into());
             body.extend(args.expires.map(|time| ("expires".into(), time.into())));
             let made = client.post("/api/v1/grants", &body).await.trying(|| "cannot create the grant".into())?;
-            match context.output {
-                Some(Format::Json) => Ok(output::json(&made)?),
-                _ => Ok(output::data(&format!("{}\n", output::text(&made, "id")))?),
+            match output::document(context.output, &made, "id")? {
+                true => Ok(()),
+                false => Ok(output::data(&format!("{}\n", output::text(&made, "id")))?),
             }
         }
-        GrantCommand::List => {
-            let page = client.get("/api/v1/grants?limit=500").await.trying(|| "cannot list grants".into())?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&page)?);
-            }
-            let mut table = Table::new(&["ID", "NAME", "STATUS", "NAMES", "PROFILES", "USED", "OF", "EXPIRES"]);
-            for grant in page["items"].as_array().into_iter().flatten() {
+        GrantCommand::List(page) => {
+            let found = listing::find(&client, "/api/v1/grants", &[], &page).await;
+            let found = found.trying(|| "cannot list grants".into())?;
+            let mut table = Table::new(&[
+                Column::Id,
+                Column::Name,
+                Column::Status,
+                Column::Names,
+                Column::Profiles,
+                Column::Used,
+                Column::Maximum,
+                Column::Expires,
+            ]);
+            for grant in &found.items {
                 let mut cells: Vec<String> = ["id", "name", "status"].map(|m| output::text(grant, m)).to_vec();
                 cells.extend(["names", "profiles"].map(|list| words(&grant["scope"][list])));
                 // uses are counted where they are limited
@@ -103,14 +111,14 @@ pub async fn run(context: &Context, command: GrantCommand) -> Result<()> {
                 cells.extend(["max_count", "expires_at"].map(|m| output::text(grant, m)));
                 table.row(cells);
             }
-            Ok(table.print()?)
+            found.print(context, "id", |_| table)
         }
         GrantCommand::Revoke { id } => {
             let id = GRANTS.id_of(&client, &id).await.trying(|| format!("cannot revoke {id}"))?;
             let path = format!("/api/v1/grants/{}/revocation", encode(&id));
             let ended = client.post(&path, &json!({})).await.trying(|| format!("cannot revoke {id}"))?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&ended)?);
+            if output::document(context.output, &ended, "id")? {
+                return Ok(());
             }
             output::say(&format!("revoked  {id}"));
             for (what, member) in

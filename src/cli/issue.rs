@@ -103,7 +103,10 @@ impl Wish {
 
     async fn preview(&self, context: &Context, client: &Client, csr: &str) -> Result<()> {
         let told = client.post("/api/v1/certificates?dry_run=true", &self.body(csr)).await?;
-        output::object(context.output, &told)
+        if !output::document(context.output, &told, "id")? {
+            output::members(&told)?;
+        }
+        Ok(())
     }
 }
 
@@ -140,9 +143,10 @@ pub async fn issue(context: &Context, args: IssueArgs) -> Result<()> {
         file.write(&chain(&made), &key).trying(what)?;
     }
     match (context.output, &pkcs12) {
-        (Some(Format::Json), file) => {
+        (format, file) if output::is_for_programs(format) => {
             file.iter().for_each(|file| file.tell_json(&mut made));
-            output::json(&made)?;
+            output::document(format, &made, "id")?;
+            file.iter().filter(|_| format == Some(Format::Name)).try_for_each(|file| file.tell(format))?;
         }
         (format, file) => {
             match format {
@@ -187,9 +191,9 @@ pub async fn sign(context: &Context, args: SignArgs) -> Result<()> {
         let left_out = output::text(&made, "left_out").replace(",", ", ");
         output::say(&format!("note  profile {} leaves out what the CSR asked for: {left_out}", args.wish.profile));
     }
-    match context.output {
-        Some(Format::Json) => Ok(output::json(&made)?),
-        _ => Ok(output::data(&chain(&made))?),
+    match output::document(context.output, &made, "id")? {
+        true => Ok(()),
+        false => Ok(output::data(&chain(&made))?),
     }
 }
 

@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 
 use super::ca_foreign;
 use super::failure::{Result, Trying};
-use super::listing;
-use super::output::{self, Format, Table};
+use super::listing::{self, WholeArgs};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::encode;
 use crate::error::{Error, ErrorKind};
@@ -25,11 +25,7 @@ pub enum KeyCommand {
     /// Of a private key file only the public part is read and sent.
     Block(BlockArgs),
     /// List the blocked keys
-    List {
-        /// How many at most
-        #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-        limit: u32,
-    },
+    List(WholeArgs),
     /// Let a blocked key be certified again; only one that no certificate here has
     Unblock {
         /// The key's fingerprint, as `chancery key list` shows it
@@ -56,7 +52,7 @@ pub struct BlockArgs {
 pub async fn run(context: &Context, command: KeyCommand) -> Result<()> {
     match command {
         KeyCommand::Block(args) => block(context, args).await,
-        KeyCommand::List { limit } => list(context, limit).await,
+        KeyCommand::List(page) => list(context, &page).await,
         KeyCommand::Unblock { fingerprint } => unblock(context, &fingerprint).await,
     }
 }
@@ -69,8 +65,8 @@ async fn block(context: &Context, args: BlockArgs) -> Result<()> {
         body["comment"] = comment.clone().into();
     }
     let blocked = context.client().await?.post("/api/v1/keys/blocked", &body).await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&blocked)?);
+    if output::document(context.output, &blocked, "fingerprint")? {
+        return Ok(());
     }
     output::say(&format!("blocked  {}", output::text(&blocked, "fingerprint")));
     if let Some(count @ 1..) = blocked["certificates"].as_i64() {
@@ -111,30 +107,31 @@ fn key_of(args: &BlockArgs) -> Result<Value, Error> {
     Ok(json!({"public_key": pem::encode("PUBLIC KEY", &spki)}))
 }
 
-async fn list(context: &Context, limit: u32) -> Result<()> {
+async fn list(context: &Context, page: &WholeArgs) -> Result<()> {
     let client = context.client().await?;
-    let (found, cursor) = listing::all(&client, "/api/v1/keys/blocked", &[], limit)
-        .await
-        .trying(|| "cannot list blocked keys".into())?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"items": found, "next_cursor": cursor}))?);
-    }
-    let mut table = Table::new(&["FINGERPRINT", "REASON", "SINCE", "BY", "CERTIFICATES", "COMMENT"]);
-    for one in &found {
+    let found = listing::find(&client, "/api/v1/keys/blocked", &[], page).await;
+    let found = found.trying(|| "cannot list blocked keys".into())?;
+    let mut table = Table::new(&[
+        Column::Fingerprint,
+        Column::Reason,
+        Column::Blocked,
+        Column::BlockedBy,
+        Column::Certificates,
+        Column::Comment,
+    ]);
+    for one in &found.items {
         let members = ["fingerprint", "reason", "blocked_at", "blocked_by", "certificates", "comment"];
         table.row(members.iter().map(|member| output::text(one, member)).collect());
     }
-    table.print()?;
-    listing::more(cursor.as_deref());
-    Ok(())
+    found.print(context, "fingerprint", |_| table)
 }
 
 async fn unblock(context: &Context, fingerprint: &str) -> Result<()> {
     let path = format!("/api/v1/keys/blocked/{}", encode(fingerprint));
     let client = context.client().await?;
     let lifted = client.delete(&path).await.trying(|| format!("cannot unblock the key {fingerprint}"))?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&lifted)?);
+    if output::document(context.output, &lifted, "fingerprint")? {
+        return Ok(());
     }
     output::say(&format!("unblocked  {}", output::text(&lifted, "fingerprint")));
     Ok(())

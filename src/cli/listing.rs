@@ -1,11 +1,130 @@
-//! `ca list|show` and `profile list|show`: two resources, one manner.
+//! Lists: how much of one is asked for, page by page to its end, and `ca list|show` and `profile list|show`, two
+//! resources with one manner.
 
-use serde_json::Value;
+use clap::Args;
+use serde_json::{Value, json};
 
 use super::failure::{Result, Trying};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Format, Table};
 use super::session::Context;
 use crate::client::{Client, Refusal, encode};
+
+/// How much of a list is asked for.
+#[derive(Debug, Clone)]
+pub struct Page {
+    pub wanted: usize,
+    /// The cursor of an earlier list.
+    pub after: Option<String>,
+}
+
+macro_rules! page_args {
+    ($name:ident $default:literal) => {
+        #[derive(Debug, Clone, Args)]
+        pub struct $name {
+            /// How many at most
+            #[arg(long, value_name = "N", default_value_t = $default, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+            limit: u32,
+            /// Every one, however many there are
+            #[arg(long, conflicts_with = "limit")]
+            all: bool,
+            /// Go on behind an earlier list, with the cursor that it named
+            #[arg(long, value_name = "CURSOR")]
+            after: Option<String>,
+        }
+
+        impl From<&$name> for Page {
+            fn from(args: &$name) -> Page {
+                let limit = usize::try_from(args.limit).unwrap_or(usize::MAX);
+                Page { wanted: if args.all { usize::MAX } else { limit }, after: args.after.clone() }
+            }
+        }
+    };
+}
+
+// without docs of their own, which clap would show in place of the command's
+// what grows without end: the newest few
+page_args!(NewestArgs 100);
+// what people set up: in practice all of it
+page_args!(WholeArgs 10_000);
+
+/// What was found of a list.
+#[derive(Debug)]
+pub struct Found {
+    pub items: Vec<Value>,
+    /// Where it goes on, when that is not all.
+    pub cursor: Option<String>,
+}
+
+impl Found {
+    /// As REST answers it.
+    pub fn document(&self) -> Value {
+        json!({"items": self.items, "next_cursor": self.cursor})
+    }
+
+    /// Prints it, and says when that is not all. `name` is the member that other commands take.
+    pub fn print(&self, context: &Context, name: &str, table: impl FnOnce(&[Value]) -> Table) -> Result<()> {
+        if !output::document(context.output, &self.document(), name)? {
+            table(&self.items).print()?;
+        }
+        self.say_more();
+        Ok(())
+    }
+
+    pub fn say_more(&self) {
+        say_more(self.items.len(), self.cursor.as_deref());
+    }
+}
+
+/// Says that a list goes on, and how.
+pub fn say_more(shown: usize, cursor: Option<&str>) {
+    if let Some(cursor) = cursor {
+        output::say(&format!(
+            "showed {shown}, and there are more: add --all, or --after {cursor} for those behind these"
+        ));
+    }
+}
+
+/// What one page of the API holds at most.
+const PAGE: usize = 500;
+
+/// A list as far as it was asked for.
+pub async fn find(
+    client: &Client,
+    path: &str,
+    filters: &[(&str, Option<String>)],
+    page: impl Into<Page>,
+) -> Result<Found, Refusal> {
+    let Page { wanted, after } = page.into();
+    pages(client, path, filters, wanted, after).await
+}
+
+/// Every item of a list.
+pub async fn all(client: &Client, path: &str) -> Result<Vec<Value>, Refusal> {
+    Ok(pages(client, path, &[], usize::MAX, None).await?.items)
+}
+
+async fn pages(
+    client: &Client,
+    path: &str,
+    filters: &[(&str, Option<String>)],
+    wanted: usize,
+    mut cursor: Option<String>,
+) -> Result<Found, Refusal> {
+    let mut items: Vec<Value> = Vec::new();
+    while items.len() < wanted {
+        let mut path = format!("{path}?limit={}", (wanted - items.len()).min(PAGE));
+        for (member, value) in filters.iter().map(|(m, v)| (*m, v)).chain([("cursor", &cursor)]) {
+            path.extend(value.as_ref().map(|v| format!("&{member}={}", encode(v))));
+        }
+        let mut page = client.get(&path).await?;
+        items.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(Found { items, cursor })
+}
 
 #[derive(Debug)]
 pub enum ListOrShow {
@@ -19,8 +138,8 @@ pub enum ListOrShow {
 pub struct Resource {
     noun: &'static str,
     path: &'static str,
-    /// Headings and the members under them; one with a slash is a JSON pointer.
-    columns: &'static [(&'static str, &'static str)],
+    /// Columns and the members in them; one with a slash is a JSON pointer.
+    columns: &'static [(Column, &'static str)],
     /// The member with PEM, where there is one.
     pem: Option<&'static str>,
 }
@@ -29,14 +148,14 @@ pub const ISSUERS: Resource = Resource {
     noun: "certificate authority",
     path: "/api/v1/issuers",
     columns: &[
-        ("NAME", "slug"),
-        ("DOMAIN", "domain"),
-        ("ROLE", "role"),
-        ("STATE", "state"),
-        ("DEFAULT", "is_default"),
-        ("KEY", "key_algorithm"),
-        ("UNTIL", "not_after"),
-        ("SUBJECT", "name"),
+        (Column::Name, "slug"),
+        (Column::Domain, "domain"),
+        (Column::Role, "role"),
+        (Column::Status, "state"),
+        (Column::Default, "is_default"),
+        (Column::Key, "key_algorithm"),
+        (Column::Expires, "not_after"),
+        (Column::Subject, "name"),
     ],
     pem: Some("certificate"),
 };
@@ -44,7 +163,7 @@ pub const ISSUERS: Resource = Resource {
 pub const PROFILES: Resource = Resource {
     noun: "profile",
     path: "/api/v1/profiles",
-    columns: &[("NAME", "slug"), ("DOMAIN", "/rules/domain"), ("REVISION", "revision")],
+    columns: &[(Column::Name, "slug"), (Column::Domain, "/rules/domain"), (Column::Revision, "revision")],
     pem: None,
 };
 
@@ -63,52 +182,17 @@ pub async fn run(context: &Context, resource: &Resource, command: ListOrShow) ->
     }
 }
 
-/// What one page of the API holds at most.
-const PAGE: usize = 100;
-
-/// The items of a list, page by page up to `limit`, and where it goes on.
-pub async fn all(
-    client: &Client,
-    path: &str,
-    filters: &[(&str, Option<String>)],
-    limit: u32,
-) -> Result<(Vec<Value>, Option<String>), Refusal> {
-    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut found, mut cursor): (Vec<Value>, Option<String>) = (Vec::new(), None);
-    while found.len() < wanted {
-        let mut path = format!("{path}?limit={}", (wanted - found.len()).min(PAGE));
-        for (member, value) in filters.iter().map(|(m, v)| (*m, v)).chain([("cursor", &cursor)]) {
-            path.extend(value.as_ref().map(|v| format!("&{member}={}", encode(v))));
-        }
-        let mut page = client.get(&path).await?;
-        found.extend(page["items"].as_array_mut().map(std::mem::take).unwrap_or_default());
-        cursor = page["next_cursor"].as_str().map(str::to_owned);
-        if cursor.is_none() {
-            break;
-        }
-    }
-    Ok((found, cursor))
-}
-
-/// Says on stderr that a list goes on.
-pub fn more(cursor: Option<&str>) {
-    if cursor.is_some() {
-        output::say("there are more: ask for them with --limit");
-    }
-}
-
 fn list(context: &Context, resource: &Resource, page: &Value) -> Result<()> {
     let items = page["items"].as_array().into_iter().flatten();
-    match (context.output, resource.pem) {
-        (Some(Format::Json), _) => return Ok(output::json(page)?),
-        (Some(Format::Pem), Some(member)) => {
-            let pem: String = items.filter_map(|i| i[member].as_str()).collect();
-            return Ok(output::data(&pem)?);
-        }
-        _ => {}
+    if let (Some(Format::Pem), Some(member)) = (context.output, resource.pem) {
+        let pem: String = items.filter_map(|i| i[member].as_str()).collect();
+        return Ok(output::data(&pem)?);
     }
-    let headings: Vec<&'static str> = resource.columns.iter().map(|c| c.0).collect();
-    let mut table = Table::new(&headings);
+    if output::document(context.output, page, "slug")? {
+        return Ok(());
+    }
+    let columns: Vec<Column> = resource.columns.iter().map(|c| c.0).collect();
+    let mut table = Table::new(&columns);
     for item in items {
         table.row(resource.columns.iter().map(|c| cell(item, c.1)).collect());
     }
@@ -126,16 +210,8 @@ fn cell(item: &Value, member: &str) -> String {
 
 fn show(context: &Context, resource: &Resource, one: &Value) -> Result<()> {
     match (context.output, resource.pem.and_then(|m| one[m].as_str())) {
-        (Some(Format::Json), _) => Ok(output::json(one)?),
         (Some(Format::Pem), Some(pem)) => Ok(output::data(pem)?),
-        _ => {
-            let mut table = Table::new(&["MEMBER", "VALUE"]);
-            for (member, value) in one.as_object().into_iter().flatten() {
-                if !value.as_str().is_some_and(|text| text.contains('\n')) {
-                    table.row(vec![member.clone(), output::text(one, member)]);
-                }
-            }
-            Ok(table.print()?)
-        }
+        (format, _) if output::document(format, one, "slug")? => Ok(()),
+        _ => Ok(output::members(one)?),
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format};
+use super::output;
 use super::session::Context;
 use crate::clock::{Clock, SystemClock};
 use crate::entropy::SystemEntropy;
@@ -61,11 +61,12 @@ async fn apply(db: &Db, schema: &Schema) -> crate::error::Result<()> {
 
 fn say(context: &Context, schema: &Schema, database: &str, ran: bool) -> Result<()> {
     let (applied, latest) = (if ran { migrate::LATEST } else { schema.applied }, migrate::LATEST);
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         let pending: Vec<_> =
             schema.pending.iter().map(|(number, name)| json!({"schema": number, "name": name})).collect();
         let member = if ran { "applied" } else { "pending" };
-        output::json(&json!({"database": database, "schema": applied, "latest": latest, member: pending}))?;
+        let told = json!({"database": database, "schema": applied, "latest": latest, member: pending});
+        output::document(context.output, &told, "schema")?;
     } else if let Some(newer) = schema.unknown {
         output::say(&format!(
             "a newer chancery made the database {database}: it has schema {newer}, and this one knows {latest}"

@@ -25,10 +25,12 @@ mod examples;
 mod failure;
 mod files;
 mod flags;
+mod formats;
 mod generate;
 mod grant;
 mod import_certificates;
 mod inspect;
+mod inspect_short;
 mod issue;
 mod key;
 mod listing;
@@ -61,7 +63,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use failure::Result;
 use flags::{EverywhereFlags, ServeFlags};
-use output::Format;
+use output::{ColorChoice, Format};
 
 use crate::server::limits;
 
@@ -71,14 +73,26 @@ const TIMES: &str = "Times, wherever TIME stands: a duration (90d, 12h, 1h30m, 3
 
 /// A private certificate authority: ACME, REST, CRL and OCSP in one binary.
 #[derive(Debug, Parser)]
-#[command(name = "chancery", version, about, arg_required_else_help = true, disable_help_subcommand = true, after_help = TIMES)]
+#[command(name = "chancery", version, about, arg_required_else_help = true, disable_help_subcommand = true, after_help = format!("{TIMES}\n\n{}", failure::exit_codes()))]
 struct Cli {
     #[command(flatten)]
     everywhere: EverywhereFlags,
 
-    /// Output format: a table for people, JSON as the REST API has it, or PEM
-    #[arg(short, long, global = true, value_enum, value_name = "FORMAT")]
+    /// table, json, yaml, jsonl (an object a line), name (what other commands take) or pem; each page says which it prints
+    #[arg(short, long, global = true, value_enum, value_name = "FORMAT", hide_possible_values = true)]
     output: Option<Format>,
+
+    /// Colours: auto (on a terminal, unless NO_COLOR is set), always or never
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        hide_possible_values = true,
+        hide_default_value = true
+    )]
+    color: ColorChoice,
 
     #[command(flatten)]
     remote: session::RemoteArgs,
@@ -216,11 +230,12 @@ pub fn command() -> clap::Command {
 
 /// Runs one command; the exit code is the process's.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
-    let parsed = command()
-        .try_get_matches_from(arguments)
-        .and_then(|matches| Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command())));
-    let cli = match parsed {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches_from(arguments).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches).map_err(|e| e.format(&mut command()))?;
+        Ok((cli, matches))
+    });
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             // help and version are no failures and go to stdout
             let _ = error.print();
@@ -236,8 +251,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> u8 {
         }
     };
     let environment = crate::server::settings::Environment::of_process();
+    output::set_up(cli.color, &environment);
     let repeated = repeated::Repeated::of(&cli.everywhere.0, &cli.remote, &environment);
-    let outcome = runtime.block_on(dispatch(cli));
+    let outcome = match formats::check(&matches, cli.output) {
+        Ok(()) => runtime.block_on(dispatch(cli)),
+        Err(refused) => Err(refused.into()),
+    };
     // a blocked look-up must not hold the end of the process
     runtime.shutdown_background();
     match outcome {

@@ -31,7 +31,7 @@ impl Named {
         if text.starts_with(self.prefix) {
             return Ok(text.to_owned());
         }
-        let (all, _) = listing::all(client, self.path, &[], u32::MAX).await?;
+        let all = listing::all(client, self.path).await?;
         let mut found: Vec<&Value> = all.iter().filter(|one| one["name"].as_str() == Some(text)).collect();
         if found.iter().any(|one| one["status"] != "revoked") {
             found.retain(|one| one["status"] != "revoked");

@@ -94,7 +94,7 @@ impl Pkcs12File {
         output::say(&format!("  p12    {} (0600, {whose})", self.path.display()));
         match (self.is_made, format) {
             (false, _) => Ok(()),
-            (true, Some(Format::Pem)) => {
+            (true, Some(Format::Pem | Format::Name)) => {
                 output::say(&format!("  password  {}", self.password.as_str()));
                 Ok(())
             }

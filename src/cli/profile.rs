@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::failure::{Result, Trying};
 use super::listing::{self, ListOrShow};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
 use crate::error::{Error, ErrorKind};
@@ -59,10 +59,10 @@ pub struct TestArgs {
     #[arg(long, value_name = "TIME")]
     ttl: Option<String>,
     /// The common name to ask for
-    #[arg(long, value_name = "CN")]
+    #[arg(long, value_name = "TEXT")]
     common_name: Option<String>,
     /// The issuer to ask
-    #[arg(long, value_name = "SLUG")]
+    #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
 }
 
@@ -120,8 +120,8 @@ async fn replace(
 }
 
 fn told(context: &Context, word: &str, profile: &Value) -> Result<()> {
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(profile)?);
+    if output::document(context.output, profile, "slug")? {
+        return Ok(());
     }
     output::say(&format!(
         "{word:<8} {}  revision {}",
@@ -175,10 +175,10 @@ async fn test(context: &Context, args: TestArgs) -> Result<()> {
     let client = context.client().await?;
     let what = || format!("profile {} refuses {}", args.name, args.csr.display());
     let seen = client.post("/api/v1/certificates?dry_run=true", &body).await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&seen)?);
+    if output::document(context.output, &seen, "slug")? {
+        return Ok(());
     }
-    let mut table = Table::new(&["MEMBER", "VALUE"]);
+    let mut table = Table::new(&[Column::Member, Column::Value]);
     for member in ["profile", "issuer", "subject", "names", "not_before", "not_after"] {
         table.row(vec![member.to_owned(), output::text(&seen, member)]);
     }

@@ -44,7 +44,7 @@ pub struct QuickstartArgs {
     directory: String,
     /// The key id (kid) of an external account key of `chancery acme eab create`, for directories that require one; the HMAC
     /// key itself is read from EAB_HMAC_KEY by the script
-    #[arg(long, value_name = "KID")]
+    #[arg(long, alias = "kid", value_name = "KID")]
     eab_kid: Option<String>,
 }
 
@@ -194,7 +194,7 @@ async fn without_key(url: &str, root: &Root, acme: &str, name: &str) -> Result<(
 /// The key that the script names has to work in this directory. Whoever may not list keys is believed.
 async fn known_key(context: &Context, kid: &str, directory: &str) -> Result<(), Error> {
     let Ok(client) = context.client().await else { return Ok(()) };
-    let Ok((keys, _)) = listing::all(&client, EAB_KEYS.path, &[], u32::MAX).await else { return Ok(()) };
+    let Ok(keys) = listing::all(&client, EAB_KEYS.path).await else { return Ok(()) };
     let Some(key) = keys.iter().find(|key| key["kid"] == kid) else {
         let detail = format!(
             "no external account key has the kid \"{}\"; `{}` shows those that there are, and `chancery acme eab create --name \

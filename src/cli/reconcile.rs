@@ -8,7 +8,7 @@ use serde_json::json;
 use super::ca::RootKey;
 use super::ca_foreign::read_crl;
 use super::failure::{Result, Trying};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::repeated::quoted;
 use super::session::{Context, host_actor};
 use crate::app::App;
@@ -95,8 +95,8 @@ fn nothing_to_do(context: &Context, nothing_remembered: bool) -> String {
 }
 
 fn show(context: &Context, done: &Reconciliation, dry_run: bool, again: &str) -> Result<()> {
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&as_json(done, dry_run))?);
+    if output::document(context.output, &as_json(done, dry_run), "")? {
+        return Ok(());
     }
     let Some(epoch) = done.epoch else {
         done.crls.iter().for_each(|crl| output::say(&format!("CRL       {}", told_crl(crl))));
@@ -194,7 +194,7 @@ fn tell_suspended(context: &Context, done: &Reconciliation, dry_run: bool) -> Re
     }
     let command = context.command("reconcile --confirm NAME");
     output::say(&format!("suspended until you confirm each by its name or id with {command}:"));
-    let mut table = Table::new(&["KIND", "ID", "NAME", "ROLE"]);
+    let mut table = Table::new(&[Column::Kind, Column::Id, Column::Name, Column::Role]);
     for one in &done.suspended {
         let role = if one.role.is_empty() { "-" } else { &one.role };
         table.row(vec![one.kind().to_owned(), one.id(), one.name.clone(), role.to_owned()]);

@@ -99,9 +99,11 @@ pub async fn renew(context: &Context, args: RenewArgs) -> Result<()> {
             "note  {left} still holds the old certificate; `chancery renew {file} --force --pkcs12` writes it anew"
         ));
     }
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         pkcs12.iter().for_each(|file| file.tell_json(&mut made));
-        return Ok(output::json(&made)?);
+        output::document(context.output, &made, "id")?;
+        let told = pkcs12.iter().filter(|_| context.output == Some(Format::Name));
+        return Ok({ told }.try_for_each(|file| file.tell(context.output))?);
     }
     let (names, until, serial) =
         (super::certificates::named(&made), output::text(&made, "not_after"), output::text(&made, "serial"));

@@ -4,7 +4,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value};
 
 use super::failure::{Result, Trying};
-use super::output::{self, Format, Table};
+use super::listing::{self, WholeArgs};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::{Client, encode};
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -16,7 +17,7 @@ pub enum RenewalsCommand {
     /// Tell clients to renew certificates in another window than their own
     Move(Box<MoveArgs>),
     /// List the rules, newest first
-    List,
+    List(WholeArgs),
     /// Cancel a rule, so that its certificates have their own windows again
     Cancel {
         /// The rule's id (rnw_…), as `chancery acme renewals list` shows it
@@ -30,16 +31,16 @@ pub struct MoveArgs {
     #[arg(long, value_name = "ID")]
     certificate: Vec<String>,
     /// Those of an issuer
-    #[arg(long, value_name = "I")]
+    #[arg(long, value_name = "ISSUER")]
     issuer: Option<String>,
     /// Those of a profile
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "PROFILE")]
     profile: Option<String>,
     /// Those of an ACME account
     #[arg(long, value_name = "ID")]
     account: Option<String>,
     /// Those that this requester asked for
-    #[arg(long, value_name = "R")]
+    #[arg(long = "requested-by", alias = "requester", value_name = "REQUESTER")]
     requester: Option<String>,
     /// Those with this name, with one below *.SUFFIX or with one that begins with PREFIX*
     #[arg(long, value_name = "NAME")]
@@ -75,30 +76,35 @@ pub async fn run(context: &Context, client: &Client, command: RenewalsCommand) -
             let what = || "cannot move the renewal windows".to_owned();
             let members = args.members(SystemClock.now()).trying(what)?;
             let made = client.post(WINDOWS, &members).await.trying(what)?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&made)?);
+            if output::document(context.output, &made, "id")? {
+                return Ok(());
             }
             Ok(output::data(&format!("{}\n", output::text(&made, "id")))?)
         }
-        RenewalsCommand::List => {
-            let path = format!("{WINDOWS}?limit=500");
-            let page = client.get(&path).await.trying(|| "cannot list the renewal windows".into())?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&page)?);
-            }
-            let mut table = Table::new(&["ID", "STATUS", "CERTIFICATES", "ISSUED BEFORE", "START", "END", "REASON"]);
-            for rule in page["items"].as_array().into_iter().flatten() {
+        RenewalsCommand::List(page) => {
+            let found = listing::find(client, WINDOWS, &[], &page).await;
+            let found = found.trying(|| "cannot list the renewal windows".into())?;
+            let mut table = Table::new(&[
+                Column::Id,
+                Column::Status,
+                Column::Certificates,
+                Column::IssuedBefore,
+                Column::Start,
+                Column::End,
+                Column::Reason,
+            ]);
+            for rule in &found.items {
                 let mut cells = vec![output::text(rule, "id"), output::text(rule, "status"), which(rule)];
                 cells.extend(["issued_before", "start", "end", "reason"].map(|m| output::text(rule, m)));
                 table.row(cells);
             }
-            Ok(table.print()?)
+            found.print(context, "id", |_| table)
         }
         RenewalsCommand::Cancel { id } => {
             let path = format!("{WINDOWS}/{}", encode(&id));
             let done = client.delete(&path).await.trying(|| format!("cannot cancel {id}"))?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&done)?);
+            if output::document(context.output, &done, "id")? {
+                return Ok(());
             }
             output::say(&format!("cancelled  {id}"));
             Ok(())

@@ -13,7 +13,7 @@ use super::ca_states;
 use super::certificates::{fingerprint_of_file, plain_hex, select};
 use super::confirm::confirm;
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format};
+use super::output;
 use super::session::Context;
 use crate::authority::ca_revocation::root_cannot_be_revoked;
 use crate::client::{Client, encode};
@@ -73,8 +73,10 @@ pub async fn revoke(context: &Context, args: RevokeArgs) -> Result<()> {
         ca_states::show(below, "revoked");
     }
     if args.dry_run {
-        let shown = if context.output == Some(Format::Json) { preview } else { flat(preview) };
-        return output::object(context.output, &shown);
+        if !output::document(context.output, &preview, "id")? {
+            output::members(&flat(preview))?;
+        }
+        return Ok(());
     }
     if !below.is_null() {
         let unasked =
@@ -128,8 +130,8 @@ fn show(context: &Context, done: &mut Value, verb: &str, how: &str) -> Result<()
     if let Some(action) = done["action_required"].as_str() {
         done["action_required"] = context.repeated().in_text(action).into();
     }
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(done)?);
+    if output::document(context.output, done, "id")? {
+        return Ok(());
     }
     let (whose, serial) = (super::certificates::named(done), output::text(done, "serial"));
     output::say(&format!("{verb}{whose}   {how}   serial {serial}"));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::failure::{Result, Trying};
 use super::flags::ServeFlags;
-use super::output::{self, Format};
+use super::output;
 use super::session::Context;
 use super::setup_link;
 use crate::app::App;
@@ -44,7 +44,7 @@ pub async fn serve(context: &Context, flags: ServeFlags) -> Result<()> {
     if let Some(unserved) = config.listen_mtls {
         tracing::warn!(address = %unserved.address, "listen_mtls is set, and this version has nothing to listen with there");
     }
-    let json = context.output == Some(Format::Json);
+    let json = output::is_for_programs(context.output);
     if running.first_run {
         let (link, command) = (link_for_terminal(&running.app).await?, |words: &str| context.command(words));
         let mut lines = receipt::first_run(&running.app, &config, keys_before, link.as_deref(), command).await?;
@@ -129,7 +129,7 @@ pub async fn init(context: &Context, flags: ServeFlags) -> Result<()> {
         .iter()
         .for_each(|line| output::say(line));
     say_note(context);
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         output::data(&format!("{}\n", receipt::first_run_event(&app, &config).await?))?;
     }
     Ok(())

@@ -40,8 +40,8 @@ pub struct RemoteArgs {
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
     /// File with the API token [env: CHANCERY_TOKEN_FILE]
-    #[arg(long, global = true, value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    #[arg(long, alias = "token", global = true, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// Root certificates (PEM) to trust for --url [env: CHANCERY_ROOT]
     #[arg(long, global = true, value_name = "FILE")]
     root: Option<PathBuf>,
@@ -225,7 +225,7 @@ fn no_token(url: &str, context: Option<&str>) -> Error {
     let detail = match context {
         Some(name) => format!(
             "context {name} is in use and means the server {url}, for which there is no token: make one there with `chancery \
-             token create` and name its file with `chancery context set {name} --token FILE`; to work on the installation of \
+             token create` and name its file with `chancery context set {name} --token-file FILE`; to work on the installation of \
              this host instead, run `chancery context use local`"
         ),
         None => "working with a server needs --token-file FILE with a token of `chancery token create`, or a context with \

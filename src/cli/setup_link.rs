@@ -1,7 +1,7 @@
 //! `setup-link`: the one-time link alone on stdout. Whoever can write the database may make the first administrator.
 
 use super::failure::{Result, Trying};
-use super::output::{self, Format};
+use super::output;
 use super::session::{Context, host_actor};
 use crate::app::App;
 use crate::clock::Timestamp;
@@ -12,8 +12,12 @@ pub async fn run(context: &Context) -> Result<()> {
     context.on_host("setup-link").trying(what)?;
     let app = context.local_app(&Flags::new()).await.trying(what)?;
     let SetupLink { url, expires_at, replaces } = make(&app).await.trying(what)?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&serde_json::json!({"url": url, "expires_at": expires_at, "replaces": replaces}))?);
+    if output::document(
+        context.output,
+        &serde_json::json!({"url": url, "expires_at": expires_at, "replaces": replaces}),
+        "",
+    )? {
+        return Ok(());
     }
     output::data(&format!("{url}\n"))?;
     if replaces {

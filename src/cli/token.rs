@@ -4,9 +4,9 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::failure::{Result, Trying};
-use super::listing;
+use super::listing::{self, WholeArgs};
 use super::named::TOKENS;
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::client::encode;
 
@@ -15,7 +15,7 @@ pub enum TokenCommand {
     /// Make a token and print its secret alone
     Create(CreateArgs),
     /// List tokens; secrets are not kept
-    List,
+    List(WholeArgs),
     /// Revoke a token
     Revoke {
         /// The token's id (tok_…), or its name where only one token has it; `chancery token list` shows both
@@ -29,16 +29,16 @@ pub struct CreateArgs {
     #[arg(long)]
     name: Option<String>,
     /// viewer, auditor, requester, operator or admin [default: requester]
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "ROLE")]
     role: Option<String>,
     /// A profile that it may use; can be given again
-    #[arg(long, value_name = "P")]
+    #[arg(long, alias = "profiles", value_name = "PROFILE")]
     profile: Vec<String>,
     /// An issuer that it may use; can be given again
-    #[arg(long, value_name = "I")]
+    #[arg(long, alias = "issuers", value_name = "ISSUER")]
     issuer: Vec<String>,
     /// A DNS suffix or a network whose names it may ask for; can be given again. A requester without one may ask for no names
-    #[arg(long, value_name = "SUFFIX|CIDR")]
+    #[arg(long, alias = "allow-names", value_name = "SUFFIX|CIDR")]
     allow_name: Vec<String>,
     /// An existing grant in place of the lists
     #[arg(long, value_name = "ID", conflicts_with_all = ["profile", "issuer", "allow_name"])]
@@ -54,33 +54,36 @@ pub async fn run(context: &Context, command: TokenCommand) -> Result<()> {
         TokenCommand::Create(args) => {
             let made =
                 client.post("/api/v1/tokens", &body(args)).await.trying(|| "cannot create the token".into())?;
-            match context.output {
-                Some(Format::Json) => Ok(output::json(&made)?),
-                _ => {
-                    output::data(&format!("{}\n", output::text(&made, "secret")))?;
-                    bounds(&made).iter().for_each(|line| output::say(line));
-                    Ok(())
-                }
+            if !output::document(context.output, &made, "id")? {
+                output::data(&format!("{}\n", output::text(&made, "secret")))?;
+                bounds(&made).iter().for_each(|line| output::say(line));
             }
+            Ok(())
         }
-        TokenCommand::List => {
-            let listed = listing::all(&client, "/api/v1/tokens", &[], u32::MAX).await;
-            let (tokens, cursor) = listed.trying(|| "cannot list tokens".into())?;
-            if context.output == Some(Format::Json) {
-                return Ok(output::json(&json!({"items": tokens, "next_cursor": cursor}))?);
-            }
-            let mut table = Table::new(&["ID", "NAME", "ROLE", "STATUS", "EXPIRES", "LAST USED"]);
-            for token in &tokens {
+        TokenCommand::List(page) => {
+            let found = listing::find(&client, "/api/v1/tokens", &[], &page).await;
+            let found = found.trying(|| "cannot list tokens".into())?;
+            let mut table = Table::new(&[
+                Column::Id,
+                Column::Name,
+                Column::Role,
+                Column::Status,
+                Column::Expires,
+                Column::LastUsed,
+            ]);
+            for token in &found.items {
                 let cells = ["id", "name", "role", "status", "expires_at", "last_used_at"];
                 table.row(cells.iter().map(|m| output::text(token, m)).collect());
             }
-            Ok(table.print()?)
+            found.print(context, "id", |_| table)
         }
         TokenCommand::Revoke { id } => {
             let id = TOKENS.id_of(&client, &id).await.trying(|| format!("cannot revoke {id}"))?;
             let path = format!("/api/v1/tokens/{}/revocation", encode(&id));
-            client.post(&path, &json!({})).await.trying(|| format!("cannot revoke {id}"))?;
-            output::say(&format!("revoked  {id}"));
+            let ended = client.post(&path, &json!({})).await.trying(|| format!("cannot revoke {id}"))?;
+            if !output::document(context.output, &ended, "id")? {
+                output::say(&format!("revoked  {id}"));
+            }
             Ok(())
         }
     }

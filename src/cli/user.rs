@@ -7,7 +7,8 @@ use serde_json::json;
 
 use super::failure::{Result, Trying};
 use super::files;
-use super::output::{self, Format, Table};
+use super::listing::{self, Page, WholeArgs};
+use super::output::{self, Column, Table};
 use super::session::{Context, host_actor};
 use crate::access::Access;
 use crate::access::password::Password;
@@ -23,7 +24,7 @@ pub enum UserCommand {
     /// Make a user who can sign in to the dashboard
     Create(CreateArgs),
     /// List users
-    List,
+    List(WholeArgs),
     /// Give a user another role; the user signs in again
     Role {
         /// The user's name
@@ -63,7 +64,7 @@ pub struct CreateArgs {
     /// 1 to 64 letters, digits and . _ @ + -
     name: String,
     /// viewer, auditor, requester, operator or admin
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "ROLE")]
     role: String,
     /// File with the password, or - for standard input
     #[arg(long, value_name = "FILE|-")]
@@ -76,7 +77,7 @@ pub async fn run(context: &Context, command: UserCommand) -> Result<()> {
     let app = context.local_app(&Flags::new()).await.trying(what)?;
     let (access, actor) = (&app.access, host_actor());
     let (word, user) = match command {
-        UserCommand::List => return list(context, access).await,
+        UserCommand::List(page) => return list(context, access, &page).await,
         UserCommand::SignInLink { name } => return sign_in_link(context, &app, &name).await,
         UserCommand::Create(args) => {
             let what = || format!("cannot make user {}", args.name);
@@ -109,8 +110,8 @@ pub async fn run(context: &Context, command: UserCommand) -> Result<()> {
             ("enabled", access.enable_user(&actor, id).await.trying(what)?)
         }
     };
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&shape(&user))?);
+    if output::document(context.output, &shape(&user), "name")? {
+        return Ok(());
     }
     output::say(&format!("{word}  {}   {}   {}", user.name, user.role.name(), user.id));
     Ok(())
@@ -122,8 +123,12 @@ async fn sign_in_link(context: &Context, app: &App, name: &str) -> Result<()> {
     let made = app.access.make_sign_in_link(&host_actor(), &user).await.trying(what)?;
     let (link, expires_at) =
         (format!("{}/sign-in-link#{}", app.urls.external, made.secret.expose()), made.expires_at);
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"url": link, "expires_at": expires_at, "replaces": made.replaces}))?);
+    if output::document(
+        context.output,
+        &json!({"url": link, "expires_at": expires_at, "replaces": made.replaces}),
+        "name",
+    )? {
+        return Ok(());
     }
     output::data(&format!("{link}\n"))?;
     if made.replaces {
@@ -133,12 +138,31 @@ async fn sign_in_link(context: &Context, app: &App, name: &str) -> Result<()> {
     Ok(())
 }
 
-async fn list(context: &Context, access: &Access) -> Result<()> {
-    let users = access.users(None, 1_000).await.trying(|| "cannot list users".into())?;
-    if context.output == Some(Format::Json) {
-        return Ok(output::json(&json!({"items": users.iter().map(shape).collect::<Vec<_>>()}))?);
+/// What is read from the database at once.
+const USERS_AT_ONCE: u16 = 1_000;
+
+async fn list(context: &Context, access: &Access, page: &WholeArgs) -> Result<()> {
+    let Page { wanted, mut after } = page.into();
+    let mut users = Vec::new();
+    // one more than wanted shows whether there are more
+    while users.len() <= wanted {
+        let found = access.users(after.as_deref(), USERS_AT_ONCE).await.trying(|| "cannot list users".into())?;
+        let Some(last) = found.last() else { break };
+        after = Some(last.name.to_string());
+        users.extend(found);
     }
-    let mut table = Table::new(&["NAME", "ROLE", "STATUS", "LAST SIGN-IN", "ID"]);
+    let is_cut = users.len() > wanted;
+    users.truncate(wanted);
+    let cursor = users.last().filter(|_| is_cut).map(|user| user.name.to_string());
+    listing::say_more(users.len(), cursor.as_deref());
+    let mut document = json!({"items": users.iter().map(shape).collect::<Vec<_>>()});
+    if cursor.is_some() {
+        document["next_cursor"] = cursor.into();
+    }
+    if output::document(context.output, &document, "name")? {
+        return Ok(());
+    }
+    let mut table = Table::new(&[Column::Name, Column::Role, Column::Status, Column::LastSignIn, Column::Id]);
     for user in &users {
         let status = match user {
             user if !user.is_active() => user.status(),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use webpki::EndEntityCert;
 
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format};
+use super::output;
 use super::peer::Peer;
 use super::session::Context;
 use super::verify_revocation::Revocation;
@@ -56,10 +56,8 @@ pub async fn verify(context: &Context, args: VerifyArgs) -> Result<()> {
     let facts = &case.facts;
     let name = facts.names.first().cloned().unwrap_or_else(|| facts.subject.to_string());
     let sentence = format!("{}: {name} {}", verdict.word, verdict.why);
-    if context.output == Some(Format::Json) {
-        let told = json!({"verdict": verdict.word, "sentence": sentence, "code": verdict.code, "certificate": objects::certificate(facts)});
-        output::json(&told)?;
-    } else {
+    let told = json!({"verdict": verdict.word, "sentence": sentence, "code": verdict.code, "certificate": objects::certificate(facts)});
+    if !output::document(context.output, &told, "verdict")? {
         output::data(&format!("{sentence}\n"))?;
     }
     match verdict.code {

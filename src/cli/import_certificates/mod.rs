@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use self::found::{Found, Sources};
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format};
+use super::output;
 use super::session::Context;
 use crate::client::Client;
 use crate::pki::pem;
@@ -78,9 +78,7 @@ pub async fn run(context: &Context, args: ImportCertificatesArgs) -> Result<()> 
     }
     send(&client, &mut batch, args.dry_run, &mut counts).await.trying(what)?;
     let unmatched = files.unmatched();
-    if context.output == Some(Format::Json) {
-        output::json(&as_json(&counts, args.dry_run, unmatched))?;
-    } else {
+    if !output::document(context.output, &as_json(&counts, args.dry_run, unmatched), "read")? {
         tell(context, &counts, args.dry_run, unmatched);
     }
     match counts.refused.is_empty() {
@@ -127,7 +125,7 @@ fn progress(context: &Context, counts: &Counts, told: u64) -> u64 {
     if counts.read < told + PROGRESS {
         return told;
     }
-    if context.output != Some(Format::Json) {
+    if !output::is_for_programs(context.output) {
         output::say(&format!("          {} read, {} refused", counts.read, refused(counts)));
     }
     counts.read

@@ -12,7 +12,7 @@ use super::root::Root;
 use super::store::{State, TrustStore, program, tool};
 use super::system::System;
 use crate::cli::failure::{Cause, Failure, Result};
-use crate::cli::output::{self, Format, Table};
+use crate::cli::output::{self, Column, Table};
 use crate::cli::session::Context;
 use crate::client::anchor;
 use crate::server::settings::Environment;
@@ -81,14 +81,15 @@ pub async fn run(context: &Context, roots: &[Root], server: Option<&str>) -> Res
             note: answer.err().map_or_else(|| "its certificate stands under this root".to_owned(), |e| e.detail),
         });
     }
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         let rows: Vec<_> = findings
             .iter()
             .map(|f| json!({"tool": f.tool, "uses": f.uses, "trusted": f.trusted, "note": f.note}))
             .collect();
-        output::json(&json!({"root_sha256": root.fingerprint.to_string(), "tools": rows}))?;
+        let told = json!({"root_sha256": root.fingerprint.to_string(), "tools": rows});
+        output::document(context.output, &told, "root_sha256")?;
     } else {
-        let mut table = Table::new(&["TOOL", "TRUSTS", "BY", "NOTE"]);
+        let mut table = Table::new(&[Column::Tool, Column::Trusts, Column::Uses, Column::Detail]);
         for f in &findings {
             let trusted = match f.trusted {
                 Some(true) => "yes",

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::failure::{Cause, Failure, Result, Trying};
-use super::output::{self, Format, Table};
+use super::output::{self, Column, Table};
 use super::session::Context;
 use crate::cli::confirm::confirm;
 use crate::server::settings::Environment;
@@ -122,8 +122,7 @@ type Outcome<'a> = (&'a Root, &'a dyn TrustStore, &'static str, String);
 fn change(context: &Context, roots: &[Root], args: &ChangeArgs, install: bool) -> Result<()> {
     let stores = stores(&args.which.store);
     let plan = plan(roots, &stores, install);
-    let json = context.output == Some(Format::Json);
-    if !json {
+    if !output::is_for_programs(context.output) {
         tell(roots, &plan);
     }
     if !args.dry_run && plan.iter().any(|(.., wish)| wish.is_ok()) {
@@ -140,7 +139,7 @@ fn change(context: &Context, roots: &[Root], args: &ChangeArgs, install: bool) -
             Err(why) => (root, store, "skipped", why),
         })
         .collect();
-    report(json, roots, &results)?;
+    report(context, roots, &results)?;
     let asked_for_one_that_cannot = |(_, store, word, why): &Outcome<'_>| {
         args.which.store.contains(&store.kind())
             && *word == "skipped"
@@ -188,13 +187,14 @@ fn apply<'a>(store: &'a dyn TrustStore, root: &'a Root, install: bool) -> Outcom
     }
 }
 
-fn report(json: bool, roots: &[Root], results: &[Outcome<'_>]) -> Result<()> {
-    if json {
+fn report(context: &Context, roots: &[Root], results: &[Outcome<'_>]) -> Result<()> {
+    if output::is_for_programs(context.output) {
         let rows = results.iter().map(|(root, store, word, why)| {
             json!({"store": store.kind().name(), "place": store.place(root), "result": word, "reason": why,
                 "root_sha256": root.fingerprint.to_string()})
         });
-        return Ok(output::json(&of_roots(roots, rows.collect()))?);
+        output::document(context.output, &of_roots(roots, rows.collect()), "root_sha256")?;
+        return Ok(());
     }
     for (root, store, word, why) in results.iter().filter(|r| r.2 != "skipped" && r.2 != "planned") {
         let more = if why.is_empty() { String::new() } else { format!("  {why}") };
@@ -218,13 +218,14 @@ fn status(context: &Context, roots: &[Root], stores: &[Box<dyn TrustStore>]) -> 
     };
     let of_root = |root| stores.iter().map(move |s| (root, s.kind().name(), s.place(root), state(s.as_ref(), root)));
     let rows: Vec<(&Root, &str, String, String)> = roots.iter().flat_map(of_root).collect();
-    if context.output == Some(Format::Json) {
+    if output::is_for_programs(context.output) {
         let stores = rows.iter().map(|(root, kind, place, state)| {
             json!({"store": kind, "place": place, "state": state, "root_sha256": root.fingerprint.to_string()})
         });
-        return Ok(output::json(&of_roots(roots, stores.collect()))?);
+        output::document(context.output, &of_roots(roots, stores.collect()), "root_sha256")?;
+        return Ok(());
     }
-    let mut table = Table::new(&["STORE", "STATE", "PLACE", "ROOT"]);
+    let mut table = Table::new(&[Column::Store, Column::Status, Column::Place, Column::Fingerprint]);
     for (root, kind, place, state) in rows {
         table.row(vec![kind.to_owned(), state, place, root.fingerprint.to_string()]);
     }

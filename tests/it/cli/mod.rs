@@ -9,6 +9,7 @@ mod help;
 mod hints;
 mod import_certificates;
 mod migrate;
+mod output;
 mod own_url;
 mod quickstart;
 mod reconcile;

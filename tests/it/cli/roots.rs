@@ -92,7 +92,7 @@ fn a_context_without_a_token_says_how_to_work_on_this_host() {
         assert_ne!(code(&output), 0, "{arguments:?}");
         let text = told(&output);
         for part in
-            ["context lab is in use", "`chancery context set lab --token FILE`", "`chancery context use local`"]
+            ["context lab is in use", "`chancery context set lab --token-file FILE`", "`chancery context use local`"]
         {
             assert!(text.contains(part), "{arguments:?}: {part} in {text}");
         }
