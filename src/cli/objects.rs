@@ -1,36 +1,46 @@
-//! What is in a file or an answer: certificates, CSRs, CRLs and OCSP answers, in PEM or DER, told in words. Private
-//! keys are recognised and not shown.
+//! What is in a file or an answer: certificates, CSRs, CRLs and OCSP answers, in PEM or DER, told in words. Of
+//! private keys the kind and the public half are told.
 
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
+use crate::keys::software;
 use crate::model::reason::RevocationReason;
 use crate::model::serial::to_hex;
 use crate::pki::certificate_facts::CertificateFacts;
 use crate::pki::crl_facts::CrlFacts;
 use crate::pki::input::{self, Input};
-use crate::pki::key_policy::KeyPolicy;
+use crate::pki::key_policy::{self, KeyPolicy, PublicKeyInfo};
 use crate::pki::name::DistinguishedName;
 use crate::pki::ocsp_facts::{OcspAnswer, OcspFacts, OcspSingle, OcspStatus, ResponderId};
 use crate::pki::pem::{self, Block};
 use crate::pki::request::CertificateRequest;
+use crate::pki::{private_key, public_key};
 
 const REQUEST: &str = "CERTIFICATE REQUEST";
 const CRL: &str = "X509 CRL";
 const OCSP: &str = "OCSP RESPONSE";
+const PUBLIC_KEY: &str = "PUBLIC KEY";
+const PRIVATE_KEY: &str = "PRIVATE KEY";
 
 /// Every object of a file, in its order. A private key among them is refused.
 pub fn read(content: &[u8]) -> Result<Vec<Block>> {
-    let blocks = blocks(content)?;
-    match blocks.iter().find(|block| block.label.contains("PRIVATE KEY")) {
-        Some(_) => Err(Error::malformed(
+    let blocks = read_all(content)?;
+    refuse_private(&blocks)?;
+    Ok(blocks)
+}
+
+pub fn refuse_private(blocks: &[Block]) -> Result<()> {
+    match blocks.iter().any(|block| block.label.ends_with(PRIVATE_KEY)) {
+        true => Err(Error::malformed(
             "this file holds a private key, which is never shown; give the certificate or the CSR",
         )),
-        None => Ok(blocks),
+        false => Ok(()),
     }
 }
 
-fn blocks(content: &[u8]) -> Result<Vec<Block>> {
+/// Every object of a file, in its order, private keys too.
+pub fn read_all(content: &[u8]) -> Result<Vec<Block>> {
     let blocks = match input::read(content)? {
         Input::Der(der) => vec![Block { label: label_of(&der)?.to_owned(), der }],
         Input::Blocks(blocks) => blocks,
@@ -43,7 +53,7 @@ fn blocks(content: &[u8]) -> Result<Vec<Block>> {
 
 /// The certificates of a file, the first being the one that it is about; it may hold the key too.
 pub fn certificates(content: &[u8]) -> Result<Vec<Vec<u8>>> {
-    let blocks = blocks(content)?.into_iter().filter(|block| block.label == pem::CERTIFICATE);
+    let blocks = read_all(content)?.into_iter().filter(|block| block.label == pem::CERTIFICATE);
     let found: Vec<_> = blocks.map(|block| block.der).collect();
     if found.is_empty() { Err(Error::malformed("there is no certificate in it")) } else { Ok(found) }
 }
@@ -57,8 +67,12 @@ fn label_of(der: &[u8]) -> Result<&'static str> {
         Ok(OCSP)
     } else if CertificateRequest::from_der(der, &KeyPolicy::with_any_rsa_length()).is_ok() {
         Ok(REQUEST)
+    } else if public_key::read(der).is_ok() {
+        Ok(PUBLIC_KEY)
+    } else if private_key::read(der, None).is_ok() {
+        Ok(PRIVATE_KEY)
     } else {
-        Err(Error::malformed("this DER is no certificate, CSR, CRL or OCSP answer"))
+        Err(Error::malformed("this DER is no certificate, CSR, CRL, OCSP answer or key"))
     }
 }
 
@@ -76,8 +90,35 @@ pub fn describe(block: &Block) -> Result<Value> {
         }
         CRL => CrlFacts::parse(der).map(|facts| crl(&facts)).map_err(|e| bad(&e)),
         OCSP => OcspFacts::parse(der).map(|facts| ocsp(&facts)).map_err(|e| bad(&e)),
-        other => Err(Error::malformed(format!("a PEM block {other} is no certificate, CSR, CRL or OCSP answer"))),
+        PUBLIC_KEY => KeyPolicy::with_any_rsa_length().check(der).map(|key| public(&key)).map_err(|e| bad(&e)),
+        label if label.ends_with(PRIVATE_KEY) => private(block),
+        other => {
+            Err(Error::malformed(format!("a PEM block {other} is no certificate, CSR, CRL, OCSP answer or key")))
+        }
     }
+}
+
+fn public(key: &PublicKeyInfo) -> Value {
+    json!({
+        "kind": "public key",
+        "key_algorithm": key.algorithm().name(),
+        "spki_sha256": to_hex(&key.sha256()),
+    })
+}
+
+/// Its kind and its public half; the key itself never leaves the file.
+fn private(block: &Block) -> Result<Value> {
+    if block.label.starts_with("ENCRYPTED") {
+        return Ok(json!({"kind": "private key", "encrypted": true}));
+    }
+    let key = private_key::read(&block.der, None)?;
+    let (algorithm, key) = software::read(&key)?;
+    Ok(json!({
+        "kind": "private key",
+        "encrypted": false,
+        "key_algorithm": algorithm.name(),
+        "spki_sha256": to_hex(&key_policy::sha256(&key.public_key)),
+    }))
 }
 
 pub fn certificate(facts: &CertificateFacts) -> Value {

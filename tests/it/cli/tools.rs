@@ -72,8 +72,8 @@ fn every_kind_of_object_is_inspected() {
         std::fs::write(at.join(name), content).unwrap();
         assert_eq!(code(&run(at, &["inspect", name])), 2, "{name}");
     }
-    let key = run(at, &["inspect", "web.lab.example.key"]);
-    assert!(code(&key) == 2 && key.stdout.is_empty() && told(&key).contains("never shown"));
+    let key = object(at, &["inspect", "web.lab.example.key"]);
+    assert_eq!((&key["kind"], &key["spki_sha256"]), (&json!("private key"), &leaf[0]["spki_sha256"]));
     assert_eq!(code(&run(at, &["inspect", "127.0.0.1:1"])), 6);
 }
 
