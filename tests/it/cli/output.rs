@@ -197,7 +197,7 @@ fn a_list_that_is_cut_says_so_and_how_to_go_on() {
     let home = tempfile::tempdir().unwrap();
     let at = home.path();
     let server = Server::start(at);
-    let token = ok(at, &["token", "create", "--name", "ci", "--role", "operator"]);
+    let token = ok(at, &["token", "create", "--name", "ci", "--role", "admin"]);
     let made = python(at, &[]).args(["-c", GRANTS, &server.https, token.trim(), "600"]).output().unwrap();
     assert_eq!(code(&made), 0, "{}", told(&made));
     let whole = run(at, &["grant", "list", "-o", "name"]);
