@@ -168,8 +168,6 @@ pub(super) struct RowsInAudit {
     pub ends: EndsLookedAt,
     /// The id to go on after.
     after: Vec<u8>,
-    /// The greatest id that was read.
-    newest: Option<Vec<u8>>,
     /// Events after `after` that were read.
     seen: HashSet<EventId>,
     /// That of `RowMacs`, when this was read.
@@ -186,13 +184,6 @@ impl Authority {
     /// All of the audit the first time: no time that the database tells says where rows begin to have MACs.
     pub(super) async fn read_on(&self, told: &mut RowsInAudit) -> Result<()> {
         let macs = self.store.row_macs();
-        let is_gone = match &told.newest {
-            Some(newest) => !audit::has(&self.store, newest).await?,
-            None => false,
-        };
-        if is_gone {
-            macs.forget_versions();
-        }
         if told.history != macs.history() {
             *told = RowsInAudit { history: macs.history(), ..RowsInAudit::default() };
         }
@@ -200,8 +191,7 @@ impl Authority {
             let (events, last) = audit::with_rows(&self.store, &told.after, AUDIT_PAGE).await?;
             let Some(last) = last else { break };
             events.iter().for_each(|event| self.take_told(told, event));
-            told.after.clone_from(&last);
-            told.newest = Some(last);
+            told.after = last;
         }
         let overlap = EventId::earliest(self.store.now() - OUT_OF_ORDER);
         if overlap.to_vec() < told.after {

@@ -36,7 +36,6 @@ statements! {
     WITH_ROWS = concat!("SELECT ", columns!(), " FROM audit_events WHERE id > $1 AND id <= $2 AND (detail LIKE '%\"rows\":{%' OR action IN \
               ('certificate.revoked', 'certificate.revocation_raised', 'certificate.abandoned', 'certificate.hold_lifted', 'key.blocked', 'key.unblocked')) ORDER BY id");
     DONE_SINCE = concat!("SELECT ", columns!(), " FROM audit_events WHERE id >= $1 AND action = $2 AND outcome = 'done' ORDER BY id");
-    HAS = "SELECT id FROM audit_events WHERE id = $1";
     WINDOW = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id LIMIT 1 OFFSET $2";
     NEWEST = "SELECT id FROM audit_events WHERE id > $1 ORDER BY id DESC LIMIT 1";
     CHAIN = concat!("SELECT ", columns!(), " FROM audit_events WHERE writer > $1 OR (writer = $1 AND (lane > $2 OR (lane = $2 AND seq > $3))) \
@@ -313,11 +312,6 @@ pub async fn with_rows(
     let last: Vec<u8> = last.get("id")?;
     let rows = q(WITH_ROWS).bind(after).bind(last.clone()).fetch_all(store).await?;
     Ok((rows.iter().filter_map(|row| event(row).ok()).collect(), Some(last)))
-}
-
-/// Is there an event with this id?
-pub async fn has(store: &super::Store, id: &[u8]) -> Result<bool> {
-    Ok(q(HAS).bind(id).fetch_optional(store).await?.is_some())
 }
 
 /// A row of a chain: where it stands, and what can be read of it.

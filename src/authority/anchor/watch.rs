@@ -138,10 +138,12 @@ impl Authority {
         Ok(changed)
     }
 
-    /// Where the epoch rose and this process did not put its CRLs back before, it takes in what they list.
+    /// Where the epoch rose and this process did not put its CRLs back before, it takes in what they list, and forgets the versions
+    /// of rows that it knew.
     async fn merge_earlier(&self, raised: bool) {
         if raised && !self.anchor.state().marked {
             self.anchor.unmerged.store(true, Ordering::Release);
+            self.store.row_macs().forget_versions();
         }
         let may_write = self.anchor.writes() && self.keys.can_open(KeyPurpose::Internal);
         if !may_write || !self.anchor.has_unmerged() {

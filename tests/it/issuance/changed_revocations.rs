@@ -178,7 +178,8 @@ on_both_engines! {
         all(at, GONE).await;
         at.sql("DELETE FROM audit_events WHERE action = 'certificate.revoked'").await;
         at.clock.advance(minutes(2));
-        assert!(look(&rig).await.contains(&"revocations".to_owned()));
+        let found = look(&rig).await;
+        assert!(found.contains(&"revocations".to_owned()), "{found:?}");
     }
 
     async fn holds_that_come_and_go_are_no_finding(at) {
