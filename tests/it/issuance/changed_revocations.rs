@@ -143,7 +143,7 @@ on_both_engines! {
             all(at, GONE).await;
             at.clock.advance(minutes(2));
             forge(&rig, at, "certificate.hold_lifted", &object, detail).await;
-            assert_eq!(look(&rig).await, [object.clone()]);
+            assert_eq!(look(&rig).await, std::slice::from_ref(&object));
             assert_eq!(published(&rig, &serial).await, before);
             all(at, ON_HOLD).await;
             assert_eq!(rig.authority.lift_hold(&actor(), id).await.unwrap_err().kind, ErrorKind::Conflict);

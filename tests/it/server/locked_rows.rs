@@ -30,7 +30,7 @@ async fn sql_of_stopped(server: &TestServer, text: &'static str) {
 }
 
 fn serves(server: &TestServer, der: &[u8]) -> bool {
-    server.app().authority.snapshot().roots("tls").iter().any(|root| *root == der)
+    server.app().authority.snapshot().roots("tls").contains(&der)
 }
 
 async fn check_of_rows(server: &TestServer) -> String {

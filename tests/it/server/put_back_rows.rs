@@ -213,7 +213,7 @@ on_both_servers! {
             let snapshot = app.authority.snapshot();
             let issuer = snapshot.issuer("tls-1").unwrap();
             let signs = snapshot.may_sign(issuer, app.clock.now()).is_ok() && issuer.key.is_some() && issuer.refused.is_none();
-            (signs, snapshot.roots("tls").iter().any(|der| *der == root.as_slice()))
+            (signs, snapshot.roots("tls").contains(&root.as_slice()))
         };
         assert_eq!(has_power(&app), (false, false));
         sql(server, &[
