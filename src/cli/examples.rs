@@ -43,7 +43,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
         &[
             "chancery renew web.lab.example.crt",
             "chancery renew web.lab.example.crt --force --reuse-key",
-            "chancery renew web.lab.example.crt --force --pkcs12",
+            "chancery renew web.lab.example.crt --force --pkcs12 --password-file p12.password",
         ],
     ),
     (

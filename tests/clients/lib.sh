@@ -163,6 +163,10 @@ stop_server() {
   [ "$status" -eq 0 ] || not_ok "SIGTERM ends the server with 0" "it ended with $status"
 }
 
+# take_port_80, leave_port_80 : parts run side by side, and what takes port 80 of this host takes it in turn.
+take_port_80() { exec {PORT_80}>"${TMPDIR:-/tmp}/chancery-port-80.lock" && flock "$PORT_80"; }
+leave_port_80() { flock -u "$PORT_80"; exec {PORT_80}>&-; }
+
 # A file of TEXTS is a name, its lines are TXT records: what a hook for dns-01 writes.
 start_dns() {
   TEXTS="$WORK/texts"

@@ -59,10 +59,11 @@ in_place() {
 }
 answers() { curl -fsSk -o /dev/null https://127.0.0.1:8443/acme/default/directory 2>/dev/null; }
 
-# The indented lines of a section, a command each; `sudo` is left out, for this runs as root.
+# The indented lines of a section, a command each; `sudo` is left out, for this runs as root, and `eab_…` is the key that the
+# line before made.
 section() {
   awk -v want="## $1" '/^## / { inside = $0 == want; next } inside && /^    /' "$ROOT/README.md" |
-    sed -e 's/^    //' -e 's/^sudo //' -e 's/ *    #.*$//' | sed -e ':a' -e '/\\$/ { N; s/\\\n *//; ba' -e '}'
+    sed -e 's/^    //' -e 's/^sudo //' -e 's/ *    #.*$//' -e 's/eab_…/$(chancery acme eab list -o name)/' | sed -e ':a' -e '/\\$/ { N; s/\\\n *//; ba' -e '}'
 }
 
 # What README says to an ACME client and to a script, as it stands there: ca.lab.example and web.lab.example are this
@@ -96,6 +97,8 @@ day_by_day() {
 
 journey
 stop_server
+take_port_80
 clients
+leave_port_80
 stop_server
 finish

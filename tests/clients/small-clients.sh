@@ -84,7 +84,10 @@ journey() {
   start_server && web_server || return
   walk dehydrated
   walk uacme superseded && uacme_by_ocsp
+  # acmetool also listens on port 80
+  take_port_80
   walk acmetool superseded
+  leave_port_80
   walk ruby superseded
   check "fsck beside the running server" chancery fsck
   kill "$WEB_SERVER"
