@@ -59,7 +59,15 @@ struct ToldRevocation {
     version: i64,
     mac: [u8; 12],
     is_withdrawn: bool,
+    is_final: bool,
     is_seen: bool,
+}
+
+impl ToldRevocation {
+    /// As `Withdrawal::weight`.
+    fn weight(&self) -> (bool, i64) {
+        (self.is_final, self.version)
+    }
 }
 
 impl Withdrawn {
@@ -83,7 +91,7 @@ impl Withdrawn {
         let at = event.at.micros();
         match event.object.split_once(':') {
             Some(("certificate", id)) => {
-                let is_final = is_withdrawn && reason(&event.detail).is_none_or(is_final);
+                let is_final = is_withdrawn && reason(&event.detail).is_none_or(RevocationReason::is_final);
                 note(&mut self.certificates, id.parse().ok(), Claim { at, is_withdrawn, is_final });
             }
             Some(("key", digits)) => {
@@ -99,21 +107,17 @@ impl Withdrawn {
             named.insert(format!("key:{key}"));
             return note(&mut self.keys, key.parse().ok(), Claim { at, is_withdrawn, is_final: false });
         }
-        let newest = ToldRevocation { version: at, mac: told.mac, is_withdrawn, is_seen: false };
+        let is_final = told.is_final();
+        let newest = ToldRevocation { version: at, mac: told.mac, is_withdrawn, is_final, is_seen: false };
         let known = self.revocations.entry(hash(&told.object)).or_insert(newest);
-        if known.version <= at {
+        if known.weight() <= newest.weight() {
             *known = newest;
         }
         if let Some(id) = told.certificate() {
             named.insert(format!("certificate:{id}"));
-            let is_final = told.revocation().is_some_and(|revocation| is_final(revocation.reason));
             note(&mut self.certificates, Some(id), Claim { at, is_withdrawn, is_final });
         }
     }
-}
-
-fn is_final(reason: RevocationReason) -> bool {
-    reason != RevocationReason::CertificateHold
 }
 
 fn reason(detail: &str) -> Option<RevocationReason> {
@@ -130,6 +134,9 @@ fn note<K: Eq + std::hash::Hash>(told: &mut HashMap<K, Claim>, key: Option<K>, c
             newest.is_final |= claim.is_final;
             newest.at = newest.at.max(claim.at);
         }
+        // a hold alone is ever lifted: another lift was made while the database said something else
+        (false, true) if newest.is_final => {}
+        (true, false) if claim.is_final => *newest = claim,
         _ if claim.at >= newest.at => *newest = claim,
         _ => {}
     }
@@ -160,7 +167,7 @@ pub(super) async fn told_of(tx: &mut Tx, object: &str) -> Result<ToldOf> {
         last = last.max(event.at.micros());
         for told in macs.withdrawals_in(&event.detail) {
             last = last.max(told.version);
-            if newest.as_ref().is_none_or(|newest| newest.version <= told.version) {
+            if newest.as_ref().is_none_or(|newest| newest.weight() <= told.weight()) {
                 newest = Some(told);
             }
         }
@@ -245,7 +252,7 @@ impl Authority {
             let done = events.iter().filter(|event| event.outcome == Outcome::Done.name());
             for told in done.flat_map(|event| self.store.row_macs().withdrawals_in(&event.detail)) {
                 let object = hash(&told.object);
-                if of.contains(&object) && newest.get(&object).is_none_or(|known| known.version <= told.version) {
+                if of.contains(&object) && newest.get(&object).is_none_or(|known| known.weight() <= told.weight()) {
                     newest.insert(object, told);
                 }
             }
@@ -316,7 +323,7 @@ impl Authority {
         if let Some(id) = told.certificate() {
             certificates::lock(&mut tx, id).await?;
             let newest = told_of(&mut tx, &format!("certificate:{id}")).await?.newest;
-            if newest.is_some_and(|newest| newest.object == told.object && newest.version > told.version) {
+            if newest.is_some_and(|newest| newest.object == told.object && newest.weight() > told.weight()) {
                 return Ok(false);
             }
             certificates::put_back(&mut tx, &revocation).await?;

@@ -54,6 +54,11 @@ impl RevocationReason {
         }
     }
 
+    /// Never lifted: every reason but certificateHold.
+    pub const fn is_final(self) -> bool {
+        !matches!(self, RevocationReason::CertificateHold)
+    }
+
     /// Does a revocation for this reason report a compromise of the key, and not of this certificate alone?
     pub const fn blocks_key(self) -> bool {
         match self {

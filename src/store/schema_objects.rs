@@ -16,13 +16,13 @@ statements! {
             ours AS (SELECT n.name, c.oid AS id, CAST(c.relkind AS text) AS kind, c.relnamespace, c.relrowsecurity OR c.relforcerowsecurity AS hides \
                 FROM named n JOIN pg_class c ON c.oid = n.id), \
             home AS (SELECT relnamespace FROM ours GROUP BY relnamespace ORDER BY COUNT(*) DESC LIMIT 1) \
-            SELECT 'table' AS kind, name, name AS place, CASE WHEN kind IN ('r', 'p') THEN '' ELSE kind END AS detail FROM ours \
+            SELECT 'table' AS kind, name, name AS place, CASE WHEN kind = 'r' THEN '' ELSE kind END AS detail FROM ours \
             UNION ALL SELECT 'schema', o.name, o.name, CAST(s.nspname AS text) FROM ours o JOIN pg_namespace s ON s.oid = o.relnamespace \
                 WHERE o.relnamespace NOT IN (SELECT relnamespace FROM home) \
             UNION ALL SELECT 'security', name, name, '' FROM ours WHERE hides \
-            UNION ALL SELECT 'rule', CAST(r.rulename AS text), o.name, '' FROM ours o JOIN pg_rewrite r ON r.ev_class = o.id WHERE o.kind IN ('r', 'p') \
+            UNION ALL SELECT 'rule', CAST(r.rulename AS text), o.name, '' FROM ours o JOIN pg_rewrite r ON r.ev_class = o.id WHERE o.kind = 'r' \
             UNION ALL SELECT 'trigger', CAST(t.tgname AS text), o.name, '' FROM ours o JOIN pg_trigger t ON t.tgrelid = o.id \
-                WHERE NOT t.tgisinternal AND t.tgname <> 'acme_authorizations_linked' \
+                WHERE NOT t.tgisinternal AND NOT (t.tgname = 'acme_authorizations_linked' AND o.name = 'acme_authorizations') \
             UNION ALL SELECT 'child', CAST(c.relname AS text), o.name, '' FROM ours o JOIN pg_inherits i ON i.inhparent = o.id \
                 JOIN pg_class c ON c.oid = i.inhrelid WHERE o.kind = 'r'";
 }
@@ -41,8 +41,9 @@ pub async fn foreign<'a>(on: impl Into<On<'a>>) -> Result<Vec<ForeignObject>> {
     let names = tables.iter().copied().collect::<Vec<_>>().join(",");
     let mut found = BTreeSet::new();
     for row in q(LOOK).bind(names).fetch_all(on).await? {
+        // SQLite takes names in any case
         let (kind, name, place) =
-            (row.get::<String>("kind")?, row.get::<String>("name")?, row.get::<String>("place")?);
+            (row.get::<String>("kind")?, row.get::<String>("name")?, row.get::<String>("place")?.to_lowercase());
         let detail: String = row.get("detail")?;
         if !tables.contains(place.as_str()) {
             continue;
@@ -72,6 +73,7 @@ fn words(kind: &str, name: &str, detail: &str) -> Option<String> {
         ("table", "") => None,
         ("table", "v" | "m") | ("view", _) => Some("is a view and no table".to_owned()),
         ("table", "f") => Some("is a foreign table, whose rows another server holds".to_owned()),
+        ("table", "p") => Some("is split into partitions, which can have triggers of their own".to_owned()),
         ("table", other) => Some(format!("is no plain table ({other})")),
         ("schema", schema) => Some(format!("is found in another schema ({schema}) than the other tables")),
         ("security", _) => Some("has row security, which hides rows".to_owned()),

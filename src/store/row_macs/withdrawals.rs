@@ -65,6 +65,17 @@ impl Withdrawal {
         self.said.len() > usize::from(self.object.starts_with(REVOCATION))
     }
 
+    /// A revocation for another reason than certificateHold.
+    pub fn is_final(&self) -> bool {
+        self.revocation().is_some_and(|revocation| revocation.reason.is_final())
+    }
+
+    /// Of two about one revocation the heavier counts: the newer, except that nothing takes back a final one. A hold alone is ever
+    /// lifted.
+    pub fn weight(&self) -> (bool, i64) {
+        (self.is_final(), self.version)
+    }
+
     /// The certificate, where the database had it.
     pub fn certificate(&self) -> Option<CertificateId> {
         let id: CertificateId = self.said.first()?.as_str()?.parse().ok()?;

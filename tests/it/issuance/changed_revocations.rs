@@ -168,6 +168,24 @@ on_both_engines! {
         assert_eq!(look(&rig).await, [format!("key:{key}")]);
     }
 
+    async fn a_lift_that_was_asked_for_while_the_event_was_away_takes_nothing_back(at) {
+        let rig = rig(at).await;
+        let (id, serial) = issued(&rig).await;
+        revoke(&rig, id, RevocationReason::Superseded).await;
+        let before = published(&rig, &serial).await;
+        assert!(look(&rig).await.is_empty());
+        issued(&rig).await;
+        let object = format!("certificate:{id}");
+        at.sql("CREATE TABLE kept_events AS SELECT * FROM audit_events WHERE action = 'certificate.revoked'").await;
+        at.sql("DELETE FROM audit_events WHERE action = 'certificate.revoked'").await;
+        all(at, ON_HOLD).await;
+        rig.authority.lift_hold(&actor(), id).await.unwrap();
+        at.sql("INSERT INTO audit_events SELECT * FROM kept_events").await;
+        assert!(look(&rig).await.contains(&object));
+        at.clock.advance(minutes(2));
+        assert_eq!(published(&rig, &serial).await, before);
+    }
+
     async fn a_revocation_that_is_deleted_with_its_event_is_missed(at) {
         let rig = rig(at).await;
         let (id, _) = issued(&rig).await;

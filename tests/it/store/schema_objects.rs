@@ -15,11 +15,18 @@ const ON_BOTH: &[Attack] = &[(
     &["DROP VIEW users", "ALTER TABLE own_users RENAME TO users"],
     "is a view",
 )];
-const ON_SQLITE: &[Attack] = &[(
-    &["CREATE TRIGGER kept AFTER DELETE ON users BEGIN SELECT 1; END"],
-    &["DROP TRIGGER kept"],
-    "has the trigger kept",
-)];
+const ON_SQLITE: &[Attack] = &[
+    (
+        &["CREATE TRIGGER kept AFTER DELETE ON users BEGIN SELECT 1; END"],
+        &["DROP TRIGGER kept"],
+        "has the trigger kept",
+    ),
+    (
+        &["CREATE TRIGGER kept AFTER DELETE ON USERS BEGIN SELECT 1; END"],
+        &["DROP TRIGGER kept"],
+        "has the trigger kept",
+    ),
+];
 const ON_POSTGRES: &[Attack] = &[
     (
         &["ALTER TABLE users RENAME TO own_users", "CREATE MATERIALIZED VIEW users AS SELECT * FROM own_users"],
@@ -45,6 +52,27 @@ const ON_POSTGRES: &[Attack] = &[
         "has the trigger kept",
     ),
     (&["CREATE TABLE more_users () INHERITS (users)"], &["DROP TABLE more_users"], "has the child table more_users"),
+    (
+        &[
+            "ALTER TABLE users RENAME TO own_users",
+            "CREATE TABLE users (LIKE own_users INCLUDING DEFAULTS) PARTITION BY HASH (id)",
+            "ALTER TABLE users ATTACH PARTITION own_users FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        ],
+        &[
+            "ALTER TABLE users DETACH PARTITION own_users",
+            "DROP TABLE users",
+            "ALTER TABLE own_users RENAME TO users",
+        ],
+        "is split into partitions",
+    ),
+    (
+        &[
+            "CREATE FUNCTION kept() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'",
+            "CREATE TRIGGER acme_authorizations_linked BEFORE DELETE ON users FOR EACH ROW EXECUTE FUNCTION kept()",
+        ],
+        &["DROP TRIGGER acme_authorizations_linked ON users", "DROP FUNCTION kept"],
+        "has the trigger acme_authorizations_linked",
+    ),
     // a schema of the role's name comes first in the search path
     (
         &["CREATE SCHEMA postgres", "CREATE TABLE postgres.users AS SELECT * FROM users"],
