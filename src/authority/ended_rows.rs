@@ -32,7 +32,7 @@ const ENDS: [&str; 11] = [
 const BACK: [&str; 6] =
     ["user.enabled", "issuer.activated", "issuer.created", "issuer.imported", "issuer.installed", "anchor.added"];
 
-/// What was done last to one object, as the audit tells.
+/// The newest audit event that ended one object or brought it back.
 #[derive(Debug, Default)]
 pub(super) struct LastEnd(Option<(EventId, String)>);
 

@@ -85,7 +85,7 @@ pub struct Authority {
     /// The CA's own host names and addresses: reserved names.
     own_hosts: Vec<String>,
     snapshot: ArcSwap<Snapshot>,
-    /// Of `snapshot`.
+    /// Orders reloads of `snapshot`: an older reading never replaces a newer one.
     readings: Readings,
     intents: Batcher<IntentRow, Intended>,
     outcomes: Batcher<OutcomeRow>,
@@ -113,6 +113,7 @@ pub struct Authority {
     /// Held by the one look at every row.
     rows_in_audit: tokio::sync::Mutex<told_rows::RowsInAudit>,
     renewals: ArcSwap<renewal::Rules>,
+    /// Orders reloads of `renewals`.
     renewal_readings: Readings,
     /// Set by who publishes checkpoints.
     pub target_failures: target_failures::TargetFailures,

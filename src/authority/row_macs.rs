@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::Authority;
 use super::checks::{Check, Severity, check};
-use super::told_rows::{TWICE, ToldRow, ToldRows};
+use super::told_rows::{RowsInAudit, TWICE, ToldRow, ToldRows};
 use crate::entropy::random;
 use crate::error::Result;
 use crate::model::actor::Actor;
@@ -257,11 +257,8 @@ impl Authority {
         if !self.has_macs() {
             return Ok(());
         }
-        // the audit first: a row that was written meanwhile is newer than it says, never older
         let mut told = self.rows_in_audit.lock().await;
-        self.read_on(&mut told).await?;
-        let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
-        found.extend(self.foreign_objects().await?);
+        let mut found = self.compared(&mut told).await?;
         if self.store.rollback().is_some() {
             found.extend(self.changed_withdrawals(&mut told.withdrawn).await?);
         } else {
@@ -274,18 +271,25 @@ impl Authority {
         self.tell_changed_rows().await
     }
 
-    /// The same for a process that serves nothing: it compares rows with the audit, and changes and tells nothing.
+    /// Compares every row with the audit for a command on the host. It changes no row and writes no event.
     pub async fn compare_rows(&self) -> Result<()> {
         if !self.has_macs() {
             return Ok(());
         }
         let mut told = self.rows_in_audit.lock().await;
-        self.read_on(&mut told).await?;
-        let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
-        found.extend(self.foreign_objects().await?);
+        let mut found = self.compared(&mut told).await?;
         found.extend(self.changed_withdrawals(&mut told.withdrawn).await?);
         self.store.row_macs().set_changed(found);
         Ok(())
+    }
+
+    /// Rows and tables that differ from what the audit and the schema say, by object.
+    async fn compared(&self, told: &mut RowsInAudit) -> Result<BTreeMap<String, ChangedRow>> {
+        // the audit first: a row that was written meanwhile is newer than it says, never older
+        self.read_on(told).await?;
+        let mut found = self.changed_rows(Some(&told.rows), Look::Often).await?;
+        found.extend(self.foreign_objects().await?);
+        Ok(found)
     }
 
     /// Without the key of MACs rows are still compared with the audit.

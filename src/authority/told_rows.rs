@@ -160,7 +160,7 @@ impl Versions {
     }
 }
 
-/// What a process has read of the audit, for the look at every row.
+/// The part of the audit that a process has read so far, kept to compare rows with it.
 #[derive(Debug, Default)]
 pub(super) struct RowsInAudit {
     pub rows: ToldRows,
@@ -170,7 +170,7 @@ pub(super) struct RowsInAudit {
     after: Vec<u8>,
     /// Events after `after` that were read.
     seen: HashSet<EventId>,
-    /// That of `RowMacs`, when this was read.
+    /// `RowMacs::history` at the time of reading. Another number there means that the database is another one.
     history: u64,
 }
 

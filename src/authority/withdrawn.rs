@@ -279,7 +279,7 @@ impl Authority {
         Ok(found)
     }
 
-    /// The same, with revocations put back as the audit names them under a MAC.
+    /// Finds withdrawals as `changed_withdrawals` does, and puts revocations back as the audit names them under a MAC.
     pub(super) async fn restore_withdrawals(&self, told: &mut Withdrawn) -> Result<BTreeMap<String, ChangedRow>> {
         let (mut found, suspects) = self.missing_withdrawals(told).await?;
         for told in self.told_values(&suspects, &mut found).await? {

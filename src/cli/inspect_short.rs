@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::output::{Sheet, text};
+use crate::model::text::counted;
 
 /// How many entries of a CRL are told one by one.
 const ENTRIES: usize = 10;
@@ -81,7 +82,7 @@ fn crl(object: &Value, place: &str) -> Sheet {
     sheet.line("Scope", &text(object, "scope"));
     sheet.time("Issued", &text(object, "this_update"));
     sheet.time("Expires", &text(object, "next_update"));
-    sheet.line("Revoked", &format!("{} certificates", text(object, "entries")));
+    sheet.line("Revoked", &counted(object["entries"].as_u64().unwrap_or_default(), "certificate"));
     let entries = object["revoked"].as_array().map(Vec::as_slice).unwrap_or_default();
     for entry in entries.iter().take(ENTRIES) {
         let reason = entry["reason"].as_str().unwrap_or("unspecified");

@@ -47,7 +47,7 @@ page_args!(NewestArgs 100);
 // what people set up: in practice all of it
 page_args!(WholeArgs 10_000);
 
-/// What was found of a list.
+/// The items of a list that were read, and where the list goes on.
 #[derive(Debug)]
 pub struct Found {
     pub items: Vec<Value>,

@@ -1,5 +1,5 @@
-//! What is in a file or an answer: certificates, CSRs, CRLs and OCSP answers, in PEM or DER, told in words. Of
-//! private keys the kind and the public half are told.
+//! Reads certificates, CSRs, CRLs, OCSP answers and keys from PEM or DER and describes each as JSON. Of a private key it
+//! describes the kind and the public half alone.
 
 use serde_json::{Value, json};
 

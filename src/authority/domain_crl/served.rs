@@ -172,7 +172,8 @@ impl Authority {
         tokio::task::spawn_blocking(look).await.map_err(|e| Error::internal("reading a CRL was broken off", e))
     }
 
-    /// What is wrong with the stored list of a domain, by its bytes and by what was served last.
+    /// Says why the stored list of a domain may not be served: it differs from its row, is not signed by its issuer, or is older
+    /// than the list that was served last. None when it may be.
     pub(in crate::authority) async fn fault_of_list(&self, domain: &str) -> Result<Option<String>> {
         let series = domain_series(domain);
         // a list may be replaced between the two reads
