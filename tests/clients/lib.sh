@@ -163,9 +163,9 @@ stop_server() {
   [ "$status" -eq 0 ] || not_ok "SIGTERM ends the server with 0" "it ended with $status"
 }
 
-# take_port_80, leave_port_80 : parts run side by side, and what takes port 80 of this host takes it in turn.
-take_port_80() { exec {PORT_80}>"${TMPDIR:-/tmp}/chancery-port-80.lock" && flock "$PORT_80"; }
-leave_port_80() { flock -u "$PORT_80"; exec {PORT_80}>&-; }
+# take_usual_ports, leave_usual_ports : parts run side by side, and what serves or asks at port 80 or 8443 of this host does it in turn.
+take_usual_ports() { exec {USUAL_PORTS}>"${TMPDIR:-/tmp}/chancery-usual-ports.lock" && flock "$USUAL_PORTS"; }
+leave_usual_ports() { flock -u "$USUAL_PORTS"; exec {USUAL_PORTS}>&-; }
 
 # A file of TEXTS is a name, its lines are TXT records: what a hook for dns-01 writes.
 start_dns() {

@@ -153,7 +153,10 @@ END
   # the database of the service is elsewhere, as its environment file says
   echo "CHANCERY_DATABASE_URL=sqlite://$DIR/service.db" >"$DIR/chancery.env"
   check "an installation of the service" env -i STATE_DIRECTORY="$DIR/state" CHANCERY_DATABASE_URL="sqlite://$DIR/service.db" "$BIN" init
+  # it asks who answers at this host's 8443
+  take_usual_ports
   check "doctor looks at it" env PATH="$DIR/bin:$PATH" STAND_IN="$DIR" STAND_IN_BIN="$BIN" "$ROOT/deploy/systemd/chancery-on-host" doctor
+  leave_usual_ports
   check "and makes no database of its own" test ! -e "$DIR/state/chancery.db"
 }
 

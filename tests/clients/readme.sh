@@ -95,10 +95,10 @@ day_by_day() {
   echo "chancery revoke web.lab.example.crt --reason keyCompromise"
 }
 
+take_usual_ports
 journey
 stop_server
-take_port_80
 clients
-leave_port_80
 stop_server
+leave_usual_ports
 finish

@@ -85,9 +85,9 @@ journey() {
   walk dehydrated
   walk uacme superseded && uacme_by_ocsp
   # acmetool also listens on port 80
-  take_port_80
+  take_usual_ports
   walk acmetool superseded
-  leave_port_80
+  leave_usual_ports
   walk ruby superseded
   check "fsck beside the running server" chancery fsck
   kill "$WEB_SERVER"
